@@ -1,0 +1,253 @@
+"""What every encoder does: images, texts or sounds in, rows out, in order, in bounded memory.
+
+A subclass fills ``name`` and ``dim`` and writes one or more of the ``_embed_*`` primitives; the
+batching, the order, the treatment of unreadable images and the checks are here, once.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from abc import ABC
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
+
+from isthmus.errors import OptionError, ShapeError, ValuesError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    ImageLike = Image | str | os.PathLike[str]
+    Sound = tuple[np.ndarray, int]
+
+Progress = Callable[[int], Any]
+"""Called after each batch with the number of inputs done so far, unreadable ones included."""
+
+OnUnreadable = Literal["raise", "skip"]
+T = TypeVar("T")
+
+
+class Encoder(ABC):
+    """A model that turns images and texts (and, for some, sounds) into rows of one shared space.
+
+    ``name`` is what a user typed to get it, ``dim`` the length of a row. ``logit_scale`` is the
+    factor (already exponentiated) and ``bias`` the offset that the model puts on a cosine before
+    its loss; both are ``None`` where the model has none.
+    """
+
+    name: str
+    dim: int
+    logit_scale: float | None = None
+    bias: float | None = None
+
+    # -- what a subclass writes ------------------------------------------------------------------
+
+    def _embed_images(self, batch: list[Image]) -> np.ndarray:
+        """RGB images -> (b, dim) float32, raw: normalised only if the library itself does so."""
+        raise OptionError(f"the encoder '{self.name}' has no image side")
+
+    def _embed_texts(self, batch: list[str]) -> np.ndarray:
+        """Texts -> (b, dim) float32, raw like :meth:`_embed_images`."""
+        raise OptionError(f"the encoder '{self.name}' has no text side")
+
+    def _embed_audio(self, batch: list[Sound]) -> np.ndarray:
+        """Sounds, each (samples (s,) float32, rate in Hz) -> (b, dim) float32."""
+        raise OptionError(f"the encoder '{self.name}' has no audio side")
+
+    # -- whole inputs at once --------------------------------------------------------------------
+
+    def encode_images(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = 64,
+        on_unreadable: OnUnreadable = "raise",
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """PIL images or paths -> (n, dim) float32, row i for input i.
+
+        With ``on_unreadable="skip"`` an image that cannot be read leaves no row and one warning
+        at the end names how many were left out; use :meth:`iter_image_batches` to learn which.
+        Raises :class:`~isthmus.encoders.images.UnreadableImage` otherwise. Holds ``batch_size``
+        decoded images at a time, and the rows.
+        """
+        total = 0
+
+        def count(done: int) -> None:
+            nonlocal total
+            total = done
+            if progress is not None:
+                progress(done)
+
+        batches = self.iter_image_batches(
+            images, batch_size=batch_size, on_unreadable=on_unreadable, progress=count
+        )
+        rows = self._stack(batches)
+        if len(rows) < total:
+            warnings.warn(
+                f"{total - len(rows)} of {total} images could not be read and have no row",
+                stacklevel=2,
+            )
+        return rows
+
+    def encode_texts(
+        self,
+        texts: Iterable[str],
+        *,
+        batch_size: int = 64,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Texts -> (n, dim) float32, row i for text i. A bare string is refused, not split."""
+        return self._stack(self.iter_text_batches(texts, batch_size=batch_size, progress=progress))
+
+    def encode_audio(
+        self,
+        sounds: Iterable[Sound],
+        *,
+        batch_size: int = 16,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
+        """Sounds (samples, rate) -> (n, dim) float32, for the encoders that have an audio side."""
+        return self._stack(
+            self.iter_audio_batches(sounds, batch_size=batch_size, progress=progress)
+        )
+
+    # -- batch by batch --------------------------------------------------------------------------
+
+    def iter_image_batches(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = 64,
+        on_unreadable: OnUnreadable = "raise",
+        progress: Progress | None = None,
+        on_skip: Callable[[int, Exception], Any] | None = None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (indices (b,) int64 into the input, rows (b, dim) float32), in input order.
+
+        A batch is ``batch_size`` *inputs*: with ``on_unreadable="skip"`` it may hold fewer rows
+        (even none), and ``on_skip(index, error)`` hears of each image left out.
+        """
+        from isthmus.encoders.images import UnreadableImage, open_image
+
+        if on_unreadable not in ("raise", "skip"):
+            raise OptionError(f"on_unreadable must be 'raise' or 'skip', got {on_unreadable!r}")
+        _refuse_bare(images, "images")
+        done = 0
+        for batch in batched(images, batch_size):
+            opened: list[Image] = []
+            kept: list[int] = []
+            for offset, item in enumerate(batch):
+                try:
+                    opened.append(open_image(item))
+                except UnreadableImage as error:
+                    if on_unreadable == "raise":
+                        raise
+                    if on_skip is not None:
+                        on_skip(done + offset, error)
+                else:
+                    kept.append(done + offset)
+            rows = self._checked(self._embed_images(opened), kept) if kept else self._no_rows()
+            done += len(batch)
+            yield np.asarray(kept, dtype=np.int64), rows
+            if progress is not None:
+                progress(done)
+
+    def iter_text_batches(
+        self,
+        texts: Iterable[str],
+        *,
+        batch_size: int = 64,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (indices (b,) int64, rows (b, dim) float32), in input order."""
+        _refuse_bare(texts, "texts")
+        done = 0
+        for batch in batched(texts, batch_size):
+            for offset, text in enumerate(batch):
+                if not isinstance(text, str):
+                    raise OptionError(
+                        f"text {done + offset} is of type {type(text).__name__}, expected str"
+                    )
+            index = range(done, done + len(batch))
+            rows = self._checked(self._embed_texts(batch), index)
+            done += len(batch)
+            yield np.asarray(index, dtype=np.int64), rows
+            if progress is not None:
+                progress(done)
+
+    def iter_audio_batches(
+        self,
+        sounds: Iterable[Sound],
+        *,
+        batch_size: int = 16,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (indices (b,) int64, rows (b, dim) float32), in input order."""
+        done = 0
+        for batch in batched(sounds, batch_size):
+            mono = [_mono(sound, done + offset) for offset, sound in enumerate(batch)]
+            index = range(done, done + len(batch))
+            rows = self._checked(self._embed_audio(mono), index)
+            done += len(batch)
+            yield np.asarray(index, dtype=np.int64), rows
+            if progress is not None:
+                progress(done)
+
+    # -- checks ----------------------------------------------------------------------------------
+
+    def _no_rows(self) -> np.ndarray:
+        return np.empty((0, self.dim), dtype=np.float32)
+
+    def _stack(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        blocks = [rows for _, rows in batches]
+        return np.concatenate(blocks) if blocks else self._no_rows()
+
+    def _checked(self, rows: np.ndarray, index: Sequence[int]) -> np.ndarray:
+        """Hold the model to its word: (b, dim), finite, float32."""
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        if rows.shape != (len(index), self.dim):
+            raise ShapeError(
+                f"the encoder '{self.name}' gave rows of shape {rows.shape} for {len(index)} "
+                f"inputs, expected ({len(index)}, {self.dim})"
+            )
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            first = index[int(np.argmin(finite))]
+            raise ValuesError(
+                f"the encoder '{self.name}' gave NaN or infinity for input {first}; "
+                "check the model's weights and its dtype"
+            )
+        return rows
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r}, dim={self.dim})"
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut any iterable into lists of ``size``, lazily: never more than one list is held."""
+    if size < 1:
+        raise OptionError(f"batch_size must be at least 1, got {size}")
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _refuse_bare(items: object, kind: str) -> None:
+    if isinstance(items, (str, bytes, os.PathLike)):
+        raise OptionError(f"{kind} must be a list or another iterable, got one {items!r}; wrap it")
+
+
+def _mono(sound: Sound, index: int) -> Sound:
+    samples, rate = sound
+    samples = np.asarray(samples, dtype=np.float32)
+    if samples.ndim != 1 or samples.size == 0:
+        raise ShapeError(
+            f"sound {index} has shape {samples.shape}, expected one channel of samples (s,)"
+        )
+    if rate <= 0:
+        raise OptionError(f"sound {index} has a sampling rate of {rate}, expected Hz above 0")
+    return samples, int(rate)
