@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from isthmus.errors import OptionError, ShapeError, ValuesError
+from isthmus.errors import DtypeError, OptionError, ShapeError, ValuesError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,8 +45,19 @@ class Encoder(ABC):
 
     # -- what a subclass writes ------------------------------------------------------------------
 
-    def _embed_images(self, batch: list[Image]) -> np.ndarray:
-        """RGB images -> (b, dim) float32, raw: normalised only if the library itself does so."""
+    def _prepare_image(self, image: Image) -> Any:
+        """One RGB image -> what :meth:`_embed_images` takes; called as each image is opened.
+
+        The default hands the image on. An encoder that resizes here keeps a batch of large
+        photographs from lying in memory at full size.
+        """
+        return image
+
+    def _embed_images(self, batch: list[Any]) -> np.ndarray:
+        """RGB images (as prepared) -> (b, dim) float32.
+
+        Rows are raw, as the model gives them: normalised only if the library itself does so.
+        """
         raise OptionError(f"the encoder '{self.name}' has no image side")
 
     def _embed_texts(self, batch: list[str]) -> np.ndarray:
@@ -72,7 +83,7 @@ class Encoder(ABC):
         With ``on_unreadable="skip"`` an image that cannot be read leaves no row and one warning
         at the end names how many were left out; use :meth:`iter_image_batches` to learn which.
         Raises :class:`~isthmus.encoders.images.UnreadableImage` otherwise. Holds ``batch_size``
-        decoded images at a time, and the rows.
+        prepared images at a time, and the rows.
         """
         total = 0
 
@@ -138,11 +149,11 @@ class Encoder(ABC):
         _refuse_bare(images, "images")
         done = 0
         for batch in batched(images, batch_size):
-            opened: list[Image] = []
+            opened: list[Any] = []
             kept: list[int] = []
             for offset, item in enumerate(batch):
                 try:
-                    opened.append(open_image(item))
+                    opened.append(self._prepare_image(open_image(item)))
                 except UnreadableImage as error:
                     if on_unreadable == "raise":
                         raise
@@ -243,7 +254,13 @@ def _refuse_bare(items: object, kind: str) -> None:
 
 def _mono(sound: Sound, index: int) -> Sound:
     samples, rate = sound
-    samples = np.asarray(samples, dtype=np.float32)
+    samples = np.asarray(samples)
+    if samples.dtype.kind != "f":
+        raise DtypeError(
+            f"sound {index} holds {samples.dtype}, expected floats in [-1, 1]; "
+            "divide integers by their full scale first"
+        )
+    samples = samples.astype(np.float32, copy=False)
     if samples.ndim != 1 or samples.size == 0:
         raise ShapeError(
             f"sound {index} has shape {samples.shape}, expected one channel of samples (s,)"

@@ -1,0 +1,128 @@
+"""Any image file to an upright RGB picture, the way a person sees it, or one sentence why not."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from isthmus.errors import IsthmusError, MissingExtra
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_PIXELS = 178_956_970
+"""Images with more pixels are refused before they are decoded (a square of 13,377 a side)."""
+
+
+class UnreadableImage(IsthmusError):
+    """A file is not an image, is truncated, or would unpack to an unreasonable size."""
+
+
+def open_image(item: Image | str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image:
+    """A path or a PIL image -> an RGB image, fully decoded and upright.
+
+    The EXIF orientation is applied; transparency (an alpha channel, a transparent palette entry
+    or colour) is composited on white; 16-bit gray is scaled to 8 bits, not clipped; gray,
+    palette, CMYK and YCbCr are converted. Of several frames the first is taken. Raises
+    :class:`UnreadableImage` with one sentence for a file that is missing, not an image,
+    truncated, or larger than ``max_pixels``. Costs 3 bytes a pixel, up to 12 on the way. An RGB
+    image given in memory comes back as it is.
+    """
+    label = "an image given in memory"
+    pil_image = _pil()
+    if isinstance(item, pil_image.Image):
+        return _decoded(item, label, max_pixels)
+    label = os.fspath(cast("str", item))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pil_image.DecompressionBombWarning)
+            image = pil_image.open(item)
+    except FileNotFoundError:
+        raise UnreadableImage(f"{label} does not exist") from None
+    except IsADirectoryError:
+        raise UnreadableImage(f"{label} is a folder, expected an image file") from None
+    except pil_image.UnidentifiedImageError:
+        raise UnreadableImage(f"{label} is not an image in a known format") from None
+    except pil_image.DecompressionBombError as error:
+        raise UnreadableImage(f"{label} is refused as a decompression bomb: {error}") from None
+    except Exception as error:  # decoders raise what they like on a broken header
+        raise UnreadableImage(f"{label} cannot be opened: {error}") from error
+    with image:
+        return _decoded(image, label, max_pixels)
+
+
+def _pil() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingExtra("Reading images", "pillow", "images") from error
+    return Image
+
+
+def _decoded(image: Image, label: str, max_pixels: int) -> Image:
+    pixels = image.width * image.height
+    if pixels > max_pixels:
+        raise UnreadableImage(
+            f"{label} is {image.width} x {image.height} = {pixels:,} pixels, more than the "
+            f"{max_pixels:,} that are allowed (a decompression bomb?)"
+        )
+    if pixels == 0:
+        raise UnreadableImage(f"{label} has no pixels ({image.width} x {image.height})")
+    try:
+        image.load()
+        return _to_rgb(_upright(image))
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise what they like on broken data
+        raise UnreadableImage(f"{label} cannot be decoded: {error}") from error
+
+
+def _upright(image: Image) -> Image:
+    """Apply the EXIF orientation; EXIF data that cannot be parsed is no reason to refuse."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image.copy()
+
+
+def _to_rgb(image: Image) -> Image:
+    """Any decoded mode -> RGB."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep_gray(image)
+    if ("A" in image.mode.upper() and image.mode != "LAB") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = _pil().new("RGBA", image.size, (255, 255, 255, 255))
+        return _pil().alpha_composite(white, image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _deep_gray(image: Image) -> Image:
+    """16-bit, 32-bit and float gray -> 8 bits a channel.
+
+    A 16-bit value v becomes v / 257, so 65535 is white; files of 16 bits may reach us in 32-bit
+    integers, so integers within 16 bits are read the same way. Floats within [0, 1] are times
+    255, within [0, 255] as they are. Anything else (negative, or wider) is stretched from its
+    least to its greatest value.
+    """
+    values = np.asarray(image).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("it holds NaN or infinity")
+    see_through = image.info.get("transparency")
+    clear = values == see_through if isinstance(see_through, int) else None
+    if low >= 0 and image.mode == "F" and high <= 255:
+        values *= 255 if high <= 1 else 1
+    elif low >= 0 and high <= 65535:
+        values /= 257
+    elif high > low:
+        values = (values - low) * (255 / (high - low))
+    else:
+        values = np.full_like(values, 255 if high > 0 else 0)
+    if clear is not None:
+        values[clear] = 255
+    return _pil().fromarray(np.rint(values).astype(np.uint8)).convert("RGB")
