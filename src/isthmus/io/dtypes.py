@@ -1,0 +1,91 @@
+"""Number formats as they are stored in files, and their decoding to NumPy's floats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.errors import DtypeError
+
+FLOATS = ("float16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How numbers lie in a file: a readable ``name`` and the NumPy dtype ``raw`` of the bytes.
+
+    bfloat16 has no NumPy dtype; its ``raw`` is a 16-bit unsigned integer.
+    """
+
+    name: str
+    raw: np.dtype
+
+    @property
+    def native(self) -> np.dtype:
+        """Dtype of decoded blocks: float32 for bfloat16, else the same float in native order."""
+        return np.dtype(np.float32) if self.name == "bfloat16" else self.raw.newbyteorder("=")
+
+
+def stored_as(dtype: np.dtype) -> Stored:
+    """Name a NumPy dtype; two-byte void (how ``numpy.save`` writes ml_dtypes) is bfloat16."""
+    if dtype.name == "bfloat16" or (
+        dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None and dtype.subdtype is None
+    ):
+        return Stored("bfloat16", np.dtype("<u2"))
+    return Stored("structured" if dtype.names is not None else dtype.name, dtype)
+
+
+def is_float(stored: Stored) -> bool:
+    """Whether rows can be read from numbers stored so."""
+    return stored.name == "bfloat16" or stored.name in FLOATS
+
+
+def check_float(stored: Stored, what: str) -> None:
+    """Raise DtypeError unless numbers are float16, float32, float64 or bfloat16."""
+    if is_float(stored):
+        return
+    kind = stored.raw.kind
+    expected = "expected float16, float32, float64 or bfloat16"
+    if kind == "O":
+        raise DtypeError(
+            f"{what} holds Python objects, which only pickle could read, and nothing is "
+            f"ever unpickled; {expected}: save numpy.stack(list(array)).astype(numpy.float32)"
+        )
+    if kind in "iu":
+        raise DtypeError(
+            f"{what} holds integers ({stored.name}); {expected}: decode quantised codes to floats, "
+            "or convert with .astype(numpy.float32)"
+        )
+    if kind == "b":
+        raise DtypeError(f"{what} holds booleans; {expected}: convert with .astype(numpy.float32)")
+    if kind == "c":
+        raise DtypeError(
+            f"{what} holds complex numbers ({stored.name}); {expected}: save the real part, "
+            "or real and imaginary parts side by side"
+        )
+    if stored.name == "structured":
+        raise DtypeError(
+            f"{what} holds records with named fields ({', '.join(stored.raw.names or ())}); "
+            f"{expected}: save the field with the embeddings on its own"
+        )
+    raise DtypeError(f"{what} holds {stored.name}; {expected}: convert with .astype(numpy.float32)")
+
+
+def decode(raw: np.ndarray, stored: Stored, out: np.ndarray | None = None) -> np.ndarray:
+    """Decode stored numbers; returns ``raw`` itself where nothing needs decoding.
+
+    ``out``, if given, is a buffer of the same shape in ``stored.native`` that may be used.
+    bfloat16 becomes float32 exactly: its 16 bits are the upper half of the float32.
+    """
+    if stored.name == "bfloat16":
+        wide = np.empty(raw.shape, np.uint32) if out is None else out.view(np.uint32)
+        wide[...] = raw
+        np.left_shift(wide, np.uint32(16), out=wide)
+        return wide.view(np.float32)
+    if raw.dtype.isnative:
+        return raw
+    if out is None:
+        return raw.astype(stored.native)
+    out[...] = raw
+    return out
