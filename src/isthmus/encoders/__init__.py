@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from isthmus.encoders.base import Encoder
-from isthmus.errors import IsthmusError, OptionError
+from isthmus.errors import OptionError
 
 __all__ = ["ENCODERS", "Encoder", "load_encoder"]
 
@@ -27,7 +27,10 @@ ENCODERS: dict[str, tuple[str, str]] = {
     "sentence_transformers": ("isthmus.encoders.sbert", "SentenceTransformersEncoder"),
     "onnx": ("isthmus.encoders.onnx_pair", "OnnxEncoder"),
 }
-"""Name -> (module, class). The class takes what follows the colon, or ``None``, and ``device=``."""
+"""Name -> (module, class). The class takes what follows the colon, or ``None``, and, unless it is
+in ``CPU_ONLY``, ``device=``."""
+
+CPU_ONLY = frozenset({"emoji"})
 
 
 def load_encoder(name: str, *, device: str = "cpu") -> Encoder:
@@ -42,8 +45,9 @@ def load_encoder(name: str, *, device: str = "cpu") -> Encoder:
     if kind not in ENCODERS:
         known = ", ".join(ENCODERS)
         raise OptionError(f"unknown encoder '{kind}'; known are: {known} (as NAME or NAME:MODEL)")
+    if kind in CPU_ONLY and device != "cpu":
+        raise OptionError(f"the encoder '{kind}' runs on the CPU only, got device='{device}'")
     module, cls = ENCODERS[kind]
-    encoder = getattr(import_module(module), cls)(model or None, device=device)
-    if not isinstance(encoder, Encoder):
-        raise IsthmusError(f"{module}.{cls} is not an Encoder")
+    options = {} if kind in CPU_ONLY else {"device": device}
+    encoder: Encoder = getattr(import_module(module), cls)(model or None, **options)
     return encoder

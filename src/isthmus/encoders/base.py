@@ -10,6 +10,7 @@ import os
 import warnings
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -28,6 +29,7 @@ Progress = Callable[[int], Any]
 
 OnUnreadable = Literal["raise", "skip"]
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Encoder(ABC):
@@ -82,8 +84,8 @@ class Encoder(ABC):
 
         With ``on_unreadable="skip"`` an image that cannot be read leaves no row and one warning
         at the end names how many were left out; use :meth:`iter_image_batches` to learn which.
-        Raises :class:`~isthmus.encoders.images.UnreadableImage` otherwise. Holds ``batch_size``
-        prepared images at a time, and the rows.
+        Raises :class:`~isthmus.encoders.images.UnreadableImage` otherwise. Holds two
+        batches of prepared images at a time, and the rows.
         """
         total = 0
 
@@ -140,32 +142,42 @@ class Encoder(ABC):
         """Yield (indices (b,) int64 into the input, rows (b, dim) float32), in input order.
 
         A batch is ``batch_size`` *inputs*: with ``on_unreadable="skip"`` it may hold fewer rows
-        (even none), and ``on_skip(index, error)`` hears of each image left out.
+        (even none), and ``on_skip(index, error)`` hears of each image left out. The next batch
+        is opened in one other thread while the model works: two prepared batches are held.
         """
         from isthmus.encoders.images import UnreadableImage, open_image
 
         if on_unreadable not in ("raise", "skip"):
             raise OptionError(f"on_unreadable must be 'raise' or 'skip', got {on_unreadable!r}")
         _refuse_bare(images, "images")
-        done = 0
-        for batch in batched(images, batch_size):
-            opened: list[Any] = []
-            kept: list[int] = []
-            for offset, item in enumerate(batch):
+
+        def prepare(batch: list[ImageLike]) -> list[Any]:
+            prepared: list[Any] = []
+            for item in batch:
                 try:
-                    opened.append(self._prepare_image(open_image(item)))
+                    prepared.append(self._prepare_image(open_image(item)))
                 except UnreadableImage as error:
+                    prepared.append(error)
                     if on_unreadable == "raise":
-                        raise
-                    if on_skip is not None:
-                        on_skip(done + offset, error)
-                else:
-                    kept.append(done + offset)
-            rows = self._checked(self._embed_images(opened), kept) if kept else self._no_rows()
+                        break
+            return prepared
+
+        done = 0
+        for batch, prepared in ahead(prepare, batched(images, batch_size)):
+            kept = []
+            for index, item in enumerate(prepared, start=done):
+                if not isinstance(item, UnreadableImage):
+                    kept.append(index)
+                elif on_unreadable == "raise":
+                    raise item
+                elif on_skip is not None:
+                    on_skip(index, item)
+            ready = [prepared[index - done] for index in kept]
+            rows = self._checked(self._embed_images(ready), kept) if kept else self._no_rows()
             done += len(batch)
-            yield np.asarray(kept, dtype=np.int64), rows
             if progress is not None:
                 progress(done)
+            yield np.asarray(kept, dtype=np.int64), rows
 
     def iter_text_batches(
         self,
@@ -186,9 +198,9 @@ class Encoder(ABC):
             index = range(done, done + len(batch))
             rows = self._checked(self._embed_texts(batch), index)
             done += len(batch)
-            yield np.asarray(index, dtype=np.int64), rows
             if progress is not None:
                 progress(done)
+            yield np.asarray(index, dtype=np.int64), rows
 
     def iter_audio_batches(
         self,
@@ -204,9 +216,9 @@ class Encoder(ABC):
             index = range(done, done + len(batch))
             rows = self._checked(self._embed_audio(mono), index)
             done += len(batch)
-            yield np.asarray(index, dtype=np.int64), rows
             if progress is not None:
                 progress(done)
+            yield np.asarray(index, dtype=np.int64), rows
 
     # -- checks ----------------------------------------------------------------------------------
 
@@ -245,6 +257,22 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
+    """Yield (item, function(item)) in order, the function one item ahead in another thread.
+
+    The items themselves are taken in the caller's thread.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="isthmus-images") as pool:
+        waiting: tuple[T, Future[R]] | None = None
+        for item in items:
+            following = (item, pool.submit(function, item))
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            waiting = following
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()
 
 
 def _refuse_bare(items: object, kind: str) -> None:

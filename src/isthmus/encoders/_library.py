@@ -1,0 +1,56 @@
+"""How the translators meet their libraries: late, and with one sentence when something is amiss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+from isthmus.errors import FileError, IsthmusError, MissingExtra, OptionError
+
+
+def library(module: str, what: str, package: str, extra: str) -> Any:
+    """Import ``module``; a missing package and a broken one are told apart."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(what, (error.name or package).replace("_", "-"), extra) from error
+    except Exception as error:
+        raise IsthmusError(
+            f"{what} needs the package '{package}', which is installed but does not import "
+            f"({type(error).__name__}: {first_line(error)}); reinstall it"
+        ) from error
+
+
+@contextmanager
+def loading(what: str, model: str) -> Iterator[None]:
+    """Whatever a library raises while it loads a model becomes one sentence."""
+    try:
+        yield
+    except IsthmusError:
+        raise
+    except Exception as error:
+        raise FileError(
+            f"{what} cannot load '{model}' ({type(error).__name__}: {first_line(error)}); give a "
+            "folder that holds the saved model, or a published name that can be fetched"
+        ) from error
+
+
+def torch_device(torch: Any, device: str) -> Any:
+    """``"cpu"``, ``"cuda"``, ``"cuda:1"`` -> a torch device that is there."""
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise OptionError(f"device must be 'cpu' or 'cuda[:N]', got '{device}'") from None
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise OptionError(
+            f"device '{device}' is not there: torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices; use device='cpu'"
+        )
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else "no message"

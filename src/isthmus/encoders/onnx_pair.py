@@ -1,0 +1,236 @@
+"""Two ONNX files and a tokenizer: ``onnx:DIR``. Runs on ONNX Runtime, without torch.
+
+``DIR`` holds ``preprocess.json`` and at least one of ``image.onnx`` and ``text.onnx`` (which then
+needs ``tokenizer.json``, in the format of the ``tokenizers`` library). ``preprocess.json``::
+
+    {
+      "image": {
+        "size": 224,                  one side of the square the model takes, or [height, width]
+        "resize": "shortest",         shortest side to size, then centre crop; or "squash"
+        "interpolation": "bicubic",   or "bilinear", "nearest", "lanczos"
+        "mean": [0.48, 0.46, 0.41],   per channel, of values in [0, 1]
+        "std": [0.27, 0.26, 0.28],
+        "output": "image_embeds"      only where the graph has several outputs
+      },
+      "text": {
+        "max_length": 77,             longer texts are cut, special tokens kept
+        "pad": "longest",             to the longest of the batch; or "max_length"
+        "pad_id": 0,
+        "output": "text_embeds"       only where the graph has several outputs
+      },
+      "logit_scale": 100.0,           optional; already exponentiated
+      "bias": null                    optional
+    }
+
+``image.onnx`` takes one float32 input (b, 3, height, width); ``text.onnx`` takes ``input_ids``
+(b, length), and ``attention_mask`` and ``token_type_ids`` where it declares them, int64 or int32.
+Rows are the named output, raw.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus.encoders._library import library, loading
+from isthmus.encoders.base import Encoder
+from isthmus.errors import CorruptFile, FileError, MissingExtra, OptionError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+WHAT = "The encoder 'onnx'"
+
+
+class OnnxEncoder(Encoder):
+    """Rows of a pair of ONNX graphs, fed as ``preprocess.json`` says (see the module)."""
+
+    def __init__(self, model: str | None, *, device: str = "cpu") -> None:
+        if not model:
+            raise OptionError("the encoder 'onnx' needs a folder: 'onnx:DIR'")
+        runtime = library("onnxruntime", WHAT, "onnxruntime", "onnx")
+        folder = Path(model)
+        self.name = f"onnx:{model}"
+        settings = _settings(folder)
+        self.logit_scale = _number(settings, "logit_scale")
+        self.bias = _number(settings, "bias")
+        self._image = self._text = None
+        dims: dict[str, int] = {}
+        if (folder / "image.onnx").is_file():
+            self._image = _Graph(runtime, folder / "image.onnx", settings.get("image"), device)
+            self._picture = _Picture(self._image.settings)
+            dims["image.onnx"] = self._embed_images([self._picture.blank()]).shape[1]
+        if (folder / "text.onnx").is_file():
+            self._text = _Graph(runtime, folder / "text.onnx", settings.get("text"), device)
+            self._tokenizer = _tokenizer(folder / "tokenizer.json", self._text.settings)
+            dims["text.onnx"] = self._embed_texts(["a"]).shape[1]
+        if not dims:
+            raise FileError(f"{folder} holds neither image.onnx nor text.onnx")
+        if len(set(dims.values())) > 1:
+            raise CorruptFile(f"the two graphs in {folder} give rows of different lengths: {dims}")
+        self.dim = next(iter(dims.values()))
+
+    def _prepare_image(self, image: Image) -> np.ndarray:
+        if self._image is None:
+            return super()._embed_images([image])
+        return self._picture(image)
+
+    def _embed_images(self, batch: list[Any]) -> np.ndarray:
+        if self._image is None:
+            return super()._embed_images(batch)
+        return self._image.run({self._image.inputs[0].name: np.stack(batch)})
+
+    def _embed_texts(self, batch: list[str]) -> np.ndarray:
+        if self._text is None:
+            return super()._embed_texts(batch)
+        encoded = self._tokenizer.encode_batch(batch)
+        given = {
+            "input_ids": [item.ids for item in encoded],
+            "attention_mask": [item.attention_mask for item in encoded],
+            "token_type_ids": [item.type_ids for item in encoded],
+        }
+        feed = {}
+        for node in self._text.inputs:
+            if node.name not in given:
+                raise CorruptFile(
+                    f"{self._text.path} asks for the input '{node.name}'; known are: "
+                    f"{', '.join(given)}"
+                )
+            kind = np.int32 if node.type == "tensor(int32)" else np.int64
+            feed[node.name] = np.asarray(given[node.name], dtype=kind)
+        return self._text.run(feed)
+
+
+class _Graph:
+    """One ONNX file, the settings of its side, and the output that holds the rows."""
+
+    def __init__(self, runtime: Any, path: Path, settings: Any, device: str) -> None:
+        self.path = path
+        if not isinstance(settings, dict):
+            raise CorruptFile(f"preprocess.json beside {path} has no object for its side")
+        self.settings: dict[str, Any] = settings
+        with loading(WHAT, str(path)):
+            self.session = runtime.InferenceSession(str(path), providers=_provider(runtime, device))
+        self.inputs = self.session.get_inputs()
+        names = [node.name for node in self.session.get_outputs()]
+        self.output = str(settings.get("output") or (names[0] if len(names) == 1 else ""))
+        if self.output not in names:
+            raise CorruptFile(
+                f"{path} has the outputs {', '.join(names)}; "
+                'name one of them as "output" in preprocess.json'
+            )
+
+    def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
+        rows = np.asarray(self.session.run([self.output], feed)[0])
+        if rows.ndim != 2:
+            raise CorruptFile(
+                f"the output '{self.output}' of {self.path} has shape {rows.shape}, expected "
+                "two axes (batch, dim); name another output in preprocess.json"
+            )
+        return rows
+
+
+class _Picture:
+    """An RGB image -> (3, height, width) float32, resized, cropped and standardised."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        try:
+            size = settings["size"]
+            self.height, self.width = (size, size) if isinstance(size, int) else map(int, size)
+            self.mean = np.asarray(settings["mean"], dtype=np.float32).reshape(3, 1, 1)
+            self.std = np.asarray(settings["std"], dtype=np.float32).reshape(3, 1, 1)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFile(
+                "preprocess.json must give the image's size, mean and std (3 numbers each): "
+                f"{type(error).__name__} {error}"
+            ) from None
+        self.resize = _choice(settings, "resize", ("shortest", "squash"))
+        filters = ("bicubic", "bilinear", "nearest", "lanczos")
+        self.interpolation = _choice(settings, "interpolation", filters)
+
+    def __call__(self, image: Image) -> np.ndarray:
+        from PIL.Image import Resampling
+
+        width, height = self.width, self.height
+        if self.resize == "shortest":
+            short = min(image.width / width, image.height / height)
+            width = max(width, int(image.width / short))
+            height = max(height, int(image.height / short))
+        if image.size != (width, height):
+            image = image.resize((width, height), Resampling[self.interpolation.upper()])
+        left, top = round((width - self.width) / 2), round((height - self.height) / 2)
+        if (left, top) != (0, 0) or image.size != (self.width, self.height):
+            image = image.crop((left, top, left + self.width, top + self.height))
+        pixels = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / 255
+        return (pixels - self.mean) / self.std
+
+    def blank(self) -> np.ndarray:
+        return np.zeros((3, self.height, self.width), dtype=np.float32)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "preprocess.json"
+    if not path.is_file():
+        raise FileError(f"{path} is missing; an ONNX encoder is a folder that holds it")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CorruptFile(f"{path} is not JSON: {error}") from None
+    if not isinstance(settings, dict):
+        raise CorruptFile(f"{path} must hold an object, got {type(settings).__name__}")
+    return settings
+
+
+def _tokenizer(path: Path, settings: dict[str, Any]) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise MissingExtra(f"{WHAT} with texts", "tokenizers", "onnx") from error
+    if not path.is_file():
+        raise FileError(f"{path} is missing; text.onnx needs it")
+    with loading(WHAT, str(path)):
+        tokenizer = Tokenizer.from_file(str(path))
+    length = settings.get("max_length")
+    if not isinstance(length, int) or length < 1:
+        raise CorruptFile(f"preprocess.json must give the text's max_length, got {length!r}")
+    pad = _choice(settings, "pad", ("longest", "max_length"))
+    pad_id = int(settings.get("pad_id", 0))
+    tokenizer.enable_truncation(length)
+    tokenizer.enable_padding(
+        pad_id=pad_id,
+        pad_token=tokenizer.id_to_token(pad_id) or "[PAD]",
+        length=length if pad == "max_length" else None,
+    )
+    return tokenizer
+
+
+def _choice(settings: dict[str, Any], key: str, values: tuple[str, ...]) -> str:
+    value = settings.get(key, values[0])
+    if value not in values:
+        raise CorruptFile(
+            f'preprocess.json has "{key}": {value!r}, expected one of {", ".join(values)}'
+        )
+    return str(value)
+
+
+def _number(settings: dict[str, Any], key: str) -> float | None:
+    value = settings.get(key)
+    if value is not None and not isinstance(value, (int, float)):
+        raise CorruptFile(f'preprocess.json has "{key}": {value!r}, expected a number or null')
+    return None if value is None else float(value)
+
+
+def _provider(runtime: Any, device: str) -> list[Any]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    kind, _, index = device.partition(":")
+    have = runtime.get_available_providers()
+    if kind != "cuda" or "CUDAExecutionProvider" not in have:
+        raise OptionError(
+            f"device '{device}' is not there: this ONNX Runtime has {', '.join(have)}; "
+            "use device='cpu'"
+        )
+    return [("CUDAExecutionProvider", {"device_id": int(index or 0)}), "CPUExecutionProvider"]

@@ -1,0 +1,56 @@
+"""Sentence Transformers models: ``sentence_transformers:DIR_OR_ID``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isthmus.encoders._library import library, loading, torch_device
+from isthmus.encoders.base import Encoder
+from isthmus.errors import OptionError
+
+
+class SentenceTransformersEncoder(Encoder):
+    """Rows of ``model.encode``: whatever the model's own modules give.
+
+    A model that ends in a Normalize module gives rows of length 1, others do not. No prompt is
+    added beyond the model's own default. A text-only model works for texts; a model's image side
+    is used when it has one.
+    """
+
+    def __init__(self, model: str | None, *, device: str = "cpu") -> None:
+        what, extra = "The encoder 'sentence_transformers'", "sentence-transformers"
+        if not model:
+            raise OptionError(
+                "the encoder 'sentence_transformers' needs a model: "
+                "'sentence_transformers:DIR_OR_ID'"
+            )
+        torch = library("torch", what, "torch", extra)
+        package = library("sentence_transformers", what, "sentence-transformers", extra)
+        found = torch_device(torch, device)
+        self.name = f"sentence_transformers:{model}"
+        with loading(what, model):
+            network = package.SentenceTransformer(model, device=str(found))
+        self._network = network.float().eval()
+        scale = next((float(m.logit_scale) for m in _with(network, "logit_scale")), None)
+        bias = next((float(m.logit_bias) for m in _with(network, "logit_bias")), None)
+        self.logit_scale = None if scale is None else float(np.exp(scale))
+        self.bias = bias
+        self.dim = int(self._embed_texts(["a"]).shape[1])
+
+    def _encode(self, batch: list[Any]) -> np.ndarray:
+        return self._network.encode(
+            batch, batch_size=len(batch), show_progress_bar=False, convert_to_numpy=True
+        )
+
+    def _embed_images(self, batch: list[Any]) -> np.ndarray:
+        return self._encode(batch)
+
+    def _embed_texts(self, batch: list[str]) -> np.ndarray:
+        return self._encode(batch)
+
+
+def _with(network: Any, attribute: str) -> Any:
+    """The modules inside ``network`` that have a parameter of this name."""
+    return (m for m in network.modules() if attribute in getattr(m, "_parameters", {}))
