@@ -146,7 +146,7 @@ def _embed(
         os.fsync(rows_file.fileno())
         for index, error in skipped:
             name = batch[first + index - state.done]
-            state.skipped.append(Skipped(first + index, name, str(error)))
+            state.skipped.append(Skipped(first + index, _utf8(name), _utf8(str(error))))
         skipped.clear()
         state.done += len(batch)
         state.rows += len(rows)
@@ -201,7 +201,7 @@ def _finish(writer: RowWriter, source: Source, state: _State, work: Path) -> Pat
     gone = {item.index for item in state.skipped}
 
     def kept() -> Iterator[str]:
-        return (item for index, item in enumerate(source.items()) if index not in gone)
+        return (_utf8(item) for index, item in enumerate(source.items()) if index not in gone)
 
     out, dim = Path(writer.path), state.dim
     parquet = out.suffix.lower() == ".parquet"
@@ -230,6 +230,11 @@ def _report_skipped(out: Path, state: _State) -> None:
         write_json(path, [asdict(item) for item in state.skipped])
     else:
         path.unlink(missing_ok=True)
+
+
+def _utf8(text: str) -> str:
+    """File names that are not UTF-8 have no form in JSON or Parquet: show their bytes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _beside(out: Path, suffix: str) -> Path:

@@ -19,24 +19,9 @@ from isthmus.errors import CorruptFile, FileError, OptionError
 Kind = Literal["images", "texts"]
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jp2",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".ppm",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
+IMAGE_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm"),
+    *(".tga", ".tif", ".tiff", ".webp"),
 )
 """A file in a folder counts as an image by its suffix, in either case."""
 
@@ -105,13 +90,17 @@ def open_source(inputs: Inputs, kind: Kind) -> Source:
 
 def image_files(folder: Path) -> list[str]:
     """Paths relative to ``folder``, with forward slashes, in natural order (2 before 10)."""
-    found = []
+    found: list[str] = []
     for here, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
-                found.append(Path(here, name).relative_to(folder).as_posix())
+        here_found = (Path(here, name) for name in files if is_image_name(name))
+        found.extend(path.relative_to(folder).as_posix() for path in here_found)
     return sorted(found, key=natural)
+
+
+def is_image_name(name: str) -> bool:
+    """Not hidden, and with the suffix of an image."""
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def natural(path: str) -> tuple[list[list[tuple[int, int, str]]], str]:
@@ -146,12 +135,11 @@ def _column(path: Path, column: str | None) -> str:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise CorruptFile(f"{path} is not a readable Parquet file: {error}") from None
-    text = [
-        f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)
-    ]
+    kinds = (pa.string(), pa.large_string())
+    text = [str(field.name) for field in schema if field.type in kinds]
     if column is None and len(text) == 1:
         return text[0]
-    if column not in text:
+    if column is None or column not in text:
         said = "no column is named" if column is None else f"'{column}' is not a column of text"
         raise FileError(f"{path}: {said}; its columns of text are: {', '.join(text) or 'none'}")
     return column
@@ -177,4 +165,4 @@ def _expected(kind: Kind) -> str:
 
 
 def _suffixes() -> str:
-    return ", ".join(sorted(IMAGE_SUFFIXES))
+    return ", ".join(IMAGE_SUFFIXES)
