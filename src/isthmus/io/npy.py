@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 from typing import IO
 
@@ -13,6 +14,7 @@ from isthmus.io.flat import Layout, file_size, unzipping
 from isthmus.io.words import looks_like, opening, refuse_empty
 
 _MAGIC = b"\x93NUMPY"
+_PARSING = (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError)
 _LENGTH_BYTES = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
 
 
@@ -59,7 +61,7 @@ def read_header(
             else npy_format.read_array_header_2_0
         )
         shape, fortran, dtype = read(handle)
-    except (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError) as error:
+    except (*_PARSING, tokenize.TokenError) as error:
         raise CorruptFile(
             f"{what} has a damaged .npy header; expected shape, order and number format in it: "
             "save it again with numpy.save"

@@ -170,8 +170,11 @@ def open_file(path: str, key: str | None, spec: str, name: str) -> BaseSource:
     return FlatSource(open_layout(path, key, spec), spec, name)
 
 
-def open_layout(path: str, key: str | None, spec: str) -> Layout:
-    """Find one array of a .npy, .npz or .safetensors file, of whatever shape and number format."""
+def open_layout(path: str, key: str | None, spec: str, floats: bool = True) -> Layout:
+    """Find one array of a .npy, .npz or .safetensors file, of whatever shape and number format.
+
+    Where no key is named, the one array that fits is meant: rows of floats, or integers otherwise.
+    """
     suffix = os.path.splitext(path)[1].lower()
     what = f"'{spec}'"
     if suffix == ".npy":
@@ -190,12 +193,14 @@ def open_layout(path: str, key: str | None, spec: str) -> Layout:
             f"'{path}' has the suffix '{suffix}', which is not a format that is read; "
             f"expected {_READABLE}: save the array with numpy.save"
         )
-    entries = {k: ("" if _fits(v) else "-") + str(v) for k, v in layouts.items()}
+    entries = {k: ("" if _fits(v, floats) else "-") + str(v) for k, v in layouts.items()}
     return layouts[choose(what, f"'{path}'", key, entries, "key")]
 
 
-def _fits(layout: Layout) -> bool:
-    return len(layout.shape) == 2 and is_float(layout.stored)
+def _fits(layout: Layout, floats: bool) -> bool:
+    if floats:
+        return len(layout.shape) == 2 and is_float(layout.stored)
+    return layout.stored.raw.kind in "iu" and layout.stored.name != "bfloat16"
 
 
 class ShardSource(BaseSource):
