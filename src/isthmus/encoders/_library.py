@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -49,6 +50,16 @@ def torch_device(torch: Any, device: str) -> Any:
             f"{torch.cuda.device_count()} CUDA devices; use device='cpu'"
         )
     return found
+
+
+def scalar(parameter: Any) -> float | None:
+    """The one number of a model's parameter, or None where the model has none."""
+    return None if parameter is None else float(parameter.detach())
+
+
+def exponential(parameter: Any) -> float | None:
+    """The same for a parameter that is kept as a logarithm, as logit scales are."""
+    return None if parameter is None else math.exp(float(parameter.detach()))
 
 
 def first_line(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.encoders._library import library, loading, torch_device
+from isthmus.encoders._library import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.base import Encoder
 from isthmus.errors import OptionError
 
@@ -49,8 +49,7 @@ class TransformersEncoder(Encoder):
         self._text_options = self._how_to_pad()
         scale = getattr(network, "logit_scale", getattr(network, "logit_scale_t", None))
         bias = getattr(network, "logit_bias", None)
-        self.logit_scale = None if scale is None else math.exp(float(scale))
-        self.bias = None if bias is None else float(bias)
+        self.logit_scale, self.bias = exponential(scale), scalar(bias)
         self.dim = int(self._embed_texts(["a"]).shape[1])
 
     def _how_to_pad(self) -> dict[str, Any]:

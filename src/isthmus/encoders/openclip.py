@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.encoders._library import library, loading, torch_device
+from isthmus.encoders._library import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.base import Encoder
 from isthmus.errors import FileError, OptionError
 
@@ -41,10 +40,8 @@ class OpenClipEncoder(Encoder):
             )
             self._tokenize = open_clip.get_tokenizer(name)
         self._network = network.eval()
-        scale = getattr(network, "logit_scale", None)
-        bias = getattr(network, "logit_bias", None)
-        self.logit_scale = None if scale is None else math.exp(float(scale))
-        self.bias = None if bias is None else float(bias)
+        self.logit_scale = exponential(getattr(network, "logit_scale", None))
+        self.bias = scalar(getattr(network, "logit_bias", None))
         self.dim = int(self._embed_texts(["a"]).shape[1])
 
     @staticmethod

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.encoders._library import library, loading, torch_device
+from isthmus.encoders._library import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.base import Encoder
 from isthmus.errors import OptionError
 
@@ -33,11 +33,15 @@ class SentenceTransformersEncoder(Encoder):
         with loading(what, model):
             network = package.SentenceTransformer(model, device=str(found))
         self._network = network.float().eval()
-        scale = next((float(m.logit_scale) for m in _with(network, "logit_scale")), None)
-        bias = next((float(m.logit_bias) for m in _with(network, "logit_bias")), None)
-        self.logit_scale = None if scale is None else float(np.exp(scale))
-        self.bias = bias
-        self.dim = int(self._embed_texts(["a"]).shape[1])
+        self.logit_scale = exponential(_parameter(network, "logit_scale"))
+        self.bias = scalar(_parameter(network, "logit_bias"))
+        # releases that do not say what a model takes leave it to the model to refuse
+        self._sides = tuple(getattr(network, "modalities", ("text", "image")))
+        if "text" in self._sides:
+            self.dim = int(self._embed_texts(["a"]).shape[1])
+        else:
+            blank = library("PIL.Image", what, "pillow", extra).new("RGB", (64, 64))
+            self.dim = int(self._embed_images([blank]).shape[1])
 
     def _encode(self, batch: list[Any]) -> np.ndarray:
         return self._network.encode(
@@ -45,12 +49,13 @@ class SentenceTransformersEncoder(Encoder):
         )
 
     def _embed_images(self, batch: list[Any]) -> np.ndarray:
-        return self._encode(batch)
+        return self._encode(batch) if "image" in self._sides else super()._embed_images(batch)
 
     def _embed_texts(self, batch: list[str]) -> np.ndarray:
-        return self._encode(batch)
+        return self._encode(batch) if "text" in self._sides else super()._embed_texts(batch)
 
 
-def _with(network: Any, attribute: str) -> Any:
-    """The modules inside ``network`` that have a parameter of this name."""
-    return (m for m in network.modules() if attribute in getattr(m, "_parameters", {}))
+def _parameter(network: Any, name: str) -> Any:
+    """The first parameter of this name in any module inside ``network``, or None."""
+    owners = (m for m in network.modules() if name in getattr(m, "_parameters", {}))
+    return next((getattr(owner, name) for owner in owners), None)
