@@ -31,20 +31,6 @@ from isthmus.encoders.embed import embed_to_file  # noqa: E402
 from isthmus.errors import CorruptFile, FileError, OptionError  # noqa: E402
 
 WORDS = ["a", "photo", "of", "the", "red", "green", "blue", "cat", "dog", "bird", "in", "tree"]
-    "a",
-    "photo",
-    "of",
-    "the",
-    "red",
-    "green",
-    "blue",
-    "cat",
-    "dog",
-    "bird",
-    "on",
-    "in",
-    "tree",
-]
 TEXTS = [
     "a photo of the red cat",
     "dog",
