@@ -615,6 +615,9 @@ def test_a_file_that_shrinks_after_opening(tmp_path: Path) -> None:
     save_parquet(tmp_path / "p.parquet", rows(99, 4))
     with pytest.raises(CorruptFile, match="had 100 rows when it was opened and has 99 now"):
         parquet.read()
+    save_parquet(tmp_path / "p.parquet", rows(100, 4), group=7)
+    with pytest.raises(CorruptFile, match="rows end at 7 where its index promises 100"):
+        parquet.read()
 
 
 def test_arrays_are_refused_like_files() -> None:
@@ -697,6 +700,17 @@ def test_keys_columns_and_extra_columns(tmp_path: Path) -> None:
         writer.write(x[30:], extra={"bias": bias[30:]})
     same(io.open_rows(f"{tmp_path}/x.parquet:closed").read(), x)
     same(pq.read_table(tmp_path / "x.parquet")["bias"].to_numpy(), bias)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "safetensors", "parquet"])
+def test_a_buffer_may_be_reused_between_writes(tmp_path: Path, suffix: str) -> None:
+    x = rows(30, 3)
+    buffer = np.empty((10, 3), "f4")
+    with io.RowWriter(tmp_path / f"x.{suffix}", 3) as writer:
+        for at in (0, 10, 20):
+            buffer[:] = x[at : at + 10]
+            writer.write(buffer)
+    same(io.open_rows(tmp_path / f"x.{suffix}").read(), x)
 
 
 def test_parquet_is_written_in_row_groups_of_bounded_size(tmp_path: Path) -> None:
@@ -965,6 +979,7 @@ def test_relevance_from_every_format(tmp_path: Path) -> None:
         (io.read_labels, put("l.txt", b"label\n1\n"), LabelsError, "'label' in line 1"),
         (io.read_labels, put("l.csv", b"1\n2.0\n"), LabelsError, r"'2.0' in line 2"),
         (io.read_labels, put("l.csv", b"1.5\n2\n"), LabelsError, r"'1.5' in line 1"),
+        (io.read_labels, put("l.csv", b'""\n2\n'), LabelsError, "in line 1"),
         (io.read_labels, put("l.csv", b"nan\n2\n"), LabelsError, r"'nan' in line 1"),
         (io.read_labels, put("l.csv", b"1,2\n"), LabelsError, "one whole number"),
         (io.read_labels, put("l.csv", b"99999999999999999999\n1"), LabelsError, "in line 1"),

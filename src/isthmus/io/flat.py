@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ from isthmus.io.dtypes import Stored, check_float, decode
 from isthmus.io.source import BaseSource
 from isthmus.io.words import check_axes, opening
 
+_BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OverflowError, struct.error)
 _PIECE_BYTES = 1 << 20  # small blocks are cut from reads of about this size
 _SPAN_BYTES = 4 << 20  # take() reads neighbouring rows together up to this span
 _GAP_BYTES = 16 << 10  # … when no more than this lies between them
@@ -81,7 +83,7 @@ def unzipping(path: str) -> Iterator[None]:
     try:
         with opening(path):
             yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (*_BAD_ZIP, NotImplementedError, RuntimeError) as error:
         if isinstance(error, (NotImplementedError, RuntimeError)):
             reason = "is encrypted or compressed in a way that cannot be read"
         else:

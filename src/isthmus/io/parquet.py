@@ -44,7 +44,7 @@ def parquet_file(path: str, what: str) -> Iterator[Any]:
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise CorruptFile(
             f"{what} is a damaged Parquet file; expected one that can be read to its end: "
             "write it again"
@@ -93,7 +93,10 @@ def open_parquet(path: str, key: str | None, spec: str, name: str) -> ParquetSou
         elif rows == 0:
             dim = 0  # a column of varying lists without rows does not say its dimension
         else:
-            batch = next(file.iter_batches(batch_size=1, columns=[column], use_threads=False))
+            batches = file.iter_batches(batch_size=1, columns=[column], use_threads=False)
+            batch = next(batches, None)
+            if batch is None or len(batch) == 0:
+                raise _too_few(what, 0, rows)
             lists = _column(batch, column)
             refuse_null(lists, 0, what)
             dim = len(lists.flatten())
@@ -156,6 +159,8 @@ class ParquetSource(BaseSource):
                     rows = self._rows(_column(batch, self.column), at, what)
                     yield at, rows
                     at += len(rows)
+                if at != self.bounds[group + 1]:
+                    raise _too_few(what, at, int(self.bounds[group + 1]))
 
     def _rows(self, lists: Any, at: int, what: str) -> np.ndarray:
         """A batch of lists as an array (k, dim)."""
@@ -181,6 +186,13 @@ class ParquetSource(BaseSource):
                 "drop or repair that row"
             )
         return values.to_numpy(zero_copy_only=False).reshape(len(lists), self.dim)
+
+
+def _too_few(what: str, found: int, promised: int) -> CorruptFile:
+    return CorruptFile(
+        f"{what} is a damaged Parquet file: its rows end at {found} where its index promises "
+        f"{promised}; write it again"
+    )
 
 
 def _column(batch: Any, column: str) -> Any:
