@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +70,10 @@ class TransformersEncoder(Encoder):
         }
 
     def _features(self, side: str, inputs: dict[str, Any]) -> np.ndarray:
+        method = getattr(self._network, f"get_{side}_features")
+        takes = inspect.signature(method).parameters  # tokenizers may offer more, as token types
         with self._torch.no_grad():
-            moved = {key: value.to(self._device) for key, value in inputs.items()}
-            out = getattr(self._network, f"get_{side}_features")(**moved)
+            out = method(**{k: v.to(self._device) for k, v in inputs.items() if k in takes})
             rows = getattr(out, "pooler_output", out)  # a bare tensor before Transformers 5
             return rows.float().cpu().numpy()
 
