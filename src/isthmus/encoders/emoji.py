@@ -1,0 +1,92 @@
+"""The built-in emoji models: two small towers through ONNX Runtime, for learning and testing.
+
+Not a CLIP: each was trained from nothing on about 1,600 emoji drawings and their English names
+and tags. ``docs/emoji.md`` says how, and what was measured.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from isthmus.encoders.base import Encoder
+from isthmus.encoders.emoji_pixels import pixels
+from isthmus.encoders.emoji_text import tokenize
+from isthmus.encoders.emoji_world import data_file
+from isthmus.errors import MissingExtra, OptionError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["EmojiEncoder", "shipped_models", "stored_figures"]
+
+
+@lru_cache(maxsize=1)
+def _manifest() -> dict[str, Any]:
+    return json.loads(data_file("figures.json").read_text(encoding="utf-8"))
+
+
+def shipped_models() -> list[str]:
+    """The variants that can follow ``emoji:``, the default first."""
+    record = _manifest()
+    first = record["default"]
+    return [first, *(name for name in record["models"] if name != first)]
+
+
+def stored_figures(model: str | None = None) -> dict[str, Any]:
+    """What was measured of a model when it was exported (recall, zero-shot accuracy, gap)."""
+    return _manifest()["models"][_chosen(model)]["figures"]
+
+
+def _chosen(model: str | None) -> str:
+    known = shipped_models()
+    if model is None:
+        return known[0]
+    if model not in known:
+        raise OptionError(f"unknown emoji model '{model}'; known are: {', '.join(known)}")
+    return model
+
+
+def _session(name: str) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtra("the emoji model", "onnxruntime", "demo") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    path = data_file(name)
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+class EmojiEncoder(Encoder):
+    """``emoji`` or ``emoji:MODEL`` -> rows of 128 float32, not normalised.
+
+    Images of any size (scaled to 32 x 32 pixels, padded with white to a square) and English
+    texts (lower-cased, hashed n-grams; other alphabets give rows but were never seen in
+    training). ``logit_scale`` is the factor on a cosine at the end of training; ``bias`` is set
+    for the sigmoid model only. Runs on the CPU: about 0.5 ms a picture on one core; ``device``
+    must be ``"cpu"``. Raises :class:`OptionError` for an unknown model or device and
+    :class:`MissingExtra` without ONNX Runtime.
+    """
+
+    def __init__(self, model: str | None = None, *, device: str = "cpu") -> None:
+        if device != "cpu":
+            raise OptionError(f"the emoji model runs on 'cpu' only, got device '{device}'")
+        chosen = _chosen(model)
+        record = _manifest()["models"][chosen]
+        self.model = chosen
+        self.name = "emoji" if model is None else f"emoji:{model}"
+        self.dim = int(record["dim"])
+        self.logit_scale = float(record["logit_scale"])
+        self.bias = None if record["bias"] is None else float(record["bias"])
+        self._image = _session(f"{chosen}-image.onnx")
+        self._text = _session(f"{chosen}-text.onnx")
+
+    def _embed_images(self, batch: list[Image]) -> np.ndarray:
+        return self._image.run(None, {"pixels": pixels(batch)})[0]
+
+    def _embed_texts(self, batch: list[str]) -> np.ndarray:
+        return self._text.run(None, {"grams": tokenize(batch)})[0]

@@ -1,0 +1,33 @@
+"""What each training run does; every field that is not named keeps its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """``scale`` is the logit scale at the start, ``scale_lr`` the learning rate of its log."""
+
+    loss: str = "contrastive"
+    epochs: int = 70
+    batch: int = 108
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    dropout: float = 0.1
+    scale: float = 1 / 0.07
+    scale_lr: float = 2e-3
+    max_scale: float = 100.0
+    logit_bias: float = 0.0
+    offset: float = 0.0
+    freeze_text: bool = False
+
+    def with_epochs(self, epochs: int) -> Recipe:
+        return replace(self, epochs=epochs)
+
+
+RECIPES: dict[str, Recipe] = {
+    "contrastive": Recipe(),
+    "sigmoid": Recipe(loss="sigmoid", scale=10.0, logit_bias=-10.0),
+    "gap": Recipe(scale=50.0, offset=4.0),
+}
