@@ -17,6 +17,10 @@ MAX_PIXELS = 178_956_970
 """Images with more pixels are refused before they are decoded (a square of 13,377 a side)."""
 
 
+ORIENTATION = 0x0112
+"""The number of the orientation's EXIF tag."""
+
+
 class UnreadableImage(IsthmusError):
     """A file is not an image, is truncated, or would unpack to an unreasonable size."""
 
@@ -51,7 +55,8 @@ def open_image(item: Image | str | os.PathLike[str], *, max_pixels: int = MAX_PI
     except Exception as error:  # decoders raise what they like on a broken header
         raise UnreadableImage(f"{label} cannot be opened: {error}") from error
     with image:
-        return _decoded(image, label, max_pixels)
+        decoded = _decoded(image, label, max_pixels)
+        return decoded.copy() if decoded is image else decoded  # it is closed on the way out
 
 
 def _pil() -> Any:
@@ -85,9 +90,9 @@ def _upright(image: Image) -> Image:
     from PIL import ImageOps
 
     try:
-        return ImageOps.exif_transpose(image)
+        return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
     except Exception:
-        return image.copy()
+        return image
 
 
 def _to_rgb(image: Image) -> Image:
@@ -96,8 +101,9 @@ def _to_rgb(image: Image) -> Image:
         return _deep_gray(image)
     if ("A" in image.mode.upper() and image.mode != "LAB") or "transparency" in image.info:
         image = image.convert("RGBA")
-        white = _pil().new("RGBA", image.size, (255, 255, 255, 255))
-        return _pil().alpha_composite(white, image).convert("RGB")
+        white = _pil().new("RGB", image.size, (255, 255, 255))
+        white.paste(image, mask=image)
+        return white
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

@@ -112,8 +112,13 @@ class _Graph:
         if not isinstance(settings, dict):
             raise CorruptFile(f"preprocess.json beside {path} has no object for its side")
         self.settings: dict[str, Any] = settings
+        options = runtime.SessionOptions()
+        # threads that wait by spinning would take the core on which the next images are opened
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         with loading(WHAT, str(path)):
-            self.session = runtime.InferenceSession(str(path), providers=_provider(runtime, device))
+            self.session = runtime.InferenceSession(
+                str(path), options, providers=_provider(runtime, device)
+            )
         self.inputs = self.session.get_inputs()
         names = [node.name for node in self.session.get_outputs()]
         self.output = str(settings.get("output") or (names[0] if len(names) == 1 else ""))
