@@ -1,0 +1,80 @@
+"""Small helpers over the array API, so that one code path serves NumPy arrays and torch tensors.
+
+Only what the standard leaves out is here: coming home to NumPy, float32/float64 working dtypes,
+and unit rows. Nothing in this file imports a framework; ``array_api_compat`` looks at what it
+is given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a NumPy array or a tensor that speaks the array API
+FloatArray = np.ndarray
+
+EPS32 = float(np.finfo(np.float32).eps)
+EPS64 = float(np.finfo(np.float64).eps)
+
+
+def namespace(*arrays: Array) -> Any:
+    """The array-API namespace of the arrays given (NumPy's for plain arrays)."""
+    from array_api_compat import array_namespace
+
+    return array_namespace(*arrays)
+
+
+def is_numpy(array: Array) -> bool:
+    """Whether the rows are a NumPy array: then the faster NumPy-only calls may be used."""
+    return isinstance(array, np.ndarray)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """Bring an array to the host as NumPy, without a copy where that is possible."""
+    if isinstance(array, np.ndarray):
+        return array
+    if hasattr(array, "detach"):  # torch: leave the graph and the device first
+        array = array.detach().cpu()
+        if str(array.dtype) == "torch.bfloat16":  # NumPy has no bfloat16; float32 holds it exactly
+            array = array.float()
+    try:
+        return np.from_dlpack(array)
+    except (AttributeError, TypeError, BufferError, RuntimeError):
+        return np.asarray(array)
+
+
+def working(array: Array, *, double: bool = False) -> Array:
+    """Rows as float32 or float64, whichever loses nothing; float64 when ``double``.
+
+    float16 becomes float32, which holds each of its values exactly.
+    """
+    xp = namespace(array)
+    wanted = xp.float64 if double or array.dtype == xp.float64 else xp.float32
+    return array if array.dtype == wanted else xp.astype(array, wanted)
+
+
+def like(array: Array, values: np.ndarray) -> Array:
+    """NumPy float64 numbers as an array of the namespace, dtype and device of ``array``."""
+    if isinstance(array, np.ndarray):
+        return values.astype(array.dtype, copy=False)
+    from array_api_compat import device
+
+    xp = namespace(array)
+    return xp.asarray(values.tolist(), dtype=array.dtype, device=device(array))
+
+
+def row_norms(rows: Array) -> Array:
+    """Euclidean norm of each row, (n,)."""
+    if isinstance(rows, np.ndarray):
+        return np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    xp = namespace(rows)
+    return xp.sqrt(xp.sum(rows * rows, axis=1))
+
+
+def unit(rows: Array) -> Array:
+    """Rows divided by their norms; a zero row stays zero (the door refuses them beforehand)."""
+    xp = namespace(rows)
+    norms = row_norms(rows)
+    norms = xp.where(norms > 0, norms, xp.ones_like(norms))
+    return rows / norms[:, None]

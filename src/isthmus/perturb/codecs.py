@@ -1,0 +1,90 @@
+"""Codecs of rows: fitted on a calibration split, then frozen; codes saturate and never wrap.
+
+:class:`UniformQuantiser` is the paper's: one range for all coordinates, cut into equal bins.
+:class:`SignBits` keeps one bit a coordinate. Both decode, so any score can be taken afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.errors import OptionError
+
+
+@dataclass(frozen=True)
+class UniformQuantiser:
+    """``bins`` equal cells over [low, high], shared by all coordinates; decodes to cell centres."""
+
+    bins: int
+    low: float
+    high: float
+
+    @classmethod
+    def fit(cls, calibration: np.ndarray, bins: int) -> UniformQuantiser:
+        """The range of the calibration rows (n, d); values outside will saturate.
+
+        Raises:
+            OptionError: fewer than 2 or more than 65,536 bins.
+        """
+        if not 2 <= bins <= 65536:
+            raise OptionError(f"{bins} bins; expected 2 to 65536")
+        return cls(bins, float(calibration.min()), float(calibration.max()))
+
+    @property
+    def step(self) -> float:
+        """Width of a cell."""
+        return (self.high - self.low) / self.bins
+
+    def encode(self, rows: np.ndarray) -> np.ndarray:
+        """Codes (n, d) uint8 or uint16; outside values take the first or last cell."""
+        if self.step == 0:
+            return np.zeros(rows.shape, np.uint8)
+        cells = np.floor((rows - self.low) / self.step)
+        return np.clip(cells, 0, self.bins - 1).astype(np.uint8 if self.bins <= 256 else np.uint16)
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Cell centres (n, d) float64."""
+        return self.low + (codes + 0.5) * self.step
+
+    def through(self, rows: np.ndarray) -> np.ndarray:
+        """Rows as the codec gives them back."""
+        return self.decode(self.encode(rows))
+
+    def bytes_per_vector(self, dim: int) -> float:
+        """Storage of one row, packed."""
+        return dim * np.ceil(np.log2(self.bins)) / 8
+
+
+@dataclass(frozen=True)
+class SignBits:
+    """One bit a coordinate: ±``scale``, the mean absolute coordinate of the calibration rows.
+
+    The one scale changes no ranking by sign bits alone (Hamming order); it puts decoded rows in
+    the units of a stored bias.
+    """
+
+    scale: float
+
+    @classmethod
+    def fit(cls, calibration: np.ndarray) -> SignBits:
+        """The least-squares scale of the calibration rows (n, d)."""
+        return cls(float(np.abs(calibration).mean()))
+
+    def encode(self, rows: np.ndarray) -> np.ndarray:
+        """Bits (n, ceil(d / 8)) uint8; zero and above is 1."""
+        return np.packbits(rows >= 0, axis=1)
+
+    def decode(self, codes: np.ndarray, dim: int) -> np.ndarray:
+        """±scale (n, dim) float64."""
+        bits = np.unpackbits(codes, axis=1, count=dim)
+        return (bits * 2.0 - 1.0) * self.scale
+
+    def through(self, rows: np.ndarray) -> np.ndarray:
+        """Rows as the codec gives them back."""
+        return self.decode(self.encode(rows), rows.shape[1])
+
+    def bytes_per_vector(self, dim: int) -> float:
+        """Storage of one row."""
+        return np.ceil(dim / 8)

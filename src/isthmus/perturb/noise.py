@@ -1,0 +1,79 @@
+"""Gaussian noise on rows, seeded so that the numbers never depend on how the work is cut.
+
+Noise comes in blocks of ``BLOCK_ROWS`` rows. Each block has its own generator, seeded by (seed,
+trial, role, level, block), so any block size, any order and any number of processes give the same
+noise. Closers under test meet the same noise (common random numbers).
+
+Levels are variances. E‖ε‖² of the whole vector is ``total``; see :func:`total_variance` for the
+other two conventions.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+
+from isthmus.errors import OptionError
+
+BLOCK_ROWS = 1024
+CONVENTIONS = ("total", "coordinate", "spread")
+_ROLES = {"query": 0, "candidate": 1}
+
+
+def total_variance(level: float, convention: str, dim: int, spread: float) -> float:
+    """E‖ε‖² that a level means.
+
+    Args:
+        level: sigma², at least 0.
+        convention: ``total`` (sigma² = E‖ε‖² of the whole vector), ``coordinate`` (per
+            coordinate, so d times as much), ``spread`` (share of ``spread``).
+        dim: d. spread: trace of the candidates' population covariance.
+
+    Raises:
+        OptionError: another convention, or a level that is negative or not finite.
+    """
+    if not (np.isfinite(level) and level >= 0):
+        raise OptionError(f"noise level {level} is not a variance; expected a number >= 0")
+    if convention not in CONVENTIONS:
+        raise OptionError(
+            f"level convention '{convention}' is unknown; choose one of {', '.join(CONVENTIONS)}"
+        )
+    return level * {"total": 1.0, "coordinate": float(dim), "spread": spread}[convention]
+
+
+def gaussian(
+    rows: int, dim: int, total: float, *, seed: int, trial: int, role: str, level: float,
+    dtype: type[np.floating] = np.float32,
+) -> np.ndarray:
+    """Isotropic Gaussian noise (rows, dim) with E‖ε‖² = ``total`` for each row.
+
+    Args:
+        rows, dim: shape. total: variance of a whole vector.
+        seed, trial, role, level: name the stream; ``role`` is ``query`` or ``candidate``.
+        dtype: float32 or float64 of what comes out; the draws are the same float32 numbers.
+    """
+    out = np.empty((rows, dim), dtype)
+    for start, block in gaussian_blocks(
+        rows, dim, total, seed=seed, trial=trial, role=role, level=level
+    ):
+        out[start : start + len(block)] = block
+    return out
+
+
+def gaussian_blocks(
+    rows: int, dim: int, total: float, *, seed: int, trial: int, role: str, level: float
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The same noise block by block: (first row, (b, dim) float32), b <= ``BLOCK_ROWS``."""
+    scale = np.float32(np.sqrt(total / dim))
+    for block, start in enumerate(range(0, rows, BLOCK_ROWS)):
+        rng = np.random.Generator(np.random.SFC64(stream(seed, trial, role, level, block)))
+        count = min(BLOCK_ROWS, rows - start)
+        yield start, rng.standard_normal((count, dim), dtype=np.float32) * scale
+
+
+def stream(seed: int, trial: int, role: str, level: float, block: int) -> np.random.SeedSequence:
+    """The seed of one noise block. The level enters by its bits, so a grid may grow freely."""
+    low, high = struct.unpack("<II", struct.pack("<d", float(level)))
+    return np.random.SeedSequence([seed, trial, _ROLES[role], low, high, block])

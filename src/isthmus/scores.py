@@ -1,0 +1,193 @@
+"""Dot, cosine, euclidean; the best candidates of each query, with a defined order of ties.
+
+Every score is ranked in one linear form, which is what search engines do too:
+
+    ranking(q, x_j) = ⟨q, x_j⟩ · scale_j + offset_j
+
+dot: scale 1, offset 0. cosine: scale 1/‖x_j‖. euclidean: scale 1, offset -½‖x_j‖², which is
+-½‖q - x_j‖² plus a constant of the query. A stored bias adds to the offset. Constants of the query
+never matter for its ranking and are left out.
+
+Ties. Two candidates whose rankings differ by no more than rounding (``TIE_ULPS`` units of the
+working dtype at the size of the terms) are tied, and the lower row comes first, so that exact
+duplicates have one defined order whatever a matrix product rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus._arrays import Array, is_numpy, namespace, row_norms, to_numpy
+from isthmus.errors import OptionError, ShapeError
+
+SCORES = ("dot", "cosine", "euclidean")
+TIE_ULPS = 16
+BLOCK_ELEMENTS = 2**21  # scores held at once: 16 MB of float64
+
+
+def check_score(score: str) -> str:
+    """Return the score's name or refuse it."""
+    if score not in SCORES:
+        raise OptionError(f"score '{score}' is unknown; choose one of {', '.join(SCORES)}")
+    return score
+
+
+def linear_terms(candidates: Array, score: str) -> tuple[Array | None, Array | None]:
+    """Scale and offset per candidate, each (K,) or None where they are 1 and 0."""
+    check_score(score)
+    if score == "dot":
+        return None, None
+    norms = row_norms(candidates)
+    if score == "cosine":
+        xp = namespace(candidates)
+        return 1.0 / xp.where(norms > 0, norms, xp.ones_like(norms)), None
+    return None, -0.5 * norms * norms
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Queries (n, d), candidates (K, d) and the linear terms of one score, ready to search."""
+
+    queries: Array
+    candidates: Array
+    scale: Array | None
+    offset: Array | None
+
+    @classmethod
+    def of(
+        cls, queries: Array, candidates: Array, score: str, bias: np.ndarray | None = None
+    ) -> Ranking:
+        """Prepare a search.
+
+        Args:
+            queries: (n, d). candidates: (K, d), same dtype. bias: (K,) stored numbers or None.
+
+        Raises:
+            OptionError: unknown score. ShapeError: dimensions or the bias' length do not fit.
+        """
+        if int(queries.shape[1]) != int(candidates.shape[1]):
+            raise ShapeError(
+                f"queries have {int(queries.shape[1])} dimensions, candidates "
+                f"{int(candidates.shape[1])}; both must come from one model"
+            )
+        scale, offset = linear_terms(candidates, score)
+        if bias is not None:
+            if len(bias) != int(candidates.shape[0]):
+                raise ShapeError(
+                    f"{len(bias)} stored numbers for {int(candidates.shape[0])} candidates; "
+                    "expected one per candidate"
+                )
+            if np.any(bias):
+                extra = namespace(candidates).asarray(bias, dtype=candidates.dtype)
+                offset = extra if offset is None else offset + extra
+        return cls(queries, candidates, scale, offset)
+
+    @property
+    def tie_width(self) -> float:
+        """Rankings closer than this are tied: rounding at the size of the largest terms."""
+        xp = namespace(self.queries)
+        q = float(xp.max(row_norms(self.queries)))
+        c = row_norms(self.candidates)
+        size = q * float(xp.max(c if self.scale is None else c * self.scale))
+        if self.offset is not None:
+            size += float(xp.max(xp.abs(self.offset)))
+        return TIE_ULPS * float(xp.finfo(self.queries.dtype).eps) * size
+
+    def block_rows(self) -> int:
+        """Queries whose scores are held at once."""
+        return max(1, BLOCK_ELEMENTS // max(int(self.candidates.shape[0]), 1))
+
+    def score_blocks(self, size: int | None = None) -> Iterator[tuple[int, Array]]:
+        """(first query row, scores (b, K)) for consecutive queries."""
+        xp = namespace(self.queries)
+        step = size or self.block_rows()
+        across = xp.matrix_transpose(self.candidates)
+        for start in range(0, int(self.queries.shape[0]), step):
+            scores = xp.matmul(self.queries[start : start + step, :], across)
+            if self.scale is not None:
+                scores *= self.scale[None, :]
+            if self.offset is not None:
+                scores += self.offset[None, :]
+            yield start, scores
+
+
+def first_best(scores: Array, tie_width: float) -> Array:
+    """Row of the best candidate per query, (b,); among tied ones the lowest row."""
+    xp = namespace(scores)
+    best = xp.max(scores, axis=1, keepdims=True)
+    tied = scores >= best - tie_width
+    if is_numpy(scores):
+        return tied.argmax(axis=1)
+    rows = xp.arange(int(scores.shape[1]))
+    last = xp.asarray(int(scores.shape[1]), dtype=rows.dtype)
+    return xp.min(xp.where(tied, rows[None, :], last), axis=1)
+
+
+def top1(ranking: Ranking) -> np.ndarray:
+    """Best candidate of each query, (n,) int64."""
+    width = ranking.tie_width
+    return np.concatenate(
+        [to_numpy(first_best(s, width)).astype(np.int64) for _, s in ranking.score_blocks()]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class TopK:
+    """The k best candidates of each query, best first, and how many of its answers were ties.
+
+    ``rows`` (n, k) int64; ``scores`` (n, k) rankings (constants of the query left out);
+    ``ties`` (n,) int64: other candidates tied with the best one.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    ties: np.ndarray
+
+
+def top_k(ranking: Ranking, k: int) -> TopK:
+    """Exact search, blocked: O(n K d) time, one block of scores in memory.
+
+    Raises:
+        OptionError: k is below 1 or above the number of candidates.
+    """
+    count = int(ranking.candidates.shape[0])
+    if not 1 <= k <= count:
+        raise OptionError(f"k={k} of {count} candidates; expected 1 to {count}")
+    width = ranking.tie_width
+    parts = [_block_top_k(to_numpy(s), k, width) for _, s in ranking.score_blocks()]
+    rows, scores, ties = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return TopK(rows, scores, ties)
+
+
+def _block_top_k(
+    scores: np.ndarray, k: int, width: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    count = scores.shape[1]
+    if k < count:
+        kth = np.partition(scores, count - k, axis=1)[:, count - k]
+    else:
+        kth = scores.min(axis=1)
+    rows = np.empty((len(scores), k), np.int64)
+    for i, line in enumerate(scores):
+        pool = np.flatnonzero(line >= kth[i] - width)  # ascending rows: lower wins a tie
+        ranked = pool[np.argsort(-line[pool], kind="stable")]
+        rows[i] = _settle(ranked, line, width)[:k]
+    best = np.take_along_axis(scores, rows, axis=1)
+    ties = (scores >= scores.max(axis=1, keepdims=True) - width).sum(axis=1) - 1
+    return rows, best, ties
+
+
+def _settle(ranked: np.ndarray, line: np.ndarray, width: float) -> np.ndarray:
+    """Reorder runs of tied candidates by row; a run is measured from its first member."""
+    values = line[ranked]
+    if len(ranked) < 2 or not (values[:-1] - values[1:] <= width).any():
+        return ranked
+    out, start = ranked.copy(), 0
+    while start < len(out):
+        stop = start + int((values[start] - values[start:] <= width).sum())
+        out[start:stop] = np.sort(ranked[start:stop])
+        start = stop
+    return out

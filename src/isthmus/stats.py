@@ -1,0 +1,122 @@
+"""Averages with intervals. Outcomes come in per query (and trial); the means are taken here.
+
+All queries of a noise trial share the candidates' noise, so trials × queries are not independent:
+:func:`share_over_trials` resamples trials and queries both (the two-way or "pigeonhole"
+bootstrap, Owen 2007, https://doi.org/10.1214/07-AOAS122), which errs on the wide side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Share:
+    """A mean of 0/1 outcomes with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def wilson(hits: float, count: int, confidence: float = CONFIDENCE) -> Share:
+    """Share of independent outcomes with Wilson's score interval (SciPy's ``binomtest``)."""
+    if count == 0:
+        return Share(float("nan"), float("nan"), float("nan"))
+    from scipy.stats import binomtest
+
+    interval = binomtest(round(hits), count).proportion_ci(confidence, method="wilson")
+    return Share(float(hits / count), float(interval.low), float(interval.high))
+
+
+def share_over_trials(
+    outcomes: np.ndarray, *, seed: int = 0, confidence: float = CONFIDENCE
+) -> Share:
+    """Mean of 0/1 outcomes (trials, queries), interval by resampling trials and queries.
+
+    One trial is a plain sample of queries and gets Wilson's interval, as do outcomes that are all
+    alike (resampling them would claim certainty).
+    """
+    trials, queries = outcomes.shape
+    mean = float(outcomes.mean()) if outcomes.size else float("nan")
+    if trials == 1 or mean in (0.0, 1.0):
+        return wilson(outcomes.mean(axis=0).sum(), queries, confidence)
+    means = resampled_means(outcomes, seed=seed)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Share(mean, float(low), float(high))
+
+
+def resampled_means(
+    outcomes: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES
+) -> np.ndarray:
+    """Means (resamples,) of outcomes (trials, queries) with both axes drawn with replacement.
+
+    The same seed draws the same trials and queries, so means of two closers can be subtracted
+    (a paired bootstrap).
+    """
+    trials, queries = outcomes.shape
+    rng = np.random.default_rng([seed, 0xB007])
+    by_trial = rng.multinomial(trials, np.full(trials, 1 / trials), size=resamples)
+    by_query = rng.multinomial(queries, np.full(queries, 1 / queries), size=resamples)
+    inner = by_trial.astype(np.float32) @ outcomes.astype(np.float32)
+    return (inner * by_query).sum(axis=1, dtype=np.float64) / (trials * queries)
+
+
+def paired_difference(
+    before: np.ndarray, after: np.ndarray, *, seed: int = 0, confidence: float = CONFIDENCE
+) -> Share:
+    """Mean of ``after`` minus mean of ``before`` (each (trials, queries)), resampled together."""
+    gain = after.astype(np.float32) - before.astype(np.float32)
+    means = resampled_means(gain, seed=seed)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Share(float(gain.mean(dtype=np.float64)), float(low), float(high))
+
+
+def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
+    """Exact two-sided McNemar p-value for paired 0/1 outcomes (n,) each."""
+    from scipy.stats import binomtest
+
+    lost = int((before & ~after).sum())
+    won = int((~before & after).sum())
+    return 1.0 if lost + won == 0 else float(binomtest(lost, lost + won).pvalue)
+
+
+def grouped_jackknife(
+    leave_out: Callable[[int], dict[str, float]],
+    whole: dict[str, float],
+    groups: int,
+    confidence: float = CONFIDENCE,
+) -> dict[str, tuple[float, float]]:
+    """Delete-a-group jackknife intervals of several statistics at once.
+
+    Args:
+        leave_out: the statistics without group g. whole: the statistics of everything.
+        groups: number of groups of (nearly) equal size.
+
+    Returns:
+        name -> (low, high), from Student's t with groups - 1 degrees of freedom.
+    """
+    from scipy.stats import t
+
+    parts = [leave_out(g) for g in range(groups)]
+    reach = float(t.ppf((1 + confidence) / 2, groups - 1))
+    intervals = {}
+    for name, value in whole.items():
+        values = np.array([p[name] for p in parts])
+        error = np.sqrt((groups - 1) / groups * ((values - values.mean()) ** 2).sum())
+        intervals[name] = (value - reach * float(error), value + reach * float(error))
+    return intervals
+
+
+def quantiles(values: np.ndarray) -> dict[str, float]:
+    """The 5, 25, 50, 75 and 95 % quantiles, for reports."""
+    points = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
+    return dict(zip(("q05", "q25", "q50", "q75", "q95"), map(float, points), strict=True))

@@ -1,0 +1,335 @@
+"""The grid: closer × perturbation × level, in one direction -> rows of one table.
+
+A :class:`Problem` is one direction of one task (queries, candidates, truth). A :class:`Cell` is
+one perturbation at one level on one side. :func:`measure` plays a fitted closer through a cell and
+returns outcomes per (trial, query); :func:`grid` turns all of them into rows of the contract:
+
+    direction, task, score, closer, strength, side, family, level, convention, trials, seed,
+    queries, candidates, consistency, consistency_lo, consistency_hi, predicted_consistency,
+    accuracy, agreement, clean_agreement, clean_accuracy, overlap_at_10, bytes_per_vector
+
+``consistency``: the top-1 survives the perturbation under the same closer (the paper's eq. 10).
+``agreement``: the top-1 after closing and perturbing is the top-1 before both. ``clean_agreement``:
+the same without perturbing. "Before both" is plain search with the same score on the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from isthmus.errors import OptionError
+from isthmus.maps import Closer
+from isthmus.perturb.codecs import SignBits, UniformQuantiser
+from isthmus.perturb.noise import gaussian, total_variance
+from isthmus.predict import keep_probability
+from isthmus.scores import Ranking, top1
+from isthmus.stats import paired_difference, share_over_trials, wilson
+from isthmus.tasks import Truth
+
+Side = Literal["queries", "candidates", "both"]
+
+GAUSSIAN_LEVELS = (0.005, 0.022, 0.04)
+BIN_COUNTS = (256, 128, 64, 32)
+COLUMNS = (
+    "direction", "task", "score", "closer", "strength", "side", "family", "level", "convention",
+    "trials", "seed", "queries", "candidates", "consistency", "consistency_lo", "consistency_hi",
+    "predicted_consistency", "accuracy", "agreement", "clean_agreement", "clean_accuracy",
+    "overlap_at_10", "bytes_per_vector",
+)  # fmt: skip
+OVERLAP_AT = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One direction: queries (n, d) and candidates (K, d) as float64 rows, and the truth.
+
+    ``calibration`` are row numbers of the candidates that codecs are fitted on, and
+    ``query_calibration`` those of the queries: fixed by the seed, never silently all rows.
+    """
+
+    direction: str
+    queries: np.ndarray
+    candidates: np.ndarray
+    truth: Truth
+    calibration: np.ndarray
+    query_calibration: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One perturbation: family, side, level; a convention where the level is a variance."""
+
+    family: Literal["gaussian", "uniform-quantisation", "sign-bits"]
+    side: Side
+    level: float
+    convention: str | None = None
+
+
+def default_cells(
+    levels: Sequence[float] = GAUSSIAN_LEVELS, convention: str = "total"
+) -> list[Cell]:
+    """The grid of ``isthmus audit``: noise on each side, quantised and sign-coded candidates."""
+    sides: tuple[Side, ...] = ("candidates", "queries", "both")
+    cells = [Cell("gaussian", side, level, convention) for side in sides for level in levels]
+    cells += [Cell("uniform-quantisation", "candidates", float(b)) for b in BIN_COUNTS]
+    stored: tuple[Side, ...] = ("candidates", "both")
+    return cells + [Cell("sign-bits", side, 1.0) for side in stored]
+
+
+@dataclass(frozen=True, eq=False)
+class Play:
+    """A closer set up on a problem: mapped rows, the clean search, and its clean answers."""
+
+    closer: Closer
+    score: str
+    queries: np.ndarray
+    candidates: np.ndarray
+    bias: np.ndarray | None
+    clean: Ranking
+    clean_top1: np.ndarray
+    before_top1: np.ndarray
+
+    @classmethod
+    def of(cls, problem: Problem, closer: Closer, before_top1: np.ndarray) -> Play:
+        """Map the rows once; O((n + K) d) and one clean search."""
+        queries = np.asarray(closer.query(problem.queries))
+        candidates = np.asarray(closer.candidate(problem.candidates))
+        bias = None if closer.bias is None else closer.bias_of(problem.candidates)
+        clean = Ranking.of(queries, candidates, closer.score, bias)
+        answers = top1(clean)
+        return cls(closer, closer.score, queries, candidates, bias, clean, answers, before_top1)
+
+    @property
+    def clean_agreement(self) -> np.ndarray:
+        """(n,) bool: closing alone left the answer as it was."""
+        return self.clean_top1 == self.before_top1
+
+
+def plain_top1(problem: Problem, score: str) -> np.ndarray:
+    """Answers of plain search on the rows as they are: "before" for every agreement."""
+    return top1(Ranking.of(problem.queries, problem.candidates, score))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A cell played by a closer: answers (trials, n), and what the rows of the table need."""
+
+    cell: Cell
+    play: Play
+    answers: np.ndarray
+    trials: int
+    overlap: float
+    bytes_per_vector: float | None
+    predicted: float | None
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(trials, n) bool: the answer survived."""
+        return self.answers == self.play.clean_top1[None, :]
+
+    @property
+    def agreed(self) -> np.ndarray:
+        """(trials, n) bool: the answer is the one before closing and perturbing."""
+        return self.answers == self.play.before_top1[None, :]
+
+
+def measure(
+    problem: Problem, plays: Sequence[Play], cell: Cell, *, trials: int, seed: int
+) -> list[Result]:
+    """Perturb, search, compare: one result per play, all under the same noise.
+
+    Gaussian cells run ``trials`` times, codecs (which are exact) once.
+
+    Raises:
+        OptionError: an unknown family, side, level or convention.
+    """
+    if cell.side not in ("queries", "candidates", "both"):
+        raise OptionError(f"side '{cell.side}' is unknown; say queries, candidates or both")
+    if cell.family == "gaussian":
+        return _measure_gaussian(problem, plays, cell, trials=trials, seed=seed)
+    return [_measure_codec(problem, play, cell) for play in plays]
+
+
+def _measure_gaussian(
+    problem: Problem, plays: Sequence[Play], cell: Cell, *, trials: int, seed: int
+) -> list[Result]:
+    dim = problem.queries.shape[1]
+    spread = float(problem.candidates.var(axis=0).sum())
+    total = total_variance(cell.level, cell.convention or "total", dim, spread)
+    n, k = len(problem.queries), len(problem.candidates)
+    answers = np.empty((len(plays), trials, n), np.int64)
+    overlaps = np.full(len(plays), np.nan)
+    for trial in range(trials):
+        name = {"seed": seed, "trial": trial, "level": cell.level}
+        on_queries = cell.side in ("queries", "both")
+        on_candidates = cell.side in ("candidates", "both")
+        q_noise = gaussian(n, dim, total, role="query", **name) if on_queries else None
+        c_noise = gaussian(k, dim, total, role="candidate", **name) if on_candidates else None
+        for i, play in enumerate(plays):
+            noisy = _noisy(play, q_noise, c_noise)
+            answers[i, trial] = top1(noisy) if c_noise is None else _plain_best(noisy)
+            if trial == 0:
+                overlaps[i] = overlap_at(play.clean, noisy)
+    results = []
+    for i, play in enumerate(plays):
+        predicted = None
+        if cell.side == "candidates":
+            kept = keep_probability(play.clean, play.score, total)
+            predicted = None if kept is None else float(kept.mean())
+        results.append(Result(cell, play, answers[i], trials, float(overlaps[i]), None, predicted))
+    return results
+
+
+def _noisy(play: Play, q_noise: np.ndarray | None, c_noise: np.ndarray | None) -> Ranking:
+    """The search with noise on the rows as they are stored and asked (after the maps)."""
+    q, c = play.queries.astype(np.float32), play.candidates.astype(np.float32)
+    q = q if q_noise is None else q + q_noise
+    c = c if c_noise is None else c + c_noise
+    return _single(Ranking.of(q, c, play.score, play.bias))
+
+
+def _single(ranking: Ranking) -> Ranking:
+    """Linear terms in the rows' float32, so that score blocks stay float32."""
+    def cut(terms: np.ndarray | None) -> np.ndarray | None:
+        return None if terms is None else terms.astype(ranking.queries.dtype)
+
+    return Ranking(ranking.queries, ranking.candidates, cut(ranking.scale), cut(ranking.offset))
+
+
+def _plain_best(ranking: Ranking) -> np.ndarray:
+    """Best row without a look for ties: independent noise on candidates leaves none."""
+    return np.concatenate([s.argmax(axis=1) for _, s in ranking.score_blocks()])
+
+
+def _measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
+    """Stored rows (and queries, for ``both``) through a codec fitted on the calibration split."""
+    q, c, size = play.queries, play.candidates, None
+    if cell.side in ("candidates", "both"):
+        codec = _codec(cell, play.candidates[problem.calibration])
+        c = codec.through(c)
+        size = float(codec.bytes_per_vector(c.shape[1]))
+    if cell.side in ("queries", "both"):
+        q = _codec(cell, play.queries[problem.query_calibration]).through(q)
+    coded = Ranking.of(q, c, play.score, play.bias)
+    return Result(cell, play, top1(coded)[None, :], 1, overlap_at(play.clean, coded), size, None)
+
+
+def _codec(cell: Cell, calibration: np.ndarray) -> UniformQuantiser | SignBits:
+    if cell.family == "uniform-quantisation":
+        return UniformQuantiser.fit(calibration, int(cell.level))
+    if cell.family == "sign-bits":
+        return SignBits.fit(calibration)
+    raise OptionError(
+        f"family '{cell.family}' is unknown; choose gaussian, uniform-quantisation or sign-bits"
+    )
+
+
+def overlap_at(clean: Ranking, perturbed: Ranking, k: int = OVERLAP_AT) -> float:
+    """Mean share of the clean top k that is in the perturbed top k. NaN below 2k candidates."""
+    count = len(clean.candidates)
+    if count < 2 * k:
+        return float("nan")
+    rows = slice(0, min(len(clean.queries), 512))  # a column of the table, no headline figure
+    shares = []
+    for (_, a), (_, b) in zip(
+        _head(clean, rows).score_blocks(), _head(perturbed, rows).score_blocks(), strict=True
+    ):
+        top_a = np.argpartition(-a, k, axis=1)[:, :k]
+        top_b = np.argpartition(-b, k, axis=1)[:, :k]
+        shares.append((top_a[:, :, None] == top_b[:, None, :]).any(axis=2).mean(axis=1))
+    return float(np.concatenate(shares).mean())
+
+
+def _head(ranking: Ranking, rows: slice) -> Ranking:
+    return Ranking(ranking.queries[rows], ranking.candidates, ranking.scale, ranking.offset)
+
+
+def row_of(problem: Problem, result: Result, seed: int) -> dict[str, Any]:
+    """One row of the table, with intervals that resample trials and queries."""
+    play, cell, truth = result.play, result.cell, problem.truth
+    consistency = share_over_trials(result.kept, seed=seed)
+    judged = truth.judged
+    has_truth = bool(judged.any())
+    accuracy = agreement = clean_accuracy = None
+    extra: dict[str, Any] = {}
+    if has_truth:
+        correct = np.stack([truth.correct(a) for a in result.answers])[:, judged]
+        share = share_over_trials(correct, seed=seed)
+        accuracy = float(share.mean)
+        extra |= {"accuracy_lo": share.low, "accuracy_hi": share.high}
+        clean_accuracy = float(truth.correct(play.clean_top1)[judged].mean())
+    share = share_over_trials(result.agreed, seed=seed)
+    agreement = float(share.mean)
+    extra |= {"agreement_lo": share.low, "agreement_hi": share.high}
+    clean = wilson(int(play.clean_agreement.sum()), len(play.clean_agreement))
+    extra |= {"clean_agreement_lo": clean.low, "clean_agreement_hi": clean.high}
+    values = (
+        problem.direction, truth.task, play.score, play.closer.name, play.closer.strength,
+        cell.side, cell.family, cell.level, cell.convention, result.trials, seed,
+        len(play.queries), len(play.candidates), consistency.mean, consistency.low,
+        consistency.high, result.predicted, accuracy, agreement, clean.mean, clean_accuracy,
+        result.overlap, result.bytes_per_vector,
+    )  # fmt: skip
+    return dict(zip(COLUMNS, values, strict=True)) | extra
+
+
+def grid(
+    problem: Problem,
+    closers: Iterable[Closer],
+    cells: Sequence[Cell],
+    *,
+    trials: int,
+    control_trials: int | None = None,
+    seed: int = 0,
+    on_cell: Callable[[Cell], None] | None = None,
+) -> list[Result]:
+    """Every closer through every cell. Noise is common to all closers of a cell.
+
+    Results come closer by closer, each through the cells in their order.
+
+    Args:
+        closers: fitted for this direction; each is searched with its own score.
+        trials: noise draws where candidates alone are hit; ``control_trials`` elsewhere
+            (queries, both), by default the same.
+        on_cell: called after each cell, for progress bars.
+    """
+    plays = plays_of(problem, closers)
+    results = []
+    for cell in cells:
+        count = trials if cell.side == "candidates" else (control_trials or trials)
+        results += measure(problem, plays, cell, trials=count, seed=seed)
+        if on_cell is not None:
+            on_cell(cell)
+    order = {id(play): i for i, play in enumerate(plays)}
+    return sorted(results, key=lambda r: order[id(r.play)])
+
+
+def plays_of(problem: Problem, closers: Iterable[Closer]) -> list[Play]:
+    """Every closer set up on a problem, each beside plain search under its own score."""
+    befores: dict[str, np.ndarray] = {}
+    plays = []
+    for closer in closers:
+        if closer.score not in befores:
+            befores[closer.score] = plain_top1(problem, closer.score)
+        plays.append(Play.of(problem, closer, befores[closer.score]))
+    return plays
+
+
+def gain(before: Result, after: Result, seed: int = 0) -> dict[str, float]:
+    """How many flips a closer removes against another, with a paired 95 % interval.
+
+    Both must have met the same cell with the same trials.
+    """
+    trials = min(before.trials, after.trials)
+    change = paired_difference(before.kept[:trials], after.kept[:trials], seed=seed)
+    return {"gain": change.mean, "gain_lo": change.low, "gain_hi": change.high}
+
+
+__all__ = [
+    "BIN_COUNTS", "COLUMNS", "GAUSSIAN_LEVELS", "Cell", "Play", "Problem", "Result",
+    "default_cells", "gain", "grid", "measure", "overlap_at", "plain_top1", "plays_of", "row_of",
+]  # fmt: skip
