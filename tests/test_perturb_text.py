@@ -206,6 +206,11 @@ def test_neighbouring_keys_are_mutual_and_few() -> None:
     assert max(map(len, NEIGHBOURS.values())) <= 6
 
 
+def test_a_lone_letter_is_not_dropped_and_joined_letters_are_left() -> None:
+    assert typos("a 7 é 👍🏽", 1.0, 0, 0, kind="drop").edits == 0
+    assert typos("A\u200d", 1.0, 0, 0, kind="double").edits == 0
+
+
 def test_all_kinds_come_up_and_others_are_refused() -> None:
     notes = [typos("strange", 1, 0, i).note.split(":")[0] for i in range(60)]
     assert set(notes) == set(TYPO_KINDS) - {"any"}
