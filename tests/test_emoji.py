@@ -224,6 +224,8 @@ def test_names_of_models() -> None:
     with pytest.raises(OptionError, match="known are: gap, contrastive, sigmoid"):
         load_encoder("emoji:clip")
     with pytest.raises(OptionError, match="'cpu' only"):
+        EmojiEncoder(device="cuda")
+    with pytest.raises(OptionError, match="CPU only"):
         load_encoder("emoji", device="cuda")
     with pytest.raises(OptionError, match="google, twitter"):
         load_world().pictures("apple")

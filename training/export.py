@@ -3,8 +3,8 @@
     python training/export.py contrastive sigmoid gap --default gap
 
 Batch norms are folded into the convolutions, then every matrix, filter and table is stored as
-int8 with one float scale per output channel (per row for the table) and read through
-DequantizeLinear; activations stay float32. Input of the image net: (b, 3, 32, 32) uint8; of the
+int8 with one float scale per output channel (per row for the table) and multiplied out when the
+model is loaded; activations stay float32. Input of the image net: (b, 3, 32, 32) uint8; of the
 text net: (b, L) int64. Output: (b, 128) float32, not normalised. The figures in
 ``figures.json`` are those of the exported files.
 """
@@ -20,19 +20,30 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from measure import figures
+from measure import measured
 from model import DIM, TwoTowers
 from onnx import TensorProto, helper, numpy_helper
 from recipes import RECIPES
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from isthmus.encoders.emoji import EmojiEncoder, _manifest
+from isthmus.encoders.emoji import _manifest
 from isthmus.encoders.emoji_text import TABLE
-from isthmus.encoders.emoji_world import DATA, load_world
+from isthmus.encoders.emoji_world import DATA
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "emoji"
 OPSET = 18
+
+
+def fuse_bn_linear(norm: nn.BatchNorm1d, layer: nn.Linear) -> nn.Linear:
+    """linear(norm(x)) in evaluation mode as one linear layer."""
+    gain = (norm.running_var + norm.eps).rsqrt()
+    fused = nn.Linear(layer.in_features, layer.out_features)
+    with torch.no_grad():
+        fused.weight.copy_(layer.weight * gain)
+        shift = fused.weight @ norm.running_mean
+        fused.bias.copy_((0 if layer.bias is None else layer.bias) - shift)
+    return fused
 
 
 class Graph:
@@ -53,14 +64,17 @@ class Graph:
         return name
 
     def int8(self, weight: torch.Tensor, axis: int = 0) -> str:
-        """A float weight as int8 with one scale per index of ``axis``; returns the float value."""
+        """A float weight as int8 with one scale per index of ``axis``; returns the float value.
+
+        Cast and Mul rather than DequantizeLinear: ONNX Runtime folds these into one float weight
+        when it loads the model, and does not round activations to 8 bits for single rows.
+        """
         w = weight.detach().numpy().astype(np.float32)
         other = tuple(i for i in range(w.ndim) if i != axis)
-        scale = np.maximum(np.abs(w).max(axis=other), 1e-12).astype(np.float32) / 127
-        shape = [-1 if i == axis else 1 for i in range(w.ndim)]
-        q = np.clip(np.rint(w / scale.reshape(shape)), -127, 127).astype(np.int8)
-        zero = self.const(np.zeros(len(scale), np.int8))
-        return self.op("DequantizeLinear", self.const(q), self.const(scale), zero, axis=axis)
+        scale = np.maximum(np.abs(w).max(axis=other, keepdims=True), 1e-12) / np.float32(127)
+        q = np.clip(np.rint(w / scale), -127, 127).astype(np.int8)
+        rows = self.op("Cast", self.const(q), to=TensorProto.FLOAT)
+        return self.op("Mul", rows, self.const(scale.astype(np.float32)))
 
     def conv(self, x: str, pair: nn.Sequential | nn.Conv2d, stride: int, pad: int) -> str:
         fused = pair if isinstance(pair, nn.Conv2d) else fuse_conv_bn_eval(pair[0], pair[1])
@@ -75,6 +89,12 @@ class Graph:
             return self.op("MatMul", x, w, out=out)
         y = self.op("MatMul", x, w)
         return self.op("Add", y, self.const(layer.bias.detach().numpy()), out=out)
+
+    def last(self, x: str, centre: nn.Module, layer: nn.Linear) -> None:
+        """The last layer, with the standardisation of its input folded into it."""
+        if isinstance(centre, nn.BatchNorm1d):
+            layer = fuse_bn_linear(centre, layer)
+        self.linear(x, layer, "rows")
 
     def save(self, path: Path, given: onnx.ValueInfoProto, doc: str) -> None:
         result = helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["b", DIM])
@@ -99,7 +119,7 @@ def image_net(model: TwoTowers, path: Path) -> None:
     mean = g.op("GlobalAveragePool", x)
     peak = g.op("Mul", g.op("GlobalMaxPool", x), g.const(np.float32(0.5)))
     x = g.op("Flatten", g.op("Add", mean, peak))
-    g.linear(x, net.proj, "rows")
+    g.last(x, net.centre, net.proj)
     shape = ["b", 3, 32, 32]
     given = helper.make_tensor_value_info("pixels", TensorProto.UINT8, shape)
     g.save(path, given, "RGB pixels to image rows, not normalised")
@@ -121,22 +141,9 @@ def text_net(model: TwoTowers, path: Path) -> None:
     x = g.op("LayerNormalization", x, gain, shift, axis=-1, epsilon=net.norm.eps)
     hidden = g.op("Relu", g.linear(x, net.up))
     x = g.op("Add", x, g.linear(hidden, net.down))
-    g.linear(x, net.proj, "rows")
+    g.last(x, net.centre, net.proj)
     given = helper.make_tensor_value_info("grams", TensorProto.INT64, ["b", "length"])
     g.save(path, given, "hashed n-grams (0 is padding) to text rows, not normalised")
-
-
-def measured(name: str) -> dict[str, Any]:
-    """The figures of an exported model through the package's own encoder."""
-    world, encoder = load_world(), EmojiEncoder(name)
-    return figures(
-        world,
-        encoder.encode_images(world.pictures("google")),
-        encoder.encode_images(world.pictures("twitter")),
-        encoder.encode_texts(world.texts()),
-        encoder.encode_texts(world.texts_with_tags()),
-        encoder.encode_texts(world.category_texts()),
-    )
 
 
 def main() -> None:
@@ -147,7 +154,9 @@ def main() -> None:
     record: dict[str, Any] = {"default": given.default, "models": {}}
     for name in given.models:
         recipe = RECIPES[name]
-        model = TwoTowers(TABLE, recipe.scale, recipe.logit_bias, recipe.offset, recipe.dropout)
+        model = TwoTowers(
+            TABLE, recipe.scale, recipe.logit_bias, recipe.offset, recipe.centre, recipe.dropout
+        )
         model.load_state_dict(torch.load(CACHE / f"{name}.pt", weights_only=True))
         model.eval()
         image_net(model, DATA / f"{name}-image.onnx")

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.encoders.emoji_world import EmojiWorld
+from isthmus.encoders.emoji import EmojiEncoder
+from isthmus.encoders.emoji_world import EmojiWorld, load_world
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -53,3 +54,16 @@ def figures(
         }
         out[f"{drawing}_gap"] = gap(rows, names)
     return out
+
+
+def measured(name: str) -> dict[str, Any]:
+    """The figures of an exported model through the package's own encoder."""
+    world, encoder = load_world(), EmojiEncoder(name)
+    return figures(
+        world,
+        encoder.encode_images(world.pictures("google")),
+        encoder.encode_images(world.pictures("twitter")),
+        encoder.encode_texts(world.texts()),
+        encoder.encode_texts(world.texts_with_tags()),
+        encoder.encode_texts(world.category_texts()),
+    )

@@ -33,10 +33,11 @@ class Block(nn.Module):
 class ImageTower(nn.Module):
     """(b, 3, 32, 32) float in [0, 255] -> (b, DIM), not normalised."""
 
-    def __init__(self, bias: bool, dropout: float) -> None:
+    def __init__(self, bias: bool, centre: bool, dropout: float) -> None:
         super().__init__()
         self.stem = conv(3, WIDTHS[0], stride=2, side=5)
         self.blocks = nn.Sequential(*(Block(a, b) for a, b in pairwise(WIDTHS)))
+        self.centre = nn.BatchNorm1d(WIDTHS[-1], affine=False) if centre else nn.Identity()
         self.drop = nn.Dropout(dropout)
         self.proj = nn.Linear(WIDTHS[-1], DIM, bias=bias)
 
@@ -46,13 +47,15 @@ class ImageTower(nn.Module):
         return x.mean((2, 3)) + x.amax((2, 3)) * 0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(self.drop(self.features(x)))
+        return self.proj(self.drop(self.centre(self.features(x))))
 
 
 class TextTower(nn.Module):
     """(b, L) int64 table rows, 0 for padding -> (b, DIM), not normalised."""
 
-    def __init__(self, table: int, bias: bool, dropout: float, width: int = 128) -> None:
+    def __init__(
+        self, table: int, bias: bool, centre: bool, dropout: float, width: int = 128
+    ) -> None:
         super().__init__()
         self.table = nn.Embedding(table, width, padding_idx=0)
         nn.init.normal_(self.table.weight, std=1.0)
@@ -60,6 +63,7 @@ class TextTower(nn.Module):
             self.table.weight[0].zero_()
         self.norm = nn.LayerNorm(width)
         self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.centre = nn.BatchNorm1d(width, affine=False) if centre else nn.Identity()
         self.drop = nn.Dropout(dropout)
         self.proj = nn.Linear(width, DIM, bias=bias)
 
@@ -67,7 +71,7 @@ class TextTower(nn.Module):
         count = (ids > 0).sum(1, keepdim=True).clamp(min=1).float()
         x = self.norm(self.table(ids).sum(1) / count.sqrt())
         x = x + self.down(self.drop(F.relu(self.up(x))))
-        return self.proj(self.drop(x))
+        return self.proj(self.drop(self.centre(x)))
 
 
 class TwoTowers(nn.Module):
@@ -75,15 +79,22 @@ class TwoTowers(nn.Module):
 
     ``offset`` c puts +c u (images) and -c u (texts) into the biases of the last layers at the
     start, u a random unit vector that the last layers' weights start orthogonal to. Both biases
-    and weights stay free: training can remove the offset.
+    and weights stay free: training can remove the offset. ``centre`` standardises the features
+    before the last layers (batch norm without gain), so that the weights cannot act as a bias.
     """
 
     def __init__(
-        self, table: int, scale: float, logit_bias: float, offset: float, dropout: float
+        self,
+        table: int,
+        scale: float,
+        logit_bias: float,
+        offset: float,
+        centre: bool,
+        dropout: float,
     ) -> None:
         super().__init__()
-        self.image = ImageTower(offset > 0, dropout)
-        self.text = TextTower(table, offset > 0, dropout)
+        self.image = ImageTower(offset > 0, centre, dropout)
+        self.text = TextTower(table, offset > 0, centre, dropout)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.logit_bias = nn.Parameter(torch.tensor(float(logit_bias)))
         if offset > 0:

@@ -20,6 +20,7 @@ class Recipe:
     max_scale: float = 100.0
     logit_bias: float = 0.0
     offset: float = 0.0
+    centre: bool = False
     freeze_text: bool = False
 
     def with_epochs(self, epochs: int) -> Recipe:
@@ -29,5 +30,7 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "contrastive": Recipe(),
     "sigmoid": Recipe(loss="sigmoid", scale=10.0, logit_bias=-10.0),
-    "gap": Recipe(scale=50.0, offset=4.0),
+    "offset-only": Recipe(scale=50.0, offset=4.0),
+    "centred-hot": Recipe(epochs=60, scale=50.0, offset=6.0, centre=True),
+    "gap": Recipe(epochs=60, scale=30.0, offset=8.0, centre=True),
 }

@@ -119,7 +119,9 @@ def train(name: str, recipe: Recipe, seed: int, threads: int) -> None:
     flips = torch.tensor(
         [augment.may_flip(n, world.categories[c]) for n, c in zip(world.names, world.category_of)]
     )
-    model = TwoTowers(TABLE, recipe.scale, recipe.logit_bias, recipe.offset, recipe.dropout)
+    model = TwoTowers(
+        TABLE, recipe.scale, recipe.logit_bias, recipe.offset, recipe.centre, recipe.dropout
+    )
     model.image.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(groups(recipe, model), betas=(0.9, 0.98))
     rates = [g["lr"] for g in optimizer.param_groups]
