@@ -105,7 +105,7 @@ def orthogonal_shift(
     fixed = AffineMap(queries.dim, unit_in=unit_in)
     total = float(gap @ gap)
     share = float(part @ part) / total if total else 0.0
-    spread = float(np.sqrt(candidates.variance_along(part))) if part.any() else 0.0
+    spread = float(np.sqrt(max(candidates.variance_along(part), 0.0)))
     exact = rank >= candidates.rank
     if not step.any() or score == "dot":
         guarantee = Guarantee(score, "exact", "a candidate shift adds one constant per query"
