@@ -305,7 +305,8 @@ def test_what_has_no_template_stays_and_says_so() -> None:
 
 
 def test_braces_in_a_name_are_text_and_slots_are_counted() -> None:
-    assert wrap("{0} and {x}", "see {}!") == "see {0} and {x}!"
+    assert wrap("{0} and {x}", "see {y} {}!") == "see {y} {0} and {x}!"
+    assert unwrap("a photo of a dog", ["a {}", "a photo of {}"]) == ("a dog", "a photo of {}")
     with pytest.raises(OptionError, match=r"the template 'a photo' has 0 slots, expected one {}"):
         wrap("dog", "a photo")
     with pytest.raises(OptionError, match=r"has 2 slots, expected one {}"):
