@@ -67,11 +67,13 @@ class TextTower(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.proj = nn.Linear(width, DIM, bias=bias)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def features(self, ids: Tensor) -> Tensor:
         count = (ids > 0).sum(1, keepdim=True).clamp(min=1).float()
         x = self.norm(self.table(ids).sum(1) / count.sqrt())
-        x = x + self.down(self.drop(F.relu(self.up(x))))
-        return self.proj(self.drop(self.centre(x)))
+        return x + self.down(self.drop(F.relu(self.up(x))))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.proj(self.drop(self.centre(self.features(ids))))
 
 
 class TwoTowers(nn.Module):

@@ -27,6 +27,7 @@ from model import TwoTowers
 from recipes import RECIPES, Recipe
 from torch import Tensor
 from torch.nn import functional as F
+from warm import warm_start
 
 from isthmus.encoders.emoji_pixels import pixels
 from isthmus.encoders.emoji_text import TABLE, tokenize
@@ -122,6 +123,9 @@ def train(name: str, recipe: Recipe, seed: int, threads: int) -> None:
     model = TwoTowers(
         TABLE, recipe.scale, recipe.logit_bias, recipe.offset, recipe.centre, recipe.dropout
     )
+    if recipe.start is not None:
+        state = torch.load(CACHE / f"{recipe.start}.pt", weights_only=True)
+        warm_start(model, state, data["google"][mine], data["names"][mine], recipe.offset)
     model.image.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(groups(recipe, model), betas=(0.9, 0.98))
     rates = [g["lr"] for g in optimizer.param_groups]
