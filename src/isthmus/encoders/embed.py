@@ -82,7 +82,7 @@ def embed_to_file(
 
     A run that was killed goes on where it stopped when it is started again with the same encoder
     name and the same list; finished batches are not computed again, and the bytes of ``out`` are
-    those of an uninterrupted run of the same batch size. ``progress`` hears the number of inputs done.
+    those of an uninterrupted run of the same batch size. ``progress`` hears how many are done.
 
     Memory: two batches. Disk: the rows once more while they are converted. Raises
     :class:`~isthmus.errors.FileError` when the work files are of another encoder or list, or in
