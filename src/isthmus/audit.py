@@ -11,7 +11,6 @@ The flow, each step a function of its own room:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -186,8 +185,13 @@ class _Sides:
 
 
 def _open_sides(
-    a: Any, b: Any, labels: Any, relevance: Any, opts: AuditOptions,
-    executor: Executor | None, say: Progress,
+    a: Any,
+    b: Any,
+    labels: Any,
+    relevance: Any,
+    opts: AuditOptions,
+    executor: Executor | None,
+    say: Progress,
 ) -> _Sides:
     first, second = opened(a, opts.names[0]), opened(b, opts.names[1])
     check_same_space(opts.names[0], first.dim, opts.names[1], second.dim)
@@ -196,8 +200,10 @@ def _open_sides(
     judged = labels is not None or relevance is not None
     if judged and opts.paired:
         raise OptionError("paired rows and labels or relevance were both given; drop one")
-    paired = False if judged else decide_paired(
-        opts.names[0], first.rows, opts.names[1], second.rows, opts.paired
+    paired = (
+        False
+        if judged
+        else decide_paired(opts.names[0], first.rows, opts.names[1], second.rows, opts.paired)
     )
     truth = _truth(labels, relevance, paired, first.rows, second.rows)
     watch = {"unit_rows": opts.unit_rows, "executor": executor}
@@ -221,8 +227,21 @@ def _open_sides(
     places_a, places_b = _places(truth, opts)
     rows_a = _rows(first, places_a, opts.unit_rows)
     rows_b = _rows(second, places_b, opts.unit_rows)
-    return _Sides(first, second, census_a, census_b, moments_a, moments_b, pair, paired,
-                  truth.restricted(places_a, places_b), rows_a, rows_b, places_a, places_b)
+    return _Sides(
+        first,
+        second,
+        census_a,
+        census_b,
+        moments_a,
+        moments_b,
+        pair,
+        paired,
+        truth.restricted(places_a, places_b),
+        rows_a,
+        rows_b,
+        places_a,
+        places_b,
+    )
 
 
 def _truth(labels: Any, relevance: Any, paired: bool, n: int, m: int) -> Truth:
@@ -257,8 +276,13 @@ def _rows(source: RowSource, places: np.ndarray, unit_rows: bool) -> np.ndarray:
 
 def _input(name: str, source: RowSource, census: Census) -> dict[str, Any]:
     return {
-        "name": name, "source": source.name, "rows": census.rows, "dim": source.dim,
-        "dtype": source.dtype, "norm_mean": census.norm_mean, "norm_std": census.norm_std,
+        "name": name,
+        "source": source.name,
+        "rows": census.rows,
+        "dim": source.dim,
+        "dtype": source.dtype,
+        "norm_mean": census.norm_mean,
+        "norm_std": census.norm_std,
         "duplicates": census.duplicates,
     }
 
@@ -273,14 +297,24 @@ def _gap(sides: _Sides, opts: AuditOptions, say: Progress) -> tuple[dict[str, An
     pick_b = pick_a if together else np.sort(rng.permutation(len(sides.rows_b))[:size_b])
     sample = sides.rows_a[pick_a], sides.rows_b[pick_b]
     report = measure_gap(
-        sides.moments_a, sides.moments_b, sides.pair, *sample, paired=together,
-        unit_rows=opts.unit_rows, rows_a=sides.census_a.rows, rows_b=sides.census_b.rows,
+        sides.moments_a,
+        sides.moments_b,
+        sides.pair,
+        *sample,
+        paired=together,
+        unit_rows=opts.unit_rows,
+        rows_a=sides.census_a.rows,
+        rows_b=sides.census_b.rows,
         seed=opts.seed,
     )
     cautions = sides.census_a.cautions(opts.names[0]) + sides.census_b.cautions(opts.names[1])
     if opts.unit_rows:
         cautions += cautions_of_both(
-            opts.names, report, sides.moments_a, sides.moments_b, sides.pair,
+            opts.names,
+            report,
+            sides.moments_a,
+            sides.moments_b,
+            sides.pair,
             sample if together else None,
         )
     say("gap", 1, 1)
@@ -317,13 +351,16 @@ def _direction(
         say(f"stress {direction}", done, len(cells))
 
     results = grid(
-        problem, closers, cells, trials=trials, control_trials=max(1, trials // 3),
-        seed=opts.seed, on_cell=tick,
+        problem,
+        closers,
+        cells,
+        trials=trials,
+        control_trials=max(1, trials // 3),
+        seed=opts.seed,
+        on_cell=tick,
     )
     chosen = recommend(results, score=opts.score, floor=opts.floor, seed=opts.seed)
-    closer = next(
-        c for c in closers if c.name == chosen.closer and c.score == chosen.score
-    )
+    closer = next(c for c in closers if c.name == chosen.closer and c.score == chosen.score)
     plain = Ranking.of(problem.queries, problem.candidates, opts.score)
     entry = {
         "query": "a" if forward else "b",
@@ -347,9 +384,7 @@ def _direction(
 
 def _problem(sides: _Sides, forward: bool, opts: AuditOptions) -> tuple[Problem, Moments]:
     """One direction's problem, and the moments its queries' closers are fitted on."""
-    queries, candidates = (
-        (sides.rows_a, sides.rows_b) if forward else (sides.rows_b, sides.rows_a)
-    )
+    queries, candidates = (sides.rows_a, sides.rows_b) if forward else (sides.rows_b, sides.rows_a)
     truth = sides.truth if forward else sides.truth.reversed()
     moments = sides.moments_a if forward else sides.moments_b
     rng = np.random.default_rng([opts.seed, 0x0D1])
@@ -370,8 +405,12 @@ def _problem(sides: _Sides, forward: bool, opts: AuditOptions) -> tuple[Problem,
     query_half = np.sort(rng.permutation(len(scored))[: max(1, len(scored) // 2)])
     every = np.arange(len(candidates))
     problem = Problem(
-        "a_to_b" if forward else "b_to_a", queries[scored], candidates,
-        truth.restricted(scored, every), half, query_half,
+        "a_to_b" if forward else "b_to_a",
+        queries[scored],
+        candidates,
+        truth.restricted(scored, every),
+        half,
+        query_half,
     )
     return problem, moments
 
@@ -386,8 +425,14 @@ def default_closers(queries: Moments, candidates: Moments, opts: AuditOptions) -
     moved_score = "cosine" if unit_in else opts.score
     return [
         *closers,
-        fit("mean-shift", queries, candidates, score=moved_score, unit_in=unit_in,
-            renormalise=unit_in),
+        fit(
+            "mean-shift",
+            queries,
+            candidates,
+            score=moved_score,
+            unit_in=unit_in,
+            renormalise=unit_in,
+        ),
         fit("orthogonal-shift", queries, candidates, unit_in=unit_in),
         fit("center-queries", queries, candidates, unit_in=unit_in),
     ]
@@ -424,8 +469,13 @@ def _clean(plain: Ranking, truth: Truth) -> dict[str, Any]:
     outcome = run(plain, truth)
     clean: dict[str, Any] = {"ties": int((outcome.ties > 0).sum()), "judged": 0}
     if not truth.judged.any():
-        return clean | {"accuracy": None, "recall@1": None, "recall@5": None, "recall@10": None,
-                        "why_null": "no pairs, labels or relevance say what is right"}
+        return clean | {
+            "accuracy": None,
+            "recall@1": None,
+            "recall@5": None,
+            "recall@10": None,
+            "why_null": "no pairs, labels or relevance say what is right",
+        }
     clean["judged"] = int(truth.judged.sum())
     for k in (1, 5, 10):
         hits = outcome.hit(k)
@@ -448,14 +498,20 @@ def closable(
         rank = hull_rank(candidates, variance)
         part = off_hull(candidates, gap, rank)
         moved = Ranking.of(problem.queries, problem.candidates + part, "euclidean")
-        curve.append({
-            "variance_kept": variance,
-            "rank": rank,
-            "share": float(part @ part) / total if total else 0.0,
-            "clean_agreement": float((top1(moved) == before).mean()),
-        })
-    return {"exact_share": curve[-1]["share"], "rank": curve[-1]["rank"], "dim": queries.dim,
-            "curve": curve}
+        curve.append(
+            {
+                "variance_kept": variance,
+                "rank": rank,
+                "share": float(part @ part) / total if total else 0.0,
+                "clean_agreement": float((top1(moved) == before).mean()),
+            }
+        )
+    return {
+        "exact_share": curve[-1]["share"],
+        "rank": curve[-1]["rank"],
+        "dim": queries.dim,
+        "curve": curve,
+    }
 
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
@@ -467,22 +523,25 @@ def closing_curve(
     """Each closer at growing strength: what closing alone does to answers and accuracy."""
     fitted = []
     for name in ("mean-shift", "orthogonal-shift", "center-queries"):
-        score = None if name != "mean-shift" else ("cosine" if opts.unit_rows else opts.score)
-        extra = {"renormalise": opts.unit_rows} if name == "mean-shift" else {}
-        for strength in STRENGTHS:
-            fitted.append(fit(name, queries, candidates, score=score, strength=strength,
-                              unit_in=opts.unit_rows, **extra))
+        given: dict[str, Any] = {"unit_in": opts.unit_rows}
+        if name == "mean-shift":
+            given |= {"score": opts.score, "renormalise": opts.unit_rows}
+        fitted += [fit(name, queries, candidates, strength=s, **given) for s in STRENGTHS]
     judged = problem.truth.judged
     points = []
     for play in plays_of(problem, fitted):
         correct = problem.truth.correct(play.clean_top1)[judged]
-        points.append({
-            "closer": play.closer.name,
-            "strength": play.closer.strength,
-            "gap": float(np.linalg.norm(play.queries.mean(axis=0) - play.candidates.mean(axis=0))),
-            "clean_agreement": float(play.clean_agreement.mean()),
-            "accuracy": float(correct.mean()) if len(correct) else None,
-        })
+        points.append(
+            {
+                "closer": play.closer.name,
+                "strength": play.closer.strength,
+                "gap": float(
+                    np.linalg.norm(play.queries.mean(axis=0) - play.candidates.mean(axis=0))
+                ),
+                "clean_agreement": float(play.clean_agreement.mean()),
+                "accuracy": float(correct.mean()) if len(correct) else None,
+            }
+        )
     return points
 
 
@@ -497,15 +556,13 @@ def _radius(problem: Problem, closer: Closer) -> dict[str, Any]:
     score = "dot" if after.score == "cosine" else after.score
     ranking = Ranking.of(after.queries, after.candidates, score, after.bias)
     return {
-        "query_l2": {"before": quantiles(query_radius(before)),
-                     "after": quantiles(query_radius(ranking))},
-        "candidate_l2": {"before": quantiles(candidate_radius(before, "euclidean")),
-                         "after": quantiles(candidate_radius(ranking, score))},
+        "query_l2": {
+            "before": quantiles(query_radius(before)),
+            "after": quantiles(query_radius(ranking)),
+        },
+        "candidate_l2": {
+            "before": quantiles(candidate_radius(before, "euclidean")),
+            "after": quantiles(candidate_radius(ranking, score)),
+        },
         "score": {"before": "euclidean", "after": score},
     }
-
-
-@contextmanager
-def no_progress() -> Iterator[Progress]:
-    """A progress that says nothing."""
-    yield lambda what, done, of: None

@@ -90,7 +90,9 @@ def _signal(
                 "rows-out-of-order",
                 f"the two sides share directions (overlap {overlap:.3f}, chance {chance:.3f}), as "
                 "towers of one trained model do, so the rows of one side are probably in another "
-                "order" if overlap is not None else "one side has no directions to compare",
+                "order"
+                if overlap is not None
+                else "one side has no directions to compare",
             )
         )
     return found

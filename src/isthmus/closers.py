@@ -23,7 +23,11 @@ NEGLIGIBLE = 1e-10
 
 
 def no_closer(
-    queries: Moments, candidates: Moments, *, score: str = "cosine", strength: float = 0.0,
+    queries: Moments,
+    candidates: Moments,
+    *,
+    score: str = "cosine",
+    strength: float = 0.0,
     unit_in: bool = True,
 ) -> Closer:
     """Leave everything as it is: the baseline every other closer is compared with."""
@@ -43,9 +47,9 @@ def mean_shift(
 ) -> Closer:
     """Move one modality by the whole gap: q -> q - strength·g (or x -> x + strength·g).
 
-    The plain closing. Renormalised, or under a score for which the moved term differs between
-    candidates, it keeps no answer; without renormalising, moving queries is exact under euclidean
-    never, and moving candidates is exact under dot (a constant per query is added).
+    The plain closing, as most of the literature does it. It adds ⟨g, x⟩ to each candidate's score,
+    which differs between candidates, so it promises nothing of the clean answers (with one
+    exception: moving candidates under dot without renormalising adds one constant per query).
 
     Args:
         queries, candidates: moments of the rows as they enter (unit rows where ``unit_in``).
@@ -70,10 +74,13 @@ def mean_shift(
             score, "none", "the shift adds ⟨g, x⟩, which differs between candidates"
         )
     return Closer(
-        "mean-shift", score, strength,
+        "mean-shift",
+        score,
+        strength,
         moved if side == "query" else fixed,
         moved if side == "candidate" else fixed,
-        guarantee, facts={"norm_moved": float(np.linalg.norm(step))},
+        guarantee,
+        facts={"norm_moved": float(np.linalg.norm(step))},
     )
 
 
@@ -108,8 +115,13 @@ def orthogonal_shift(
     spread = float(np.sqrt(max(candidates.variance_along(part), 0.0)))
     exact = rank >= candidates.rank
     if not step.any() or score == "dot":
-        guarantee = Guarantee(score, "exact", "a candidate shift adds one constant per query"
-                              if step.any() else "no gap outside the hull: nothing is moved")
+        guarantee = Guarantee(
+            score,
+            "exact",
+            "a candidate shift adds one constant per query"
+            if step.any()
+            else "no gap outside the hull: nothing is moved",
+        )
     elif score == "cosine":
         condition = "candidates of equal norm, shift orthogonal to their differences"
         guarantee = Guarantee(score, "exact" if exact and unit_in else "none", condition)
@@ -119,22 +131,33 @@ def orthogonal_shift(
         )
     else:
         guarantee = Guarantee(
-            score, "bounded",
+            score,
+            "bounded",
             "an answer keeps while its score margin exceeds the spread of ⟨v, x⟩ over candidates",
             strength * spread * float(np.linalg.norm(part)),
         )
     return Closer(
-        "orthogonal-shift", score, strength, fixed,
-        AffineMap(queries.dim, None, step, unit_in) if step.any() else fixed, guarantee,
+        "orthogonal-shift",
+        score,
+        strength,
+        fixed,
+        AffineMap(queries.dim, None, step, unit_in) if step.any() else fixed,
+        guarantee,
         facts={
-            "rank": float(rank), "share": share, "norm_moved": float(np.linalg.norm(step)),
+            "rank": float(rank),
+            "share": share,
+            "norm_moved": float(np.linalg.norm(step)),
             **({} if variance is None else {"variance": variance}),
         },
     )
 
 
 def center_queries(
-    queries: Moments, candidates: Moments, *, score: str = "dot", strength: float = 1.0,
+    queries: Moments,
+    candidates: Moments,
+    *,
+    score: str = "dot",
+    strength: float = 1.0,
     unit_in: bool = True,
 ) -> Closer:
     """Queries lose their mean, and every candidate stores the number that makes up for it.
@@ -153,7 +176,9 @@ def center_queries(
         )
     step = strength * queries.mean
     return Closer(
-        "center-queries", "dot", strength,
+        "center-queries",
+        "dot",
+        strength,
         AffineMap(queries.dim, None, -step if step.any() else None, unit_in),
         AffineMap(queries.dim, unit_in=unit_in),
         Guarantee("dot", "exact", "the stored bias ⟨μ, x⟩ is added to each candidate's score"),
@@ -175,7 +200,8 @@ def hull_rank(candidates: Moments, variance: float | None) -> int:
         return candidates.rank
     values = candidates.spectrum[0]
     held = np.cumsum(values) / max(float(values.sum()), np.finfo(float).tiny)
-    return int(min(np.searchsorted(held, variance - 1e-12) + 1, candidates.rank))
+    kept = int(np.searchsorted(held, variance - 1e-12)) + 1
+    return min(kept, candidates.rank)
 
 
 def off_hull(candidates: Moments, vector: np.ndarray, rank: int) -> np.ndarray:
@@ -236,5 +262,14 @@ def fit(
         raise OptionError(f"{method} has no option {str(wrong).rsplit(' ', 1)[-1]}") from None
 
 
-__all__ = ["CLOSERS", "SCORES", "center_queries", "fit", "hull_rank", "mean_shift", "no_closer",
-           "off_hull", "orthogonal_shift"]
+__all__ = [
+    "CLOSERS",
+    "SCORES",
+    "center_queries",
+    "fit",
+    "hull_rank",
+    "mean_shift",
+    "no_closer",
+    "off_hull",
+    "orthogonal_shift",
+]

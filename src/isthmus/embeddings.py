@@ -333,8 +333,9 @@ class Pairs:
         first = a if isinstance(a, Embeddings) else Embeddings.of(a, names[0], cosine=cosine)
         second = b if isinstance(b, Embeddings) else Embeddings.of(b, names[1], cosine=cosine)
         check_same_space(first.name, first.dim, second.name, second.dim)
-        return cls(first, second, decide_paired(first.name, len(first), second.name, len(second),
-                                                paired))
+        return cls(
+            first, second, decide_paired(first.name, len(first), second.name, len(second), paired)
+        )
 
 
 def check_same_space(name_a: str, dim_a: int, name_b: str, dim_b: int) -> None:

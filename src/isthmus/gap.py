@@ -73,8 +73,11 @@ def measure_gap(
     values |= from_sample(sample_a, sample_b, seed=seed)
     values["intervals"] = _intervals(sample_a, sample_b, paired, unit_rows)
     values["sample"] = {
-        "a": len(sample_a), "b": len(sample_b), "of_a": rows_a or a.count,
-        "of_b": rows_b or b.count, "seed": seed,
+        "a": len(sample_a),
+        "b": len(sample_b),
+        "of_a": rows_a or a.count,
+        "of_b": rows_b or b.count,
+        "seed": seed,
     }
     why = _reasons(a, b, paired, unit_rows, values)
     return GapReport(values, why)
@@ -102,13 +105,15 @@ def from_moments(
         "norm_unbiased_paired": unbiased_paired,
         "norm_ci": [low, high],
         "centroid_cosine": float(a.mean @ b.mean) / (lengths[0] * lengths[1])
-        if lengths[0] and lengths[1] else None,
+        if lengths[0] and lengths[1]
+        else None,
         "mean_norm": {"a": lengths[0], "b": lengths[1]},
         "frechet": square + transport,
         "frechet_centroid_share": square / (square + transport) if square + transport else None,
         "bures": transport,
         "variance_share_along_gap": {
-            "a": _share_along(a, gap), "b": _share_along(b, gap),
+            "a": _share_along(a, gap),
+            "b": _share_along(b, gap),
         },
         "effective_rank": {"a": a.effective_rank, "b": b.effective_rank},
         "participation_ratio": {"a": a.participation_ratio, "b": b.participation_ratio},
@@ -120,9 +125,7 @@ def from_moments(
     return values | cosines(a, b, pair, unit_rows)
 
 
-def cosines(
-    a: Moments, b: Moments, pair: PairMoments | None, unit_rows: bool
-) -> dict[str, Any]:
+def cosines(a: Moments, b: Moments, pair: PairMoments | None, unit_rows: bool) -> dict[str, Any]:
     """Mean cosines, RMG and alignment of unit rows, from first moments and the pairs' trace.
 
     RMG is Schrodi et al.'s official formula (ICLR 2025): d(x, y) = (1 - cos) / 2, mean matched
@@ -158,9 +161,7 @@ def _share_along(m: Moments, gap: np.ndarray) -> float | None:
     return m.variance_along(gap) / total if total > 0 else None
 
 
-def norm_interval(
-    a: Moments, b: Moments, pair: PairMoments | None
-) -> tuple[float, float]:
+def norm_interval(a: Moments, b: Moments, pair: PairMoments | None) -> tuple[float, float]:
     """95 % interval of the gap's length by the infinitesimal jackknife.
 
     Each row moves the length by its own coordinate along the gap, so the variance is that of the
@@ -221,9 +222,7 @@ def lda_accuracy(a: Moments, b: Moments) -> float | None:
     return float(ndtr(0.5 * np.sqrt(max(distance, 0.0))))
 
 
-def from_sample(
-    a: np.ndarray, b: np.ndarray, *, seed: int = 0
-) -> dict[str, Any]:
+def from_sample(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
     """The metrics that need rows: uniformity, held-out separability, hubness. O(s² d)."""
     return {
         "uniformity": {
@@ -329,15 +328,18 @@ class _Sums:
     def total(cls, parts: list[_Sums]) -> _Sums:
         dots = None if parts[0].dots is None else sum(p.dots or 0.0 for p in parts)
         return cls(
-            sum(p.n for p in parts), sum(p.m for p in parts),
-            np.sum([p.sum_a for p in parts], axis=0), np.sum([p.sum_b for p in parts], axis=0),
+            sum(p.n for p in parts),
+            sum(p.m for p in parts),
+            np.sum([p.sum_a for p in parts], axis=0),
+            np.sum([p.sum_b for p in parts], axis=0),
             dots,
         )
 
     def without(self, part: _Sums) -> _Sums:
         dots = None if self.dots is None else self.dots - (part.dots or 0.0)
-        return _Sums(self.n - part.n, self.m - part.m, self.sum_a - part.sum_a,
-                     self.sum_b - part.sum_b, dots)
+        return _Sums(
+            self.n - part.n, self.m - part.m, self.sum_a - part.sum_a, self.sum_b - part.sum_b, dots
+        )
 
     def metrics(self, unit_rows: bool) -> dict[str, float]:
         zero = np.zeros((len(self.sum_a), 0))
@@ -356,8 +358,11 @@ class _Sums:
                 matched = self.dots / self.n
                 apart = (1 - matched) / 2
                 within = ((1 - _intra(a)) / 2 + (1 - _intra(b)) / 2) / 2
-                values |= {"matched_cosine": matched, "alignment": 2 - 2 * matched,
-                           "rmg": apart / (apart + within)}
+                values |= {
+                    "matched_cosine": matched,
+                    "alignment": 2 - 2 * matched,
+                    "rmg": apart / (apart + within),
+                }
         return values
 
 

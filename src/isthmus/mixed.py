@@ -48,7 +48,8 @@ def mixed_share(
     return {
         "a_share_at_10": shares,
         "image_share_at_10": {
-            "before": shares["before"]["queries_b"], "after": shares["after"]["queries_b"],
+            "before": shares["before"]["queries_b"],
+            "after": shares["after"]["queries_b"],
         },
         "expected": 0.5,
         "pool": {"a": size, "b": size},

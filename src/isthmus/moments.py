@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
+
 import numpy as np
 
 from isthmus._arrays import EPS32, EPS64, Array, like, namespace, to_numpy, working

@@ -76,12 +76,12 @@ def _keep(
     nodes: np.ndarray,
     weights: np.ndarray,
 ) -> np.ndarray:
-    from scipy.special import log_ndtr
+    from scipy.special import ndtr
 
     total = np.zeros(len(margins))
+    lead, slope = margins / spread_j, spread_1[:, None] / spread_j
     for node, weight in zip(nodes, weights, strict=True):
-        ahead = (margins + (spread_1 * node)[:, None]) / spread_j
-        total += weight * np.exp(log_ndtr(ahead).sum(axis=1))
+        total += weight * ndtr(lead + slope * node).prod(axis=1)
     return total
 
 

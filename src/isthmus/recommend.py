@@ -38,12 +38,18 @@ class Recommendation:
     def as_dict(self) -> dict[str, Any]:
         """The form of ``report.json``; the file is filled in by whoever writes it."""
         return {
-            "closer": self.closer, "score": self.score, "file": None, "reason": self.reason,
-            "flips_before": self.flips_before, "flips_after": self.flips_after,
+            "closer": self.closer,
+            "score": self.score,
+            "file": None,
+            "reason": self.reason,
+            "flips_before": self.flips_before,
+            "flips_after": self.flips_after,
             "flips_removed": self.flips_removed,
             "flips_removed_ci": list(self.flips_removed_ci),
-            "clean_agreement": self.clean_agreement, "floor": self.floor,
-            "judged_on": self.judged_on, "rejected": list(self.rejected),
+            "clean_agreement": self.clean_agreement,
+            "floor": self.floor,
+            "judged_on": self.judged_on,
+            "rejected": list(self.rejected),
         }
 
 
@@ -83,9 +89,13 @@ def recommend(
         entry = (float(flips.mean()), name, with_score, agreement, change)
         if agreement < floor:
             rejected.append(
-                {"closer": name, "score": with_score, "clean_agreement": agreement,
-                 "flips": float(flips.mean()),
-                 "why": f"changes {1 - agreement:.1%} of the clean answers"}
+                {
+                    "closer": name,
+                    "score": with_score,
+                    "clean_agreement": agreement,
+                    "flips": float(flips.mean()),
+                    "why": f"changes {1 - agreement:.1%} of the clean answers",
+                }
             )
         else:
             scored.append(entry)
@@ -99,8 +109,17 @@ def recommend(
                 f"flip without it, {after:.1%} with it ({judged_on})"
             )
             return Recommendation(
-                name, with_score, reason, before, after, change.mean, (change.low, change.high),
-                agreement, floor, judged_on, tuple(rejected),
+                name,
+                with_score,
+                reason,
+                before,
+                after,
+                change.mean,
+                (change.low, change.high),
+                agreement,
+                floor,
+                judged_on,
+                tuple(rejected),
             )
         why = (
             f"the best closer that keeps the clean answers, {name}, changes the share of flips by "
@@ -110,7 +129,16 @@ def recommend(
         why = f"no closer keeps {floor:.1%} of the clean answers"
     reason = f"leave it alone: {why}; {before:.1%} of answers flip ({judged_on})"
     return Recommendation(
-        "none", score, reason, before, before, 0.0, (0.0, 0.0), 1.0, floor, judged_on,
+        "none",
+        score,
+        reason,
+        before,
+        before,
+        0.0,
+        (0.0, 0.0),
+        1.0,
+        floor,
+        judged_on,
         tuple(rejected),
     )
 

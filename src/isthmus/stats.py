@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -62,11 +63,23 @@ def resampled_means(
     (a paired bootstrap).
     """
     trials, queries = outcomes.shape
-    rng = np.random.default_rng([seed, 0xB007])
-    by_trial = rng.multinomial(trials, np.full(trials, 1 / trials), size=resamples)
-    by_query = rng.multinomial(queries, np.full(queries, 1 / queries), size=resamples)
-    inner = by_trial.astype(np.float32) @ outcomes.astype(np.float32)
+    by_trial, by_query = _draws(trials, queries, seed, resamples)
+    inner = by_trial @ outcomes.astype(np.float32)
     return (inner * by_query).sum(axis=1, dtype=np.float64) / (trials * queries)
+
+
+@lru_cache(maxsize=4)
+def _draws(trials: int, queries: int, seed: int, resamples: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each trial and each query is drawn: (resamples, trials), (resamples, queries)."""
+    rng = np.random.default_rng([seed, 0xB007])
+    return _counts(rng, resamples, trials), _counts(rng, resamples, queries)
+
+
+def _counts(rng: np.random.Generator, resamples: int, size: int) -> np.ndarray:
+    drawn = rng.integers(size, size=(resamples, size))
+    drawn += np.arange(resamples)[:, None] * size
+    counts = np.bincount(drawn.ravel(), minlength=resamples * size)
+    return counts.reshape(resamples, size).astype(np.float32)
 
 
 def paired_difference(

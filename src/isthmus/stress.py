@@ -164,11 +164,14 @@ def _measure_gaussian(
     answers = np.empty((len(plays), trials, n), np.int64)
     overlaps = np.full(len(plays), np.nan)
     for trial in range(trials):
-        name = {"seed": seed, "trial": trial, "level": cell.level}
         on_queries = cell.side in ("queries", "both")
         on_candidates = cell.side in ("candidates", "both")
-        q_noise = gaussian(n, dim, total, role="query", **name) if on_queries else None
-        c_noise = gaussian(k, dim, total, role="candidate", **name) if on_candidates else None
+
+        def draw(rows: int, role: str, trial: int = trial) -> np.ndarray:
+            return gaussian(rows, dim, total, seed=seed, trial=trial, role=role, level=cell.level)
+
+        q_noise = draw(n, "query") if on_queries else None
+        c_noise = draw(k, "candidate") if on_candidates else None
         for i, play in enumerate(plays):
             noisy = _noisy(play, q_noise, c_noise)
             answers[i, trial] = top1(noisy) if c_noise is None else _plain_best(noisy)
@@ -194,6 +197,7 @@ def _noisy(play: Play, q_noise: np.ndarray | None, c_noise: np.ndarray | None) -
 
 def _single(ranking: Ranking) -> Ranking:
     """Linear terms in the rows' float32, so that score blocks stay float32."""
+
     def cut(terms: np.ndarray | None) -> np.ndarray | None:
         return None if terms is None else terms.astype(ranking.queries.dtype)
 

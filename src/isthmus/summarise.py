@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,9 @@ def fold(partition: Partition) -> Summary:
         assert census[0] is not None, names
         return Summary(census[0], None, moments, None)
     pair = PairMoments.over(
-        ((a, b) for a, b in blocks() if b is not None), dim, partition.b.dim,
+        ((a, b) for a, b in blocks() if b is not None),
+        dim,
+        partition.b.dim,
         precise=partition.precise,
     )
     assert census[0] is not None, names
@@ -95,14 +98,18 @@ def fold(partition: Partition) -> Summary:
 
 
 def partitions(
-    a: RowSource, b: RowSource | None, *, unit_rows: bool, precise: bool,
+    a: RowSource,
+    b: RowSource | None,
+    *,
+    unit_rows: bool,
+    precise: bool,
     rows: int = PARTITION_ROWS,
 ) -> list[Partition]:
     """Cut the rows where shards end and wherever a piece would be longer than ``rows``."""
     cuts = sorted({*a.shard_bounds, *range(0, a.rows, rows), a.rows})
     return [
         Partition(a, b, start, stop, unit_rows, precise)
-        for start, stop in zip(cuts[:-1], cuts[1:], strict=True)
+        for start, stop in pairwise(cuts)
         if stop > start
     ]
 

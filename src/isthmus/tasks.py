@@ -113,9 +113,7 @@ def run(ranking: Ranking, truth: Truth) -> Outcome:
         top.append(to_numpy(first_best(block, width)))
         ties.append((scores >= scores.max(axis=1, keepdims=True) - width).sum(axis=1) - 1)
         rank.append(_first_true(scores, true_rows[start : start + len(scores)], width))
-    return Outcome(
-        np.concatenate(top).astype(np.int64), np.concatenate(rank), np.concatenate(ties)
-    )
+    return Outcome(np.concatenate(top).astype(np.int64), np.concatenate(rank), np.concatenate(ties))
 
 
 def _first_true(scores: np.ndarray, true_rows: list[np.ndarray], width: float) -> np.ndarray:

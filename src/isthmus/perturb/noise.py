@@ -44,7 +44,14 @@ def total_variance(level: float, convention: str, dim: int, spread: float) -> fl
 
 
 def gaussian(
-    rows: int, dim: int, total: float, *, seed: int, trial: int, role: str, level: float,
+    rows: int,
+    dim: int,
+    total: float,
+    *,
+    seed: int,
+    trial: int,
+    role: str,
+    level: float,
     dtype: type[np.floating] = np.float32,
 ) -> np.ndarray:
     """Isotropic Gaussian noise (rows, dim) with E‖ε‖² = ``total`` for each row.

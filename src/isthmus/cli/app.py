@@ -1,0 +1,187 @@
+"""The commands and their options. Each body imports what it needs and hands over at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus._version import __version__
+
+app = typer.Typer(
+    name="isthmus",
+    help="Measure, explain, close and stress-test the modality gap of embeddings.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+INPUT = "FILE, FILE:KEY (npz, safetensors), FILE:COLUMN (parquet), a folder or a glob of shards"
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        print(f"isthmus {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Nothing happens before a command is named."""
+
+
+@app.command()
+def audit(
+    a: Annotated[str, typer.Argument(metavar="A", help=f"First modality: {INPUT}.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Second modality, likewise.")],
+    names: Annotated[str, typer.Option(help="What the two are called.")] = "image,text",
+    paired: Annotated[
+        bool | None,
+        typer.Option(
+            "--paired/--unpaired",
+            help="Row i of A belongs to row i of B. Left out: paired where lengths are equal.",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="B holds class texts; this file has one integer per row of A."),
+    ] = None,
+    relevance: Annotated[
+        str | None, typer.Option(help="Two columns of integers: row of A, row of B.")
+    ] = None,
+    score: Annotated[
+        str, typer.Option(help="dot, cosine or euclidean: how you search today.")
+    ] = "cosine",
+    levels: Annotated[
+        str, typer.Option(help="Noise levels (variances), separated by commas.")
+    ] = "0.005,0.022,0.04",
+    convention: Annotated[
+        str, typer.Option(help="What a level is: total, coordinate or spread.")
+    ] = "total",
+    trials: Annotated[
+        int | None, typer.Option(help="Noise draws per level; default 60, fewer for large inputs.")
+    ] = None,
+    floor: Annotated[
+        float, typer.Option(help="Least clean agreement of a recommended closer.")
+    ] = 1.0,
+    fit_share: Annotated[
+        float, typer.Option(help="Share of queries that closers are fitted on and not scored on.")
+    ] = 0.0,
+    max_queries: Annotated[int, typer.Option(help="Queries scored (a seeded sample).")] = 2000,
+    max_candidates: Annotated[
+        int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for reports and closers.")] = Path(
+        "isthmus-report"
+    ),
+    json: Json = False,
+) -> None:
+    """Measure the gap, stress the answers, recommend a closing.
+
+    Writes report.json, report.html and the recommended closer of each direction.
+
+    Example: isthmus audit images.npy captions.npy --names image,text --out report
+    """
+    from isthmus.cli.run_audit import run
+
+    run(
+        a,
+        b,
+        names=names,
+        paired=paired,
+        labels=labels,
+        relevance=relevance,
+        score=score,
+        levels=levels,
+        convention=convention,
+        trials=trials,
+        floor=floor,
+        fit_share=fit_share,
+        max_queries=max_queries,
+        max_candidates=max_candidates,
+        seed=seed,
+        out=out,
+        as_json=json,
+    )
+
+
+@app.command()
+def close(
+    queries: Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")],
+    candidates: Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is retrieved.")],
+    out: Annotated[Path, typer.Option(help="The closer's file, .safetensors.")],
+    method: Annotated[
+        str,
+        typer.Option(help="none, mean-shift, orthogonal-shift or center-queries."),
+    ] = "center-queries",
+    strength: Annotated[float, typer.Option(help="0 changes nothing, 1 closes fully.")] = 1.0,
+    score: Annotated[
+        str | None, typer.Option(help="dot, cosine or euclidean; default the method's own.")
+    ] = None,
+    variance: Annotated[
+        float | None,
+        typer.Option(help="orthogonal-shift: share of variance that counts as the hull."),
+    ] = None,
+    side: Annotated[
+        str | None, typer.Option(help="mean-shift: which rows move, query or candidate.")
+    ] = None,
+    renormalise: Annotated[
+        bool | None,
+        typer.Option("--renormalise/--no-renormalise", help="mean-shift: normalise moved rows."),
+    ] = None,
+    normalise: Annotated[
+        bool,
+        typer.Option("--normalise/--raw", help="Rows are normalised first (cosine users: yes)."),
+    ] = True,
+    json: Json = False,
+) -> None:
+    """Fit one closer and verify it on the rows given.
+
+    Example: isthmus close captions.npy images.npy --method center-queries --out closer.safetensors
+    """
+    from isthmus.cli.run_close import run
+
+    run(
+        queries,
+        candidates,
+        out=out,
+        method=method,
+        strength=strength,
+        score=score,
+        variance=variance,
+        side=side,
+        renormalise=renormalise,
+        normalise=normalise,
+        as_json=json,
+    )
+
+
+@app.command()
+def apply(
+    closer: Annotated[Path, typer.Argument(metavar="CLOSER", help="A file of isthmus close.")],
+    rows: Annotated[str, typer.Argument(metavar="ROWS", help=f"{INPUT}.")],
+    role: Annotated[str, typer.Option(help="query or candidate.")],
+    out: Annotated[Path, typer.Option(help="Closed rows: .npy, .safetensors or .parquet.")],
+    bias_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Candidates: file of the stored numbers (.npy). Parquet holds them as a column."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Apply a closer to rows of any size, streaming.
+
+    Example: isthmus apply closer.safetensors images.npy --role candidate --out closed.npy
+    """
+    from isthmus.cli.run_apply import run
+
+    run(closer, rows, role=role, out=out, bias_out=bias_out, as_json=json)

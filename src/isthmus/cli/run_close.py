@@ -1,0 +1,103 @@
+"""The body of ``isthmus close``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus.cli.words import console, print_json, progress_bar
+from isthmus.closers import fit
+from isthmus.embeddings import check_same_space
+from isthmus.errors import OptionError
+from isthmus.io import open_rows
+from isthmus.summarise import summarise
+from isthmus.verify import Verification, verify
+
+VERIFY_QUERIES = 2000
+VERIFY_CANDIDATES = 20_000
+
+
+def run(
+    queries: str,
+    candidates: str,
+    *,
+    out: Path,
+    method: str,
+    strength: float,
+    score: str | None,
+    variance: float | None,
+    side: str | None,
+    renormalise: bool | None,
+    normalise: bool,
+    as_json: bool,
+) -> None:
+    """Fit from moments of all rows, verify on a sample, save."""
+    if out.suffix != ".safetensors":
+        raise OptionError(f"--out {out}: a closer is a .safetensors file; name it so")
+    q_source, c_source = open_rows(queries), open_rows(candidates)
+    check_same_space("queries", q_source.dim, "candidates", c_source.dim)
+    with progress_bar() as say:
+        moments = []
+        for name, source in (("queries", q_source), ("candidates", c_source)):
+            summary = summarise(
+                source,
+                unit_rows=normalise,
+                on_partition=lambda done, of, name=name: say(name, done, of),  # type: ignore[misc]
+            )
+            summary.census_a.refuse(name, cosine=normalise or score == "cosine")
+            moments.append(summary.a)
+        given: dict[str, Any] = {
+            "variance": variance,
+            "side": side,
+            "renormalise": renormalise,
+        }
+        options = {k: v for k, v in given.items() if v is not None}
+        closer = fit(method, *moments, score=score, strength=strength, unit_in=normalise, **options)
+        check = verify(closer, *_samples(q_source, c_source))
+    closer.save(out)
+    result = {
+        "closer": closer.name,
+        "score": closer.score,
+        "strength": closer.strength,
+        "guarantee": closer.guarantee.as_dict(),
+        "facts": dict(closer.facts),
+        "verification": check.as_dict(),
+        "file": str(out),
+    }
+    screen = console(as_json=as_json)
+    for line in sentences(result, check):
+        screen.print(line)
+    if as_json:
+        print_json(result)
+
+
+def _samples(q_source: Any, c_source: Any) -> tuple[np.ndarray, np.ndarray]:
+    """All rows, or evenly spread ones: up to 2,000 queries and 20,000 candidates."""
+
+    def take(source: Any, most: int) -> np.ndarray:
+        if source.rows <= most:
+            return source.read()
+        return source.take(np.linspace(0, source.rows - 1, most).astype(np.int64))
+
+    return take(q_source, VERIFY_QUERIES), take(c_source, VERIFY_CANDIDATES)
+
+
+def sentences(result: dict[str, Any], check: Verification) -> list[str]:
+    """What a person needs to hear of a fit."""
+    guarantee = result["guarantee"]
+    lines = [
+        f"{result['closer']} at strength {result['strength']:g}, to be searched by "
+        f"{result['score']}",
+        f"guarantee: {guarantee['kind']} ({guarantee['condition']})",
+        f"verified on {check.queries} queries and {check.candidates} candidates: clean agreement "
+        f"{check.clean_agreement:.4f}, {check.changed} answers changed, {check.near_ties} near "
+        f"ties; largest score move {check.violation:.2g} beside a median margin of "
+        f"{check.margin:.2g}",
+    ]
+    if "share" in result["facts"]:
+        lines.append(f"closes {result['facts']['share']:.1%} of the squared gap")
+    if check.holds is False:
+        lines.append("WARNING: the guarantee does not hold on these rows; do not rely on it")
+    return [*lines, f"wrote {result['file']}"]
