@@ -37,7 +37,7 @@ _HOMES = {
     "top_k": "scores",
 }
 
-__all__ = ["IsthmusError", "__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["IsthmusError", "__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
