@@ -65,16 +65,47 @@ def like(array: Array, values: np.ndarray) -> Array:
 
 
 def row_norms(rows: Array) -> Array:
-    """Euclidean norm of each row, (n,)."""
-    if isinstance(rows, np.ndarray):
-        return np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    xp = namespace(rows)
-    return xp.sqrt(xp.sum(rows * rows, axis=1))
+    """Euclidean norm of each row, (n,), also where squares leave the dtype's range."""
+    norms = _plain_norms(rows)
+    lost = _out_of_range(norms)
+    if lost is None:
+        return norms
+    scaled, peaks = _by_peak(rows, lost)
+    return _plain_norms(scaled) * peaks
 
 
 def unit(rows: Array) -> Array:
     """Rows divided by their norms; a zero row stays zero (the door refuses them beforehand)."""
     xp = namespace(rows)
-    norms = row_norms(rows)
-    norms = xp.where(norms > 0, norms, xp.ones_like(norms))
+    norms = _plain_norms(rows)
+    lost = _out_of_range(norms)
+    if lost is not None:
+        rows, _ = _by_peak(rows, lost)
+        norms = _plain_norms(rows)
+        norms = xp.where(norms > 0, norms, xp.ones_like(norms))
     return rows / norms[:, None]
+
+
+def _plain_norms(rows: Array) -> Array:
+    if isinstance(rows, np.ndarray):
+        with np.errstate(over="ignore"):
+            return np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    xp = namespace(rows)
+    return xp.sqrt(xp.sum(rows * rows, axis=1))
+
+
+def _out_of_range(norms: Array) -> Array | None:
+    """Rows (n,) bool whose squares overflowed or were too small to keep their digits, if any."""
+    xp = namespace(norms)
+    limits = xp.finfo(norms.dtype)
+    least = float(limits.smallest_normal / limits.eps) ** 0.5
+    lost = ~((norms > least) & xp.isfinite(norms))
+    return lost if bool(xp.any(lost)) else None
+
+
+def _by_peak(rows: Array, lost: Array) -> tuple[Array, Array]:
+    """Rows named by ``lost`` over their largest magnitude, and that magnitude; others over 1."""
+    xp = namespace(rows)
+    peaks = xp.max(xp.abs(rows), axis=1)
+    peaks = xp.where(lost & (peaks > 0) & xp.isfinite(peaks), peaks, xp.ones_like(peaks))
+    return rows / peaks[:, None], peaks

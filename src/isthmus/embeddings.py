@@ -52,7 +52,7 @@ def checked_rows(rows: Any, name: str = "rows") -> Array:
         DtypeError: integers, booleans, complex numbers or objects.
     """
     if isinstance(rows, list | tuple):
-        rows = np.asarray(rows)
+        rows = _stacked(rows, name)
     if not hasattr(rows, "shape") or not hasattr(rows, "dtype"):
         raise DtypeError(
             f"{name} is a {type(rows).__name__}, not an array; pass an (n, d) array of floats"
@@ -76,7 +76,25 @@ def checked_rows(rows: Any, name: str = "rows") -> Array:
     return rows
 
 
+def _stacked(rows: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(rows)
+    except ValueError:
+        raise DtypeError(
+            f"{name} is a list whose rows differ in length; expected equally long rows of floats: "
+            "choose one vector per item first"
+        ) from None
+
+
 def _known_dtype(rows: np.ndarray, name: str) -> np.ndarray:
+    if isinstance(rows, np.ma.MaskedArray):
+        hidden = int(np.ma.getmaskarray(rows).sum())
+        if hidden:
+            raise ValuesError(
+                f"{name} is masked and hides {hidden} of {rows.size} values; expected a number "
+                "everywhere: drop those rows first"
+            )
+    rows = np.asarray(rows)  # subclasses (masked, matrix) have rules of their own
     kind = rows.dtype
     if kind.name == "bfloat16" or (kind.kind == "V" and kind.itemsize == 2 and not kind.names):
         bits = np.ascontiguousarray(rows).view(np.uint16).astype(np.uint32) << 16
@@ -128,10 +146,10 @@ class Census:
         """Look at one block of rows, (b, d); ``offset`` is the number of its first row."""
         host = to_numpy(rows)
         exact = host if host.dtype != np.float16 else host.astype(np.float32)
-        norms = row_norms(exact.astype(np.float64) if exact.dtype == np.float64 else exact)
-        norms = norms.astype(np.float64)
+        norms = row_norms(exact).astype(np.float64)
         wild = ~np.isfinite(norms)
         if wild.any():  # a norm may overflow float32 although each value is finite
+            norms[wild] = row_norms(exact[wild].astype(np.float64))
             wild[wild] = ~np.isfinite(exact[wild]).all(axis=1)
         norms = np.where(wild, 0.0, norms)
         zero = ~wild & (norms == 0.0)
@@ -277,8 +295,10 @@ class Embeddings:
         """
         array = checked_rows(rows, name)
         census = Census(0, int(array.shape[1]), "")
-        for start in range(0, int(array.shape[0]), BLOCK):
-            census = census.merge(Census.of(array[start : start + BLOCK, :], offset=start))
+        count = int(array.shape[0])
+        for start in range(0, count, BLOCK):
+            part = array[start : min(start + BLOCK, count), :]
+            census = census.merge(Census.of(part, offset=start))
         census.refuse(name, cosine=cosine)
         return cls(array, name, census, source)
 
@@ -297,7 +317,7 @@ class Embeddings:
     def blocks(self, size: int = BLOCK) -> Iterator[Array]:
         """Views of consecutive rows."""
         for start in range(0, len(self), size):
-            yield self.rows[start : start + size, :]
+            yield self.rows[start : min(start + size, len(self)), :]
 
 
 @dataclass(frozen=True, eq=False)
@@ -363,7 +383,7 @@ def checked_labels(labels: Any, queries: int, candidates: int) -> np.ndarray:
     Raises:
         LabelsError: not integers, another length than the queries, or out of range.
     """
-    array = np.asarray(labels)
+    array = _integers(labels, "labels", "one integer per query: the row of its true candidate")
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise LabelsError(
             f"labels have shape {array.shape} and dtype {array.dtype}; expected one integer per "
@@ -381,7 +401,7 @@ def checked_relevance(relevance: Any, queries: int, candidates: int) -> np.ndarr
     Raises:
         LabelsError: another shape or dtype, no rows, or a row out of range.
     """
-    array = np.asarray(relevance)
+    array = _integers(relevance, "relevance", "two integer columns: query row, candidate row")
     if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu":
         raise LabelsError(
             f"relevance has shape {array.shape} and dtype {array.dtype}; expected two integer "
@@ -393,6 +413,13 @@ def checked_relevance(relevance: Any, queries: int, candidates: int) -> np.ndarr
     _check_range(array[:, 0], queries, "relevance, query column", "queries")
     _check_range(array[:, 1], candidates, "relevance, candidate column", "candidates")
     return np.unique(array, axis=0)
+
+
+def _integers(values: Any, what: str, expected: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise LabelsError(f"{what} is a ragged list; expected {expected}") from None
 
 
 def _check_range(values: np.ndarray, size: int, what: str, of: str) -> None:

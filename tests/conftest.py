@@ -1,0 +1,41 @@
+"""Fixtures of the core's tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from worlds import two_modalities
+
+settings.register_profile("isthmus", deadline=None, max_examples=40)
+settings.load_profile("isthmus")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """One seeded generator per test."""
+    return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def pairs_small() -> tuple[np.ndarray, np.ndarray]:
+    """60 pairs in 24 dimensions, read-only."""
+    a, b = two_modalities(60, 24, seed=3)
+    a.flags.writeable = b.flags.writeable = False
+    return a, b
+
+
+@pytest.fixture(scope="session")
+def pairs_wide() -> tuple[np.ndarray, np.ndarray]:
+    """40 pairs in 96 dimensions (fewer rows than dimensions), read-only."""
+    a, b = two_modalities(40, 96, seed=5)
+    a.flags.writeable = b.flags.writeable = False
+    return a, b
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A fresh folder."""
+    return tmp_path

@@ -1,0 +1,71 @@
+"""Small synthetic rows for the core's tests, and slow references to hold the fast code against."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isthmus.closers import fit
+from isthmus.maps import Closer
+from isthmus.moments import Moments
+from isthmus.stress import Play, Problem, plain_top1
+from isthmus.tasks import Truth, retrieval_by_pairs
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows over their norms, float64."""
+    rows = np.asarray(rows, np.float64)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def two_modalities(
+    n: int, dim: int, *, gap: float = 0.8, noise: float = 0.6, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit rows of n pairs that share content, with a gap between the two sides: (n, d) each."""
+    rng = np.random.default_rng(seed)
+    scale = 1 / np.sqrt(1 + np.arange(dim) / 4)
+    content = rng.normal(size=(n, dim)) * scale
+    axis = rng.normal(size=dim)
+    axis *= gap * np.linalg.norm(scale) / np.linalg.norm(axis)
+    common = rng.normal(size=dim)
+    common *= np.linalg.norm(scale) / np.linalg.norm(common)
+    a = content + noise * rng.normal(size=(n, dim)) * scale + common + axis
+    b = content + noise * rng.normal(size=(n, dim)) * scale + common - axis
+    return unit_rows(a), unit_rows(b)
+
+
+def problem_of(
+    queries: np.ndarray, candidates: np.ndarray, truth: Truth | None = None, seed: int = 0
+) -> Problem:
+    """One direction, with half of either side as the codecs' calibration."""
+    rng = np.random.default_rng(seed)
+    truth = truth or retrieval_by_pairs(len(queries), len(candidates))
+    half = np.sort(rng.permutation(len(candidates))[: max(1, len(candidates) // 2)])
+    query_half = np.sort(rng.permutation(len(queries))[: max(1, len(queries) // 2)])
+    return Problem("a_to_b", queries, candidates, truth, half, query_half)
+
+
+def fitted(method: str, queries: np.ndarray, candidates: np.ndarray, **options: object) -> Closer:
+    """A closer fitted on float64 moments of the rows as they enter its maps."""
+    if options.get("unit_in", True):
+        queries, candidates = unit_rows(queries), unit_rows(candidates)
+    return fit(method, Moments.of(queries, precise=True), Moments.of(candidates, precise=True),
+               **options)  # fmt: skip
+
+
+def played(problem: Problem, closer: Closer) -> Play:
+    """A closer set up on a problem, beside plain search under its own score."""
+    return Play.of(problem, closer, plain_top1(problem, closer.score))
+
+
+def full_scores(queries: np.ndarray, candidates: np.ndarray, score: str) -> np.ndarray:
+    """The score itself, pair by pair in float64 (higher is better): (n, K)."""
+    out = np.empty((len(queries), len(candidates)))
+    for i, q in enumerate(np.asarray(queries, np.float64)):
+        for j, x in enumerate(np.asarray(candidates, np.float64)):
+            if score == "dot":
+                out[i, j] = q @ x
+            elif score == "cosine":
+                out[i, j] = q @ x / np.linalg.norm(q) / np.linalg.norm(x)
+            else:
+                out[i, j] = -np.linalg.norm(q - x)
+    return out
