@@ -28,7 +28,7 @@ from isthmus.perturb.noise import gaussian, total_variance
 from isthmus.predict import keep_probability
 from isthmus.scores import Ranking, top1
 from isthmus.stats import paired_difference, share_over_trials, wilson
-from isthmus.tasks import Truth
+from isthmus.tasks import Truth, choose
 
 Side = Literal["queries", "candidates", "both"]
 
@@ -49,6 +49,7 @@ class Problem:
 
     ``calibration`` are row numbers of the candidates that codecs are fitted on, and
     ``query_calibration`` those of the queries: fixed by the seed, never silently all rows.
+    ``lists`` (n, c), for multiple choice: the candidate rows each query chooses among.
     """
 
     direction: str
@@ -57,13 +58,26 @@ class Problem:
     truth: Truth
     calibration: np.ndarray
     query_calibration: np.ndarray
+    lists: np.ndarray | None = None
+
+    def best(self, ranking: Ranking, *, ties: bool = True) -> np.ndarray:
+        """The answer to every query, (n,): of its own list, or of all candidates.
+
+        ``ties=False`` skips the look for ties: independent noise on candidates leaves none.
+        """
+        if self.lists is not None:
+            return choose(ranking, self.lists)
+        if ties:
+            return top1(ranking)
+        return np.concatenate([s.argmax(axis=1) for _, s in ranking.score_blocks()])
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One perturbation: family, side, level; a convention where the level is a variance."""
+    """One perturbation: family (gaussian, uniform-quantisation, sign-bits; inputs have their own),
+    side, level, and a convention where the level is a variance."""
 
-    family: Literal["gaussian", "uniform-quantisation", "sign-bits"]
+    family: str
     side: Side
     level: float
     convention: str | None = None
@@ -100,7 +114,7 @@ class Play:
         candidates = np.asarray(closer.candidate(problem.candidates))
         bias = None if closer.bias is None else closer.bias_of(problem.candidates)
         clean = Ranking.of(queries, candidates, closer.score, bias)
-        answers = top1(clean)
+        answers = problem.best(clean)
         return cls(closer, closer.score, queries, candidates, bias, clean, answers, before_top1)
 
     @property
@@ -111,7 +125,7 @@ class Play:
 
 def plain_top1(problem: Problem, score: str) -> np.ndarray:
     """Answers of plain search on the rows as they are: "before" for every agreement."""
-    return top1(Ranking.of(problem.queries, problem.candidates, score))
+    return problem.best(Ranking.of(problem.queries, problem.candidates, score))
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,13 +188,13 @@ def _measure_gaussian(
         c_noise = draw(k, "candidate") if on_candidates else None
         for i, play in enumerate(plays):
             noisy = _noisy(play, q_noise, c_noise)
-            answers[i, trial] = top1(noisy) if c_noise is None else _plain_best(noisy)
+            answers[i, trial] = problem.best(noisy, ties=c_noise is None)
             if trial == 0:
                 overlaps[i] = overlap_at(play.clean, noisy)
     results = []
     for i, play in enumerate(plays):
         predicted = None
-        if cell.side == "candidates":
+        if cell.side == "candidates" and problem.lists is None:
             kept = keep_probability(play.clean, play.score, total)
             predicted = None if kept is None else float(kept.mean())
         results.append(Result(cell, play, answers[i], trials, float(overlaps[i]), None, predicted))
@@ -204,11 +218,6 @@ def _single(ranking: Ranking) -> Ranking:
     return Ranking(ranking.queries, ranking.candidates, cut(ranking.scale), cut(ranking.offset))
 
 
-def _plain_best(ranking: Ranking) -> np.ndarray:
-    """Best row without a look for ties: independent noise on candidates leaves none."""
-    return np.concatenate([s.argmax(axis=1) for _, s in ranking.score_blocks()])
-
-
 def _measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
     """Stored rows (and queries, for ``both``) through a codec fitted on the calibration split."""
     q, c, size = play.queries, play.candidates, None
@@ -219,7 +228,9 @@ def _measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
     if cell.side in ("queries", "both"):
         q = _codec(cell, play.queries[problem.query_calibration]).through(q)
     coded = Ranking.of(q, c, play.score, play.bias)
-    return Result(cell, play, top1(coded)[None, :], 1, overlap_at(play.clean, coded), size, None)
+    return Result(
+        cell, play, problem.best(coded)[None, :], 1, overlap_at(play.clean, coded), size, None
+    )
 
 
 def _codec(cell: Cell, calibration: np.ndarray) -> UniformQuantiser | SignBits:

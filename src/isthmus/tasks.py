@@ -9,9 +9,8 @@ import numpy as np
 
 from isthmus._arrays import to_numpy
 from isthmus.embeddings import checked_labels, checked_relevance, decide_paired
+from isthmus.errors import LabelsError
 from isthmus.scores import Ranking, first_best
-
-HUBS_AT = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +97,68 @@ def zero_shot(labels: Any, n: int, classes: int) -> Truth:
 def no_truth(n: int, m: int) -> Truth:
     """Nothing is known to be right: only flips can be measured."""
     return Truth("retrieval", np.zeros((0, 2), np.int64), n, m)
+
+
+def multiple_choice(lists: Any, truth: Any, candidates: int) -> tuple[np.ndarray, Truth]:
+    """Questions with their own options: (lists, truth) for ``choose`` and a stress ``Problem``.
+
+    Args:
+        lists: (n, c) integers: query i chooses among candidate rows ``lists[i]``; -1 pads.
+        truth: (n,) integers: place of the right option in its list, or -1 where unknown.
+        candidates: how many candidate rows there are.
+
+    Raises:
+        LabelsError: another shape or dtype, a row out of range, fewer than 2 options, an option
+            twice in one list, or a truth that names no option.
+    """
+    options, right = np.asarray(lists), np.asarray(truth)
+    if options.ndim != 2 or options.dtype.kind not in "iu" or right.dtype.kind not in "iu":
+        raise LabelsError(
+            f"option lists have shape {options.shape} and dtype {options.dtype}; expected one row "
+            "of candidate rows per query, padded with -1, and an integer truth per query"
+        )
+    if right.shape != (len(options),):
+        raise LabelsError(f"{right.size} truths for {len(options)} questions; expected one each")
+    options, right = options.astype(np.int64), right.astype(np.int64)
+    if options.size and (options.min() < -1 or options.max() >= candidates):
+        raise LabelsError(
+            f"an option names candidate {int(options.max())} or below -1; there are {candidates} "
+            f"candidates, numbered from 0 to {candidates - 1}"
+        )
+    few = np.flatnonzero((options >= 0).sum(axis=1) < 2)
+    if len(few):
+        raise LabelsError(f"question {int(few[0])} has fewer than 2 options; drop it")
+    ordered = np.sort(options, axis=1)
+    twice = np.flatnonzero(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(1))
+    if len(twice):
+        raise LabelsError(f"question {int(twice[0])} lists one candidate twice; drop one of them")
+    known = np.flatnonzero(right >= 0)
+    wrong = known[(right[known] >= options.shape[1])]
+    if len(wrong) == 0:
+        wrong = known[options[known, right[known]] < 0]
+    if len(wrong):
+        raise LabelsError(f"question {int(wrong[0])}: its truth names no option of its list")
+    pairs = np.column_stack([known, options[known, right[known]]])
+    return options, Truth("multiple-choice", pairs, len(options), candidates)
+
+
+def choose(ranking: Ranking, lists: np.ndarray) -> np.ndarray:
+    """The best candidate row of each query's own list, (n,) int64; ties take the lowest row."""
+    width = ranking.tie_width
+    answers = np.empty(len(lists), np.int64)
+    step = max(1, 2**22 // max(lists.shape[1] * int(ranking.candidates.shape[1]), 1))
+    for start in range(0, len(lists), step):
+        rows = lists[start : start + step]
+        options = ranking.candidates[rows]
+        scores = np.einsum("nd,ncd->nc", ranking.queries[start : start + step], options)
+        if ranking.scale is not None:
+            scores = scores * ranking.scale[rows]
+        if ranking.offset is not None:
+            scores = scores + ranking.offset[rows]
+        scores = np.where(rows >= 0, scores, -np.inf)
+        tied = scores >= scores.max(axis=1, keepdims=True) - width
+        answers[start : start + step] = np.where(tied, rows, np.iinfo(np.int64).max).min(axis=1)
+    return answers
 
 
 def run(ranking: Ranking, truth: Truth) -> Outcome:

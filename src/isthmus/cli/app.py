@@ -185,3 +185,66 @@ def apply(
     from isthmus.cli.run_apply import run
 
     run(closer, rows, role=role, out=out, bias_out=bias_out, as_json=json)
+
+
+@app.command()
+def embed(
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="NAME[:MODEL]: emoji, open_clip, transformers, sentence_transformers, onnx."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Rows: .npy, .safetensors or .parquet.")],
+    images: Annotated[
+        str | None, typer.Option(help="Folder of pictures, or a file that lists them.")
+    ] = None,
+    texts: Annotated[
+        str | None, typer.Option(help="One text per line, or FILE.parquet:COLUMN.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Inputs encoded at once.")] = 64,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at an unreadable picture instead of listing it.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, …: what the library understands.")
+    ] = "cpu",
+    json: Json = False,
+) -> None:
+    """Rows from a real model, in order, resumable after a kill.
+
+    Example: isthmus embed --encoder emoji --images pictures/ --out pictures.npy
+    """
+    from isthmus.cli.run_embed import run
+
+    run(
+        encoder,
+        out=out,
+        images=images,
+        texts=texts,
+        batch_size=batch_size,
+        strict=strict,
+        device=device,
+        as_json=json,
+    )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for reports, rows and closers.")] = Path(
+        "isthmus-demo"
+    ),
+    encoder: Annotated[
+        str,
+        typer.Option(help="emoji (default model), emoji:contrastive, emoji:sigmoid, emoji:gap."),
+    ] = "emoji",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    json: Json = False,
+) -> None:
+    """The whole story, offline, on the built-in emoji pictures, names and model.
+
+    Example: isthmus demo --out isthmus-demo
+    """
+    from isthmus.cli.run_demo import run
+
+    run(out=out, encoder=encoder, seed=seed, as_json=json)

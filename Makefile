@@ -1,0 +1,29 @@
+# Everything works from a fresh clone with Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test bench lint clean
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev,demo]"
+	touch $@
+
+demo: $(VENV)/.installed  ## audit real pictures and names with the built-in model
+	$(BIN)/isthmus demo --out isthmus-demo
+
+test: $(VENV)/.installed  ## the quick suite: no network, no torch, no private data
+	$(BIN)/python -m pytest -n auto -m "not torch and not corruptions and not browser and not real_data"
+
+bench: $(VENV)/.installed  ## side-by-side ratios as JSON on standard output
+	$(BIN)/python -m bench
+
+lint: $(VENV)/.installed  ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) isthmus-demo isthmus-report

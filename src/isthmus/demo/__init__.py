@@ -1,0 +1,1 @@
+"""``isthmus demo``: the whole story offline, on real pictures and names. See ``story``."""

@@ -1,0 +1,56 @@
+"""The story in order: embed, audit, perturb the inputs, show what flipped, write one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from isthmus.audit import Audit, AuditOptions, audit
+from isthmus.demo.flips import flip_gallery
+from isthmus.demo.inputs import measure_trials
+from isthmus.demo.rows import UNSEEN, embed_world
+from isthmus.encoders.emoji import stored_figures
+
+NAMES = ("pictures", "names")
+
+
+def demo(
+    *, encoder: str = "emoji", seed: int = 0, progress: Callable[[str, int, int], None]
+) -> Audit:
+    """Run the demo on the drawings the model has never seen. About a minute on two cores.
+
+    Returns:
+        An audit whose report has one more key, ``demo``: the model's stored figures, the
+        input-level stress with diagnoses, and galleries of flipped answers with pictures.
+
+    Raises:
+        MissingExtra: ONNX Runtime or Pillow is not installed.
+    """
+    rows = embed_world(encoder, progress)
+    result = audit(
+        rows.unseen, rows.names, options=AuditOptions(names=NAMES, seed=seed), progress=progress
+    )
+    result.report["inputs"]["a"]["source"] = f"{UNSEEN} emoji drawings, through {encoder}"
+    result.report["inputs"]["b"]["source"] = f"English emoji names, through {encoder}"
+    model = encoder.partition(":")[2] or None
+    result.report["demo"] = {
+        "encoder": encoder,
+        "drawing": UNSEEN,
+        "emoji": len(rows.names),
+        "figures": stored_figures(model),
+        "inputs": measure_trials(rows, seed=seed, progress=progress),
+        "flips": flip_gallery(rows, seed=seed),
+    }
+    return result
+
+
+def write_rows_of(out: Path, encoder: str, progress: Callable[[str, int, int], None]) -> Any:
+    """Write the demo's rows as files, so that every command can be tried on them."""
+    from isthmus.io import write_rows
+
+    rows = embed_world(encoder, progress)
+    out.mkdir(parents=True, exist_ok=True)
+    write_rows(out / "pictures.npy", rows.unseen.astype("float32"))
+    write_rows(out / "names.npy", rows.names.astype("float32"))
+    return rows

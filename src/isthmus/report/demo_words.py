@@ -1,0 +1,69 @@
+"""What the demo says on the terminal, from the ``demo`` part of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN, CLOSED = ("none", "cosine"), ("center-queries", "dot")
+
+
+def print_demo(demo: dict[str, Any], screen: Console) -> None:
+    """Input-level stress, then the flips that a closing removed."""
+    from rich.table import Table
+
+    table = Table(title="Perturbed inputs: share of answers that stay", title_justify="left")
+    for name, justify in (
+        ("task", "left"),
+        ("perturbed", "left"),
+        ("plain", "right"),
+        ("center-queries", "right"),
+        ("theory says", "left"),
+    ):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for trial in demo["inputs"]:
+        table.add_row(
+            trial["task"],
+            f"{trial['side']}: {trial['family']} {trial['level']:g}",
+            consistency(trial, *PLAIN),
+            consistency(trial, *CLOSED),
+            expectation(trial),
+        )
+    screen.print(table)
+    for line in flip_lines(demo["flips"]):
+        screen.print(line)
+
+
+def cell(trial: dict[str, Any], closer: str, score: str, bias: str = "clean") -> dict[str, Any]:
+    """The row of one closer in one trial."""
+    return next(
+        r for r in trial["rows"] if (r["closer"], r["score"], r["bias"]) == (closer, score, bias)
+    )
+
+
+def consistency(trial: dict[str, Any], closer: str, score: str) -> str:
+    """Consistency of a closer in a trial, two decimals with its interval."""
+    row = cell(trial, closer, score)
+    return f"{row['consistency']:.3f} ({row['consistency_lo']:.3f} to {row['consistency_hi']:.3f})"
+
+
+def expectation(trial: dict[str, Any]) -> str:
+    """What theory expects of a stored-bias closing, in three words."""
+    verdict = trial["diagnosis"]
+    if verdict["energy"] == 0:
+        return "nothing moved"
+    return "should help" if verdict["helps"] else "cannot help"
+
+
+def flip_lines(galleries: list[dict[str, Any]]) -> Iterator[str]:
+    """One sentence per perturbation of stored rows."""
+    for gallery in galleries:
+        yield (
+            f"Find the picture by its name, stored pictures under {gallery['family']} "
+            f"{gallery['level']:g}: {gallery['flips_before']} of {gallery['queries']} answers "
+            f"flip, {gallery['flips_after']} with center-queries ({gallery['saved']} saved, "
+            f"{gallery['lost']} lost)."
+        )
