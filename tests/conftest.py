@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+
 from worlds import two_modalities
 
 settings.register_profile("isthmus", deadline=None, max_examples=40)

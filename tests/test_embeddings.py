@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import unit_rows
 
 from isthmus.embeddings import (
     Census,
@@ -29,6 +29,7 @@ from isthmus.errors import (
     ValuesError,
     first_rows,
 )
+from worlds import unit_rows
 
 
 def rows_of(n: int = 12, d: int = 5, seed: int = 0) -> np.ndarray:
@@ -351,7 +352,7 @@ def test_a_merged_census_equals_one_pass(cuts: list[int], seed: int, dtype: str)
     rows[rng.integers(0, 50, 8), 1] = np.nan
     edges = [0, *sorted(cuts), 50]
     merged = Census(0, 4, "")
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         merged = merged.merge(Census.of(rows[start:stop], offset=start))
     whole = Census.of(rows)
     for name in ("rows", "dim", "dtype", "nonfinite", "zeros", "nonfinite_first", "zeros_first",

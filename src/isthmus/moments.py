@@ -263,6 +263,8 @@ class _Fold:
             stop = min(start + CHUNK, rows)
             x = working(block_a[start:stop, :], double=self.precise)
             y = None if block_b is None else working(block_b[start:stop, :], double=self.precise)
+            if y is not None and x.dtype != y.dtype:  # a cross product needs one dtype
+                x, y = working(x, double=True), working(y, double=True)
             self._chunk(x, y, stop - start)
 
     def _chunk(self, x: Array, y: Array | None, count: int) -> None:
@@ -306,10 +308,10 @@ class _Side:
         xp = namespace(x)
         pivot = xp.mean(x, axis=0) if self.count == 0 else like(x, self.mean)
         shifted = x - pivot[None, :]
-        ones = xp.ones_like(x[:SUBCHUNK, :1])  # a matrix product sums columns much faster
+        ones = xp.ones_like(x[: min(SUBCHUNK, count), :1])  # a product sums columns much faster
         about = np.zeros(self.dim)
         for start in range(0, count, SUBCHUNK):
-            part = shifted[start : start + SUBCHUNK, :]
+            part = shifted[start : min(start + SUBCHUNK, count), :]
             weights = xp.matrix_transpose(ones[: int(part.shape[0]), :])
             about += to_numpy(xp.matmul(weights, part)[0, :])
         about /= count
@@ -361,11 +363,14 @@ def _from_tensors(
     tensors: dict[str, np.ndarray], prefix: str, path: str | PathLike[str]
 ) -> Moments:
     try:
-        return Moments(
-            int(tensors[f"{prefix}count"][0]),
-            tensors[f"{prefix}mean"],
-            tensors[f"{prefix}scatter"],
-            float(tensors[f"{prefix}resolution"][0]),
-        )
+        mean, scatter = tensors[f"{prefix}mean"], tensors[f"{prefix}scatter"]
+        count = int(tensors[f"{prefix}count"][0])
+        resolution = float(tensors[f"{prefix}resolution"][0])
     except KeyError as missing:
         raise CorruptFile(f"{path} lacks the tensor {missing}; write it again") from None
+    if mean.ndim != 1 or scatter.shape != (len(mean), len(mean)):
+        raise CorruptFile(
+            f"{path} holds a mean of shape {mean.shape} and a scatter of shape {scatter.shape}, "
+            "which do not fit together; write it again"
+        )
+    return Moments(count, mean, scatter, resolution)
