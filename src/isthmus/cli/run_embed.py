@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from isthmus.cli.words import console, print_json, progress_bar
 from isthmus.encoders import load_encoder
@@ -27,9 +28,10 @@ def run(
         raise OptionError("give either --images or --texts: one run makes the rows of one side")
     if batch_size < 1:
         raise OptionError(f"--batch-size {batch_size}: expected at least 1")
-    inputs, kind = (images, "images") if images is not None else (texts, "texts")
+    kind: Literal["images", "texts"] = "texts" if images is None else "images"
+    inputs = texts if images is None else images
     assert inputs is not None
-    count = open_source(inputs, kind).fingerprint()[0]  # type: ignore[arg-type]
+    count = open_source(inputs, kind).fingerprint()[0]
     model = load_encoder(encoder, device=device)
     with progress_bar() as say:
         result = embed_to_file(
@@ -38,7 +40,7 @@ def run(
             out,
             kind=kind,
             batch_size=batch_size,
-            strict=strict,  # type: ignore[arg-type]
+            strict=strict,
             progress=lambda done: say(kind, done, count),
         )
     screen = console(as_json=as_json)
