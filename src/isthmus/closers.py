@@ -20,6 +20,7 @@ from isthmus.scores import SCORES, check_score
 
 UNIT_NORM_SPREAD = 1e-5
 NEGLIGIBLE = 1e-10
+FINE = 1e-9
 
 
 def no_closer(
@@ -32,7 +33,7 @@ def no_closer(
 ) -> Closer:
     """Leave everything as it is: the baseline every other closer is compared with."""
     side = AffineMap(queries.dim, unit_in=unit_in)
-    return Closer("none", score, 0.0, side, side, Guarantee(score, "exact", "nothing is changed"))
+    return Closer("none", score, 0.0, side, side, _exact(score, unit_in, "nothing is changed"))
 
 
 def mean_shift(
@@ -64,11 +65,11 @@ def mean_shift(
     step = strength * (queries.mean - candidates.mean)
     moved = AffineMap(queries.dim, None, -step if side == "query" else step, unit_in, renormalise)
     fixed = AffineMap(queries.dim, unit_in=unit_in)
-    if not step.any() and (unit_in or not renormalise):
-        guarantee = Guarantee(score, "exact", "strength 0 or no gap: nothing is moved")
+    if not step.any():  # not even renormalised: strength 0 leaves everything as it is
+        guarantee = _exact(score, unit_in, "strength 0 or no gap: nothing is moved")
         moved = fixed
     elif side == "candidate" and score == "dot" and not renormalise:
-        guarantee = Guarantee(score, "exact", "a candidate shift adds one constant per query")
+        guarantee = _exact(score, unit_in, "a candidate shift adds one constant per query")
     else:
         guarantee = Guarantee(
             score, "none", "the shift adds ⟨g, x⟩, which differs between candidates"
@@ -112,12 +113,12 @@ def orthogonal_shift(
     fixed = AffineMap(queries.dim, unit_in=unit_in)
     total = float(gap @ gap)
     share = float(part @ part) / total if total else 0.0
-    spread = float(np.sqrt(max(candidates.variance_along(part), 0.0)))
-    exact = rank >= candidates.rank
+    variation, reach = _variation(candidates, step, unit_in)
+    exact = rank >= candidates.rank and (_full_sight(candidates) or rank == candidates.dim)
     if not step.any() or score == "dot":
-        guarantee = Guarantee(
+        guarantee = _exact(
             score,
-            "exact",
+            unit_in,
             "a candidate shift adds one constant per query"
             if step.any()
             else "no gap outside the hull: nothing is moved",
@@ -126,15 +127,16 @@ def orthogonal_shift(
         condition = "candidates of equal norm, shift orthogonal to their differences"
         guarantee = Guarantee(score, "exact" if exact and unit_in else "none", condition)
     elif exact:
-        guarantee = Guarantee(
-            score, "exact", "the shift is orthogonal to all differences of the fitted candidates"
+        guarantee = _exact(
+            score, unit_in, "the shift is orthogonal to all differences of the fitted candidates"
         )
     else:
         guarantee = Guarantee(
             score,
             "bounded",
-            "an answer keeps while its score margin exceeds the spread of ⟨v, x⟩ over candidates",
-            strength * spread * float(np.linalg.norm(part)),
+            "an answer keeps while its margin in -½ squared distance exceeds the bound, the most "
+            "that ⟨v, x⟩ can differ between two fitted candidates",
+            reach,
         )
     return Closer(
         "orthogonal-shift",
@@ -147,6 +149,7 @@ def orthogonal_shift(
             "rank": float(rank),
             "share": share,
             "norm_moved": float(np.linalg.norm(step)),
+            "variation": variation,
             **({} if variance is None else {"variance": variance}),
         },
     )
@@ -181,10 +184,35 @@ def center_queries(
         strength,
         AffineMap(queries.dim, None, -step if step.any() else None, unit_in),
         AffineMap(queries.dim, unit_in=unit_in),
-        Guarantee("dot", "exact", "the stored bias ⟨μ, x⟩ is added to each candidate's score"),
+        _exact("dot", unit_in, "the stored bias ⟨μ, x⟩ is added to each candidate's score"),
         step if step.any() else None,
         {"norm_moved": float(np.linalg.norm(step))},
     )
+
+
+def _exact(score: str, unit_in: bool, condition: str) -> Guarantee:
+    """An exact promise; maps that begin by normalising keep the answers of unit candidates only."""
+    if unit_in and score != "cosine":
+        condition += "; candidates of unit norm"
+    return Guarantee(score, "exact", condition)
+
+
+def _full_sight(candidates: Moments) -> bool:
+    """Whether the moments' products are fine enough to tell rounding from small directions."""
+    return candidates.resolution <= FINE
+
+
+def _variation(candidates: Moments, step: np.ndarray, unit_in: bool) -> tuple[float, float]:
+    """How much ⟨step, x⟩ varies over candidates: standard deviation, and the most two can differ.
+
+    (a_i - a_j)² <= 2 Σ (a - mean)² for any two of n numbers; unit rows are at most 2 apart.
+    """
+    variance = max(candidates.variance_along(step), 0.0)
+    if not _full_sight(candidates):
+        variance += candidates.resolution * float(candidates.spectrum[0][0])
+    length = float(np.linalg.norm(step))
+    reach = float(np.sqrt(2 * candidates.count * variance))
+    return length * float(np.sqrt(variance)), length * (min(reach, 2.0) if unit_in else reach)
 
 
 def hull_rank(candidates: Moments, variance: float | None) -> int:
@@ -192,7 +220,7 @@ def hull_rank(candidates: Moments, variance: float | None) -> int:
     if variance is not None and not 0 < variance <= 1:
         raise OptionError(f"variance={variance} is not a share; expected a number in (0, 1]")
     if variance is None or variance == 1:
-        if candidates.resolution > 1e-9 and candidates.count <= candidates.dim:
+        if not _full_sight(candidates) and candidates.count <= candidates.dim:
             raise CloserError(
                 "these moments were formed in float32, which cannot tell rounding from the "
                 "smallest directions of the hull; compute them with precise=True"
@@ -259,7 +287,8 @@ def fit(
     except TypeError as wrong:
         if "unexpected keyword" not in str(wrong):
             raise
-        raise OptionError(f"{method} has no option {str(wrong).rsplit(' ', 1)[-1]}") from None
+        option = str(wrong).partition("argument ")[2].split("'")[1]
+        raise OptionError(f"{method} has no option '{option}'") from None
 
 
 __all__ = [
