@@ -21,7 +21,7 @@ from os import PathLike
 
 import numpy as np
 
-from isthmus._arrays import EPS32, EPS64, Array, like, namespace, to_numpy, working
+from isthmus._arrays import EPS32, EPS64, Array, detached, like, namespace, to_numpy, working
 from isthmus.errors import CorruptFile, NotPaired, ShapeError
 
 CHUNK = 8192
@@ -104,7 +104,8 @@ class Moments:
         length = float(direction @ direction)
         if length == 0:
             return 0.0
-        return float(direction @ self.scatter @ direction) / length / max(self.count, 1)
+        along = float(direction @ self.scatter @ direction)  # rounding may leave it below zero
+        return max(along, 0.0) / length / max(self.count, 1)
 
     @cached_property
     def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
@@ -238,8 +239,8 @@ class _Fold:
     """The running sums behind ``over``: chunk products about a pivot, float64 beyond one chunk.
 
     With P = Σ(x-p)(x-p)ᵀ and m = mean(x-p) about the pivot p, a chunk's scatter is P - c m mᵀ.
-    The pivot is the running mean (the first chunk's own mean at the start), so it costs no extra
-    pass over the rows; chunks are then merged as :meth:`Moments.merge` does.
+    The pivot is the running mean (at the start, that of the first rows), so it costs no extra pass
+    over the rows; chunks are then merged as :meth:`Moments.merge` does.
     """
 
     def __init__(self, dim_a: int, dim_b: int | None, precise: bool) -> None:
@@ -259,25 +260,28 @@ class _Fold:
                     f"{rows} rows on one side and {int(block_b.shape[0])} on the other; "
                     "pairs need row i of both"
                 )
+        sides = [block_a] if block_b is None else [block_a, block_b]
+        # a cross product needs one dtype, so one double side makes both double
+        double = self.precise or any(side.dtype == namespace(side).float64 for side in sides)
         for start in range(0, rows, CHUNK):
             stop = min(start + CHUNK, rows)
-            x = working(block_a[start:stop, :], double=self.precise)
-            y = None if block_b is None else working(block_b[start:stop, :], double=self.precise)
-            if y is not None and x.dtype != y.dtype:  # a cross product needs one dtype
-                x, y = working(x, double=True), working(y, double=True)
-            self._chunk(x, y, stop - start)
+            y = None if block_b is None else block_b[start:stop, :]
+            self._chunk(block_a[start:stop, :], y, double, stop - start)
 
-    def _chunk(self, x: Array, y: Array | None, count: int) -> None:
-        xp = namespace(x)
-        single = x.dtype == xp.float32 or (y is not None and y.dtype == xp.float32)
-        self.resolution = max(self.resolution, 8 * EPS32 if single else 64 * EPS64)
-        shifted, about, jump, weight = self.a.step(x, count)
+    def _chunk(self, x: Array, y: Array | None, double: bool, count: int) -> None:
+        shifted, about, jump, weight = self.a.step(x, double, count)
+        self._note_dtype(shifted)
         if y is None or self.b is None or self.cross is None:
             return
-        shifted_y, about_y, jump_y, _ = self.b.step(y, count)
+        shifted_y, about_y, jump_y, _ = self.b.step(y, double, count)
+        self._note_dtype(shifted_y)
+        xp = namespace(shifted, shifted_y)
         self.cross += to_numpy(xp.matmul(xp.matrix_transpose(shifted), shifted_y))
-        self.cross -= np.outer(about * count, about_y)
-        self.cross += np.outer(jump * weight, jump_y)
+        self.cross += _outer_sum((-count, about, about_y), (weight, jump, jump_y))
+
+    def _note_dtype(self, shifted: Array) -> None:
+        single = shifted.dtype == namespace(shifted).float32
+        self.resolution = max(self.resolution, 8 * EPS32 if single else 64 * EPS64)
 
     def moments_a(self) -> Moments:
         return self.a.moments(self.resolution)
@@ -298,39 +302,67 @@ class _Side:
         self.count = 0
         self.mean = np.zeros(dim)
         self.scatter = np.zeros((dim, dim))
+        self.room: Array = None
 
-    def step(self, x: Array, count: int) -> tuple[Array, np.ndarray, np.ndarray, float]:
-        """Take in one chunk; return what the cross scatter of a pair needs.
+    def step(
+        self, rows: Array, double: bool, count: int
+    ) -> tuple[Array, np.ndarray, np.ndarray, float]:
+        """Take in one chunk of raw rows; return what the cross scatter of a pair needs.
 
-        Returns the shifted rows, their mean about the pivot, the jump from the running mean to
-        the chunk's mean, and the weight of that jump in the merge.
+        Returns the shifted rows (valid until the next step), their mean about the pivot, the jump
+        from the running mean to the chunk's mean, and the weight of that jump in the merge.
         """
-        xp = namespace(x)
-        pivot = xp.mean(x, axis=0) if self.count == 0 else like(x, self.mean)
-        shifted = x - pivot[None, :]
-        ones = xp.ones_like(x[: min(SUBCHUNK, count), :1])  # a product sums columns much faster
+        rows = detached(rows)
+        head = working(rows[: min(SUBCHUNK, count), :], double=double)
+        xp = namespace(head)
+        pivot = xp.mean(head, axis=0) if self.count == 0 else like(head, self.mean)
+        shifted = self._room(head, count)
+        ones = xp.ones_like(head[:, :1])  # a matrix product sums columns much faster
         about = np.zeros(self.dim)
-        for start in range(0, count, SUBCHUNK):
-            part = shifted[start : min(start + SUBCHUNK, count), :]
+        for start in range(0, count, SUBCHUNK):  # a part is shifted and summed while in cache
+            stop = min(start + SUBCHUNK, count)
+            part = working(rows[start:stop, :], double=double) - pivot[None, :]
+            shifted[start:stop, :] = part
             weights = xp.matrix_transpose(ones[: int(part.shape[0]), :])
             about += to_numpy(xp.matmul(weights, part)[0, :])
         about /= count
         product = to_numpy(xp.matmul(xp.matrix_transpose(shifted), shifted))
-        chunk_mean = to_numpy(pivot).astype(np.float64) + about
-        jump = chunk_mean - self.mean
+        jump = to_numpy(pivot).astype(np.float64) + about - self.mean
         total = self.count + count
         weight = self.count * (count / total)
         self.scatter += product
-        self.scatter -= np.outer(about * count, about)
-        if weight:
-            self.scatter += np.outer(jump * weight, jump)
+        self.scatter += _outer_sum((-count, about, about), (weight, jump, jump))
         self.mean = self.mean + jump * (count / total)
         self.count = total
         return shifted, about, jump, weight
 
+    def _room(self, head: Array, count: int) -> Array:
+        """A buffer (count, d) of the dtype and device of ``head``, kept from chunk to chunk."""
+        from array_api_compat import device
+
+        room = self.room
+        fits = (
+            room is not None
+            and namespace(room) is namespace(head)
+            and room.dtype == head.dtype
+            and device(room) == device(head)
+            and int(room.shape[0]) >= count
+        )
+        if not fits:
+            shape = (count, self.dim)
+            room = namespace(head).empty(shape, dtype=head.dtype, device=device(head))
+            self.room = room
+        return room[:count, :]
+
     def moments(self, resolution: float) -> Moments:
         scatter = (self.scatter + self.scatter.T) / 2
         return Moments(self.count, self.mean, scatter, resolution)
+
+
+def _outer_sum(*terms: tuple[float, np.ndarray, np.ndarray]) -> np.ndarray:
+    """Sum of weight · left ⊗ right, as one product and one temporary."""
+    left = np.stack([weight * side for weight, side, _ in terms])
+    return left.T @ np.stack([side for _, _, side in terms])
 
 
 def _same_dim(expected: int, got: int) -> None:
