@@ -167,3 +167,27 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     cut.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CorruptFile, match=r"cut\.json is not JSON: "):
         load_aokvqa(cut)
+
+
+def test_the_task_puts_each_question_s_choices_in_its_own_list(
+    tmp_path: Path, entries: list[dict[str, Any]]
+) -> None:
+    questions = load_aokvqa(written(tmp_path, entries))
+    texts, lists, truth = questions.task("{choice}?")
+    assert [[texts[j] for j in row] for row in lists] == [
+        [f"{c}?" for c in entry["choices"]] for entry in entries
+    ]
+    for i, entry in enumerate(entries):
+        right = truth.of_query()[i]
+        assert [texts[j] for j in right] == [f"{entry['choices'][entry['correct_choice_idx']]}?"]
+
+
+def test_the_task_of_a_test_split_judges_nothing(
+    tmp_path: Path, entries: list[dict[str, Any]]
+) -> None:
+    for entry in entries:
+        entry["split"] = "test"
+        entry.pop("correct_choice_idx")
+    _, lists, truth = load_aokvqa(written(tmp_path, entries)).task()
+    assert lists.shape == (3, 4)
+    assert not truth.judged.any()

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isthmus.errors import CorruptFile, FileError, OptionError
+from isthmus.tasks import Truth, multiple_choice
 
 CHOICES = 4
 """Every question of A-OKVQA has so many choices."""
@@ -60,6 +61,20 @@ class MultipleChoiceSet:
             tuple(_fill(template, {"question": question, "choice": c}) for c in choices)
             for question, choices in zip(self.questions, self.choices, strict=True)
         ]
+
+    def task(
+        self, template: str = "{question} {choice}"
+    ) -> tuple[list[str], NDArray[np.int64], Truth]:
+        """Everything a stress ``Problem`` needs but the rows: (texts, lists, truth).
+
+        Embed ``texts`` (4n strings) as candidates and the images (n, in the order of the
+        questions) as queries; query i chooses among candidate rows ``lists[i]``. Raises
+        :class:`~isthmus.errors.OptionError` as :meth:`texts` does.
+        """
+        texts = [text for question in self.texts(template) for text in question]
+        lists = np.arange(len(texts)).reshape(len(self), -1)
+        right = np.full(len(self), -1) if self.truth is None else self.truth
+        return texts, *multiple_choice(lists, right, len(texts))
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
