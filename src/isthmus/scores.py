@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus._arrays import Array, is_numpy, namespace, row_norms, to_numpy
+from isthmus._arrays import Array, is_numpy, namespace, row_norms, to_numpy, working
 from isthmus.errors import OptionError, ShapeError
 
 SCORES = ("dot", "cosine", "euclidean")
@@ -63,7 +63,8 @@ class Ranking:
         """Prepare a search.
 
         Args:
-            queries: (n, d). candidates: (K, d), same dtype. bias: (K,) stored numbers or None.
+            queries: (n, d). candidates: (K, d). Half precision is searched in float32, sides of
+                two dtypes in float64. bias: (K,) stored numbers or None.
 
         Raises:
             OptionError: unknown score. ShapeError: dimensions or the bias' length do not fit.
@@ -73,6 +74,9 @@ class Ranking:
                 f"queries have {int(queries.shape[1])} dimensions, candidates "
                 f"{int(candidates.shape[1])}; both must come from one model"
             )
+        queries, candidates = working(queries), working(candidates)
+        if queries.dtype != candidates.dtype:
+            queries, candidates = working(queries, double=True), working(candidates, double=True)
         scale, offset = linear_terms(candidates, score)
         if bias is not None:
             if len(bias) != int(candidates.shape[0]):
@@ -87,14 +91,18 @@ class Ranking:
 
     @property
     def tie_width(self) -> float:
-        """Rankings closer than this are tied: rounding at the size of the largest terms."""
+        """The widest of :attr:`tie_widths`."""
+        return float(namespace(self.queries).max(self.tie_widths))
+
+    @property
+    def tie_widths(self) -> Array:
+        """Rankings closer than this are tied, (n, 1): rounding at the size of a query's terms."""
         xp = namespace(self.queries)
-        q = float(xp.max(row_norms(self.queries)))
         c = row_norms(self.candidates)
-        size = q * float(xp.max(c if self.scale is None else c * self.scale))
+        size = row_norms(self.queries) * xp.max(c if self.scale is None else c * self.scale)
         if self.offset is not None:
-            size += float(xp.max(xp.abs(self.offset)))
-        return TIE_ULPS * float(xp.finfo(self.queries.dtype).eps) * size
+            size = size + xp.max(xp.abs(self.offset))
+        return TIE_ULPS * float(xp.finfo(self.queries.dtype).eps) * size[:, None]
 
     def block_rows(self) -> int:
         """Queries whose scores are held at once."""
@@ -105,8 +113,9 @@ class Ranking:
         xp = namespace(self.queries)
         step = size or self.block_rows()
         across = xp.matrix_transpose(self.candidates)
-        for start in range(0, int(self.queries.shape[0]), step):
-            scores = xp.matmul(self.queries[start : start + step, :], across)
+        count = int(self.queries.shape[0])
+        for start in range(0, count, step):
+            scores = xp.matmul(self.queries[start : min(start + step, count), :], across)
             if self.scale is not None:
                 scores *= self.scale[None, :]
             if self.offset is not None:
@@ -114,11 +123,11 @@ class Ranking:
             yield start, scores
 
 
-def first_best(scores: Array, tie_width: float) -> Array:
-    """Row of the best candidate per query, (b,); among tied ones the lowest row."""
+def first_best(scores: Array, tie_widths: Array) -> Array:
+    """Row of the best candidate per query, (b,); among tied ones (widths (b, 1)) the lowest."""
     xp = namespace(scores)
     best = xp.max(scores, axis=1, keepdims=True)
-    tied = scores >= best - tie_width
+    tied = scores >= best - tie_widths
     if is_numpy(scores):
         return tied.argmax(axis=1)
     rows = xp.arange(int(scores.shape[1]))
@@ -128,9 +137,12 @@ def first_best(scores: Array, tie_width: float) -> Array:
 
 def top1(ranking: Ranking) -> np.ndarray:
     """Best candidate of each query, (n,) int64."""
-    width = ranking.tie_width
+    widths = ranking.tie_widths
     return np.concatenate(
-        [to_numpy(first_best(s, width)).astype(np.int64) for _, s in ranking.score_blocks()]
+        [
+            to_numpy(first_best(s, widths[start : start + int(s.shape[0]), :])).astype(np.int64)
+            for start, s in ranking.score_blocks()
+        ]
     )
 
 
@@ -156,14 +168,17 @@ def top_k(ranking: Ranking, k: int) -> TopK:
     count = int(ranking.candidates.shape[0])
     if not 1 <= k <= count:
         raise OptionError(f"k={k} of {count} candidates; expected 1 to {count}")
-    width = ranking.tie_width
-    parts = [_block_top_k(to_numpy(s), k, width) for _, s in ranking.score_blocks()]
+    widths = to_numpy(ranking.tie_widths)
+    parts = [
+        _block_top_k(to_numpy(s), k, widths[start : start + int(s.shape[0])])
+        for start, s in ranking.score_blocks()
+    ]
     rows, scores, ties = (np.concatenate(column) for column in zip(*parts, strict=True))
     return TopK(rows, scores, ties)
 
 
 def _block_top_k(
-    scores: np.ndarray, k: int, width: float
+    scores: np.ndarray, k: int, widths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     count = scores.shape[1]
     if k < count:
@@ -172,11 +187,12 @@ def _block_top_k(
         kth = scores.min(axis=1)
     rows = np.empty((len(scores), k), np.int64)
     for i, line in enumerate(scores):
+        width = float(widths[i, 0])
         pool = np.flatnonzero(line >= kth[i] - width)  # ascending rows: lower wins a tie
         ranked = pool[np.argsort(-line[pool], kind="stable")]
         rows[i] = _settle(ranked, line, width)[:k]
     best = np.take_along_axis(scores, rows, axis=1)
-    ties = (scores >= scores.max(axis=1, keepdims=True) - width).sum(axis=1) - 1
+    ties = (scores >= scores.max(axis=1, keepdims=True) - widths).sum(axis=1) - 1
     return rows, best, ties
 
 

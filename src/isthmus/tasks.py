@@ -144,7 +144,7 @@ def multiple_choice(lists: Any, truth: Any, candidates: int) -> tuple[np.ndarray
 
 def choose(ranking: Ranking, lists: np.ndarray) -> np.ndarray:
     """The best candidate row of each query's own list, (n,) int64; ties take the lowest row."""
-    width = ranking.tie_width
+    widths = to_numpy(ranking.tie_widths)
     answers = np.empty(len(lists), np.int64)
     step = max(1, 2**22 // max(lists.shape[1] * int(ranking.candidates.shape[1]), 1))
     for start in range(0, len(lists), step):
@@ -156,7 +156,7 @@ def choose(ranking: Ranking, lists: np.ndarray) -> np.ndarray:
         if ranking.offset is not None:
             scores = scores + ranking.offset[rows]
         scores = np.where(rows >= 0, scores, -np.inf)
-        tied = scores >= scores.max(axis=1, keepdims=True) - width
+        tied = scores >= scores.max(axis=1, keepdims=True) - widths[start : start + step]
         answers[start : start + step] = np.where(tied, rows, np.iinfo(np.int64).max).min(axis=1)
     return answers
 
@@ -166,23 +166,25 @@ def run(ranking: Ranking, truth: Truth) -> Outcome:
 
     The place of candidate t counts candidates that score higher, and tied ones of a lower row.
     """
-    width = ranking.tie_width
+    widths = ranking.tie_widths
     true_rows = truth.of_query()
     top, rank, ties = [], [], []
     for start, block in ranking.score_blocks():
         scores = to_numpy(block)
-        top.append(to_numpy(first_best(block, width)))
+        level = widths[start : start + len(scores), :]
+        width = to_numpy(level)
+        top.append(to_numpy(first_best(block, level)))
         ties.append((scores >= scores.max(axis=1, keepdims=True) - width).sum(axis=1) - 1)
-        rank.append(_first_true(scores, true_rows[start : start + len(scores)], width))
+        rank.append(_first_true(scores, true_rows[start : start + len(scores)], width[:, 0]))
     return Outcome(np.concatenate(top).astype(np.int64), np.concatenate(rank), np.concatenate(ties))
 
 
-def _first_true(scores: np.ndarray, true_rows: list[np.ndarray], width: float) -> np.ndarray:
+def _first_true(scores: np.ndarray, true_rows: list[np.ndarray], widths: np.ndarray) -> np.ndarray:
     places = np.full(len(scores), -1, np.int64)
     for i, right in enumerate(true_rows):
         if len(right) == 0:
             continue
-        line = scores[i]
+        line, width = scores[i], float(widths[i])
         best = line[right].max()
         first = int(right[line[right] >= best - width].min())
         above = int((line > best + width).sum())
