@@ -44,6 +44,11 @@ def to_numpy(array: Array) -> np.ndarray:
         return np.asarray(array)
 
 
+def detached(array: Array) -> Array:
+    """The same numbers outside any autograd graph; where it lies does not change."""
+    return array.detach() if hasattr(array, "detach") else array
+
+
 def working(array: Array, *, double: bool = False) -> Array:
     """Rows as float32 or float64, whichever loses nothing; float64 when ``double``.
 
@@ -62,6 +67,18 @@ def like(array: Array, values: np.ndarray) -> Array:
 
     xp = namespace(array)
     return xp.asarray(values.tolist(), dtype=array.dtype, device=device(array))
+
+
+def difference(rows: Array, values: Array, out: Array) -> Array:
+    """Rows (n, d) minus ``values`` (d,), written into ``out`` (n, d) of the dtype of ``values``.
+
+    The array API has no output argument, so for tensors the difference passes through a temporary.
+    """
+    if isinstance(out, np.ndarray):
+        return np.subtract(rows, values, out=out)
+    xp = namespace(out)
+    out[:, :] = xp.astype(rows, out.dtype) - values[None, :]
+    return out
 
 
 def row_norms(rows: Array) -> Array:

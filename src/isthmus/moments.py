@@ -7,7 +7,9 @@ LeVeque's pairwise update, https://doi.org/10.1080/00031305.1983.10483115).
 Precision. Rows are shifted by a pivot near their mean before anything is multiplied, the
 products of one chunk are formed in the rows' own working dtype (float32 for float16 and float32
 rows, float64 for float64 rows), and everything beyond a chunk is summed in float64. A shift by a
-nearby pivot is exact in floating point, so a mean 100 times the standard deviation costs nothing.
+nearby pivot is exact in floating point, so a mean 100 times the standard deviation costs nothing;
+the pivot is a number of the rows' own dtype, so that float16 rows keep their short mantissas and
+equal products do not all round the same way.
 ``precise=True`` forms the products in float64 as well, which the exact rank of a small gallery
 needs (:attr:`Moments.resolution` remembers which it was).
 """
@@ -21,7 +23,17 @@ from os import PathLike
 
 import numpy as np
 
-from isthmus._arrays import EPS32, EPS64, Array, detached, like, namespace, to_numpy, working
+from isthmus._arrays import (
+    EPS32,
+    EPS64,
+    Array,
+    detached,
+    difference,
+    like,
+    namespace,
+    to_numpy,
+    working,
+)
 from isthmus.errors import CorruptFile, NotPaired, ShapeError
 
 CHUNK = 8192
@@ -277,7 +289,8 @@ class _Fold:
         self._note_dtype(shifted_y)
         xp = namespace(shifted, shifted_y)
         self.cross += to_numpy(xp.matmul(xp.matrix_transpose(shifted), shifted_y))
-        self.cross += _outer_sum((-count, about, about_y), (weight, jump, jump_y))
+        self.cross -= np.outer(about * count, about_y)
+        self.cross += np.outer(jump * weight, jump_y)
 
     def _note_dtype(self, shifted: Array) -> None:
         single = shifted.dtype == namespace(shifted).float32
@@ -316,14 +329,14 @@ class _Side:
         head = working(rows[: min(SUBCHUNK, count), :], double=double)
         xp = namespace(head)
         pivot = xp.mean(head, axis=0) if self.count == 0 else like(head, self.mean)
+        pivot = working(xp.astype(pivot, rows.dtype), double=double)
         shifted = self._room(head, count)
         ones = xp.ones_like(head[:, :1])  # a matrix product sums columns much faster
         about = np.zeros(self.dim)
         for start in range(0, count, SUBCHUNK):  # a part is shifted and summed while in cache
             stop = min(start + SUBCHUNK, count)
-            part = working(rows[start:stop, :], double=double) - pivot[None, :]
-            shifted[start:stop, :] = part
-            weights = xp.matrix_transpose(ones[: int(part.shape[0]), :])
+            part = difference(rows[start:stop, :], pivot, shifted[start:stop, :])
+            weights = xp.matrix_transpose(ones[: stop - start, :])
             about += to_numpy(xp.matmul(weights, part)[0, :])
         about /= count
         product = to_numpy(xp.matmul(xp.matrix_transpose(shifted), shifted))
@@ -331,7 +344,9 @@ class _Side:
         total = self.count + count
         weight = self.count * (count / total)
         self.scatter += product
-        self.scatter += _outer_sum((-count, about, about), (weight, jump, jump))
+        self.scatter -= np.outer(about * count, about)
+        if weight:
+            self.scatter += np.outer(jump * weight, jump)
         self.mean = self.mean + jump * (count / total)
         self.count = total
         return shifted, about, jump, weight
@@ -357,12 +372,6 @@ class _Side:
     def moments(self, resolution: float) -> Moments:
         scatter = (self.scatter + self.scatter.T) / 2
         return Moments(self.count, self.mean, scatter, resolution)
-
-
-def _outer_sum(*terms: tuple[float, np.ndarray, np.ndarray]) -> np.ndarray:
-    """Sum of weight · left ⊗ right, as one product and one temporary."""
-    left = np.stack([weight * side for weight, side, _ in terms])
-    return left.T @ np.stack([side for _, _, side in terms])
 
 
 def _same_dim(expected: int, got: int) -> None:
