@@ -71,7 +71,11 @@ def measure_gap(
     """
     values = from_moments(a, b, pair, unit_rows=unit_rows)
     values |= from_sample(sample_a, sample_b, seed=seed)
-    values["intervals"] = _intervals(sample_a, sample_b, paired, unit_rows)
+    values["intervals"] = {
+        name: interval
+        for name, interval in _intervals(sample_a, sample_b, paired, unit_rows).items()
+        if values.get(name, 0) is not None
+    }
     values["sample"] = {
         "a": len(sample_a),
         "b": len(sample_b),
@@ -119,7 +123,7 @@ def from_moments(
         "participation_ratio": {"a": a.participation_ratio, "b": b.participation_ratio},
         "energy_top10": top_energy(gap),
         "subspace_overlap": subspace_overlap(a, b),
-        "subspace_k": SUBSPACE_K,
+        "subspace_k": min(SUBSPACE_K, a.rank, b.rank),
         "lda": lda_accuracy(a, b),
     }
     return values | cosines(a, b, pair, unit_rows)
@@ -361,7 +365,7 @@ class _Sums:
                 values |= {
                     "matched_cosine": matched,
                     "alignment": 2 - 2 * matched,
-                    "rmg": apart / (apart + within),
+                    "rmg": apart / max(apart + within, 1e-300),
                 }
         return values
 
@@ -388,8 +392,14 @@ def _reasons(
     for direction, skew in values["hubness_skew"].items():
         if skew is None:
             why[f"hubness_skew.{direction}"] = f"needs at least {2 * HUBNESS_K} candidates"
-    for key in ("centroid_cosine", "energy_top10", "frechet_centroid_share", "subspace_overlap"):
-        if values[key] is None:
+    for key in (
+        "centroid_cosine",
+        "energy_top10",
+        "frechet_centroid_share",
+        "subspace_overlap",
+        "rmg",
+    ):
+        if values[key] is None and key not in why:
             why[key] = "undefined: the vectors it divides by are zero"
     for side in ("a", "b"):
         if values["variance_share_along_gap"][side] is None:
