@@ -1,0 +1,364 @@
+"""Plots as plain dicts (traces and layout) in the form that plotly.js draws.
+
+Every function takes a part of the report and returns a figure, or None where the part is missing.
+Text that came from a user is escaped for plotly's small markup by :func:`safe`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from isthmus.report.style import (
+    GRID,
+    INK,
+    SCORE_PATTERNS,
+    SIDE_COLOURS,
+    SIDE_MARKS,
+    colours,
+    layout,
+    mark,
+)
+from isthmus.report.words import (
+    CONVENTION_WORDS,
+    FAMILY_WORDS,
+    candidate_name,
+    first_hit,
+    names,
+    number,
+    percent,
+    plays,
+    query_name,
+    rows_where,
+    said,
+)
+
+Figure = dict[str, Any]
+LONGEST_NAME = 40
+SHARE = {"tickformat": ".0%"}
+WHOLE = SHARE | {"range": [0, 1.04]}
+
+
+def safe(text: Any) -> str:
+    """User text for a plotly label: cut to 40 characters, markup shown as it is written."""
+    words = " ".join(str(text).split())
+    cut = words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + "…"
+    return escape(cut, quote=False)
+
+
+def gap_figure(report: dict[str, Any]) -> Figure | None:
+    """Both sides in the plane of the gap and the widest direction across it, to one scale."""
+    picture = report.get("picture")
+    if not picture or not picture.get("a") or not picture.get("b"):
+        return None
+    called, traces = names(report), []
+    count = picture.get("pairs") or 0
+    if count:
+        traces.append(_segments(picture, count))
+    for side in ("a", "b"):
+        points = picture[side]
+        traces.append(
+            {
+                "type": "scatter", "mode": "markers", "name": safe(called[side]),
+                "x": points["x"], "y": points["y"], "hoverinfo": "x+y+name",
+                "marker": {
+                    "color": SIDE_COLOURS[side], "symbol": SIDE_MARKS[side], "size": 5,
+                    "opacity": 0.55,
+                },
+            }
+        )  # fmt: skip
+    axes = picture.get("axes") or {}
+    figure = {
+        "data": traces,
+        "layout": layout(
+            safe(axes.get("x", "")), safe(axes.get("y", "")), height=480,
+            xaxis={"zeroline": False}, yaxis={"scaleanchor": "x", "scaleratio": 1},
+            showlegend=True,
+            legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        ),
+    }  # fmt: skip
+    means = picture.get("means")
+    if means:
+        _add_gap(figure, means, called, (report.get("gap") or {}).get("norm"))
+    return figure
+
+
+def _segments(picture: dict[str, Any], count: int) -> dict[str, Any]:
+    a, b = picture["a"], picture["b"]
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for i in range(count):
+        x += [a["x"][i], b["x"][i], None]
+        y += [a["y"][i], b["y"][i], None]
+    return {
+        "type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip",
+        "name": f"{count} of the pairs", "line": {"color": "#9aa5b0", "width": 0.8},
+    }  # fmt: skip
+
+
+def _add_gap(figure: Figure, means: dict[str, Any], called: dict[str, str], norm: Any) -> None:
+    """The two means, and the arrow from a's to b's with its length."""
+    (ax,), (ay,) = means["a"]["x"], means["a"]["y"]
+    (bx,), (by,) = means["b"]["x"], means["b"]["y"]
+    for side, x, y in (("a", ax, ay), ("b", bx, by)):
+        figure["data"].append(
+            {
+                "type": "scatter", "mode": "markers", "x": [x], "y": [y], "showlegend": False,
+                "name": safe(f"mean of {called[side]}"), "hoverinfo": "x+y+name",
+                "marker": {
+                    "color": SIDE_COLOURS[side], "symbol": SIDE_MARKS[side], "size": 14,
+                    "line": {"color": "#ffffff", "width": 2},
+                },
+            }
+        )  # fmt: skip
+    figure["layout"]["annotations"] = [
+        {
+            "x": bx, "y": by, "ax": ax, "ay": ay, "xref": "x", "yref": "y", "axref": "x",
+            "ayref": "y", "showarrow": True, "arrowhead": 2, "arrowsize": 1, "arrowwidth": 2.5,
+            "arrowcolor": INK, "text": "", "standoff": 8, "startstandoff": 8,
+        },
+        {
+            "x": 0, "y": 0, "xref": "x", "yref": "y", "yshift": 16, "showarrow": False,
+            "text": f"<b>gap {number(norm)}</b>", "bgcolor": "rgba(255,255,255,0.85)",
+            "font": {"color": INK, "size": 13},
+        },
+    ]  # fmt: skip
+
+
+def closing_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
+    """Strength against gap, clean agreement and accuracy, one line per closer."""
+    curve = direction.get("closing_curve") or []
+    panels = (
+        ("gap", "Gap that is left", "gap", {"rangemode": "tozero"}),
+        ("clean_agreement", "Clean agreement", "share of first answers", WHOLE),
+        ("accuracy", f"Clean {first_hit(direction)}", first_hit(direction),
+         SHARE | {"rangemode": "tozero"}),
+    )  # fmt: skip
+    figures = []
+    for key, title, label, axis in panels:
+        points = [p for p in curve if p.get(key) is not None]
+        if not points:
+            continue
+        scores = dict(plays(direction))
+        tint = colours(said(p.get("closer")) for p in curve)
+        traces = []
+        for name in dict.fromkeys(said(p.get("closer")) for p in points):
+            own = [p for p in points if said(p.get("closer")) == name]
+            traces.append(
+                _line(name, scores.get(name), tint[name], [p.get("strength") for p in own],
+                      [p[key] for p in own])
+            )  # fmt: skip
+        figures.append(
+            (
+                title,
+                {"data": traces, "layout": layout("strength of the closing", label, yaxis=axis)},
+            )
+        )
+    return figures
+
+
+def closable_figure(direction: dict[str, Any]) -> Figure | None:
+    """What can be closed when only the leading part of the candidates' hull is respected."""
+    curve = (direction.get("closable") or {}).get("curve") or []
+    if not curve:
+        return None
+    x = [percent(p.get("variance_kept")).replace(".0%", "%") for p in curve]
+    share = _line("closable share", "cosine", "#0072b2", x, [p.get("share") for p in curve])
+    kept = _line("clean agreement", "dot", INK, x, [p.get("clean_agreement") for p in curve])
+    kept["line"] = kept["line"] | {"dash": "dash"}
+    figure = layout(
+        "candidates' variance kept", "share", yaxis=WHOLE,
+        xaxis={"type": "category", "tickangle": 0, "tickfont": {"size": 11}},
+        showlegend=True, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    )  # fmt: skip
+    return {"data": [share, kept], "layout": figure}
+
+
+def _line(
+    name: str, score: str | None, colour: str, x: Sequence[Any], y: Sequence[Any]
+) -> dict[str, Any]:
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": safe(name), "x": list(x), "y": list(y),
+        "line": {"color": colour, "width": 2}, "hoverinfo": "x+y+name",
+        "marker": {"color": colour, "symbol": mark(score), "size": 8},
+    }  # fmt: skip
+
+
+SIDE_TITLES = {
+    "candidates": "Noise on candidates",
+    "queries": "Noise on queries (control)",
+    "both": "Noise on both",
+}
+
+
+def flip_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
+    """Consistency against noise level, one panel per side, all panels to one scale."""
+    rows = rows_where(direction, family="gaussian")
+    ends = [r.get(k) for r in rows for k in ("consistency", "consistency_lo")]
+    lowest = min((e for e in ends if isinstance(e, float)), default=0.0)
+    floor = int(lowest * 10) / 10
+    figures = []
+    for side in dict.fromkeys(said(r.get("side")) for r in rows):
+        own = [r for r in rows if said(r.get("side")) == side]
+        convention = said(own[0].get("convention"))
+        x = f"noise level, {CONVENTION_WORDS.get(convention, safe(convention))}"
+        figure = layout(
+            x, "consistency", height=300, yaxis=SHARE | {"range": [floor, 1.01]},
+            xaxis={"rangemode": "tozero"},
+        )  # fmt: skip
+        figures.append(
+            (SIDE_TITLES.get(side, side), {"data": _flip_lines(direction, own), "layout": figure})
+        )
+    return figures
+
+
+def _flip_lines(direction: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    tint = colours(name for name, _ in plays(direction))
+    traces = []
+    for name, score in plays(direction):
+        own = [r for r in rows if r.get("closer") == name and r.get("score") == score]
+        x = [r.get("level") for r in own]
+        label = f"{name} · {score}"
+        line = _line(label, score, tint[name], x, [r.get("consistency") for r in own])
+        line["error_y"] = _error(own, tint[name])
+        traces.append(line)
+        guess = [(r.get("level"), p) for r in own if (p := r.get("predicted_consistency"))]
+        if guess:
+            traces.append(
+                {
+                    "type": "scatter", "mode": "markers", "name": safe(f"{label}, predicted"),
+                    "x": [g[0] for g in guess], "y": [g[1] for g in guess],
+                    "hoverinfo": "x+y+name",
+                    "marker": {
+                        "color": tint[name], "symbol": f"{mark(score)}-open", "size": 14,
+                        "line": {"width": 1.5, "color": tint[name]},
+                    },
+                }
+            )  # fmt: skip
+    return traces
+
+
+def _error(rows: list[dict[str, Any]], colour: str) -> dict[str, Any]:
+    """The interval as plotly wants it: distances from the point."""
+
+    def reach(row: dict[str, Any], end: str) -> float | None:
+        middle, edge = row.get("consistency"), row.get(f"consistency_{end}")
+        return None if middle is None or edge is None else abs(edge - middle)
+
+    return {
+        "type": "data", "symmetric": False, "array": [reach(r, "hi") for r in rows],
+        "arrayminus": [reach(r, "lo") for r in rows], "thickness": 1, "width": 3, "color": colour,
+    }  # fmt: skip
+
+
+def codec_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
+    """Bars of consistency under codecs: number of bins, and sign bits."""
+    quantised = rows_where(direction, family="uniform-quantisation")
+    bins = [
+        (f"{row.get('level'):g} bins", row.get("level"))
+        for row in {r.get("level"): r for r in quantised}.values()
+    ]
+    figures = []
+    if quantised:
+        figures.append(
+            (
+                "Uniform quantisation of stored candidates",
+                _bars(direction, quantised, "level", bins),
+            )
+        )
+    signs = rows_where(direction, family="sign-bits")
+    words = {"candidates": "candidates only", "both": "candidates and queries"}
+    sides = [(words.get(s, s), s) for s in dict.fromkeys(said(r.get("side")) for r in signs)]
+    if signs:
+        figures.append(("Sign bits, 1 bit per dimension", _bars(direction, signs, "side", sides)))
+    return figures
+
+
+def _bars(
+    direction: dict[str, Any], rows: list[dict[str, Any]], key: str, groups: list[tuple[str, Any]]
+) -> Figure:
+    tint = colours(name for name, _ in plays(direction))
+    traces = []
+    for name, score in plays(direction):
+        own = [r for r in rows if r.get("closer") == name and r.get("score") == score]
+        by_group = {r.get(key): r for r in own}
+        found = [(label, by_group[value]) for label, value in groups if value in by_group]
+        traces.append(
+            {
+                "type": "bar", "name": safe(f"{name} · {score}"), "hoverinfo": "x+y+name",
+                "x": [label for label, _ in found],
+                "y": [r.get("consistency") for _, r in found],
+                "error_y": _error([r for _, r in found], INK),
+                "marker": {
+                    "color": tint[name],
+                    "pattern": {
+                        "shape": SCORE_PATTERNS.get(score, "x") if name == "none" else "",
+                        "fgcolor": "#ffffff", "bgcolor": tint[name], "size": 5, "solidity": 0.3,
+                    },
+                },
+            }
+        )  # fmt: skip
+    figure = layout(
+        "", "consistency", yaxis=WHOLE | {"dtick": 0.2},
+        xaxis={"type": "category"}, barmode="group", bargap=0.18, bargroupgap=0.06,
+    )  # fmt: skip
+    return {"data": traces, "layout": figure}
+
+
+def mixed_figure(report: dict[str, Any]) -> Figure | None:
+    """Share of side a in the top ten of a mixed pool, for queries of each side."""
+    mixed = report.get("mixed") or {}
+    shares = mixed.get("a_share_at_10")
+    if not shares:
+        return None
+    called = names(report)
+    x = [safe(f"queries: {called[side]}") for side in ("a", "b")]
+    traces = [
+        {
+            "type": "bar", "name": f"{when} centring", "x": x, "hoverinfo": "x+y+name",
+            "y": [(shares.get(when) or {}).get(f"queries_{side}") for side in ("a", "b")],
+            "marker": {"color": colour},
+            "text": [percent((shares.get(when) or {}).get(f"queries_{s}")) for s in ("a", "b")],
+            "textposition": "outside", "cliponaxis": False,
+        }
+        for when, colour in (("before", "#9aa5b0"), ("after", "#3d4b59"))
+    ]  # fmt: skip
+    figure = layout(
+        "", safe(f"share of {called['a']} in the top 10"), yaxis=SHARE | {"range": [0, 1.12]},
+        xaxis={"type": "category"}, barmode="group", bargap=0.4, showlegend=True, height=300,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    )  # fmt: skip
+    expected = mixed.get("expected")
+    if expected is not None:
+        figure["shapes"] = [
+            {
+                "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": expected, "y1": expected,
+                "line": {"color": INK, "width": 1.5, "dash": "dash"},
+            }
+        ]  # fmt: skip
+        figure["annotations"] = [
+            {
+                "xref": "paper", "x": 1, "xanchor": "right", "y": expected, "yanchor": "bottom",
+                "text": f"a fair pool: {percent(expected)}", "showarrow": False,
+                "font": {"size": 11, "color": INK},
+            }
+        ]  # fmt: skip
+    return {"data": traces, "layout": figure}
+
+
+def family_label(row: dict[str, Any]) -> str:
+    """A stress row's family in words."""
+    family = said(row.get("family"))
+    return FAMILY_WORDS.get(family, family)
+
+
+def searched(direction: dict[str, Any]) -> str:
+    """``images searched in captions``, for captions."""
+    return f"{query_name(direction)} searched in {candidate_name(direction)}"
+
+
+__all__ = [
+    "GRID", "Figure", "closable_figure", "closing_figures", "codec_figures", "family_label",
+    "flip_figures", "gap_figure", "mixed_figure", "safe", "searched",
+]  # fmt: skip

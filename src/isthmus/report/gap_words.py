@@ -1,0 +1,66 @@
+"""What each key of the gap report is called, and what it says, in one line."""
+
+GAP_WORDS = {
+    "norm": ("gap", "distance between the means of the two sides; 0: no gap"),
+    "norm_unbiased": ("gap, corrected", "the gap less what sampling adds to its square"),
+    "norm_unbiased_paired": (
+        "gap, corrected for pairs",
+        "the same, counting that paired means share their items",
+    ),
+    "centroid_cosine": ("cosine of the means", "1: both sides point the same way on average"),
+    "mean_norm": (
+        "length of the mean",
+        "of unit rows: 1 when all rows point one way, near 0 when they point everywhere",
+    ),
+    "frechet": (
+        "Fréchet distance, squared",
+        "distance between the two clouds taken as Gaussians: gap squared plus the Bures term",
+    ),
+    "frechet_centroid_share": ("share of it from the means", "how much of it is the gap itself"),
+    "bures": ("Bures term", "the part of the Fréchet distance that comes from unlike shapes"),
+    "variance_share_along_gap": (
+        "variance along the gap",
+        "share of a side's variance that lies along the gap; small: the gap is an offset, not "
+        "a direction in which rows differ",
+    ),
+    "effective_rank": (
+        "effective rank",
+        "how many directions a side uses: exponential of the entropy of its spectrum",
+    ),
+    "participation_ratio": (
+        "participation ratio",
+        "the same question, answered by the squared spectrum; counts weak directions less",
+    ),
+    "energy_top10": (
+        "gap in few coordinates",
+        "share of the squared gap held by its largest tenth of coordinates",
+    ),
+    "subspace_overlap": (
+        "shared leading directions",
+        "overlap of the leading principal directions: 1 the same, directions / dimensions by "
+        "chance",
+    ),
+    "subspace_k": ("directions compared", "how many leading directions the overlap looks at"),
+    "intra_cosine": ("cosine within a side", "mean cosine of two different rows of one side"),
+    "cross_cosine": ("cosine across", "mean cosine of a row of one side and a row of the other"),
+    "matched_cosine": ("cosine of pairs", "mean cosine of a row and its own pair"),
+    "rmg": (
+        "relative gap (RMG)",
+        "distance of pairs over itself plus the distance within sides; 0.5: pairs are as far "
+        "apart as two rows of one side",
+    ),
+    "alignment": ("alignment", "mean squared distance of pairs; 0: pairs coincide"),
+    "uniformity": (
+        "uniformity",
+        "log mean of exp(-2 · squared distance) over pairs of rows; lower: more spread out",
+    ),
+    "hubness_skew": (
+        "hubness",
+        "skewness of how often a candidate is among a query's best ten; high: a few candidates "
+        "are answers to everything",
+    ),
+    "separability": (
+        "told apart by a plane",
+        "accuracy of a linear rule that says which side a row is of; 0.5: no better than a coin",
+    ),
+}

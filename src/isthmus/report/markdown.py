@@ -1,0 +1,78 @@
+"""The report in Markdown, in short: for pull requests, issues and logs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from isthmus.report import words
+from isthmus.report.table import header, summary_rows
+
+
+def render_markdown(report: dict[str, Any]) -> str:
+    """Title, recommendations, warnings, one table per direction, the gap in numbers."""
+    called = words.names(report)
+    lines = [f"# Modality gap: {inert(called['a'])} and {inert(called['b'])}", ""]
+    lines += [inert(header(report)) + ".", ""]
+    for direction in report.get("directions") or []:
+        lines += [f"**{inert(words.arrow(direction))}**: {inert(words.sentence(direction))}"]
+        lines += [f"Note: {inert(line)}" for line in words.caveats(direction)]
+        reason = (direction.get("recommendation") or {}).get("reason")
+        lines += [f"Why: {inert(reason)}."] if reason else []
+        shell = words.commands(report, direction)
+        lines += ["", *_fenced("\n".join(shell))] if shell else []
+        lines.append("")
+    warnings = report.get("warnings") or []
+    if warnings:
+        lines += ["## Warnings", ""]
+        lines += [f"- {inert(w.get('code'))}: {inert(w.get('text'))}" for w in warnings] + [""]
+    for direction in report.get("directions") or []:
+        titles, rows = summary_rows(direction)
+        if not rows:
+            continue
+        lines += [f"## {inert(words.arrow(direction))}", ""]
+        lines += _grid(titles, [_bold(cells) if on else _all(cells) for cells, on in rows])
+        lines += ["", "Flips: noise (level) or codec on the candidates. Bold: recommended.", ""]
+    table = words.gap_rows(report)
+    if table:
+        lines += ["## The gap in numbers", ""]
+        lines += _grid(
+            ["measure", "of", "value", "95% interval"],
+            [
+                _all([f"{g['label']}", g["part"], g["value"] + (f" ({g['why']})" if g["why"]
+                      else ""), g["interval"]])
+                for g in table
+            ],
+        )  # fmt: skip
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def inert(text: Any) -> str:
+    """Text that Markdown shows as it is written: one line, markup and HTML taken apart."""
+    line = " ".join(str(text).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", line)
+
+
+def _all(cells: Sequence[str]) -> list[str]:
+    return [inert(cell) for cell in cells]
+
+
+def _bold(cells: Sequence[str]) -> list[str]:
+    return [f"**{inert(cell)}**" for cell in cells]
+
+
+def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(_all(titles)) + " |",
+        "|" + " --- |" * len(titles),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+
+
+def _fenced(text: str) -> list[str]:
+    """A code block whose fence is longer than any run of backquotes in the text."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}sh", text, fence]

@@ -1,0 +1,256 @@
+"""``report.html``: one page that needs nothing but itself.
+
+plotly.js is inside it, once; a content security policy in its head forbids every request, so the
+page loads nothing even where a browser would like to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from isthmus.io.atomic import atomic_path, plain
+from isthmus.io.words import opening
+from isthmus.report import figures as draw
+from isthmus.report import words
+from isthmus.report.style import colours, mark
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+CONTENTS = (
+    ("picture", "The gap"), ("closing", "Closing it"), ("flips", "Noise"),
+    ("codecs", "Fewer bits"), ("stress", "Every stress row"), ("numbers", "Gap in numbers"),
+    ("mixed", "One pool"), ("radius", "Radius"), ("inputs", "Inputs"),
+    ("words", "How to read this"),
+)  # fmt: skip
+QUANTILES = (("q05", "5%"), ("q25", "25%"), ("q50", "50%"), ("q75", "75%"), ("q95", "95%"))
+
+
+def write_html(path: str | os.PathLike[str], report: dict[str, Any]) -> None:
+    """Write the page of ``report`` to ``path``, atomically. Raises FileError where it cannot."""
+    page = render_html(report)
+    with atomic_path(path) as temporary, opening(path, "written"):
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def render_html(report: dict[str, Any]) -> str:
+    """The page of a ``report.json`` dict (schema 1), as text.
+
+    Missing keys and nulls leave their place out or show a dash.
+    """
+    from plotly.offline import get_plotlyjs
+
+    page, plots = _page(plain(report))
+    return _template().render(page, plotly_js=get_plotlyjs(), plots=script_json(plots))
+
+
+@cache
+def _template() -> Template:
+    """The page's template, compiled once: autoescaped, a missing key or None is a dash."""
+    from jinja2 import ChainableUndefined, Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("isthmus.report", "."), autoescape=True,
+        undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=lambda value: words.NOTHING if value is None else value,
+    )  # fmt: skip
+    environment.filters |= {
+        "number": words.number, "percent": words.percent, "interval": words.interval,
+    }  # fmt: skip
+    environment.globals["percent"] = words.percent
+    return environment.get_template("page.html.j2")
+
+
+def script_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in, whatever texts it holds."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+class _Plots:
+    """Figures by element id, in the order they are met."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, draw.Figure] = {}
+
+    def add(self, figure: draw.Figure | None, title: str = "") -> dict[str, Any] | None:
+        if figure is None:
+            return None
+        name = f"plot-{len(self.figures) + 1}"
+        self.figures[name] = figure
+        return {"id": name, "title": title, "height": figure["layout"]["height"]}
+
+    def add_all(self, titled: Iterable[tuple[str, draw.Figure]]) -> list[dict[str, Any] | None]:
+        return [self.add(figure, title) for title, figure in titled]
+
+
+def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure]]:
+    """Everything the template shows, and the figures by element id."""
+    plots, called = _Plots(), words.names(report)
+    picture = plots.add(draw.gap_figure(report))
+    page = {
+        "report": report,
+        "contents": CONTENTS,
+        "names": called,
+        "facts": _facts(report, called),
+        "tiles": _tiles(report, called),
+        "warnings": report.get("warnings") or [],
+        "picture": picture,
+        "directions": [
+            _direction(report, d, plots) for d in report.get("directions") or []
+        ],
+        "gap_rows": words.gap_rows(report),
+        "gap_sample": (report.get("gap") or {}).get("sample"),
+        "mixed": report.get("mixed") or {},
+        "mixed_plot": plots.add(draw.mixed_figure(report)),
+        "closer_key": _closer_key(report),
+        "convention": words.CONVENTION_WORDS,
+    }  # fmt: skip
+    return page, plots.figures
+
+
+def _direction(report: dict[str, Any], direction: dict[str, Any], plots: _Plots) -> dict[str, Any]:
+    chosen = direction.get("recommendation") or {}
+    closer = chosen.get("closer")
+    clean = direction.get("clean") or {}
+    closable = direction.get("closable") or {}
+    return {
+        "name": words.arrow(direction),
+        "query": words.query_name(direction),
+        "candidate": words.candidate_name(direction),
+        "first_hit": words.first_hit(direction),
+        "task": direction.get("task"),
+        "score": direction.get("score"),
+        "counts": f"{words.number(direction.get('queries'))} queries against "
+                  f"{words.number(direction.get('candidates'))} candidates",
+        "clean": clean,
+        "why_no_truth": clean.get("why_null"),
+        "chosen": chosen,
+        "acts": closer not in (None, "none"),
+        "sentence": words.sentence(direction),
+        "caveats": words.caveats(direction),
+        "compared": words.compared(direction),
+        "commands": words.commands(report, direction),
+        "apply_note": words.APPLY_WORDS.get(str(closer), ""),
+        "guarantee": _guarantee(direction, chosen),
+        "closable": closable,
+        "closing_plots": plots.add_all(draw.closing_figures(direction)),
+        "closable_plot": plots.add(draw.closable_figure(direction), "What could be closed"),
+        "flip_plots": plots.add_all(draw.flip_figures(direction)),
+        "codec_plots": plots.add_all(draw.codec_figures(direction)),
+        "predicted": any(
+            r.get("predicted_consistency") is not None for r in direction.get("stress") or []
+        ),
+        "stress": [_stress_row(r, chosen) for r in direction.get("stress") or []],
+        "radius": _radius(direction),
+        "radius_score": (direction.get("radius") or {}).get("score") or {},
+    }  # fmt: skip
+
+
+def _guarantee(direction: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """The guarantee of the recommended closer, or an empty dict."""
+    for closer in direction.get("closers") or []:
+        if closer.get("name") == chosen.get("closer") and closer.get("score") == chosen.get(
+            "score"
+        ):
+            return closer.get("guarantee") or {}
+    return {}
+
+
+def _stress_row(row: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    recommended = (row.get("closer"), row.get("score")) == (
+        chosen.get("closer"), chosen.get("score"),
+    )  # fmt: skip
+    return row | {
+        "family_words": draw.family_label(row),
+        "level_words": words.level_name(row),
+        "ci": words.interval((row.get("consistency_lo"), row.get("consistency_hi"))),
+        "recommended": recommended,
+    }
+
+
+def _radius(direction: dict[str, Any]) -> list[dict[str, Any]]:
+    radius, table = direction.get("radius") or {}, []
+    for key, label in (("query_l2", "of a query"), ("candidate_l2", "of the candidates")):
+        for when in ("before", "after"):
+            values = (radius.get(key) or {}).get(when)
+            if values:
+                table.append(
+                    {
+                        "label": label,
+                        "when": when,
+                        "values": [words.number(values.get(q), 4) for q, _ in QUANTILES],
+                    }
+                )
+    return table
+
+
+def _facts(report: dict[str, Any], called: dict[str, str]) -> list[str]:
+    """The line under the title."""
+    inputs, facts = report.get("inputs") or {}, []
+    for side in ("a", "b"):
+        entry = inputs.get(side) or {}
+        if entry.get("rows") is not None:
+            facts.append(f"{words.number(entry['rows'])} {called[side]}")
+    dims = {(inputs.get(side) or {}).get("dim") for side in ("a", "b")} - {None}
+    facts += [f"{words.number(dim)} dimensions" for dim in dims]
+    if "paired" in inputs:
+        facts.append("paired rows" if inputs["paired"] else "rows not paired")
+    if report.get("created"):
+        facts.append(str(report["created"]).replace("T", " ").replace("+00:00", " UTC"))
+    if report.get("isthmus"):
+        facts.append(f"Isthmus {report['isthmus']}")
+    return facts
+
+
+def _tiles(report: dict[str, Any], called: dict[str, str]) -> list[dict[str, str]]:
+    """The strip of key numbers; what is null is said to be so."""
+    gap = report.get("gap") or {}
+    spans, why = gap.get("intervals") or {}, gap.get("why_null") or {}
+    severity = f"{gap['severity']}; " if gap.get("severity") else ""
+    tiles = [
+        _tile("Gap", words.number(gap.get("norm")),
+              f"{severity}95% interval {words.interval(gap.get('norm_ci'))}"),
+        _tile("Cosine of pairs", words.number(gap.get("matched_cosine")),
+              why.get("matched_cosine")
+              or f"95% interval {words.interval(spans.get('matched_cosine'))}"),
+    ]  # fmt: skip
+    for d in report.get("directions") or []:
+        clean = d.get("clean") or {}
+        tiles.append(
+            _tile(f"{words.first_hit(d)}, {words.arrow(d)}", words.percent(clean.get("recall@1")),
+                  clean.get("why_null")
+                  or f"95% interval {words.interval(clean.get('recall@1_ci'), words.percent)}")
+        )  # fmt: skip
+    for d in report.get("directions") or []:
+        closable = d.get("closable") or {}
+        tiles.append(
+            _tile(f"Closable share, {words.arrow(d)}", words.percent(closable.get("exact_share")),
+                  "of the squared gap, with no ranking changed")
+        )  # fmt: skip
+    return tiles
+
+
+def _tile(label: str, value: str, note: str) -> dict[str, str]:
+    return {"label": label, "value": value, "note": note}
+
+
+def _closer_key(report: dict[str, Any]) -> list[dict[str, str]]:
+    """What each line in the plots is: colour, marker, closer, score."""
+    pairs: dict[tuple[str, str], None] = {}
+    for direction in report.get("directions") or []:
+        pairs |= dict.fromkeys(words.plays(direction))
+    tint = colours(name for name, _ in pairs)
+    return [
+        {
+            "name": name, "score": score, "colour": tint[name], "mark": mark(score),
+            "words": words.CLOSER_WORDS.get(name, ""),
+        }
+        for name, score in pairs
+    ]  # fmt: skip

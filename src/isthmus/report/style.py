@@ -1,0 +1,66 @@
+"""Colours and marks: one colour per closer, one mark per score, everywhere.
+
+Colours tell apart under the common colour-vision deficiencies, and no two things are told apart by
+colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+CLOSER_COLOURS = {
+    "none": "#5f6b76",
+    "mean-shift": "#d55e00",
+    "orthogonal-shift": "#0072b2",
+    "center-queries": "#009e73",
+}
+OTHER_COLOURS = ("#aa4499", "#b8860b", "#56b4e9", "#882255", "#117733", "#000000")
+SIDE_COLOURS = {"a": "#4b3fa7", "b": "#c2185b"}
+SIDE_MARKS = {"a": "circle", "b": "diamond"}
+SCORE_MARKS = {"cosine": "circle", "dot": "square", "euclidean": "triangle-up"}
+SCORE_PATTERNS = {"cosine": "", "dot": "/", "euclidean": "."}
+INK, FAINT, GRID = "#1d2733", "#5b6875", "#e3e7eb"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def colours(closers: Iterable[str]) -> dict[str, str]:
+    """A colour for every closer name; names that are not known take the spare ones in order."""
+    found: dict[str, str] = {}
+    spare = 0
+    for name in closers:
+        if name in found:
+            continue
+        if name in CLOSER_COLOURS:
+            found[name] = CLOSER_COLOURS[name]
+        else:
+            found[name] = OTHER_COLOURS[spare % len(OTHER_COLOURS)]
+            spare += 1
+    return found
+
+
+def mark(score: str | None) -> str:
+    """The marker of a score."""
+    return SCORE_MARKS.get(score or "", "x")
+
+
+def layout(x: str, y: str, *, height: int = 260, **extra: Any) -> dict[str, Any]:
+    """A bare layout: axis titles, light grid, no legend, no dragging (pages scroll on phones)."""
+    axis = {
+        "gridcolor": GRID, "zeroline": False, "linecolor": "#9aa5b0", "showline": True,
+        "ticks": "outside", "ticklen": 4, "tickcolor": "#9aa5b0", "fixedrange": True,
+        "automargin": True,
+    }  # fmt: skip
+    base = {
+        "height": height,
+        "margin": {"l": 52, "r": 12, "t": 14, "b": 44},
+        "paper_bgcolor": "#ffffff",
+        "plot_bgcolor": "#ffffff",
+        "font": {"family": FONT, "size": 12, "color": INK},
+        "showlegend": False,
+        "dragmode": False,
+        "hovermode": "closest",
+        "xaxis": axis | {"title": {"text": x, "standoff": 8}} | extra.pop("xaxis", {}),
+        "yaxis": axis | {"title": {"text": y, "standoff": 6}} | extra.pop("yaxis", {}),
+    }
+    return base | extra

@@ -1,0 +1,297 @@
+"""Numbers as text, and the sentences that all three renderings share."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from typing import Any, TypeGuard
+
+from isthmus.report.gap_words import GAP_WORDS
+
+NOTHING = "–"
+
+CLOSER_WORDS = {
+    "none": "plain search, nothing is changed",
+    "mean-shift": "queries move by the whole gap",
+    "orthogonal-shift": "candidates move by the part of the gap orthogonal to their differences",
+    "center-queries": "queries lose their mean; one stored number per candidate makes up for it",
+}
+APPLY_WORDS = {
+    "center-queries": (
+        "The last command also writes one number per candidate, its bias: a candidate's score is "
+        "the dot product plus that number."
+    ),
+    "orthogonal-shift": "Search the moved rows by Euclidean distance; do not normalise them again.",
+}
+SIDE_WORDS = {"both": "both sides"}
+FAMILY_WORDS = {
+    "gaussian": "Gaussian noise",
+    "uniform-quantisation": "uniform quantisation",
+    "sign-bits": "sign bits",
+}
+CONVENTION_WORDS = {
+    "total": "E‖ε‖² of the whole vector",
+    "coordinate": "σ² per coordinate",
+    "spread": "E‖ε‖² / candidates' variance",
+}
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number rounded to ``digits`` decimals; a dash for None and NaN."""
+    if not _finite(value):
+        return NOTHING
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def measure(value: Any) -> str:
+    """A measure of any size: three decimals, four below a tenth."""
+    return number(value, 4 if _finite(value) and 0 < abs(value) < 0.1 else 3)
+
+
+def small(value: Any) -> str:
+    """Three significant digits, for values of any size."""
+    return f"{value:.3g}" if _finite(value) else NOTHING
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """A share as a percentage that says 100 % and 0 % only of exactly one and zero."""
+    if not _finite(value):
+        return NOTHING
+    text = f"{value:.{digits}%}"
+    if value < 1 and text == f"{1:.{digits}%}":
+        return f"over {1 - 10 ** -(digits + 2):.{digits}%}"
+    if value > 0 and text == f"{0:.{digits}%}":
+        return f"under {10 ** -(digits + 2):.{digits}%}"
+    return text
+
+
+def said(value: Any) -> str:
+    """Text as it is, a dash for None."""
+    return NOTHING if value is None else str(value)
+
+
+def interval(low_high: Any, text: Any = number) -> str:
+    """``lo to hi``, or a dash."""
+    if not isinstance(low_high, (list, tuple)) or len(low_high) != 2:
+        return NOTHING
+    return f"{text(low_high[0])} to {text(low_high[1])}"
+
+
+def _finite(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def names(report: dict[str, Any]) -> dict[str, str]:
+    """What the two sides are called."""
+    inputs = report.get("inputs") or {}
+    return {side: str((inputs.get(side) or {}).get("name") or side) for side in ("a", "b")}
+
+
+def arrow(direction: dict[str, Any]) -> str:
+    """``images → captions``."""
+    return f"{query_name(direction)} → {candidate_name(direction)}"
+
+
+def query_name(direction: dict[str, Any]) -> str:
+    """What is asked with."""
+    return str(direction.get("query_name") or direction.get("query") or "queries")
+
+
+def candidate_name(direction: dict[str, Any]) -> str:
+    """What is searched."""
+    return str(direction.get("candidate_name") or direction.get("candidate") or "candidates")
+
+
+def first_hit(direction: dict[str, Any]) -> str:
+    """What a right first answer is called in this task."""
+    return "accuracy" if direction.get("task") == "zero-shot" else "R@1"
+
+
+def flips(row: dict[str, Any] | None) -> float | None:
+    """One minus consistency: the definition of a flip."""
+    kept = None if row is None else row.get("consistency")
+    return 1 - kept if _finite(kept) else None
+
+
+def level_name(row: dict[str, Any]) -> str:
+    """The level of a stress row in words."""
+    family, level = row.get("family"), row.get("level")
+    if family == "sign-bits":
+        return "1 bit"
+    if family == "uniform-quantisation":
+        return f"{small(level)} bins"
+    return small(level)
+
+
+def rows_where(direction: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
+    """Stress rows whose columns have these values."""
+    return [
+        row
+        for row in direction.get("stress") or []
+        if all(row.get(key) == value for key, value in wanted.items())
+    ]
+
+
+def plays(direction: dict[str, Any]) -> list[tuple[str, str]]:
+    """Every (closer, score) that was stressed, in the report's order."""
+    seen = {
+        (said(r.get("closer")), said(r.get("score"))): None for r in direction.get("stress") or []
+    }
+    return list(seen)
+
+
+def sentence(direction: dict[str, Any]) -> str:
+    """The recommendation for someone who runs a search and has read nothing else."""
+    chosen = direction.get("recommendation") or {}
+    closer, judged = chosen.get("closer"), chosen.get("judged_on")
+    before, after = percent(chosen.get("flips_before")), percent(chosen.get("flips_after"))
+    under = f" under the noise tried ({judged})" if judged else " under the noise tried"
+    if closer is None:
+        return "No recommendation is in this report."
+    if closer == "none":
+        return (
+            f"Leave it alone: no closing kept at least {percent(chosen.get('floor'))} of today's "
+            f"first answers and clearly removed flips. {before} of first answers change{under}."
+        )
+    return (
+        f"Use {closer}, searched by {said(chosen.get('score'))}. With nothing disturbed, "
+        f"{percent(chosen.get('clean_agreement'))} of first answers stay what {_today(direction)}; "
+        f"{after} of them change{under}, instead of {before} without it."
+    )
+
+
+def _today(direction: dict[str, Any]) -> str:
+    """What clean agreement compares with: today's search, where the score ranks as it does."""
+    score = (direction.get("recommendation") or {}).get("score")
+    if direction.get("score") in ("cosine", score):  # unit rows rank alike under every score
+        return "they are today"
+    return f"plain search by {said(score)} gives"
+
+
+def commands(report: dict[str, Any], direction: dict[str, Any]) -> list[str]:
+    """The shell commands that apply the recommendation; none where nothing is recommended."""
+    chosen = direction.get("recommendation") or {}
+    if chosen.get("closer") in (None, "none"):
+        return []
+    queries, candidates = (
+        _source(report, str(direction.get(role)), word)
+        for role, word in (("query", "QUERIES"), ("candidate", "CANDIDATES"))
+    )
+    file, made = chosen.get("file"), []
+    if file is None:
+        file = "CLOSER.safetensors"
+        made = [
+            f"isthmus close {queries} {candidates} \\\n    --method {chosen['closer']} --out {file}"
+        ]
+    else:
+        file = shlex.quote(str(file))
+    return [
+        *made,
+        f"isthmus apply {file} {queries} \\\n    --role query --out queries.closed.npy",
+        f"isthmus apply {file} {candidates} \\\n    --role candidate --out candidates.closed.npy",
+    ]
+
+
+def _source(report: dict[str, Any], side: str, placeholder: str) -> str:
+    source = ((report.get("inputs") or {}).get(side) or {}).get("source")
+    return placeholder if source in (None, "array") else shlex.quote(str(source))
+
+
+def compared(direction: dict[str, Any]) -> list[dict[str, Any]]:
+    """Plain search beside the recommended closer, one entry per stressed cell.
+
+    Returns:
+        ``what`` (the cell in words), ``side``, ``before`` and ``after`` (stress rows), ``verdict``:
+        ``more`` or ``fewer`` answers kept where the two intervals do not overlap, else empty.
+    """
+    chosen = direction.get("recommendation") or {}
+    closer, score = chosen.get("closer"), chosen.get("score")
+    if closer in (None, "none"):
+        return []
+    found = []
+    plain_score = direction.get("score")
+    for row in rows_where(direction, closer=closer, score=score):
+        cell = {key: row.get(key) for key in ("family", "side", "level", "convention")}
+        plain = rows_where(direction, closer="none", score=plain_score, **cell)
+        if plain:
+            what = FAMILY_WORDS.get(str(row.get("family")), said(row.get("family")))
+            if row.get("family") != "sign-bits":
+                what += f", {level_name(row)}"
+            found.append(
+                {
+                    "what": what,
+                    "side": SIDE_WORDS.get(str(row.get("side")), said(row.get("side"))),
+                    "before": plain[0],
+                    "after": row,
+                    "verdict": _verdict(plain[0], row),
+                }
+            )
+    return found
+
+
+def _verdict(before: dict[str, Any], after: dict[str, Any]) -> str:
+    ends = [row.get(f"consistency_{end}") for row in (before, after) for end in ("lo", "hi")]
+    if not all(_finite(end) for end in ends):
+        return ""
+    low, high, low_after, high_after = (float(end) for end in ends if end is not None)
+    if low_after > high:
+        return "more"
+    return "fewer" if high_after < low else ""
+
+
+def caveats(direction: dict[str, Any]) -> list[str]:
+    """Where the recommended closer keeps clearly fewer answers than plain search."""
+    worse = [c for c in compared(direction) if c["verdict"] == "fewer"]
+    return [
+        f"Under {c['what']} on {c['side']} it keeps fewer answers than plain search: "
+        f"{percent(c['after'].get('consistency'))} against "
+        f"{percent(c['before'].get('consistency'))}."
+        for c in worse
+    ]
+
+
+def gap_rows(report: dict[str, Any]) -> list[dict[str, str]]:
+    """The gap table: key, label, value, interval and meaning, one entry per number.
+
+    Numbers under ``a`` and ``b`` are labelled with the sides' names. A None shows its reason.
+    """
+    gap, called = report.get("gap") or {}, names(report)
+    why, spans = gap.get("why_null") or {}, gap.get("intervals") or {}
+    table = []
+    for key, value in gap.items():
+        if key in ("why_null", "intervals", "sample", "norm_ci", "severity"):
+            continue
+        label, meaning = GAP_WORDS.get(key, (key.replace("_", " "), ""))
+        parts = value.items() if isinstance(value, dict) else [(None, value)]
+        for i, (part, item) in enumerate(parts):
+            full = key if part is None else f"{key}.{part}"
+            span = spans.get(full.replace(".", "_"))
+            if key == "norm":
+                span = gap.get("norm_ci") or span
+            reason = why.get(full) or why.get(key) or ""
+            table.append(
+                {
+                    "key": full,
+                    "label": label if i == 0 else "",
+                    "part": "" if part is None else _part(str(part), called),
+                    "value": measure(item),
+                    "interval": interval(span, measure) if item is not None else NOTHING,
+                    "meaning": meaning if i == 0 else "",
+                    "why": str(reason) if item is None else "",
+                }
+            )
+    return table
+
+
+def _part(part: str, called: dict[str, str]) -> str:
+    words = {
+        "a_to_b": f"{called['a']} → {called['b']}",
+        "b_to_a": f"{called['b']} → {called['a']}",
+        "cross": "between the two",
+        "lda": "by a Gaussian model",
+        "held_out": "on rows held out",
+    }
+    return called.get(part) or words.get(part) or part
