@@ -113,12 +113,18 @@ def test_flip_pictures_are_the_answers(embedded):
                 )
 
 
-def test_story_adds_its_chapter_to_the_report(monkeypatch, embedded):
+def test_story_adds_its_chapter_to_the_report(monkeypatch, tmp_path, embedded):
     monkeypatch.setattr(story, "embed_world", lambda encoder, progress: embedded)
     monkeypatch.setattr(story, "measure_trials", lambda rows, seed, progress: [])
-    result = story.demo(progress=lambda what, done, of: None)
+    told_story = story.demo(progress=lambda what, done, of: None)
+    result = told_story.audit
     told = result.report["demo"]
     assert told["emoji"] == SIZE
     assert set(told) == {"encoder", "drawing", "emoji", "figures", "inputs", "flips"}
     assert result.report["inputs"]["a"]["name"] == "pictures"
     assert set(result.closers) == {"a_to_b", "b_to_a"}
+    story.save_rows(tmp_path / "rows", told_story.rows)
+    np.testing.assert_allclose(np.load(tmp_path / "rows" / "names.npy"), embedded.names, atol=1e-6)
+    np.testing.assert_allclose(
+        np.load(tmp_path / "rows" / "pictures.npy"), embedded.unseen, atol=1e-6
+    )

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from isthmus.cli.run_audit import write
 from isthmus.cli.words import console, print_json, progress_bar
-from isthmus.demo.story import demo, write_rows_of
+from isthmus.demo.story import demo, save_rows
 
 
 def run(*, out: Path, encoder: str, seed: int, as_json: bool) -> None:
     """Tell the story, write its page and the rows it used, print what came out."""
     with progress_bar() as say:
-        result = demo(encoder=encoder, seed=seed, progress=say)
-        write_rows_of(out, encoder, say)
+        story = demo(encoder=encoder, seed=seed, progress=say)
+    result = story.audit
+    save_rows(out, story.rows)
     write(result, out)
     screen = console(as_json=as_json)
     from isthmus.report.demo_words import print_demo

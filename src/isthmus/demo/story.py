@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from isthmus.audit import Audit, AuditOptions, audit
 from isthmus.demo.flips import flip_gallery
 from isthmus.demo.inputs import measure_trials
-from isthmus.demo.rows import UNSEEN, embed_world
+from isthmus.demo.rows import UNSEEN, DemoRows, embed_world
 from isthmus.encoders.emoji import stored_figures
 
 NAMES = ("pictures", "names")
 
 
+@dataclass(frozen=True, eq=False)
+class Story:
+    """The audit of the demo, and the rows it was made of."""
+
+    audit: Audit
+    rows: DemoRows
+
+
 def demo(
     *, encoder: str = "emoji", seed: int = 0, progress: Callable[[str, int, int], None]
-) -> Audit:
+) -> Story:
     """Run the demo on the drawings the model has never seen. About a minute on two cores.
 
     Returns:
-        An audit whose report has one more key, ``demo``: the model's stored figures, the
+        The rows and an audit whose report has one more key, ``demo``: the model's stored figures, the
         input-level stress with diagnoses, and galleries of flipped answers with pictures.
 
     Raises:
@@ -42,15 +50,13 @@ def demo(
         "inputs": measure_trials(rows, seed=seed, progress=progress),
         "flips": flip_gallery(rows, seed=seed),
     }
-    return result
+    return Story(result, rows)
 
 
-def write_rows_of(out: Path, encoder: str, progress: Callable[[str, int, int], None]) -> Any:
-    """Write the demo's rows as files, so that every command can be tried on them."""
+def save_rows(out: Path, rows: DemoRows) -> None:
+    """Write ``pictures.npy`` and ``names.npy``, so that every command can be tried on them."""
     from isthmus.io import write_rows
 
-    rows = embed_world(encoder, progress)
     out.mkdir(parents=True, exist_ok=True)
     write_rows(out / "pictures.npy", rows.unseen.astype("float32"))
     write_rows(out / "names.npy", rows.names.astype("float32"))
-    return rows
