@@ -18,7 +18,7 @@ import numpy as np
 
 from isthmus.cautions import cautions_of_both, pair_signal
 from isthmus.embeddings import Census
-from isthmus.gap import SUBSPACE_K, measure_gap
+from isthmus.gap import measure_gap
 from isthmus.moments import Moments, PairMoments
 
 SEED = 0
@@ -90,7 +90,7 @@ def look(name: str, raw_a: np.ndarray, raw_b: np.ndarray, paired: bool) -> dict[
         "centroid_cosine": report["centroid_cosine"],
         "intra_cosine": report["intra_cosine"],
         "subspace_overlap": report["subspace_overlap"],
-        "overlap_by_chance": SUBSPACE_K / a.shape[1],
+        "overlap_by_chance": report["subspace_k"] / a.shape[1],
         "separability_held_out": report["separability"]["held_out"],
         "codes": sorted({c.code for c in found}),
     }
