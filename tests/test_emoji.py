@@ -42,10 +42,10 @@ def rows(model: str, side: str) -> np.ndarray:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def recall(queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray, k: int) -> float:
-    """Written apart from training/measure.py: the share of truths among the first k sorted."""
-    order = np.argsort(-(queries @ gallery.T), axis=1, kind="stable")[:, :k]
-    return float((order == truth[:, None]).any(axis=1).mean())
+def recall(scores: np.ndarray, truth: np.ndarray, k: int) -> float:
+    """Written apart from training/measure.py: the share of truths among the k best columns."""
+    best = np.argpartition(-scores, k, axis=1)[:, :k]
+    return float((best == truth[:, None]).any(axis=1).mean())
 
 
 def test_shipped_files_are_small() -> None:
@@ -169,12 +169,13 @@ def test_stored_figures_are_measured_again(model: str) -> None:
     names, tagged = rows(model, "names"), rows(model, "tagged")
     for drawing in ("google", "twitter"):
         images = rows(model, drawing)
+        to_names, to_tagged = images @ names.T, images @ tagged.T
         for split, index in splits.items():
             for k in (1, 5):
                 again = {
-                    "image_to_text": recall(images[index], names, index, k),
-                    "text_to_image": recall(names[index], images, index, k),
-                    "image_to_tagged_text": recall(images[index], tagged, index, k),
+                    "image_to_text": recall(to_names[index], index, k),
+                    "text_to_image": recall(to_names.T[index], index, k),
+                    "image_to_tagged_text": recall(to_tagged[index], index, k),
                 }
                 for way, value in again.items():
                     kept = stored[f"{drawing}_{split}"][way][f"r{k}"]
@@ -191,12 +192,12 @@ def test_targets_on_unseen_drawings() -> None:
     """R@1 and R@5 of the Twitter drawings of all emoji among all names, image to text."""
     index = np.arange(len(load_world()))
     for model in ("contrastive", "gap"):
-        images, names = rows(model, "twitter"), rows(model, "names")
-        assert recall(images, names, index, 1) >= 0.20, model
-        assert recall(images, names, index, 5) >= 0.38, model
+        scores = rows(model, "twitter") @ rows(model, "names").T
+        assert recall(scores, index, 1) >= 0.20, model
+        assert recall(scores, index, 5) >= 0.38, model
     # the labels matter: against a shuffled truth the same rows are at chance
     wrong = np.random.default_rng(0).permutation(index)
-    assert recall(rows("gap", "twitter"), rows("gap", "names"), wrong, 5) < 0.02
+    assert recall(scores, wrong, 5) < 0.02
 
 
 def test_the_default_keeps_a_clip_like_gap_and_the_contrastive_does_not() -> None:
@@ -273,7 +274,7 @@ def test_curves_are_kept_for_every_shipped_model() -> None:
         record = json.loads((curves / f"{model}.json").read_text(encoding="utf-8"))
         points = record["curve"]
         assert points[0]["epoch"] == 0
-        assert points[-1]["epoch"] == record["recipe"]["epochs"]
+        assert points[-1]["epoch"] == (record.get("stopped_after") or record["recipe"]["epochs"])
         # int8 weights move the figures of the float model by little
         stored = stored_figures(model)
         assert points[-1]["gap"] == pytest.approx(stored["google_gap"], abs=0.02)

@@ -115,7 +115,7 @@ def image_net(model: TwoTowers, path: Path) -> None:
         main = g.op("Relu", g.conv(x, block.first, 2, 1))
         main = g.conv(main, block.second, 1, 1)
         short = g.op("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
-        x = g.op("Add", g.op("Relu", main), g.conv(short, block.short[1], 1, 0))
+        x = g.op("Relu", g.op("Add", main, g.conv(short, block.short[1], 1, 0)))
     mean = g.op("GlobalAveragePool", x)
     peak = g.op("Mul", g.op("GlobalMaxPool", x), g.const(np.float32(0.5)))
     x = g.op("Flatten", g.op("Add", mean, peak))

@@ -11,6 +11,7 @@ the weights into ``.cache/emoji`` (input of ``training/export.py``) and the curv
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import random
@@ -91,6 +92,15 @@ def evaluate(model: TwoTowers, world: EmojiWorld, data: dict[str, Tensor]) -> di
     return out
 
 
+@torch.no_grad()
+def average_into(kept: TwoTowers, model: TwoTowers, share: float) -> None:
+    """Move ``kept`` towards ``model``: weights, and the running statistics of the batch norms."""
+    new = model.state_dict()
+    for name, old in kept.state_dict().items():
+        if old.is_floating_point():
+            old.mul_(share).add_(new[name], alpha=1 - share)
+
+
 def point(epoch: float, loss: float, model: TwoTowers, found: dict[str, Any]) -> dict[str, Any]:
     """One line of a curve."""
     return {
@@ -107,7 +117,7 @@ def point(epoch: float, loss: float, model: TwoTowers, found: dict[str, Any]) ->
     }
 
 
-def train(name: str, recipe: Recipe, seed: int, threads: int) -> None:
+def train(name: str, recipe: Recipe, seed: int, threads: int, stop: int) -> None:
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     rng = random.Random(seed)
@@ -125,8 +135,12 @@ def train(name: str, recipe: Recipe, seed: int, threads: int) -> None:
     )
     if recipe.start is not None:
         state = torch.load(CACHE / f"{recipe.start}.pt", weights_only=True)
-        warm_start(model, state, data["google"][mine], data["names"][mine], recipe.offset)
+        if recipe.centre == RECIPES[recipe.start].centre:
+            model.load_state_dict(state)
+        else:
+            warm_start(model, state, data["google"][mine], data["names"][mine], recipe.offset)
     model.image.to(memory_format=torch.channels_last)
+    kept = copy.deepcopy(model) if recipe.average else model
     optimizer = torch.optim.AdamW(groups(recipe, model), betas=(0.9, 0.98))
     rates = [g["lr"] for g in optimizer.param_groups]
     steps_an_epoch = len(mine) // recipe.batch
@@ -135,7 +149,7 @@ def train(name: str, recipe: Recipe, seed: int, threads: int) -> None:
     curve = [point(0, float("nan"), model, evaluate(model, world, data))]
     curve[0]["loss"] = None
     print(curve[0], flush=True)
-    for epoch in range(1, recipe.epochs + 1):
+    for epoch in range(1, stop + 1):
         rng.shuffle(order := mine.tolist())
         losses = []
         for k in range(steps_an_epoch):
@@ -153,15 +167,18 @@ def train(name: str, recipe: Recipe, seed: int, threads: int) -> None:
             optimizer.step()
             with torch.no_grad():
                 model.log_scale.clamp_(max=math.log(recipe.max_scale))
+            if recipe.average:
+                average_into(kept, model, recipe.average)
             losses.append(float(loss.detach()))
             step += 1
-        if epoch in (1, 2, 4) or epoch % 5 == 0 or epoch == recipe.epochs:
-            found = evaluate(model, world, data)
-            curve.append(point(epoch, float(np.mean(losses)), model, found))
+        if epoch in (1, 2, 4) or epoch % 5 == 0 or epoch == stop:
+            found = evaluate(kept, world, data)
+            curve.append(point(epoch, float(np.mean(losses)), kept, found))
             print(int(time.monotonic() - started), "s", curve[-1], flush=True)
             CACHE.mkdir(parents=True, exist_ok=True)
-            torch.save(model.state_dict(), CACHE / f"{name}.pt")
+            torch.save(kept.state_dict(), CACHE / f"{name}.pt")
     record = {"recipe": asdict(recipe), "seed": seed, "figures": found, "curve": curve}
+    record["stopped_after"] = stop if stop < recipe.epochs else None
     CURVES.mkdir(exist_ok=True)
     text = json.dumps(record, indent=1)
     (CURVES / f"{name}.json").write_text(text + "\n", encoding="utf-8")
@@ -173,12 +190,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--stop-after", type=int, help="end early, on the same schedule")
     parser.add_argument("--name", default=None, help="name of the outputs; default the recipe's")
     given = parser.parse_args()
     recipe = RECIPES[given.recipe]
     if given.epochs:
         recipe = recipe.with_epochs(given.epochs)
-    train(given.name or given.recipe, recipe, given.seed, given.threads)
+    stop = given.stop_after or recipe.epochs
+    train(given.name or given.recipe, recipe, given.seed, given.threads, stop)
 
 
 if __name__ == "__main__":
