@@ -99,11 +99,12 @@ def query_radius(ranking: Ranking) -> np.ndarray:
         rows = np.arange(len(scores))
         margin = scores[rows, first][:, None] - scores
         between = squares[first][:, None] + squares[None, :] - 2 * candidates[first] @ candidates.T
-        reach = np.sqrt(np.maximum(between, 0.0))
+        noise = 64 * np.finfo(between.dtype).eps * (squares[first][:, None] + squares[None, :])
+        reach = np.sqrt(np.where(between > noise, between, 0.0))  # an exact twin is no rival
         with np.errstate(divide="ignore", invalid="ignore"):
             radius = np.maximum(margin, 0.0) / reach
         radius[rows, first] = np.inf
-        radius[~np.isfinite(radius) & (margin > 0)] = np.inf
+        radius[reach == 0] = np.inf
         parts.append(np.nan_to_num(radius, nan=np.inf, posinf=np.inf).min(axis=1))
     return np.concatenate(parts)
 
