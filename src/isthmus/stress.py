@@ -172,8 +172,8 @@ def _measure_gaussian(
     problem: Problem, plays: Sequence[Play], cell: Cell, *, trials: int, seed: int
 ) -> list[Result]:
     dim = problem.queries.shape[1]
-    spread = float(problem.candidates.var(axis=0).sum())
-    total = total_variance(cell.level, cell.convention or "total", dim, spread)
+    totals = [_total(cell, play) for play in plays]
+    total = max(totals, default=0.0)
     n, k = len(problem.queries), len(problem.candidates)
     answers = np.empty((len(plays), trials, n), np.int64)
     overlaps = np.full(len(plays), np.nan)
@@ -187,18 +187,29 @@ def _measure_gaussian(
         q_noise = draw(n, "query") if on_queries else None
         c_noise = draw(k, "candidate") if on_candidates else None
         for i, play in enumerate(plays):
-            noisy = _noisy(play, q_noise, c_noise)
-            answers[i, trial] = problem.best(noisy, ties=c_noise is None)
+            factor = np.float32(np.sqrt(totals[i] / total)) if totals[i] != total else None
+            noisy = _noisy(play, _scaled(q_noise, factor), _scaled(c_noise, factor))
+            answers[i, trial] = problem.best(noisy, ties=c_noise is None or totals[i] == 0)
             if trial == 0:
                 overlaps[i] = overlap_at(play.clean, noisy)
     results = []
     for i, play in enumerate(plays):
         predicted = None
         if cell.side == "candidates" and problem.lists is None:
-            kept = keep_probability(play.clean, play.score, total)
+            kept = keep_probability(play.clean, play.score, totals[i])
             predicted = None if kept is None else float(kept.mean())
         results.append(Result(cell, play, answers[i], trials, float(overlaps[i]), None, predicted))
     return results
+
+
+def _total(cell: Cell, play: Play) -> float:
+    """E‖ε‖² of a cell for one closer: under ``spread`` relative to its own, mapped candidates."""
+    spread = float(play.candidates.var(axis=0).sum())
+    return total_variance(cell.level, cell.convention or "total", play.candidates.shape[1], spread)
+
+
+def _scaled(noise: np.ndarray | None, factor: np.floating | None) -> np.ndarray | None:
+    return noise if noise is None or factor is None else noise * factor
 
 
 def _noisy(play: Play, q_noise: np.ndarray | None, c_noise: np.ndarray | None) -> Ranking:
@@ -287,7 +298,7 @@ def row_of(problem: Problem, result: Result, seed: int) -> dict[str, Any]:
         cell.side, cell.family, cell.level, cell.convention, result.trials, seed,
         len(play.queries), len(play.candidates), consistency.mean, consistency.low,
         consistency.high, result.predicted, accuracy, agreement, clean.mean, clean_accuracy,
-        result.overlap, result.bytes_per_vector,
+        None if np.isnan(result.overlap) else result.overlap, result.bytes_per_vector,
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True)) | extra
 
