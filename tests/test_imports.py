@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"engines"},
     {"moments"},
     {"scores", "maps", "gap"},
-    {"closers", "tasks", "cautions", "mixed"},
+    {"closers", "tasks", "cautions", "mixed", "picture"},
     {"perturb", "aokvqa"},
     {"predict", "summarise", "verify"},
     {"stress"},
@@ -35,7 +35,7 @@ LAYERS: list[set[str]] = [
 
 CORE = {
     "errors", "_version", "_arrays", "embeddings", "stats", "moments", "scores", "maps", "gap",
-    "closers", "tasks", "cautions", "mixed", "perturb", "predict", "summarise", "verify",
+    "closers", "tasks", "cautions", "mixed", "picture", "perturb", "predict", "summarise", "verify",
     "stress", "recommend", "audit", "engines", "inputs", "aokvqa",
 }  # fmt: skip
 """Rooms that may name NumPy alone, of third parties, at module level."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from isthmus.audit import AuditOptions, audit
-from isthmus.report.picture import gap_picture
+from isthmus.picture import gap_picture
 from isthmus.report.render import write_html
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

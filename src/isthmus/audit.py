@@ -30,6 +30,7 @@ from isthmus.maps import Closer
 from isthmus.mixed import mixed_share
 from isthmus.moments import Moments, PairMoments
 from isthmus.perturb.noise import CONVENTIONS
+from isthmus.picture import gap_picture
 from isthmus.predict import candidate_radius, query_radius
 from isthmus.recommend import DEFAULT_FLOOR, recommend
 from isthmus.scores import Ranking, check_score, top1
@@ -156,6 +157,7 @@ def audit(
             "fit_rows": "all" if not opts.fit_share else opts.fit_share,
         },
         "gap": gap,
+        "picture": _picture(sides, opts),
         "directions": directions,
         "mixed": mixed_share(
             sides.rows_a, sides.rows_b, sides.moments_a, sides.moments_b, paired=sides.paired
@@ -321,6 +323,18 @@ def _gap(sides: _Sides, opts: AuditOptions, say: Progress) -> tuple[dict[str, An
     return report.as_dict(), cautions
 
 
+def _picture(sides: _Sides, opts: AuditOptions) -> dict[str, Any]:
+    """Two coordinates for a few hundred rows of each side."""
+    return gap_picture(
+        sides.rows_a,
+        sides.rows_b,
+        sides.moments_a.mean,
+        sides.moments_b.mean,
+        seed=opts.seed,
+        paired=sides.paired and np.array_equal(sides.places_a, sides.places_b),
+    )
+
+
 def _fit_cautions(opts: AuditOptions) -> list[Caution]:
     if opts.fit_share:
         return []
@@ -376,7 +390,7 @@ def _direction(
         "closers": [_closer_entry(r) for r in _first_of_each(results)],
         "closing_curve": closing_curve(problem, query_moments, candidate_moments, opts),
         "stress": [row_of(problem, r, opts.seed) for r in results],
-        "radius": _radius(problem, closer),
+        "radius": _radius(problem, closer, opts.score),
         "recommendation": chosen.as_dict(),
     }
     return entry, closer, results
@@ -545,13 +559,14 @@ def closing_curve(
     return points
 
 
-def _radius(problem: Problem, closer: Closer) -> dict[str, Any]:
+def _radius(problem: Problem, closer: Closer, own_score: str) -> dict[str, Any]:
     """Certified radii before and after the recommended closer, as quantiles over queries.
 
-    Before: plain euclidean search for candidates; the query radius is the same for all scores on
-    unit rows. After: the closer's own score.
+    Before: plain search, euclidean where the user searches by cosine (unit rows, the paper's
+    case), else by the user's own score. After: the closer's score.
     """
-    before = Ranking.of(problem.queries, problem.candidates, "euclidean")
+    plain = "euclidean" if own_score == "cosine" else own_score
+    before = Ranking.of(problem.queries, problem.candidates, plain)
     after = plays_of(problem, [closer])[0]
     score = "dot" if after.score == "cosine" else after.score
     ranking = Ranking.of(after.queries, after.candidates, score, after.bias)
@@ -561,8 +576,8 @@ def _radius(problem: Problem, closer: Closer) -> dict[str, Any]:
             "after": quantiles(query_radius(ranking)),
         },
         "candidate_l2": {
-            "before": quantiles(candidate_radius(before, "euclidean")),
+            "before": quantiles(candidate_radius(before, plain)),
             "after": quantiles(candidate_radius(ranking, score)),
         },
-        "score": {"before": "euclidean", "after": score},
+        "score": {"before": plain, "after": score},
     }

@@ -29,8 +29,8 @@ def demo(
     """Run the demo on the drawings the model has never seen. About a minute on two cores.
 
     Returns:
-        The rows and an audit whose report has one more key, ``demo``: the model's stored figures, the
-        input-level stress with diagnoses, and galleries of flipped answers with pictures.
+        The rows, and an audit whose report has one more key, ``demo``: the model's stored
+        figures, input-level stress with diagnoses, and galleries of flipped answers.
 
     Raises:
         MissingExtra: ONNX Runtime or Pillow is not installed.
@@ -39,8 +39,8 @@ def demo(
     result = audit(
         rows.unseen, rows.names, options=AuditOptions(names=NAMES, seed=seed), progress=progress
     )
-    result.report["inputs"]["a"]["source"] = f"{UNSEEN} emoji drawings, through {encoder}"
-    result.report["inputs"]["b"]["source"] = f"English emoji names, through {encoder}"
+    for side, name in zip("ab", NAMES, strict=True):  # the files that save_rows writes
+        result.report["inputs"][side]["source"] = f"{name}.npy"
     model = encoder.partition(":")[2] or None
     result.report["demo"] = {
         "encoder": encoder,

@@ -28,8 +28,9 @@ def total_variance(level: float, convention: str, dim: int, spread: float) -> fl
     Args:
         level: sigma², at least 0.
         convention: ``total`` (sigma² = E‖ε‖² of the whole vector), ``coordinate`` (per
-            coordinate, so d times as much), ``spread`` (share of ``spread``).
-        dim: d. spread: trace of the candidates' population covariance.
+            coordinate, so d times as much), ``spread`` (share of ``spread``: the fair level for
+            closers that rescale, since it is relative to the candidates they store).
+        dim: d. spread: trace of the population covariance of the candidates as stored.
 
     Raises:
         OptionError: another convention, or a level that is negative or not finite.

@@ -27,7 +27,7 @@ def print_demo(demo: dict[str, Any], screen: Console) -> None:
     for trial in demo["inputs"]:
         table.add_row(
             trial["task"],
-            f"{trial['side']}: {trial['family']} {trial['level']:g}",
+            short(trial),
             consistency(trial, *PLAIN),
             consistency(trial, *CLOSED),
             expectation(trial),
@@ -35,6 +35,12 @@ def print_demo(demo: dict[str, Any], screen: Console) -> None:
     screen.print(table)
     for line in flip_lines(demo["flips"]):
         screen.print(line)
+
+
+def short(trial: dict[str, Any]) -> str:
+    """The perturbed side and what was done to it, in a few words."""
+    level = "" if trial["family"] == "template" else f" {trial['level']:g}"
+    return f"{trial['side']}, {trial['family'].replace('_', ' ')}{level}"
 
 
 def cell(trial: dict[str, Any], closer: str, score: str, bias: str = "clean") -> dict[str, Any]:

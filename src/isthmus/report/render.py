@@ -16,11 +16,13 @@ from isthmus.io.atomic import atomic_path, plain
 from isthmus.io.words import opening
 from isthmus.report import figures as draw
 from isthmus.report import words
+from isthmus.report.demo_figure import inputs_figure
 from isthmus.report.style import colours, mark
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
+DEMO_CONTENTS = (("pictures", "Pictures"), ("perturbed", "Perturbed inputs"))
 CONTENTS = (
     ("picture", "The gap"), ("closing", "Closing it"), ("flips", "Noise"),
     ("codecs", "Fewer bits"), ("stress", "Every stress row"), ("numbers", "Gap in numbers"),
@@ -90,13 +92,23 @@ class _Plots:
         return [self.add(figure, title) for title, figure in titled]
 
 
+def _contents(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Ids and titles of the page's parts; the demo's own come before the long table."""
+    if not report.get("demo"):
+        return list(CONTENTS)
+    place = next((i for i, (name, _) in enumerate(CONTENTS) if name == "stress"), len(CONTENTS))
+    return [*CONTENTS[:place], *DEMO_CONTENTS, *CONTENTS[place:]]
+
+
 def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure]]:
     """Everything the template shows, and the figures by element id."""
     plots, called = _Plots(), words.names(report)
     picture = plots.add(draw.gap_figure(report))
     page = {
         "report": report,
-        "contents": CONTENTS,
+        "contents": _contents(report),
+        "demo": report.get("demo"),
+        "demo_plot": plots.add(inputs_figure(report.get("demo") or {})),
         "names": called,
         "facts": _facts(report, called),
         "tiles": _tiles(report, called),
