@@ -24,6 +24,7 @@ from isthmus.errors import MissingExtra, OptionError
 MODELS = ("contrastive", "sigmoid", "gap")
 HELD_OUT = ["1F600", "1F606", "1F602", "1F970", "1F60D"]  # the first five, for ever
 TOLERANCE = 1.1e-3  # three digits; one near-tie in 1,906 may fall either way on another CPU
+TIE = 1e-6
 
 
 @cache
@@ -43,9 +44,12 @@ def rows(model: str, side: str) -> np.ndarray:
 
 
 def recall(scores: np.ndarray, truth: np.ndarray, k: int) -> float:
-    """Written apart from training/measure.py: the share of truths among the k best columns."""
-    best = np.argpartition(-scores, k, axis=1)[:, :k]
-    return float((best == truth[:, None]).any(axis=1).mean())
+    """The share of queries with fewer than k other columns that reach their truth's score.
+
+    Some flags are the same drawing twice: a tie within rounding counts against the model.
+    """
+    own = scores[np.arange(len(truth)), truth]
+    return float((np.count_nonzero(scores > own[:, None] - TIE, axis=1) <= k).mean())
 
 
 def test_shipped_files_are_small() -> None:

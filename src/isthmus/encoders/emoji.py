@@ -57,6 +57,7 @@ def _session(name: str) -> Any:
         raise MissingExtra("the emoji model", "onnxruntime", "demo") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     path = data_file(name)
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
