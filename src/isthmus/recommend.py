@@ -67,26 +67,30 @@ def recommend(
     Args:
         results: cells of one direction, every closer under the same cells and trials.
         score: what the user searches with today: the baseline is ``none`` under it.
-        floor: least clean agreement a closer must have.
+        floor: least share of the answers of plain search by ``score`` that a closer must keep.
         family, side: the perturbation that counts.
     """
     judged = [r for r in results if r.cell.family == family and r.cell.side == side]
-    by_closer: dict[tuple[str, str], list[Result]] = {}
+    by_play: dict[int, list[Result]] = {}
     for result in judged:
-        by_closer.setdefault((result.play.closer.name, result.play.score), []).append(result)
-    if score == "cosine" and ("none", score) not in by_closer:
+        by_play.setdefault(id(result.play), []).append(result)
+    plain = {c[0].play.score: c for c in by_play.values() if c[0].play.closer.name == "none"}
+    if score == "cosine" and score not in plain:
         score = "dot"
-    base = _flips(by_closer[("none", score)])
-    levels = ", ".join(f"{r.cell.level:g}" for r in by_closer[("none", score)])
+    base = _flips(plain[score])
+    answers = plain[score][0].play.clean_top1  # what the user gets today
+    levels = ", ".join(f"{r.cell.level:g}" for r in plain[score])
     judged_on = f"{family} on {side}, levels {levels}"
     scored, rejected = [], []
-    for (name, with_score), cells in by_closer.items():
+    for cells in by_play.values():
+        play = cells[0].play
+        name, with_score = play.closer.name, play.score
         if name == "none":
             continue
-        agreement = float(cells[0].play.clean_agreement.mean())
+        agreement = float((play.clean_top1 == answers).mean())
         flips = _flips(cells)
         change = paired_difference(flips, base, seed=seed)  # flips removed: base - flips
-        entry = (float(flips.mean()), name, with_score, agreement, change)
+        entry = (float(flips.mean()), play.closer, with_score, agreement, change)
         if agreement < floor:
             rejected.append(
                 {
@@ -101,7 +105,8 @@ def recommend(
             scored.append(entry)
     before = float(base.mean())
     if scored:
-        after, name, with_score, agreement, change = min(scored, key=lambda e: e[0])
+        after, closer, with_score, agreement, change = min(scored, key=lambda e: e[0])
+        name = closer.name
         if change.low > 0:
             reason = (
                 f"{name} (searched by {with_score}) keeps {agreement:.1%} of the clean answers "
