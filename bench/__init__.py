@@ -1,0 +1,1 @@
+"""Side-by-side speed and memory figures: ``python -m bench`` prints one JSON document."""

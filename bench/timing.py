@@ -1,0 +1,74 @@
+"""Two things timed side by side in turn, so that a busy machine slows both alike."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+Work = Callable[[], Any]
+Seconds = dict[str, list[float]]
+
+
+def say(text: str) -> None:
+    """Progress goes to standard error; standard output holds the JSON alone."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def seconds(work: Work) -> float:
+    """Wall time of one call; what it returns is freed after the clock has stopped."""
+    start = time.perf_counter()
+    kept = work()
+    taken = time.perf_counter() - start
+    del kept
+    return taken
+
+
+def interleaved(works: dict[str, Work], repeats: int, warm: bool = True) -> Seconds:
+    """Times of each work: all once unmeasured (``warm``), then all in turn, ``repeats`` times."""
+    if warm:
+        for work in works.values():
+            work()
+    taken: Seconds = {name: [] for name in works}
+    for turn in range(repeats):
+        for name, work in works.items():
+            taken[name].append(seconds(work))
+        say(f"  turn {turn + 1} of {repeats}: " + _turn(taken))
+    return taken
+
+
+def _turn(taken: Seconds) -> str:
+    return ", ".join(f"{name} {times[-1]:.3f} s" for name, times in taken.items())
+
+
+def ratio(taken: Seconds, above: str, below: str) -> dict[str, Any]:
+    """``value``: median over turns of time ``above`` / time ``below``; least and greatest kept."""
+    ratios = [a / b for a, b in zip(taken[above], taken[below], strict=True)]
+    return {
+        "value": median(ratios),
+        "least": min(ratios),
+        "greatest": max(ratios),
+        "repeats": len(ratios),
+        "seconds": {name: median(taken[name]) for name in (above, below)},
+    }
+
+
+def result(
+    value: float | None,
+    unit: str,
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+    **detail: Any,
+) -> dict[str, Any]:
+    """One entry of the document; ``holds`` is null where there is no bound or no value."""
+    bound, holds = None, None
+    if at_most is not None:
+        bound = f"<= {at_most:g}"
+        holds = value <= at_most if value is not None else None
+    if at_least is not None:
+        bound = f">= {at_least:g}"
+        holds = value >= at_least if value is not None else None
+    return {"value": value, "unit": unit, "bound": bound, "holds": holds, **detail}
