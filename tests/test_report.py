@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from isthmus.audit import AuditOptions, audit
-from isthmus.report.markdown import render_markdown
 from isthmus.picture import gap_picture
+from isthmus.report.markdown import render_markdown
 from isthmus.report.render import render_html, script_json, write_html
 from isthmus.report.table import print_summary
 from isthmus.report.words import commands, flips, number, percent, sentence

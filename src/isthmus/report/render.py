@@ -236,7 +236,8 @@ def _tiles(report: dict[str, Any], called: dict[str, str]) -> list[dict[str, str
     for d in report.get("directions") or []:
         clean = d.get("clean") or {}
         tiles.append(
-            _tile(f"{words.first_hit(d)}, {words.arrow(d)}", words.percent(clean.get("recall@1")),
+            _tile(f"Clean {words.first_hit(d)}, {words.arrow(d)}",
+                  words.percent(clean.get("recall@1")),
                   clean.get("why_null")
                   or f"95% interval {words.interval(clean.get('recall@1_ci'), words.percent)}")
         )  # fmt: skip
