@@ -244,6 +244,8 @@ def test_grouped_jackknife_of_a_mean_is_student_s_interval() -> None:
 def test_quantiles() -> None:
     got = quantiles(np.arange(101.0))
     assert got == {"q05": 5, "q25": 25, "q50": 50, "q75": 75, "q95": 95}
+    some = quantiles(np.append(np.arange(101.0), [np.inf] * 99))
+    assert (some["q25"], some["q50"], some["q75"], some["q95"]) == (49, 99, None, None)
 
 
 # --- the grid ---------------------------------------------------------------------------------

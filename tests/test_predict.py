@@ -175,3 +175,11 @@ def test_an_exact_twin_of_the_winner_is_no_rival_of_the_query(score: str) -> Non
         once = query_radius(Ranking.of(a, b, score))
         np.testing.assert_allclose(query_radius(Ranking.of(a, twins, score)), once, rtol=1e-6)
         assert candidate_radius(Ranking.of(a, twins, score), score).max() <= 1e-12
+
+
+def test_a_query_of_length_zero_ranks_by_stored_numbers_alone() -> None:
+    _, b = two_modalities(6, 8, seed=1)
+    bias = np.array([0.0, 1.0, 0.5, 0.2, 0.1, 0.3])
+    ranking = Ranking.of(np.zeros((2, 8)), b, "dot", bias)
+    np.testing.assert_allclose(keep_probability(ranking, "dot", 0.3), 1.0)
+    assert np.isinf(candidate_radius(ranking, "dot")).all()

@@ -79,6 +79,7 @@ def _keep(
     from scipy.special import ndtr
 
     total = np.zeros(len(margins))
+    spread_j = np.maximum(spread_j, 1e-300)  # a query of length 0 meets no noise under dot
     lead, slope = margins / spread_j, spread_1[:, None] / spread_j
     for node, weight in zip(nodes, weights, strict=True):
         total += weight * ndtr(lead + slope * node).prod(axis=1)
@@ -123,5 +124,7 @@ def candidate_radius(ranking: Ranking, score: str) -> np.ndarray:
             near = np.sqrt(np.maximum(q_square[:, None] - 2 * two, 0.0))
             parts.append((near[:, 1] - near[:, 0]) / 2)
         else:
-            parts.append((two[:, 0] - two[:, 1]) / (2 * np.sqrt(q_square)))
+            length = np.sqrt(q_square)
+            free = np.full(len(length), np.inf)  # a query of length 0 ranks by stored numbers
+            parts.append(np.divide(two[:, 0] - two[:, 1], 2 * length, out=free, where=length > 0))
     return np.concatenate(parts)

@@ -129,7 +129,11 @@ def grouped_jackknife(
     return intervals
 
 
-def quantiles(values: np.ndarray) -> dict[str, float]:
-    """The 5, 25, 50, 75 and 95 % quantiles, for reports."""
-    points = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
-    return dict(zip(("q05", "q25", "q50", "q75", "q95"), map(float, points), strict=True))
+def quantiles(values: np.ndarray) -> dict[str, float | None]:
+    """The 5, 25, 50, 75 and 95 % quantiles, for reports; None where one is infinite."""
+    finite = bool(np.isfinite(values).all())
+    points = np.quantile(  # between a number and infinity nothing can be interpolated
+        values, [0.05, 0.25, 0.5, 0.75, 0.95], method="linear" if finite else "lower"
+    )
+    numbers = [float(p) if np.isfinite(p) else None for p in points]
+    return dict(zip(("q05", "q25", "q50", "q75", "q95"), numbers, strict=True))
