@@ -31,7 +31,7 @@ def simulate(
 
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 @pytest.mark.parametrize("total", [0.005, 0.04, 0.3])
-@pytest.mark.parametrize(("n", "dim"), [(20, 64), (150, 128)])
+@pytest.mark.parametrize(("n", "dim"), [(20, 64), (60, 128)])
 def test_the_predicted_share_is_the_simulated_one(
     score: str, total: float, n: int, dim: int
 ) -> None:
@@ -40,7 +40,7 @@ def test_the_predicted_share_is_the_simulated_one(
     predicted = keep_probability(Ranking.of(a, b, score), score, total)
     assert predicted is not None
     assert ((predicted > 0) & (predicted <= 1 + 1e-12)).all()
-    draws = 800 if n < 100 else 300
+    draws = 800 if n < 50 else 300
     measured = simulate(a, b, score, total, draws, None)
     error = np.sqrt(0.25 / draws)
     assert np.abs(predicted - measured).max() <= 4.2 * error + 0.004
