@@ -15,7 +15,10 @@ def print_demo(demo: dict[str, Any], screen: Console) -> None:
     """Input-level stress, then the flips that a closing removed."""
     from rich.table import Table
 
-    table = Table(title="Perturbed inputs: share of answers that stay", title_justify="left")
+    table = Table(
+        title="Perturbed inputs: share of answers that stay (95% interval)",
+        title_justify="left", box=None, pad_edge=False,
+    )  # fmt: skip
     for name, justify in (
         ("task", "left"),
         ("perturbed", "left"),
@@ -51,17 +54,20 @@ def cell(trial: dict[str, Any], closer: str, score: str, bias: str = "clean") ->
 
 
 def consistency(trial: dict[str, Any], closer: str, score: str) -> str:
-    """Consistency of a closer in a trial, two decimals with its interval."""
+    """Consistency of a closer in a trial, in percent with its interval."""
     row = cell(trial, closer, score)
-    return f"{row['consistency']:.3f} ({row['consistency_lo']:.3f} to {row['consistency_hi']:.3f})"
+    low, high = 100 * row["consistency_lo"], 100 * row["consistency_hi"]
+    return f"{row['consistency']:.1%} ({low:.0f} to {high:.0f})"
 
 
 def expectation(trial: dict[str, Any]) -> str:
-    """What theory expects of a stored-bias closing, in three words."""
+    """What theory expects of a stored-bias closing, in two words."""
     verdict = trial["diagnosis"]
     if verdict["energy"] == 0:
         return "nothing moved"
-    return "should help" if verdict["helps"] else "cannot help"
+    if trial["side"] == "queries":
+        return "cannot help"
+    return "should help" if verdict["helps"] else "hardly helps"
 
 
 def flip_lines(galleries: list[dict[str, Any]]) -> Iterator[str]:
