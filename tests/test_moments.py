@@ -231,6 +231,11 @@ def test_rank_is_that_of_the_affine_hull(n: int, rank: int, rng: np.random.Gener
     assert Moments.of(rows.astype(np.float32), precise=True).rank >= rank
 
 
+def test_n_rows_span_at_most_n_minus_1_directions_whatever_rounding_says() -> None:
+    assert Moments(3, np.zeros(6), np.eye(6)).rank == 2
+    assert Moments(0, np.zeros(6), np.eye(6)).rank == 0
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("precise", [False, True])
 def test_equal_rows_have_no_directions(dtype: str, precise: bool) -> None:
