@@ -23,7 +23,7 @@ def measure(quick: bool) -> dict[str, Any]:
             "general_product": lambda: x.T @ shifted,
             "symmetric_product": lambda: x.T @ x,
         },
-        repeats=3 if quick else 7,
+        repeats=3 if quick else 5,
         warm=quick,
     )
     shape: dict[str, Any] = {"shape": [rows, dim], "dtype": "float32", "rows": MADE_UP}
