@@ -299,6 +299,16 @@ def test_hull_rank_and_off_hull(pairs_wide: Rows) -> None:
     np.testing.assert_array_equal(off_hull(moments, gap, 0), gap)
 
 
+def test_a_small_part_outside_the_hull_is_still_orthogonal_to_it(pairs_wide: Rows) -> None:
+    """One projection leaves rounding of the whole vector in a part a million times shorter."""
+    moments = Moments.of(pairs_wide[1], precise=True)
+    basis = moments.spectrum[1]
+    for size in (1e-6, 1e-8):
+        vector = basis[:, :39] @ np.linspace(1, 2, 39) + size * basis[:, 50]
+        part = off_hull(moments, vector, 39)
+        assert np.linalg.norm(basis[:, :39].T @ part) <= 1e-12 * np.linalg.norm(part)
+
+
 def test_all_candidates_alike_can_be_moved_by_the_whole_gap() -> None:
     a, _ = two_modalities(9, 5)
     b = np.tile(unit_rows(np.ones((1, 5))), (6, 1))
