@@ -341,6 +341,28 @@ def test_codec_cells_by_hand(problem: Problem, family: Any, side: Any) -> None:
         assert result.bytes_per_vector == (None if side == "queries" else size)
 
 
+@pytest.mark.parametrize("side", ["candidates", "queries"])
+def test_codecs_never_see_rows_outside_the_calibration_split(problem: Problem, side: Any) -> None:
+    """A giant row that the split leaves out saturates; it does not widen everyone's cells."""
+    q, c = problem.queries.copy(), problem.candidates.copy()
+    rows, kept = (c, problem.calibration) if side == "candidates" else (
+        q, problem.query_calibration
+    )  # fmt: skip
+    giant = int(np.setdiff1d(np.arange(len(rows)), kept)[0])
+    rows[giant] *= 50
+    case = Problem("a_to_b", q, c, problem.truth, problem.calibration, problem.query_calibration)
+    closer = fit("none", Moments.of(q), Moments.of(c), score="euclidean", unit_in=False)
+    cell = Cell("uniform-quantisation", side, 64.0)
+    result = grid(case, [closer], [cell], trials=1)[0]
+    others = np.arange(len(q)) != (giant if side == "queries" else -1)
+    assert result.kept[0][others].mean() > 0.85
+    rows[giant] /= 50
+    rows[kept[0]] *= 50  # inside the split it does
+    wide = grid(case, [closer], [cell], trials=1)[0]
+    others = np.arange(len(q)) != (kept[0] if side == "queries" else -1)
+    assert wide.kept[0][others].mean() < 0.6
+
+
 def test_all_closers_meet_the_same_noise(problem: Problem) -> None:
     closers = closers_of(problem)
     cells = [Cell("gaussian", "candidates", 0.05, "total")]
