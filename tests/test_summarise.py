@@ -115,7 +115,11 @@ def test_one_worker_or_one_item_stays_here() -> None:
     assert ProcessExecutor().workers >= 1
 
 
-def test_bad_rows_are_counted_over_all_partitions(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [4, 8192])
+def test_bad_rows_are_counted_over_all_partitions(
+    block: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "BLOCK_ROWS", block)
     a = rows_of(60, 1)
     a[[5, 31, 59], 1] = np.nan
     a[40] = 0
