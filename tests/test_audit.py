@@ -155,6 +155,15 @@ def test_the_recommended_closer_comes_back() -> None:
         assert len(done.results[key]) == len(entry["stress"])
 
 
+def test_each_direction_fits_on_its_own_queries(report: dict[str, Any]) -> None:
+    a, b = (unit_rows(x) for x in small())
+    for entry, queries in zip(report["directions"], (a, b), strict=True):
+        moved = {c["name"]: c["facts"].get("norm_moved") for c in entry["closers"]}
+        mean = np.linalg.norm(queries.mean(axis=0))
+        assert moved["center-queries"] == pytest.approx(mean, rel=1e-6)
+        assert moved["mean-shift"] == pytest.approx(report["gap"]["norm"], rel=1e-6)
+
+
 def test_query_noise_is_a_control_that_shows_nothing(report: dict[str, Any]) -> None:
     for entry in report["directions"]:
         rows = [r for r in entry["stress"] if (r["family"], r["side"]) == ("gaussian", "queries")]
