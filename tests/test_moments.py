@@ -156,6 +156,24 @@ def test_no_rows_are_the_neutral_element(rng: np.random.Generator) -> None:
     assert nothing.effective_rank == nothing.participation_ratio == 0.0
 
 
+@pytest.mark.parametrize("bits", [8, 11])
+@pytest.mark.parametrize("size", [1.0, 0.05])
+def test_float32_rows_decoded_from_half_precision(
+    bits: int, size: float, rng: np.random.Generator
+) -> None:
+    """Decoded bfloat16 (8 bits) and float16 (11 bits) rows lie on a grid, so that float32 products
+    round alike: a few 1e-6 are lost there, and nothing with ``precise``."""
+    rows = rng.normal(size=(3000, 6)) * size + 10
+    exponent = np.floor(np.log2(np.abs(rows)))
+    step = 2.0 ** (exponent - bits + 1)
+    stored = (np.round(rows / step) * step).astype(np.float32)
+    mean, covariance = two_pass(stored)
+    for precise, bound in ((False, 5e-6), (True, 1e-12)):
+        got = Moments.of(stored, precise=precise)
+        assert relative(got.mean, mean) <= 1e-7
+        assert relative(got.covariance(), covariance) <= bound
+
+
 def test_rows_are_not_changed(rng: np.random.Generator) -> None:
     rows = rng.normal(size=(50, 4)).astype(np.float32)
     before = rows.copy()
@@ -281,7 +299,7 @@ def _same(got: PairMoments, expected: PairMoments) -> None:
     for one, two in ((got.a, expected.a), (got.b, expected.b)):
         assert isinstance(one.mean, np.ndarray)
         np.testing.assert_allclose(one.mean, two.mean, rtol=1e-6, atol=3e-7)
-        assert relative(one.scatter, two.scatter) <= 1e-6
+        assert relative(one.scatter, two.scatter) <= 5e-6
         assert one.resolution == two.resolution
     assert relative(got.cross, expected.cross) <= 1e-5
 
