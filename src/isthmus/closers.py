@@ -18,7 +18,6 @@ from isthmus.maps import AffineMap, Closer, Guarantee
 from isthmus.moments import Moments
 from isthmus.scores import SCORES, check_score
 
-UNIT_NORM_SPREAD = 1e-5
 NEGLIGIBLE = 1e-10
 FINE = 1e-9
 
