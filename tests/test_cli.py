@@ -256,3 +256,12 @@ def test_help_and_import_stay_light():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_report_names_inputs_as_they_were_typed(pair, capsys):
+    run(capsys, *AUDIT, "--out", "report")
+    report = json.loads((pair / "report" / "report.json").read_text())
+    assert [report["inputs"][side]["source"] for side in "ab"] == ["a.npy", "b.npy"]
+    page = (pair / "report" / "report.html").read_text()
+    assert "isthmus apply" in page
+    assert "a.npy" in page

@@ -140,7 +140,7 @@ def input_entry(name: str, source: RowSource, census: Census) -> dict[str, Any]:
     """One side of ``inputs`` in the report."""
     return {
         "name": name,
-        "source": source.name,
+        "source": source.spec,
         "rows": census.rows,
         "dim": source.dim,
         "dtype": source.dtype,
