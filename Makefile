@@ -15,7 +15,7 @@ demo: $(VENV)/.installed  ## audit real pictures and names with the built-in mod
 	$(BIN)/isthmus demo --out isthmus-demo
 
 test: $(VENV)/.installed  ## the quick suite: no network, no torch, no private data
-	$(BIN)/python -m pytest -n auto -m "not torch and not corruptions and not browser and not real_data"
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not torch and not corruptions and not browser and not real_data"
 
 bench: $(VENV)/.installed  ## side-by-side ratios as JSON on standard output
 	$(BIN)/python -m bench
