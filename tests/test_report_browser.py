@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,34 @@ def test_policy_of_the_page_refuses_every_request(browser: str, page: Path, tmp_
     worse.write_text(text, encoding="utf-8")
     said = "\n".join(console(run(browser, worse, tmp_path / "p", "--dump-dom").stderr))
     assert said.count("Content Security Policy") >= 2
+
+
+def test_the_demo_s_page_shows_pictures_curves_and_table_without_a_network(
+    browser: str, tmp_path: Path
+) -> None:
+    """``isthmus demo`` itself, cut off from every network where the machine lets us."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("PIL")
+    command = [sys.executable, "-c", "from isthmus.cli import main; main()", "demo"]
+    alone = ["unshare", "--net"] if _can_unshare() else []
+    done = subprocess.run(
+        [*alone, *command, "--out", str(tmp_path / "demo")],
+        capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Perturbed inputs" in done.stdout
+    page = tmp_path / "demo" / "report.html"
+    shown = run(browser, page, tmp_path / "p", "--window-size=1280,900", "--dump-dom")
+    assert console(shown.stderr) == []
+    places, figures = drawn(shown.stdout)
+    assert places == figures > 10
+    pictures = re.findall(r'<img src="data:image/png;base64,[^"]+" width="64"', shown.stdout)
+    assert len(pictures) >= 12
+    assert 'id="perturbed"' in shown.stdout
+    assert shown.stdout.count("<tr") > 100
+
+
+def _can_unshare() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "--net", "true"], capture_output=True).returncode == 0
