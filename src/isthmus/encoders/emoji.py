@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.encoders.base import Encoder
-from isthmus.encoders.emoji_pixels import pixels
+from isthmus.encoders.emoji_pixels import pixels, small
 from isthmus.encoders.emoji_text import tokenize
 from isthmus.encoders.emoji_world import data_file
 from isthmus.errors import MissingExtra, OptionError
@@ -85,6 +85,9 @@ class EmojiEncoder(Encoder):
         self.bias = None if record["bias"] is None else float(record["bias"])
         self._image = _session(f"{chosen}-image.onnx")
         self._text = _session(f"{chosen}-text.onnx")
+
+    def _prepare_image(self, image: Image) -> Image:
+        return small(image)  # in the reader's thread, beside the model
 
     def _embed_images(self, batch: list[Image]) -> np.ndarray:
         return self._image.run(None, {"pixels": pixels(batch)})[0]

@@ -14,22 +14,27 @@ SIZE = 32
 """Side of the models' input in pixels."""
 
 
-def pixels(images: Sequence[Image]) -> np.ndarray:
-    """RGB images of any size -> (b, 3, 32, 32) uint8.
+def small(image: Image) -> Image:
+    """An RGB image of any size as the 32 x 32 picture the models see.
 
     A picture that is not square is first padded with white to a square, then scaled with
-    Pillow's area-aware bilinear filter.
+    Pillow's area-aware bilinear filter. A picture of that size comes back as it is.
     """
     from PIL import Image as pil
 
-    out = np.empty((len(images), 3, SIZE, SIZE), dtype=np.uint8)
+    side = max(image.size)
+    if image.size != (side, side):
+        square = pil.new("RGB", (side, side), (255, 255, 255))
+        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        image = square
+    if side != SIZE:
+        image = image.resize((SIZE, SIZE), pil.Resampling.BILINEAR)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def pixels(images: Sequence[Image]) -> np.ndarray:
+    """RGB images of any size -> (b, 3, 32, 32) uint8, each as :func:`small` makes it."""
+    out = np.empty((len(images), SIZE, SIZE, 3), dtype=np.uint8)
     for i, image in enumerate(images):
-        side = max(image.size)
-        if image.size != (side, side):
-            square = pil.new("RGB", (side, side), (255, 255, 255))
-            square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-            image = square
-        if side != SIZE:
-            image = image.resize((SIZE, SIZE), pil.Resampling.BILINEAR)
-        out[i] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    return out
+        out[i] = np.asarray(small(image))
+    return np.ascontiguousarray(out.transpose(0, 3, 1, 2))
