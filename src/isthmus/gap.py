@@ -130,11 +130,7 @@ def from_moments(
 
 
 def cosines(a: Moments, b: Moments, pair: PairMoments | None, unit_rows: bool) -> dict[str, Any]:
-    """Mean cosines, RMG and alignment of unit rows, from first moments and the pairs' trace.
-
-    RMG is Schrodi et al.'s official formula (ICLR 2025): d(x, y) = (1 - cos) / 2, mean matched
-    distance over itself plus the mean of the two mean intra-modal distances (off the diagonal).
-    """
+    """Mean cosines, RMG and alignment of unit rows, from first moments and the pairs' trace."""
     if not unit_rows:
         empty: dict[str, Any] = dict.fromkeys(
             ("cross_cosine", "matched_cosine", "rmg", "alignment")
@@ -144,14 +140,19 @@ def cosines(a: Moments, b: Moments, pair: PairMoments | None, unit_rows: bool) -
     values: dict[str, Any] = {"intra_cosine": intra, "cross_cosine": float(a.mean @ b.mean)}
     if pair is None:
         return values | {"matched_cosine": None, "rmg": None, "alignment": None}
-    matched = pair.matched_dot
+    return values | _of_pairs(pair.matched_dot, intra["a"], intra["b"])
+
+
+def _of_pairs(matched: float, intra_a: float, intra_b: float) -> dict[str, float | None]:
+    """What the mean matched cosine says, beside the mean intra-modal cosines.
+
+    RMG is Schrodi et al.'s official formula (ICLR 2025): d(x, y) = (1 - cos) / 2, mean matched
+    distance over itself plus the mean of the two mean intra-modal distances (off the diagonal).
+    """
     apart = (1 - matched) / 2
-    within = ((1 - intra["a"]) / 2 + (1 - intra["b"]) / 2) / 2
-    return values | {
-        "matched_cosine": matched,
-        "rmg": apart / (apart + within) if apart + within > 0 else None,
-        "alignment": 2 - 2 * matched,
-    }
+    within = ((1 - intra_a) / 2 + (1 - intra_b) / 2) / 2
+    rmg = apart / (apart + within) if apart + within > 0 else None
+    return {"matched_cosine": matched, "rmg": rmg, "alignment": 2 - 2 * matched}
 
 
 def _intra(m: Moments) -> float:
@@ -359,14 +360,8 @@ class _Sums:
         if unit_rows:
             values["intra_cosine_a"], values["intra_cosine_b"] = _intra(a), _intra(b)
             if self.dots is not None:
-                matched = self.dots / self.n
-                apart = (1 - matched) / 2
-                within = ((1 - _intra(a)) / 2 + (1 - _intra(b)) / 2) / 2
-                values |= {
-                    "matched_cosine": matched,
-                    "alignment": 2 - 2 * matched,
-                    "rmg": apart / max(apart + within, 1e-300),
-                }
+                paired = _of_pairs(self.dots / self.n, _intra(a), _intra(b))
+                values |= {name: value or 0.0 for name, value in paired.items()}
         return values
 
 

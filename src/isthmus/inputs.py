@@ -19,7 +19,7 @@ import numpy as np
 from isthmus.errors import OptionError, ShapeError
 from isthmus.moments import Moments
 from isthmus.scores import Ranking
-from isthmus.stress import Cell, Play, Problem, Result, overlap_at
+from isthmus.stress import Cell, Play, Problem, Result
 
 InputSide = Literal["queries", "candidates"]
 Bias = Literal["clean", "again"]
@@ -156,6 +156,6 @@ def measure_inputs(
         ranking = Ranking.of(q, c, play.score, stored)
         answers.append(problem.best(ranking))
         if trial == 0:
-            overlap = overlap_at(play.clean, ranking)
+            overlap = play.overlap(ranking)
     cell = Cell(family, side, level, "input")
     return Result(cell, play, np.stack(answers), len(answers), overlap, None, None)

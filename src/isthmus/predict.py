@@ -37,7 +37,8 @@ def keep_probability(ranking: Ranking, score: str, total: float) -> np.ndarray |
     dim = ranking.candidates.shape[1]
     per_coordinate = total / dim
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
-    weights = weights / weights.sum()
+    heavy = weights > 1e-14 * weights.sum()  # the rest cannot be seen in float64 probabilities
+    nodes, weights = nodes[heavy], weights[heavy] / weights.sum()
     parts = []
     squares = np.einsum("ij,ij->i", ranking.queries, ranking.queries)
     for start, scores in ranking.score_blocks():

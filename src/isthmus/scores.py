@@ -90,19 +90,18 @@ class Ranking:
         return cls(queries, candidates, scale, offset)
 
     @property
-    def tie_width(self) -> float:
-        """The widest of :attr:`tie_widths`."""
-        return float(namespace(self.queries).max(self.tie_widths))
-
-    @property
     def tie_widths(self) -> Array:
-        """Rankings closer than this are tied, (n, 1): rounding at the size of a query's terms."""
+        """Rankings closer than this are tied, (n, 1): rounding in the dtype of the rows."""
+        return self.rounding(float(namespace(self.queries).finfo(self.queries.dtype).eps))
+
+    def rounding(self, eps: float) -> Array:
+        """``TIE_ULPS`` roundings of size ``eps`` at the size of a query's terms: (n, 1)."""
         xp = namespace(self.queries)
         c = row_norms(self.candidates)
         size = row_norms(self.queries) * xp.max(c if self.scale is None else c * self.scale)
         if self.offset is not None:
             size = size + xp.max(xp.abs(self.offset))
-        return TIE_ULPS * float(xp.finfo(self.queries.dtype).eps) * size[:, None]
+        return TIE_ULPS * eps * size[:, None]
 
     def block_rows(self) -> int:
         """Queries whose scores are held at once."""

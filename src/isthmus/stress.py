@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -117,6 +118,16 @@ class Play:
         answers = problem.best(clean)
         return cls(closer, closer.score, queries, candidates, bias, clean, answers, before_top1)
 
+    @cached_property
+    def _clean_head(self) -> np.ndarray:
+        return _top_of_head(self.clean, OVERLAP_AT)
+
+    def overlap(self, perturbed: Ranking) -> float:
+        """``overlap_at`` of the clean search, whose top is found once for all cells."""
+        if len(self.candidates) < 2 * OVERLAP_AT:
+            return float("nan")
+        return _overlap(self._clean_head, _top_of_head(perturbed, OVERLAP_AT))
+
     @property
     def clean_agreement(self) -> np.ndarray:
         """(n,) bool: closing alone left the answer as it was."""
@@ -191,7 +202,7 @@ def _measure_gaussian(
             noisy = _noisy(play, _scaled(q_noise, factor), _scaled(c_noise, factor))
             answers[i, trial] = problem.best(noisy, ties=c_noise is None or totals[i] == 0)
             if trial == 0:
-                overlaps[i] = overlap_at(play.clean, noisy)
+                overlaps[i] = play.overlap(noisy)
     results = []
     for i, play in enumerate(plays):
         predicted = None
@@ -239,9 +250,7 @@ def _measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
     if cell.side in ("queries", "both"):
         q = _codec(cell, play.queries[problem.query_calibration]).through(q)
     coded = Ranking.of(q, c, play.score, play.bias)
-    return Result(
-        cell, play, problem.best(coded)[None, :], 1, overlap_at(play.clean, coded), size, None
-    )
+    return Result(cell, play, problem.best(coded)[None, :], 1, play.overlap(coded), size, None)
 
 
 def _codec(cell: Cell, calibration: np.ndarray) -> UniformQuantiser | SignBits:
@@ -256,22 +265,19 @@ def _codec(cell: Cell, calibration: np.ndarray) -> UniformQuantiser | SignBits:
 
 def overlap_at(clean: Ranking, perturbed: Ranking, k: int = OVERLAP_AT) -> float:
     """Mean share of the clean top k that is in the perturbed top k. NaN below 2k candidates."""
-    count = len(clean.candidates)
-    if count < 2 * k:
+    if len(clean.candidates) < 2 * k:
         return float("nan")
-    rows = slice(0, min(len(clean.queries), 512))  # a column of the table, no headline figure
-    shares = []
-    for (_, a), (_, b) in zip(
-        _head(clean, rows).score_blocks(), _head(perturbed, rows).score_blocks(), strict=True
-    ):
-        top_a = np.argpartition(-a, k, axis=1)[:, :k]
-        top_b = np.argpartition(-b, k, axis=1)[:, :k]
-        shares.append((top_a[:, :, None] == top_b[:, None, :]).any(axis=2).mean(axis=1))
-    return float(np.concatenate(shares).mean())
+    return _overlap(_top_of_head(clean, k), _top_of_head(perturbed, k))
 
 
-def _head(ranking: Ranking, rows: slice) -> Ranking:
-    return Ranking(ranking.queries[rows], ranking.candidates, ranking.scale, ranking.offset)
+def _top_of_head(ranking: Ranking, k: int) -> np.ndarray:
+    """The k best rows, in no order, of the first 512 queries: enough for one column."""
+    head = Ranking(ranking.queries[:512], ranking.candidates, ranking.scale, ranking.offset)
+    return np.concatenate([np.argpartition(-s, k, axis=1)[:, :k] for _, s in head.score_blocks()])
+
+
+def _overlap(top_a: np.ndarray, top_b: np.ndarray) -> float:
+    return float((top_a[:, :, None] == top_b[:, None, :]).any(axis=2).mean())
 
 
 def row_of(problem: Problem, result: Result, seed: int) -> dict[str, Any]:

@@ -20,8 +20,8 @@ class Verification:
         queries, candidates: how many of each.
         clean_agreement: share of queries whose answer stayed.
         changed: queries whose answer became another one by more than rounding.
-        near_ties: queries whose old and new answer score alike to float32 rounding, before or
-            after: not counted as changed, named apart.
+        near_ties: queries whose old and new answer scored alike to float32 rounding before the
+            closer: not counted as changed, named apart.
         violation: largest move of a score difference to the clean winner, max |Δ after - Δ
             before| over queries and candidates, both on the scale of the score before.
         margin: median clean margin between best and second, for comparison.
@@ -59,7 +59,7 @@ def verify(closer: Closer, queries: Any, candidates: Any) -> Verification:
     bias = None if closer.bias is None else closer.bias_of(c)
     after = Ranking.of(closer.query(q), closer.candidate(c), closer.score, bias)
     old, new = top1(before), top1(after)
-    width = 8 * EPS32 * max(before.tie_width / (16 * 2.0**-52), 1e-30)
+    widths = to_numpy(before.rounding(EPS32 / 2))[:, 0]  # each query by its own terms
     violation, margins, ties = 0.0, [], 0
     for (start, s), (_, t) in zip(before.score_blocks(), after.score_blocks(), strict=True):
         rows = np.arange(len(s))
@@ -68,7 +68,7 @@ def verify(closer: Closer, queries: Any, candidates: Any) -> Verification:
         drop_t = t[rows, first][:, None] - t
         violation = max(violation, float(np.abs(drop_t - drop_s).max()))
         margins.append(np.partition(drop_s, 1, axis=1)[:, 1] if s.shape[1] > 1 else drop_s[:, 0])
-        near = (np.abs(drop_s[rows, last]) <= width) | (np.abs(drop_t[rows, last]) <= width)
+        near = np.abs(drop_s[rows, last]) <= widths[start : start + len(s)]
         ties += int((near & (first != last)).sum())
     differ = int((old != new).sum())
     changed = differ - ties
