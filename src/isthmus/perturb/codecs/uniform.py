@@ -1,4 +1,4 @@
-"""Codecs of rows: fitted on a calibration split, then frozen; codes saturate and never wrap.
+"""The two codecs that need no library: one shared range cut into equal bins, and sign bits.
 
 :class:`UniformQuantiser` is the paper's: one range for all coordinates, cut into equal bins.
 :class:`SignBits` keeps one bit a coordinate. Both decode, so any score can be taken afterwards.
@@ -33,16 +33,32 @@ class UniformQuantiser:
         return cls(bins, float(calibration.min()), float(calibration.max()))
 
     @property
+    def name(self) -> str:
+        """Its name in the table."""
+        return f"bins-{self.bins}"
+
+    @property
     def step(self) -> float:
         """Width of a cell."""
         return (self.high - self.low) / self.bins
+
+    @property
+    def last_code(self) -> int:
+        """The largest code."""
+        return self.bins - 1
+
+    def unclipped(self, rows: np.ndarray) -> np.ndarray:
+        """Whole numbers (n, d) float64 that :meth:`encode` clips; zero where there is no range."""
+        if self.step == 0:
+            return np.zeros(rows.shape)
+        return np.floor((rows - self.low) / self.step)
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """Codes (n, d) uint8 or uint16; outside values take the first or last cell."""
         if self.step == 0:
             return np.zeros(rows.shape, np.uint8)
-        cells = np.floor((rows - self.low) / self.step)
-        return np.clip(cells, 0, self.bins - 1).astype(np.uint8 if self.bins <= 256 else np.uint16)
+        cells = np.clip(self.unclipped(rows), 0, self.last_code)
+        return cells.astype(np.uint8 if self.bins <= 256 else np.uint16)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Cell centres (n, d) float64."""
@@ -66,6 +82,11 @@ class SignBits:
     """
 
     scale: float
+
+    @property
+    def name(self) -> str:
+        """Its name in the table."""
+        return "sign"
 
     @classmethod
     def fit(cls, calibration: np.ndarray) -> SignBits:

@@ -1,0 +1,53 @@
+"""Codecs of rows: fitted on a calibration split, then frozen; codes saturate and never wrap.
+
+:data:`CODECS` lists them, :func:`fit_codec` fits one by name, :func:`measure_error` says what kind
+of error it makes, :func:`range_lints` whether its ranges fit the rows, and
+:func:`search_through` plays a search through it: exact, coded, indexed and rescored.
+"""
+
+from isthmus.perturb.codecs.base import Codec, RangedCodec
+from isthmus.perturb.codecs.error import CodecError, measure_error
+from isthmus.perturb.codecs.lint import RangeLint, range_lints
+from isthmus.perturb.codecs.minmax import MinMaxBytes
+from isthmus.perturb.codecs.rabitq import RaBitQ
+from isthmus.perturb.codecs.rotation import Rotated, random_rotation
+from isthmus.perturb.codecs.search import (
+    Index,
+    Losses,
+    StoreSearch,
+    coded_ranking,
+    recall_of,
+    rescore,
+    search_through,
+)
+from isthmus.perturb.codecs.stores import FaissCodec, FaissScalar
+from isthmus.perturb.codecs.table import CODECS, Family, find_codec, fit_codec
+from isthmus.perturb.codecs.uniform import SignBits, UniformQuantiser
+
+__all__ = [
+    "CODECS",
+    "Codec",
+    "CodecError",
+    "FaissCodec",
+    "FaissScalar",
+    "Family",
+    "Index",
+    "Losses",
+    "MinMaxBytes",
+    "RaBitQ",
+    "RangeLint",
+    "RangedCodec",
+    "Rotated",
+    "SignBits",
+    "StoreSearch",
+    "UniformQuantiser",
+    "coded_ranking",
+    "find_codec",
+    "fit_codec",
+    "measure_error",
+    "random_rotation",
+    "range_lints",
+    "recall_of",
+    "rescore",
+    "search_through",
+]

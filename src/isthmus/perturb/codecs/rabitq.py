@@ -1,0 +1,115 @@
+"""RaBitQ as FAISS searches it: one bit a coordinate, and two exact numbers beside it.
+
+The code is the sign of x - c (c the mean of the calibration rows) with a factor that makes the
+decoded row x̂ an unbiased stand-in: ⟨x - c, x̂ - c⟩ = ‖x - c‖² (Gao and Long, "RaBitQ", 2024).
+
+What FAISS ranks by is not the decoded dot product. Beside the bits it keeps a number from which
+⟨c, x⟩ (or ‖x - c‖²) is known exactly, and its scores are
+
+    dot        ⟨q, x̂⟩ + ⟨c, x - x̂⟩                        + constants of the query
+    euclidean  -½‖q - x̂‖² + ½‖x̂ - c‖² - ½‖x - c‖²         + constants of the query
+
+with float queries (``qb`` = 0), to rounding of float32. The extra terms are :meth:`offsets`. They
+are nothing where c = 0, that is, where the rows were centred before they were added. FAISS's own
+default is ``qb`` = 4: the query's residual q - c is cut to 16 levels first
+(:meth:`query_through`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.errors import OptionError
+from isthmus.perturb.codecs.base import calibration_rows, checked
+from isthmus.perturb.codecs.stores import FaissCodec, library, one_thread
+
+
+@dataclass(frozen=True, eq=False)
+class RaBitQ(FaissCodec):
+    """FAISS's 1-bit ``RaBitQ``, and how its search differs from the decoded dot product.
+
+    ``query_bits``: 0 compares float queries, 1 to 8 cut them as FAISS's ``qb`` does (its default
+    is 4).
+    """
+
+    query_bits: int = 0
+
+    @property
+    def centroid(self) -> np.ndarray:
+        """c, the mean of the calibration rows, (d,) float32."""
+        return np.asarray(library().vector_to_array(self.index.center))
+
+    def offsets(self, rows: np.ndarray, score: str) -> np.ndarray | None:
+        """Exact numbers (K,) float64 that FAISS adds to the decoded scores of stored ``rows``.
+
+        None for ``cosine``, which FAISS has not: there, decoded rows are compared.
+        """
+        if score == "cosine":
+            return None
+        exact = np.asarray(rows, np.float64) - self.centroid
+        coded = self.through(rows).astype(np.float64) - self.centroid
+        if score == "dot":
+            found: np.ndarray = (exact - coded) @ self.centroid.astype(np.float64)
+            return found
+        return 0.5 * (np.sum(coded**2, axis=1) - np.sum(exact**2, axis=1))
+
+    def query_through(self, rows: np.ndarray) -> np.ndarray:
+        """Queries (n, d) as FAISS compares them: q - c in 2^query_bits even levels of its own
+        range, rounded; as they are where ``query_bits`` is 0."""
+        rows = checked(np.asarray(rows), self.dim, self.name)
+        if not self.query_bits:
+            return rows
+        residual = rows.astype(np.float32) - self.centroid
+        low = residual.min(axis=1, keepdims=True)
+        step = (residual.max(axis=1, keepdims=True) - low) / np.float32(2**self.query_bits - 1)
+        per_step = np.float32(1) / np.where(step > 0, step, np.float32(1))
+        levels = np.floor((residual - low) * per_step + np.float32(0.5))
+        return (low + levels * step + self.centroid).astype(np.float64)
+
+    def scores(self, queries: np.ndarray, candidates: np.ndarray, score: str = "dot") -> np.ndarray:
+        """FAISS's own scores (n, K) float32 by an index of these candidates; higher is better.
+
+        ``dot`` estimates ⟨q, x⟩, ``euclidean`` is -½ of FAISS's distance. For checks: O(n K d), and
+        the codes are made anew. Search is :func:`isthmus.perturb.codecs.coded_ranking`.
+
+        Raises:
+            OptionError: another score. ShapeError: dimensions that do not fit.
+        """
+        if score not in ("dot", "euclidean"):
+            raise OptionError(f"score '{score}' is unknown to FAISS; say dot or euclidean")
+        faiss = library()
+        metric = faiss.METRIC_INNER_PRODUCT if score == "dot" else faiss.METRIC_L2
+        index = faiss.IndexRaBitQ(self.dim, metric)
+        faiss.copy_array_to_vector(self.centroid, index.center)
+        index.is_trained = True
+        index.qb = self.query_bits
+        stored = checked(np.asarray(candidates), self.dim, self.name)
+        asked = checked(np.asarray(queries), self.dim, self.name)
+        with one_thread():
+            index.add(np.ascontiguousarray(stored, np.float32))
+            found, rows = index.search(np.ascontiguousarray(asked, np.float32), len(stored))
+        out = np.empty_like(found)
+        np.put_along_axis(out, rows, found if score == "dot" else -found / 2, axis=1)
+        return out
+
+
+def fit_rabitq(calibration: np.ndarray, *, query_bits: int = 0) -> RaBitQ:
+    """The mean of the calibration rows, O(n d). No rotation: put ``rotated-`` before the name for
+    the method as published.
+
+    Raises:
+        OptionError: query bits outside 0 to 8, values that are not finite, or a FAISS older than
+            1.11. ShapeError: no rows.
+    """
+    if not 0 <= query_bits <= 8:
+        raise OptionError(f"{query_bits} query bits; expected 0 (float queries) to 8")
+    faiss = library()
+    if not hasattr(faiss, "IndexRaBitQ"):
+        raise OptionError(f"faiss-cpu {faiss.__version__} has no RaBitQ; install 1.11 or later")
+    rows = calibration_rows(calibration, "rabitq")
+    index = faiss.IndexRaBitQ(rows.shape[1], faiss.METRIC_INNER_PRODUCT)
+    with one_thread():
+        index.train(np.ascontiguousarray(rows, np.float32))
+    return RaBitQ("rabitq", rows.shape[1], index, len(rows), query_bits)
