@@ -9,7 +9,8 @@ What FAISS ranks by is not the decoded dot product. Beside the bits it keeps a n
     dot        ⟨q, x̂⟩ + ⟨c, x - x̂⟩                        + constants of the query
     euclidean  -½‖q - x̂‖² + ½‖x̂ - c‖² - ½‖x - c‖²         + constants of the query
 
-with float queries (``qb`` = 0), to rounding of float32. The extra terms are :meth:`offsets`. They
+with float queries (``qb`` = 0), to rounding of float32; an estimated squared distance below zero,
+which few dimensions give, FAISS takes for zero. The extra terms are :meth:`offsets`. They
 are nothing where c = 0, that is, where the rows were centred before they were added. FAISS's own
 default is ``qb`` = 4: the query's residual q - c is cut to 16 levels first
 (:meth:`query_through`).
@@ -23,7 +24,7 @@ import numpy as np
 
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs.base import calibration_rows, checked
-from isthmus.perturb.codecs.stores import FaissCodec, library, one_thread
+from isthmus.perturb.codecs.stores import FaissCodec, library, one_thread, single
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +89,8 @@ class RaBitQ(FaissCodec):
         stored = checked(np.asarray(candidates), self.dim, self.name)
         asked = checked(np.asarray(queries), self.dim, self.name)
         with one_thread():
-            index.add(np.ascontiguousarray(stored, np.float32))
-            found, rows = index.search(np.ascontiguousarray(asked, np.float32), len(stored))
+            index.add(single(stored))
+            found, rows = index.search(single(asked), len(stored))
         out = np.empty_like(found)
         np.put_along_axis(out, rows, found if score == "dot" else -found / 2, axis=1)
         return out
@@ -111,5 +112,5 @@ def fit_rabitq(calibration: np.ndarray, *, query_bits: int = 0) -> RaBitQ:
     rows = calibration_rows(calibration, "rabitq")
     index = faiss.IndexRaBitQ(rows.shape[1], faiss.METRIC_INNER_PRODUCT)
     with one_thread():
-        index.train(np.ascontiguousarray(rows, np.float32))
+        index.train(single(rows))
     return RaBitQ("rabitq", rows.shape[1], index, len(rows), query_bits)

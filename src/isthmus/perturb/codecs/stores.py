@@ -19,6 +19,7 @@ from isthmus.perturb.codecs.base import calibration_rows, checked
 
 SCALAR = {"fp16": "SQfp16", "bf16": "SQbf16", "sq8": "SQ8", "sq6": "SQ6", "sq4": "SQ4"}
 LARGEST = {"fp16": 65504.0, "bf16": float(np.float32(3.3895313892515355e38))}
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 LAST_CODE = {"sq8": 255, "sq6": 63, "sq4": 15}
 ROWS_PER_CENTROID = 39
 """What FAISS asks for; with fewer a codebook remembers its calibration rows."""
@@ -29,6 +30,11 @@ def library() -> Any:
     import faiss
 
     return faiss
+
+
+def single(rows: np.ndarray) -> np.ndarray:
+    """Rows as FAISS takes them: float32, row after row, in float32's range."""
+    return np.ascontiguousarray(np.clip(rows, -FLOAT32_MAX, FLOAT32_MAX), np.float32)
 
 
 @contextmanager
@@ -59,11 +65,10 @@ class FaissCodec:
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """Codes (n, bytes) uint8 as FAISS packs them."""
-        rows = checked(np.asarray(rows), self.dim, self.name)
-        limit = LARGEST.get(self.name, float(np.finfo(np.float32).max))
-        clipped = np.clip(rows, -limit, limit)
+        limit = LARGEST.get(self.name, FLOAT32_MAX)
+        clipped = np.clip(checked(np.asarray(rows), self.dim, self.name), -limit, limit)
         with one_thread():
-            found: np.ndarray = self.index.sa_encode(np.ascontiguousarray(clipped, np.float32))
+            found: np.ndarray = self.index.sa_encode(single(clipped))
         return found
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
@@ -142,7 +147,7 @@ def fit_scalar(name: str, calibration: np.ndarray) -> FaissCodec:
     rows = calibration_rows(calibration, name)
     index = faiss.index_factory(rows.shape[1], SCALAR[name], faiss.METRIC_INNER_PRODUCT)
     with one_thread():
-        index.train(np.ascontiguousarray(rows, np.float32))
+        index.train(single(rows))
     kind = FaissScalar if name in LAST_CODE else FaissCodec
     return kind(name, rows.shape[1], index, len(rows))
 
@@ -210,7 +215,7 @@ def _for_codebook(calibration: np.ndarray, name: str, parts: int, bits: int) -> 
             f"{name} has {2**bits} centroids a part but {len(rows)} calibration rows; give at "
             f"least {2**bits} rows, or at most {len(rows).bit_length() - 1} bits"
         )
-    return np.ascontiguousarray(rows, np.float32)
+    return single(rows)
 
 
 def _bare_pq(dim: int, parts: int, bits: int, seed: int) -> Any:
