@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import struct
 from pathlib import Path
@@ -178,46 +179,50 @@ def test_scalar_quantisers_by_hand(name: str, steps: int, split: Any) -> None:
     assert (np.abs(inside - fit) <= width / steps / 2 * 1.001 + 1e-7).all()
 
 
-def naive(rows: np.ndarray, calibration: np.ndarray, kind: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Codes as cut (float) and as a plain cast gives them, which wraps."""
-    low, high = calibration.min(axis=0), calibration.max(axis=0)
+def by_cast(rows: np.ndarray, fit: np.ndarray, kind: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of sentence-transformers up to 5.7 as cut, and as its cast gives them: wrapped."""
+    low, high = fit.min(axis=0), fit.max(axis=0)
     numbers = (rows - low) / ((high - low) / 255) - (128 if kind is np.int8 else 0)
     return np.trunc(numbers), numbers.astype(np.int64).astype(kind)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("int8", np.int8), ("uint8", np.uint8)])
-def test_bytes_are_those_of_sentence_transformers_inside_the_ranges(
-    name: str, kind: Any, split: Any
-) -> None:
-    fit, test = split
+def test_bytes_by_hand_clip_where_a_cast_wraps(name: str, kind: Any, split: Any) -> None:
+    fit, test = (rows.astype(np.float32) for rows in split)
     codec: Any = fit_codec(name, fit)
-    numbers, cast = naive(fit, fit, kind)
-    codes = codec.encode(fit)
-    assert codes.dtype == kind
-    np.testing.assert_array_equal(codes, cast)
-    limits = np.iinfo(kind)
-    numbers, cast = naive(test, fit, kind)
-    wraps = (numbers < limits.min) | (numbers > limits.max)
-    assert 0 < wraps.mean() < 0.2
+    low, high = fit.min(axis=0), fit.max(axis=0)
+    cells = np.clip(np.floor((test - low) / ((high - low) / np.float32(255))), 0, 255)
+    expected = (cells - (128 if kind is np.int8 else 0)).astype(kind)
     codes = codec.encode(test)
-    np.testing.assert_array_equal(codes[~wraps], cast[~wraps])
-    np.testing.assert_array_equal(codes, np.clip(numbers, limits.min, limits.max))
-    assert (np.abs(codes[wraps].astype(int) - cast[wraps].astype(int)) > 100).all()
-    step = codec.step
-    twice = 2 if kind is np.int8 else 1  # int8 cuts towards zero: its cell 0 is twice as wide
-    assert (np.abs(codec.through(fit) - fit) <= step * twice / 2 + 1e-12).all()
+    assert codes.dtype == kind
+    np.testing.assert_array_equal(codes, expected)
+    middles = np.where(cells == 255, high, low + (cells + 0.5) * ((high - low) / 255))
+    np.testing.assert_allclose(codec.through(test), middles, atol=1e-6)
+    assert (np.abs(codec.through(fit) - fit) <= codec.step / 2 + 1e-6).all()
     raw = fit_codec(f"{name}-codes", fit)
     np.testing.assert_array_equal(raw.through(test), codes)
-    assert raw.name == f"{name}-codes"
+
+    numbers, cast = by_cast(test, fit, kind)
+    limits = np.iinfo(kind)
+    wraps = (numbers < limits.min) | (numbers > limits.max)
+    assert 0 < wraps.mean() < 0.2
+    assert range_lints(codec, {"text": test})[0].wrapped == wraps.mean()
+    assert (np.abs(codes[wraps].astype(int) - cast[wraps].astype(int)) > 100).all()
+    np.testing.assert_array_equal(np.unique((codes.astype(int) - cast)[~wraps]),
+                                  [-1, 0] if kind is np.int8 else [0])  # fmt: skip
 
 
-def test_bytes_agree_with_the_library_itself(split: Any) -> None:
-    library = pytest.importorskip("sentence_transformers.quantization")
+@pytest.mark.torch
+def test_bytes_and_bits_are_the_library_s_own(sides: Any) -> None:
+    library = pytest.importorskip("sentence_transformers.util.quantization")
+    if int(importlib.metadata.version("sentence-transformers").split(".")[0]) < 6:
+        pytest.skip("sentence-transformers before 6 does not clip")
+    fit, test = (side.astype(np.float32) for side in sides)
     for name in ("int8", "uint8"):
-        codes = library.quantize_embeddings(split[0], name, calibration_embeddings=split[0])
-        np.testing.assert_array_equal(fit_codec(name, split[0]).encode(split[0]), codes)
-    bits = library.quantize_embeddings(split[0], "ubinary")
-    np.testing.assert_array_equal(SignBits.fit(split[0]).encode(split[0]), bits)
+        codes = library.quantize_embeddings(test, name, calibration_embeddings=fit)
+        np.testing.assert_array_equal(fit_codec(name, fit).encode(test), codes)
+    bits = library.quantize_embeddings(test, "ubinary")
+    np.testing.assert_array_equal(SignBits.fit(fit).encode(test), bits)
 
 
 @settings(max_examples=40, deadline=None)
@@ -385,6 +390,22 @@ def test_threads_do_not_change_a_code(name: str, split: Any) -> None:
     np.testing.assert_array_equal(outs[0], outs[2])
 
 
+def test_threads_do_not_change_a_trained_rotation() -> None:
+    """Left alone, FAISS trains another rotation on two threads than on one."""
+    import faiss
+
+    rows = np.random.default_rng(0).standard_normal((300, 256)).astype(np.float32)
+    before = faiss.omp_get_max_threads()
+    outs = []
+    try:
+        for threads in (1, 2):
+            faiss.omp_set_num_threads(threads)
+            outs.append(fit_codec("opq8x4", rows, rounds=3).through(rows))
+    finally:
+        faiss.omp_set_num_threads(before)
+    np.testing.assert_array_equal(*outs)
+
+
 def test_the_seed_chooses_the_codebook(split: Any) -> None:
     one, two = (fit_codec("pq6x4", split[0], seed=s).through(split[1]) for s in (0, 1))
     assert (one != two).any()
@@ -453,6 +474,9 @@ def test_rabitq_ranks_as_a_faiss_index_does(score: str, bits: int, sides: Any) -
         mine = np.minimum(mine - own[:, None] + 0.5 * centre @ centre, 0)
         assert (mine == 0).mean() < 0.1
     np.testing.assert_allclose(across(mine), across(expected), atol=5e-6)
+    extra = np.random.default_rng(0).normal(size=len(stored))
+    biased = coded_ranking(queries, stored, codec, score=score, bias=extra)
+    np.testing.assert_allclose(biased.offset - ranking.offset, extra, atol=1e-9)
     plain = Ranking.of(queries, codec.through(stored), score)
     decoded = np.concatenate([s for _, s in plain.score_blocks()])
     assert np.abs(across(decoded) - across(expected)).max() > 0.05, "the decoded score is not it"

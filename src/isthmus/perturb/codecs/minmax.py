@@ -1,8 +1,9 @@
 """One byte a coordinate from each coordinate's own minimum and maximum.
 
-These are the ``int8`` and ``uint8`` precisions of sentence-transformers' ``quantize_embeddings``:
-255 steps between the extremes of the calibration rows, cut towards zero. Inside the ranges the
-codes are the same; outside, that function's cast wraps around and here they saturate.
+These are the ``int8`` and ``uint8`` precisions of sentence-transformers' ``quantize_embeddings``
+since its version 6: 255 steps between the extremes of the calibration rows, cut down, clipped.
+Versions up to 5.7 cast without clipping, so that values outside the ranges wrap around, and cut
+``int8`` towards zero, which makes its cell 0 twice as wide.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ STEPS = 255
 
 @dataclass(frozen=True, eq=False)
 class MinMaxBytes:
-    """Codes 0 to 255 (``uint8``) or -128 to 127 (``int8``) between ``low`` and ``high``, (d,) each.
+    """Codes 0 to 255 (``uint8``) or -128 to 127 (``int8``) between ``low`` and ``high``, (d,)
+    float32 each.
 
     ``decoded=False`` gives the codes back as they are, as numbers: what a store compares that takes
     int8 vectors and knows nothing of ranges. Each coordinate is then divided by its own range, so
@@ -39,8 +41,9 @@ class MinMaxBytes:
         Raises:
             ShapeError, OptionError: no rows, or values that are not finite.
         """
-        rows = calibration_rows(calibration, "int8" if signed else "uint8").astype(np.float64)
-        return cls(rows.min(axis=0), rows.max(axis=0), signed, decoded)
+        rows = calibration_rows(calibration, "int8" if signed else "uint8")
+        low, high = (rows.min(axis=0), rows.max(axis=0))
+        return cls(low.astype(np.float32), high.astype(np.float32), signed, decoded)
 
     @property
     def name(self) -> str:
@@ -49,8 +52,9 @@ class MinMaxBytes:
 
     @property
     def step(self) -> np.ndarray:
-        """Width of a cell of each coordinate, (d,)."""
-        return (self.high - self.low) / STEPS
+        """Width of a cell of each coordinate, (d,); 1 where there is no range."""
+        step = (self.high - self.low) / np.float32(STEPS)
+        return np.where(step == 0, np.float32(1), step)
 
     @property
     def last_code(self) -> int:
@@ -58,32 +62,20 @@ class MinMaxBytes:
         return STEPS
 
     def unclipped(self, rows: np.ndarray) -> np.ndarray:
-        """Whole numbers (n, d) float64, counted from zero, before clipping."""
+        """Whole numbers (n, d), counted from zero, as a cast cuts them, before clipping."""
         rows = checked(np.asarray(rows), len(self.low), self.name)
-        step = self.step
-        cells = (rows - self.low) / np.where(step > 0, step, np.inf)
-        return np.trunc(cells - 128) + 128 if self.signed else np.trunc(cells)
+        return np.trunc((rows - self.low) / self.step)
 
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """Codes (n, d) int8 or uint8; outside values take the first or last."""
         codes = np.clip(self.unclipped(rows), 0, STEPS)
-        constant = self.step == 0  # the one value there is takes the first code
-        codes[:, constant] = 0
         return (codes - 128).astype(np.int8) if self.signed else codes.astype(np.uint8)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Middles of cells (n, d) float64; the first and last code of int8 are the extremes.
-
-        Cutting towards zero makes the cell of int8's code 0 twice as wide as the others.
-        """
-        cells = codes.astype(np.float64)
-        middle = cells + (0.5 * np.sign(cells) if self.signed else 0.5)
-        first, last = (-128.0, 127.0) if self.signed else (0.0, 255.0)
-        middle = np.where(cells == last, last, middle)
-        if self.signed:
-            middle = np.where(cells == first, first, middle)
-        out = self.low + (middle - first) * self.step
-        return np.clip(out, self.low, self.high)
+        """Middles of cells (n, d) float64; the last code is the maximum, a constant is itself."""
+        cells = codes.astype(np.float64) + (128 if self.signed else 0)
+        found: np.ndarray = self.low + np.minimum(cells + 0.5, STEPS) * self.step.astype(np.float64)
+        return np.clip(found, self.low, self.high)
 
     def through(self, rows: np.ndarray) -> np.ndarray:
         """Rows (n, d) float64 as the codec gives them back."""

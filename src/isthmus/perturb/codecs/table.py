@@ -46,7 +46,7 @@ CODECS: dict[str, Family] = {
     "sq6": Family("sq6", _scalar("sq6"), "FAISS: 64 cells of each coordinate's range"),
     "sq4": Family("sq4", _scalar("sq4"), "FAISS: 16 cells of each coordinate's range"),
     "int8": Family("int8", _bytes(True, True), "each coordinate's min-max in bytes, decoded"),
-    "uint8": Family("uint8", _bytes(False, True), "the same, cut down instead of towards zero"),
+    "uint8": Family("uint8", _bytes(False, True), "the same; codes from 0 instead of -128"),
     "int8-codes": Family("int8-codes", _bytes(True, False), "int8 compared without decoding"),
     "uint8-codes": Family("uint8-codes", _bytes(False, False), "uint8 compared without decoding"),
     "sign": Family("sign", SignBits.fit, "the sign of each coordinate"),
