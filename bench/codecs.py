@@ -117,9 +117,12 @@ class Direction:
 
     def error(self, codec: Codec) -> dict[str, Any]:
         """The error on stored rows that the codec was not fitted on."""
-        e = measure_error(codec, self.candidates[self.rest])
+        rows = self.candidates[self.rest]
+        e = measure_error(codec, rows)
         names = ("squared", "inner", "ratio", "correlation", "centred_ratio", "slope", "kind")
-        return {"error": {name: getattr(e, name) for name in names}, "words": e.words}
+        found = {name: getattr(e, name) for name in names}
+        found["share_of_variance"] = e.per_dimension / float(rows.var(axis=0).mean())
+        return {"error": found, "words": e.words}
 
     def moves(self, fit: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
         """Ways to handle the gap before the codec: name -> queries, candidates, bias."""
@@ -171,8 +174,10 @@ class Direction:
     def report(self, seeds: int) -> dict[str, Any]:
         """All of it."""
         every = self.pairs
+        squares = np.sort((self.queries.mean(axis=0) - self.candidates.mean(axis=0)) ** 2)
         return {
             "exact": self.marks(self.exact),
+            "share_of_squared_gap_in_5_coordinates": squares[-5:].sum() / squares.sum(),
             "codecs": {name: self.codec(name) for name in (*PLAIN, "opq32x7")},
             "fitted_on_all_it_stores": {
                 name: self.searched(fit_codec(name, self.candidates)) for name in _if_enough(every)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,22 @@ def test_refusals(split: Any) -> None:
             fit_codec(name, rows).through(np.ones((2, 3)))
     with pytest.raises(ShapeError, match="fitted for 24 dimensions"):
         fit_codec("sq8", rows).bytes_per_vector(512)
+
+
+def test_the_page_lists_every_codec_and_its_example_runs(
+    sides: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "codecs.md").read_text(encoding="utf-8")
+    assert [name for name in CODECS if f"`{name}`" not in page] == []
+    monkeypatch.chdir(tmp_path)
+    for name, side in zip(("images", "captions"), sides):
+        np.save(f"{name}.npy", side.astype(np.float32))
+    block = re.search(r"^<!-- runnable: codecs -->\n```python\n(.*?)^```$", page, re.M | re.S)
+    assert block is not None
+    exec(compile(block[1], "docs/codecs.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert "24.0 bytes a row" in said
+    assert "fit the ranges on image rows" in said
 
 
 # --- half floats ------------------------------------------------------------------------------
