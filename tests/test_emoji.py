@@ -161,6 +161,20 @@ def test_batch_size_does_not_change_rows(model: str) -> None:
         assert np.ptp(np.linalg.norm(whole, axis=1)) > 1e-3  # not normalised, as documented
 
 
+def test_threads_do_not_change_a_bit() -> None:
+    encoder, pictures = EmojiEncoder(), load_world().pictures("google")[:200]
+    found = {}
+    for threads in (1, 2, 4):
+        encoder.threads = threads
+        found[threads] = encoder.encode_images(pictures, batch_size=16)
+    np.testing.assert_array_equal(found[2], found[1])
+    np.testing.assert_array_equal(found[4], found[1])
+    direct = emoji_module._session(f"{encoder.model}-image.onnx")  # as many threads as it likes
+    np.testing.assert_allclose(
+        direct.run(None, {"pixels": pixels(pictures)})[0], found[1], rtol=0, atol=1e-5
+    )
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_stored_figures_are_measured_again(model: str) -> None:
     world, stored = load_world(), stored_figures(model)

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +20,9 @@ import pytest
 from PIL import Image
 
 from isthmus.encoders import ENCODERS, Encoder, load_encoder
+from isthmus.encoders.ahead import ahead
 from isthmus.encoders.embed import embed_to_file
-from isthmus.encoders.images import UnreadableImage, open_image
+from isthmus.encoders.images import SMALL_FILE, UnreadableImage, open_image
 from isthmus.encoders.inputs import open_source
 from isthmus.errors import (
     CorruptFile,
@@ -94,6 +96,100 @@ def test_an_endless_iterable_is_taken_batch_by_batch() -> None:
     assert len(taken) <= 15  # two batches given out, one ahead
     assert set(taken) == {threading.get_ident()}  # the caller's iterator stays in its thread
     stream.close()
+
+
+class Parallel(Tiny):
+    """Tiny, called from several threads; notes who opens and who computes."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self.threads = threads
+        self.opening = self.most_opening = 0
+        self.computed_in: set[int] = set()
+        self.together = threading.Barrier(threads)
+
+    def _prepare_image(self, image: Image.Image) -> Image.Image:
+        self.opening += 1
+        self.most_opening = max(self.most_opening, self.opening)
+        time.sleep(0.0005)  # lets another thread in, if it may come in
+        self.opening -= 1
+        return image
+
+    def _embed_images(self, batch: list[Any]) -> np.ndarray:
+        if len(self.computed_in) < self.threads:
+            self.computed_in.add(threading.get_ident())
+            self.together.wait(timeout=60)  # passed only when all of them compute at a time
+        return super()._embed_images(batch)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_batches_computed_side_by_side_come_in_order(threads: int) -> None:
+    encoder, taken = Parallel(threads), []
+
+    def counted() -> Iterator[Image.Image]:
+        for index in range(40):
+            taken.append(threading.get_ident())
+            yield picture(index)
+
+    stream = encoder.iter_image_batches(counted(), batch_size=3)
+    indices, rows = next(stream)
+    assert indices.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(rows[:, 0], [0, 1, 2])
+    assert len(taken) == 3 * (threads + 1)  # one given out, `threads` ahead
+    rest = list(stream)
+    np.testing.assert_array_equal(np.concatenate([i for i, _ in rest]), np.arange(3, 40))
+    np.testing.assert_array_equal(np.concatenate([r for _, r in rest])[:, 0], np.arange(3, 40))
+    assert set(taken) == {threading.get_ident()}
+    assert len(encoder.computed_in) == threads
+    assert threading.get_ident() not in encoder.computed_in
+    assert encoder.most_opening == 1
+
+
+def test_side_by_side_unreadable_images_and_faults_are_met_in_order(tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"not an image")
+    encoder = Tiny()
+    encoder.threads = 2
+    inputs = [picture(0), tmp_path / "no.png", picture(2), tmp_path / "gone.png", picture(4)]
+    lost: list[int] = []
+    batches = list(
+        encoder.iter_image_batches(
+            inputs, batch_size=2, on_unreadable="skip", on_skip=lambda i, _: lost.append(i)
+        )
+    )
+    assert [indices.tolist() for indices, _ in batches] == [[0], [2], [4]]
+    assert [rows[0, 0] for _, rows in batches] == [0, 2, 4]
+    assert lost == [1, 3]
+    encoder.batches.clear()
+    stream = encoder.iter_image_batches(inputs, batch_size=1)
+    assert next(stream)[0].tolist() == [0]
+    with pytest.raises(UnreadableImage, match=r"no\.png is not an image"):
+        next(stream)
+    wrong = Tiny()
+    wrong.threads, wrong.dim = 2, 5
+    with pytest.raises(ShapeError, match="gave rows of shape"):
+        wrong.encode_images([picture(i) for i in range(9)], batch_size=2)
+    failing = Tiny(fail_after=2)
+    failing.threads = 2
+    with pytest.raises(KeyboardInterrupt):
+        failing.encode_images([picture(i) for i in range(9)], batch_size=2)
+
+
+def test_a_loop_left_early_waits_for_its_threads() -> None:
+    begun: list[int] = []
+    gate = threading.Event()
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item:
+            gate.wait(timeout=60)
+        return -item
+
+    stream = ahead(work, range(100), threads=2)
+    assert next(stream) == (0, 0)
+    threading.Timer(0.05, gate.set).start()
+    stream.close()
+    assert set(begun) <= {0, 1, 2}
+    assert not [t for t in threading.enumerate() if t.name.startswith("isthmus-images")]
 
 
 def test_nothing_in_gives_no_rows_of_the_right_width() -> None:
@@ -245,6 +341,37 @@ def test_the_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> No
     stored = Image.fromarray(np.ascontiguousarray(stored_from_upright(pixels)))
     stored.save(tmp_path / "a.png", exif=exif)
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.png")), pixels)
+
+
+def test_exif_and_xmp_orientations_of_small_and_large_files(tmp_path: Path) -> None:
+    """Small PNG and JPEG files are read whole, large ones are not: both are turned."""
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for side, suffix in ((8, "png"), (300, "png"), (8, "jpg"), (300, "jpg")):
+        stored = Image.fromarray(rng.integers(0, 256, (side, side + 8, 3), dtype=np.uint8))
+        path = tmp_path / f"{side}.{suffix}"
+        stored.save(path, exif=exif, quality=95)
+        assert (path.stat().st_size > SMALL_FILE) == (side == 300)
+        plain = np.asarray(Image.open(path))
+        np.testing.assert_array_equal(np.asarray(open_image(path)), plain[::-1, ::-1])
+    data = (tmp_path / "8.png").read_bytes()
+    at = data.index(b"eXIf") - 4
+    size = 12 + struct.unpack(">I", data[at : at + 4])[0]
+    chunk, rest = data[at : at + size], data[:at] + data[at + size :]
+    (tmp_path / "late.png").write_bytes(rest[:-12] + chunk + rest[-12:])  # after the pixels
+    upright = np.asarray(open_image(tmp_path / "8.png"))
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "late.png")), upright)
+    turned = Image.fromarray(upright)
+    turned.getexif()[0x0112] = 3  # of an image in memory
+    np.testing.assert_array_equal(np.asarray(open_image(turned)), upright[::-1, ::-1])
+
+
+def test_an_animated_png_gives_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("#f00", "#0f0", "#00f")]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    image = open_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(image.resize((2, 2)))[0, 0], [255, 0, 0])
 
 
 def test_exif_that_cannot_be_parsed_does_not_refuse_the_image(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import os
 import warnings
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from isthmus.encoders.ahead import ahead, batched
 from isthmus.errors import DtypeError, OptionError, ShapeError, ValuesError
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ Progress = Callable[[int], Any]
 """Called after each batch with the number of inputs done so far, unreadable ones included."""
 
 OnUnreadable = Literal["raise", "skip"]
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Encoder(ABC):
@@ -44,6 +42,9 @@ class Encoder(ABC):
     dim: int
     logit_scale: float | None = None
     bias: float | None = None
+    threads: int = 1
+    """How many batches of images are under way at a time. Above 1 the model is called from several
+    threads at once: only for one that allows it and keeps to one core itself."""
 
     # -- what a subclass writes ------------------------------------------------------------------
 
@@ -84,8 +85,8 @@ class Encoder(ABC):
 
         With ``on_unreadable="skip"`` an image that cannot be read leaves no row and one warning
         at the end names how many were left out; use :meth:`iter_image_batches` to learn which.
-        Raises :class:`~isthmus.encoders.images.UnreadableImage` otherwise. Holds two
-        batches of prepared images at a time, and the rows.
+        Raises :class:`~isthmus.encoders.images.UnreadableImage` otherwise. Holds
+        ``threads + 1`` batches of prepared images at a time, and the rows.
         """
         total = 0
 
@@ -143,7 +144,9 @@ class Encoder(ABC):
 
         A batch is ``batch_size`` *inputs*: with ``on_unreadable="skip"`` it may hold fewer rows
         (even none), and ``on_skip(index, error)`` hears of each image left out. The next batch
-        is opened in one other thread while the model works: two prepared batches are held.
+        is opened in another thread while the model works: two prepared batches are held. With
+        ``threads`` above 1 the model works in those threads too, on up to ``threads + 1``
+        batches; images are still opened one at a time.
         """
         from isthmus.encoders.images import UnreadableImage, open_image
 
@@ -151,19 +154,27 @@ class Encoder(ABC):
             raise OptionError(f"on_unreadable must be 'raise' or 'skip', got {on_unreadable!r}")
         _refuse_bare(images, "images")
 
-        def prepare(batch: list[ImageLike]) -> list[Any]:
+        opening = Lock()  # one opens while the others compute, rather than all wait for each other
+
+        def embed(prepared: list[Any]) -> np.ndarray | None:
+            ready = [item for item in prepared if not isinstance(item, UnreadableImage)]
+            given_up = on_unreadable == "raise" and len(ready) < len(prepared)
+            return self._embed_images(ready) if ready and not given_up else None
+
+        def work(batch: list[ImageLike]) -> tuple[list[Any], np.ndarray | None]:
             prepared: list[Any] = []
-            for item in batch:
-                try:
-                    prepared.append(self._prepare_image(open_image(item)))
-                except UnreadableImage as error:
-                    prepared.append(error)
-                    if on_unreadable == "raise":
-                        break
-            return prepared
+            with opening:
+                for item in batch:
+                    try:
+                        prepared.append(self._prepare_image(open_image(item)))
+                    except UnreadableImage as error:
+                        prepared.append(error)
+                        if on_unreadable == "raise":
+                            break
+            return prepared, embed(prepared) if self.threads > 1 else None
 
         done = 0
-        for batch, prepared in ahead(prepare, batched(images, batch_size)):
+        for batch, (prepared, found) in ahead(work, batched(images, batch_size), self.threads):
             kept = []
             for index, item in enumerate(prepared, start=done):
                 if not isinstance(item, UnreadableImage):
@@ -172,8 +183,9 @@ class Encoder(ABC):
                     raise item
                 elif on_skip is not None:
                     on_skip(index, item)
-            ready = [prepared[index - done] for index in kept]
-            rows = self._checked(self._embed_images(ready), kept) if kept else self._no_rows()
+            if found is None:
+                found = embed(prepared)
+            rows = self._checked(found, kept) if found is not None else self._no_rows()
             done += len(batch)
             if progress is not None:
                 progress(done)
@@ -248,31 +260,6 @@ class Encoder(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r}, dim={self.dim})"
-
-
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Cut any iterable into lists of ``size``, lazily: never more than one list is held."""
-    if size < 1:
-        raise OptionError(f"batch_size must be at least 1, got {size}")
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
-def ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[tuple[T, R]]:
-    """Yield (item, function(item)) in order, the function one item ahead in another thread.
-
-    The items themselves are taken in the caller's thread.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="isthmus-images") as pool:
-        waiting: tuple[T, Future[R]] | None = None
-        for item in items:
-            following = (item, pool.submit(function, item))
-            if waiting is not None:
-                yield waiting[0], waiting[1].result()
-            waiting = following
-        if waiting is not None:
-            yield waiting[0], waiting[1].result()
 
 
 def _refuse_bare(items: object, kind: str) -> None:

@@ -18,7 +18,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from isthmus.encoders.base import Encoder, Progress, batched
+from isthmus.encoders.ahead import batched
+from isthmus.encoders.base import Encoder, Progress
 from isthmus.encoders.images import UnreadableImage
 from isthmus.encoders.inputs import Inputs, Kind, Source, open_source
 from isthmus.errors import CorruptFile, FileError

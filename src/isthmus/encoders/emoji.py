@@ -7,13 +7,14 @@ and tags. ``docs/emoji.md`` says how, and what was measured.
 from __future__ import annotations
 
 import json
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus.encoders.base import Encoder
-from isthmus.encoders.emoji_pixels import pixels, small
+from isthmus.encoders.emoji_pixels import SIZE, small
 from isthmus.encoders.emoji_text import tokenize
 from isthmus.encoders.emoji_world import data_file
 from isthmus.errors import MissingExtra, OptionError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["EmojiEncoder", "shipped_models", "stored_figures"]
+
+MOST_THREADS = 4
+"""Batches of pictures at a time: the model takes three times as long as opening a small file, and
+files are opened one at a time."""
 
 
 @lru_cache(maxsize=1)
@@ -50,16 +55,24 @@ def _chosen(model: str | None) -> str:
     return model
 
 
-def _session(name: str) -> Any:
+def _session(name: str, threads: int = 0) -> Any:
+    """``threads`` is what one call of the session may use; 0 leaves it to ONNX Runtime."""
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingExtra("the emoji model", "onnxruntime", "demo") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     path = data_file(name)
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _cores() -> int:
+    """The cores this process may run on, where the system says so."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class EmojiEncoder(Encoder):
@@ -68,9 +81,10 @@ class EmojiEncoder(Encoder):
     Images of any size (scaled to 32 x 32 pixels, padded with white to a square) and English
     texts (lower-cased, hashed n-grams; other alphabets give rows but were never seen in
     training). ``logit_scale`` is the factor on a cosine at the end of training; ``bias`` is set
-    for the sigmoid model only. Runs on the CPU: about 0.5 ms a picture on one core; ``device``
-    must be ``"cpu"``. Raises :class:`OptionError` for an unknown model or device and
-    :class:`MissingExtra` without ONNX Runtime.
+    for the sigmoid model only. Runs on the CPU: about 0.7 ms a picture on one core, batches of
+    pictures side by side on up to four; ``device`` must be ``"cpu"``. Raises
+    :class:`OptionError` for an unknown model or device and :class:`MissingExtra` without ONNX
+    Runtime.
     """
 
     def __init__(self, model: str | None = None, *, device: str = "cpu") -> None:
@@ -83,14 +97,18 @@ class EmojiEncoder(Encoder):
         self.dim = int(record["dim"])
         self.logit_scale = float(record["logit_scale"])
         self.bias = None if record["bias"] is None else float(record["bias"])
-        self._image = _session(f"{chosen}-image.onnx")
+        # one core for each batch, so that no batch waits for a core that opens images
+        self.threads = min(_cores(), MOST_THREADS)
+        self._image = _session(f"{chosen}-image.onnx", threads=1)
         self._text = _session(f"{chosen}-text.onnx")
 
-    def _prepare_image(self, image: Image) -> Image:
-        return small(image)  # in the reader's thread, beside the model
+    def _prepare_image(self, image: Image) -> np.ndarray:
+        # here, one at a time, rather than while others compute; bytes cost half of np.asarray
+        return np.frombuffer(small(image).tobytes(), np.uint8).reshape(SIZE, SIZE, 3)
 
-    def _embed_images(self, batch: list[Image]) -> np.ndarray:
-        return self._image.run(None, {"pixels": pixels(batch)})[0]
+    def _embed_images(self, batch: list[np.ndarray]) -> np.ndarray:
+        pixels = np.ascontiguousarray(np.stack(batch).transpose(0, 3, 1, 2))
+        return self._image.run(None, {"pixels": pixels})[0]
 
     def _embed_texts(self, batch: list[str]) -> np.ndarray:
         return self._text.run(None, {"grams": tokenize(batch)})[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,13 @@ MAX_PIXELS = 178_956_970
 
 ORIENTATION = 0x0112
 """The number of the orientation's EXIF tag."""
+
+
+SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+"""How files of the two commonest formats begin: of one frame, but for an animated PNG."""
+
+SMALL_FILE = 65_536
+"""Files of this many bytes and fewer are read whole before they are looked at."""
 
 
 class UnreadableImage(IsthmusError):
@@ -43,7 +51,7 @@ def open_image(item: Image | str | os.PathLike[str], *, max_pixels: int = MAX_PI
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pil_image.DecompressionBombWarning)
-            image = pil_image.open(item)
+            image = _opened(pil_image, cast("str", item))
     except FileNotFoundError:
         raise UnreadableImage(f"{label} does not exist") from None
     except IsADirectoryError:
@@ -55,8 +63,10 @@ def open_image(item: Image | str | os.PathLike[str], *, max_pixels: int = MAX_PI
     except Exception as error:  # decoders raise what they like on a broken header
         raise UnreadableImage(f"{label} cannot be opened: {error}") from error
     with image:
-        decoded = _decoded(image, label, max_pixels)
-        return decoded.copy() if decoded is image else decoded  # it is closed on the way out
+        decoded = _decoded(image, label, max_pixels, from_file=True)
+        # it is closed on the way out; pixels of a file of one frame stay
+        one = image.format in SIGNATURES.values() and not getattr(image, "is_animated", False)
+        return decoded.copy() if decoded is image and not one else decoded
 
 
 def _pil() -> Any:
@@ -67,7 +77,23 @@ def _pil() -> Any:
     return Image
 
 
-def _decoded(image: Image, label: str, max_pixels: int) -> Image:
+def _opened(pil_image: Any, item: str | os.PathLike[str]) -> Image:
+    """Pillow's image of a file, not yet decoded. A small file is read in one go.
+
+    For thumbnails the calls to the system, and finding the format, cost as much as unpacking.
+    """
+    size = os.stat(item).st_size
+    if 0 < size <= SMALL_FILE:
+        with open(item, "rb", buffering=0) as file:
+            data = file.read(size)
+        for signature, kind in SIGNATURES.items():
+            if data.startswith(signature):
+                pil_image.preinit()
+                return pil_image.open(io.BytesIO(data), formats=(kind,))
+    return pil_image.open(item)
+
+
+def _decoded(image: Image, label: str, max_pixels: int, *, from_file: bool = False) -> Image:
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise UnreadableImage(
@@ -78,7 +104,9 @@ def _decoded(image: Image, label: str, max_pixels: int) -> Image:
         raise UnreadableImage(f"{label} has no pixels ({image.width} x {image.height})")
     try:
         image.load()
-        return _to_rgb(_upright(image))
+        # a PNG file keeps its EXIF data in `info`, even where they come after the pixels
+        plain = from_file and image.format == "PNG" and not image.info
+        return _to_rgb(image if plain else _upright(image))
     except MemoryError:
         raise
     except Exception as error:  # decoders raise what they like on broken data

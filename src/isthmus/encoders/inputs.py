@@ -93,8 +93,9 @@ def image_files(folder: Path) -> list[str]:
     found: list[str] = []
     for here, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        here_found = (Path(here, name) for name in files if is_image_name(name))
-        found.extend(path.relative_to(folder).as_posix() for path in here_found)
+        inside = os.path.relpath(here, folder).replace(os.sep, "/")
+        prefix = "" if inside == "." else f"{inside}/"
+        found.extend(prefix + name for name in files if is_image_name(name))
     return sorted(found, key=natural)
 
 
