@@ -6,7 +6,7 @@ import numpy as np
 
 from isthmus.closers import fit
 from isthmus.maps import Closer
-from isthmus.moments import Moments
+from isthmus.moments import Moments, PairMoments
 from isthmus.stress import Play, Problem, plain_top1
 from isthmus.tasks import Truth, retrieval_by_pairs
 
@@ -48,8 +48,14 @@ def fitted(method: str, queries: np.ndarray, candidates: np.ndarray, **options: 
     """A closer fitted on float64 moments of the rows as they enter its maps."""
     if options.get("unit_in", True):
         queries, candidates = unit_rows(queries), unit_rows(candidates)
-    return fit(method, Moments.of(queries, precise=True), Moments.of(candidates, precise=True),
-               **options)  # fmt: skip
+    if method == "procrustes":
+        count = min(len(queries), len(candidates))
+        pairs = PairMoments.of(queries[:count], candidates[:count], precise=True)
+        options = {"pairs": pairs, **options}
+    if method == "realign":
+        options = {"query_rows": queries, **options}
+    moments = Moments.of(queries, precise=True), Moments.of(candidates, precise=True)
+    return fit(method, *moments, **options)
 
 
 def played(problem: Problem, closer: Closer) -> Play:

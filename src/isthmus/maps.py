@@ -63,6 +63,11 @@ class AffineMap:
         return unit(out) if self.unit_out else out
 
     @property
+    def steps(self) -> tuple[AffineMap, ...]:
+        """The affine maps this consists of, in the order they are applied: itself."""
+        return (self,)
+
+    @property
     def dim_out(self) -> int:
         """Dimensions of what comes out."""
         return self.dim if self.matrix is None else int(self.matrix.shape[0])
@@ -98,6 +103,68 @@ class AffineMap:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Affine maps in turn, with a normalisation between them, so that no single one is all.
+
+    Built by :func:`chain`, which merges what can be merged.
+    """
+
+    steps: tuple[AffineMap, ...]
+
+    def __call__(self, rows: Array) -> Array:
+        """Map rows (n, d) -> (n, r), step by step."""
+        for step in self.steps:
+            rows = step(rows)
+        return rows
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of what goes in."""
+        return self.steps[0].dim
+
+    @property
+    def dim_out(self) -> int:
+        """Dimensions of what comes out."""
+        return self.steps[-1].dim_out
+
+    @property
+    def unit_in(self) -> bool:
+        """Whether it begins by normalising."""
+        return self.steps[0].unit_in
+
+    @property
+    def unit_out(self) -> bool:
+        """Whether it ends by normalising."""
+        return self.steps[-1].unit_out
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether rows pass unchanged (but for normalising, where asked)."""
+        return all(step.is_identity for step in self.steps)
+
+
+RowMap = AffineMap | Chain
+
+
+def chain(*maps: RowMap) -> RowMap:
+    """Maps applied in turn, as one affine map where no normalisation stands between them.
+
+    Raises:
+        ShapeError: the dimensions do not chain.
+    """
+    steps: list[AffineMap] = []
+    for step in (step for one in maps for step in one.steps):
+        if steps:
+            try:
+                steps[-1] = steps[-1].then(step)
+                continue
+            except CloserError:
+                pass
+        steps.append(step)
+    return steps[0] if len(steps) == 1 else Chain(tuple(steps))
+
+
 @dataclass(frozen=True)
 class Guarantee:
     """What is promised of the clean ranking: for which score, how firmly, under which condition.
@@ -126,6 +193,8 @@ class Closer:
         strength: 0 leaves everything as it is, 1 closes fully.
         query, candidate: the two maps.
         bias: (d,) weights w of the stored number ⟨w, x_j⟩ per candidate, or None.
+        memo: how many of the last coordinates that come out are to be kept in float beside the
+            vector (no codec, no noise); 0 for most closers.
         guarantee: what is promised of the clean ranking.
         facts: named numbers of the fit, for reports (norm moved, rank, share closable …).
     """
@@ -133,17 +202,18 @@ class Closer:
     name: str
     score: str
     strength: float
-    query: AffineMap
-    candidate: AffineMap
+    query: RowMap
+    candidate: RowMap
     guarantee: Guarantee
     bias: np.ndarray | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
+    memo: int = 0
 
     def apply(self, rows: Array, role: Role) -> Array:
         """Map rows (n, d) of one role."""
         return self.map_of(role)(rows)
 
-    def map_of(self, role: Role) -> AffineMap:
+    def map_of(self, role: Role) -> RowMap:
         """The map of one role.
 
         Raises:
@@ -164,6 +234,49 @@ class Closer:
 
         return to_numpy(namespace(rows).matmul(rows, like(rows, self.bias)))
 
+    def then(self, outer: Closer) -> Closer:
+        """This closer and then ``outer``, fitted on what comes out of this one.
+
+        Rows go through both maps, the stored numbers add up, the weaker promise counts, and
+        bounds add up. It is searched with the outer closer's score.
+
+        Raises:
+            CloserError: the outer closer stores a number of normalised candidates, this one keeps
+                coordinates in float, or the two are searched with scores that rank differently.
+        """
+        if self.memo:
+            raise CloserError(
+                f"{self.name} keeps {self.memo} coordinates in float, which {outer.name} would "
+                f"mix with the others; apply {outer.name} first"
+            )
+        if self.bias is not None and self.score != outer.score:
+            raise CloserError(
+                f"{self.name} stores a number for the {self.score} score, {outer.name} is searched "
+                f"by {outer.score}; fit both for one score"
+            )
+        bias = self.bias
+        if outer.bias is not None:
+            inner = self.candidate
+            bends = inner.unit_out or (outer.candidate.unit_in and not inner.is_identity)
+            if not isinstance(inner, AffineMap) or bends:
+                raise CloserError(
+                    f"{outer.name} stores a number of candidates that are normalised after "
+                    f"{self.name}, which is no linear function of the row; apply them in turn"
+                )
+            pulled = outer.bias if inner.matrix is None else inner.matrix.T @ outer.bias
+            bias = pulled if bias is None else bias + pulled
+        return Closer(
+            f"{self.name}+{outer.name}",
+            outer.score,
+            outer.strength,
+            chain(self.query, outer.query),
+            chain(self.candidate, outer.candidate),
+            _both(self, outer),
+            bias,
+            {f"first_{k}": v for k, v in self.facts.items()} | dict(outer.facts),
+            outer.memo,
+        )
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write as safetensors: arrays as tensors, everything else readable in the header."""
         from isthmus.io import save_tensors
@@ -171,11 +284,15 @@ class Closer:
         tensors: dict[str, np.ndarray] = {}
         sides: dict[str, Any] = {}
         for role, side in (("query", self.query), ("candidate", self.candidate)):
-            sides[role] = {"dim": side.dim, "unit_in": side.unit_in, "unit_out": side.unit_out}
-            if side.matrix is not None:
-                tensors[f"{role}.matrix"] = side.matrix
-            if side.offset is not None:
-                tensors[f"{role}.offset"] = side.offset
+            told = []
+            for number, step in enumerate(side.steps):
+                prefix = role if number == 0 else f"{role}.{number}"
+                told.append({"dim": step.dim, "unit_in": step.unit_in, "unit_out": step.unit_out})
+                if step.matrix is not None:
+                    tensors[f"{prefix}.matrix"] = step.matrix
+                if step.offset is not None:
+                    tensors[f"{prefix}.offset"] = step.offset
+            sides[role] = {**told[0], **({"then": told[1:]} if len(told) > 1 else {})}
         tensors["bias"] = np.zeros(0) if self.bias is None else self.bias
         metadata = {
             "isthmus": "closer",
@@ -186,6 +303,7 @@ class Closer:
             "guarantee": json.dumps(self.guarantee.as_dict(), sort_keys=True),
             "sides": json.dumps(sides, sort_keys=True),
             "facts": json.dumps(dict(self.facts), sort_keys=True),
+            **({"memo": str(self.memo)} if self.memo else {}),
         }
         save_tensors(path, tensors, metadata)
 
@@ -206,16 +324,7 @@ class Closer:
             )
         try:
             sides = json.loads(metadata["sides"])
-            maps = {
-                role: AffineMap(
-                    int(side["dim"]),
-                    tensors.get(f"{role}.matrix"),
-                    tensors.get(f"{role}.offset"),
-                    bool(side["unit_in"]),
-                    bool(side["unit_out"]),
-                )
-                for role, side in sides.items()
-            }
+            maps = {role: _read_map(role, side, tensors) for role, side in sides.items()}
             bias = tensors["bias"]
             return cls(
                 metadata["name"],
@@ -226,8 +335,45 @@ class Closer:
                 Guarantee(**json.loads(metadata["guarantee"])),
                 bias if len(bias) else None,
                 json.loads(metadata["facts"]),
+                int(metadata.get("memo", "0")),
             )
         except (KeyError, TypeError, ValueError) as missing:
             raise CorruptFile(
                 f"{path} is a closer with a part missing or unreadable ({missing}); write it again"
             ) from None
+
+
+def _read_map(role: str, side: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> RowMap:
+    steps = []
+    for number, told in enumerate([side, *side.get("then", [])]):
+        prefix = role if number == 0 else f"{role}.{number}"
+        steps.append(
+            AffineMap(
+                int(told["dim"]),
+                tensors.get(f"{prefix}.matrix"),
+                tensors.get(f"{prefix}.offset"),
+                bool(told["unit_in"]),
+                bool(told["unit_out"]),
+            )
+        )
+    return steps[0] if len(steps) == 1 else Chain(tuple(steps))
+
+
+def _both(inner: Closer, outer: Closer) -> Guarantee:
+    """What is left of two promises when the closings follow one another.
+
+    A promise ends where rows it moved are normalised again, and where the second closing ranks by
+    another score; unit rows ranked by cosine may go on by dot.
+    """
+    first, second = inner.guarantee, outer.guarantee
+    order: tuple[Kind, ...] = ("exact", "bounded", "none")
+    kind = max(first.kind, second.kind, key=order.index)
+    again = any(
+        after.unit_in and not before.is_identity
+        for before, after in ((inner.query, outer.query), (inner.candidate, outer.candidate))
+    )
+    same = first.score == second.score or (first.score, second.score) == ("cosine", "dot")
+    if not same or (again and first.score != "cosine"):
+        kind = "none"
+    bound = (first.bound or 0.0) + (second.bound or 0.0) if kind == "bounded" else None
+    return Guarantee(second.score, kind, f"{first.condition}; then {second.condition}", bound)

@@ -129,6 +129,16 @@ class Play:
         return _overlap(self._clean_head, _top_of_head(perturbed, OVERLAP_AT))
 
     @property
+    def stored_dims(self) -> int:
+        """Coordinates of a mapped row that are stored as a vector: all but the closer's memo."""
+        return self.candidates.shape[1] - self.closer.memo
+
+    @property
+    def floats_beside(self) -> int:
+        """Floats kept per candidate beside its vector: memo coordinates and the stored number."""
+        return self.closer.memo + (self.bias is not None)
+
+    @property
     def clean_agreement(self) -> np.ndarray:
         """(n,) bool: closing alone left the answer as it was."""
         return self.clean_top1 == self.before_top1
@@ -182,9 +192,10 @@ def measure(
 def _measure_gaussian(
     problem: Problem, plays: Sequence[Play], cell: Cell, *, trials: int, seed: int
 ) -> list[Result]:
-    dim = problem.queries.shape[1]
+    dim = max([problem.queries.shape[1], *(play.stored_dims for play in plays)])
     totals = [_total(cell, play) for play in plays]
     total = max(totals, default=0.0)
+    q_ratio = _ratio(_spread_total(cell, problem.candidates), total, problem.queries.shape[1], dim)
     n, k = len(problem.queries), len(problem.candidates)
     answers = np.empty((len(plays), trials, n), np.int64)
     overlaps = np.full(len(plays), np.nan)
@@ -198,15 +209,16 @@ def _measure_gaussian(
         q_noise = draw(n, "query") if on_queries else None
         c_noise = draw(k, "candidate") if on_candidates else None
         for i, play in enumerate(plays):
-            factor = np.float32(np.sqrt(totals[i] / total)) if totals[i] != total else None
-            noisy = _noisy(play, _scaled(q_noise, factor), _scaled(c_noise, factor))
+            ratio = _ratio(totals[i], total, play.stored_dims, dim)
+            noisy = _noisy(play, q_noise, c_noise, ratio, q_ratio)
             answers[i, trial] = problem.best(noisy, ties=c_noise is None or totals[i] == 0)
             if trial == 0:
                 overlaps[i] = play.overlap(noisy)
     results = []
     for i, play in enumerate(plays):
         predicted = None
-        if cell.side == "candidates" and problem.lists is None:
+        plain = play.closer.memo == 0 and (play.bias is None or play.score == "dot")
+        if cell.side == "candidates" and problem.lists is None and plain:
             kept = keep_probability(play.clean, play.score, totals[i])
             predicted = None if kept is None else float(kept.mean())
         results.append(Result(cell, play, answers[i], trials, float(overlaps[i]), None, predicted))
@@ -215,19 +227,45 @@ def _measure_gaussian(
 
 def _total(cell: Cell, play: Play) -> float:
     """E‖ε‖² of a cell for one closer: under ``spread`` relative to its own, mapped candidates."""
-    spread = float(play.candidates.var(axis=0).sum())
-    return total_variance(cell.level, cell.convention or "total", play.candidates.shape[1], spread)
+    return _spread_total(cell, play.candidates[:, : play.stored_dims])
 
 
-def _scaled(noise: np.ndarray | None, factor: np.floating | None) -> np.ndarray | None:
-    return noise if noise is None or factor is None else noise * factor
+def _spread_total(cell: Cell, stored: np.ndarray) -> float:
+    spread = float(stored.var(axis=0).sum())
+    return total_variance(cell.level, cell.convention or "total", stored.shape[1], spread)
 
 
-def _noisy(play: Play, q_noise: np.ndarray | None, c_noise: np.ndarray | None) -> Ranking:
-    """The search with noise on the rows as they are stored and asked (after the maps)."""
+def _ratio(own: float, total: float, own_dim: int, dim: int) -> np.floating | None:
+    """What turns noise drawn with ``total`` over ``dim`` coordinates into that of ``own``."""
+    if total == 0 or (own == total and own_dim == dim):
+        return None
+    return np.float32(np.sqrt(own / own_dim) / np.sqrt(total / dim))
+
+
+def _noisy(
+    play: Play,
+    q_noise: np.ndarray | None,
+    c_noise: np.ndarray | None,
+    ratio: np.floating | None,
+    q_ratio: np.floating | None,
+) -> Ranking:
+    """The search under noise.
+
+    Noise on candidates hits what is stored: rows after the map, its memo coordinates apart. Noise
+    on queries goes through the map's matrices, if it has any: the query is disturbed, then mapped.
+    """
     q, c = play.queries.astype(np.float32), play.candidates.astype(np.float32)
-    q = q if q_noise is None else q + q_noise
-    c = c if c_noise is None else c + c_noise
+    if q_noise is not None:
+        matrices = [m.matrix for m in play.closer.query.steps if m.matrix is not None]
+        own = q_ratio if matrices else ratio
+        if own is not None:
+            q_noise = q_noise * own
+        for matrix in matrices:
+            q_noise = q_noise @ matrix.T.astype(np.float32)
+        q = q + q_noise
+    if c_noise is not None:
+        c_noise = c_noise[:, : play.stored_dims]
+        c[:, : play.stored_dims] += c_noise if ratio is None else c_noise * ratio
     return _single(Ranking.of(q, c, play.score, play.bias))
 
 
@@ -244,13 +282,21 @@ def _measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
     """Stored rows (and queries, for ``both``) through a codec fitted on the calibration split."""
     q, c, size = play.queries, play.candidates, None
     if cell.side in ("candidates", "both"):
-        codec = _codec(cell, play.candidates[problem.calibration])
-        c = codec.through(c)
-        size = float(codec.bytes_per_vector(c.shape[1]))
+        c, codec = _through(cell, c, problem.calibration, play.stored_dims)
+        size = float(codec.bytes_per_vector(play.stored_dims))
     if cell.side in ("queries", "both"):
-        q = _codec(cell, play.queries[problem.query_calibration]).through(q)
+        q, _ = _through(cell, q, problem.query_calibration, play.stored_dims)
     coded = Ranking.of(q, c, play.score, play.bias)
     return Result(cell, play, problem.best(coded)[None, :], 1, play.overlap(coded), size, None)
+
+
+def _through(
+    cell: Cell, rows: np.ndarray, calibration: np.ndarray, stored: int
+) -> tuple[np.ndarray, UniformQuantiser | SignBits]:
+    """Rows whose first ``stored`` coordinates went through the codec; the rest stays in float."""
+    codec = _codec(cell, rows[calibration, :stored])
+    coded = codec.through(rows[:, :stored])
+    return (coded if stored == rows.shape[1] else np.hstack([coded, rows[:, stored:]])), codec
 
 
 def _codec(cell: Cell, calibration: np.ndarray) -> UniformQuantiser | SignBits:
@@ -299,6 +345,7 @@ def row_of(problem: Problem, result: Result, seed: int) -> dict[str, Any]:
     extra |= {"agreement_lo": share.low, "agreement_hi": share.high}
     clean = wilson(int(play.clean_agreement.sum()), len(play.clean_agreement))
     extra |= {"clean_agreement_lo": clean.low, "clean_agreement_hi": clean.high}
+    extra["floats_beside"] = play.floats_beside
     values = (
         problem.direction, truth.task, play.score, play.closer.name, play.closer.strength,
         cell.side, cell.family, cell.level, cell.convention, result.trials, seed,

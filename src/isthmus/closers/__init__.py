@@ -1,0 +1,127 @@
+"""Fitters: moments of queries and candidates -> a :class:`~isthmus.maps.Closer`. No rows here.
+
+One file per kind of map: :mod:`translations` (exact or the paper's), :mod:`ridge` (noise against
+churn), :mod:`projections` (span, subspace, memo), :mod:`shifts` and :mod:`matching` (baselines of
+the literature). Formulas are in ``docs/formulas.md``, when to use which in ``docs/closing.md`` and
+one page each under ``docs/closers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from isthmus.closers.matching import (
+    coral,
+    gaussian_ot,
+    procrustes,
+    realign,
+    standardise,
+    whitening,
+)
+from isthmus.closers.projections import drop_dimensions, low_rank_memo, span, subspace
+from isthmus.closers.promises import hull_rank, off_hull
+from isthmus.closers.ridge import ridge_shift
+from isthmus.closers.shifts import (
+    centering,
+    database_shift,
+    distribution_normalization,
+    liang_shift,
+    mean_shift,
+)
+from isthmus.closers.translations import (
+    biased_shift,
+    center_both,
+    center_queries,
+    no_closer,
+    orthogonal_shift,
+)
+from isthmus.errors import OptionError, ShapeError
+from isthmus.maps import Closer
+from isthmus.moments import Moments
+from isthmus.scores import check_score
+
+CLOSERS: dict[str, Callable[..., Closer]] = {
+    "none": no_closer,
+    "orthogonal-shift": orthogonal_shift,
+    "biased-shift": biased_shift,
+    "center-queries": center_queries,
+    "center-both": center_both,
+    "span": span,
+    "subspace": subspace,
+    "low-rank-memo": low_rank_memo,
+    "ridge-shift": ridge_shift,
+    "mean-shift": mean_shift,
+    "database-shift": database_shift,
+    "liang-shift": liang_shift,
+    "centering": centering,
+    "distribution-normalization": distribution_normalization,
+    "standardise": standardise,
+    "realign": realign,
+    "drop-dimensions": drop_dimensions,
+    "procrustes": procrustes,
+    "whitening": whitening,
+    "coral": coral,
+    "gaussian-ot": gaussian_ot,
+}
+"""Every closer by its name, as ``isthmus close --method`` takes it."""
+
+EXACT = (
+    "none", "orthogonal-shift", "biased-shift", "center-queries", "center-both", "span", "subspace",
+    "low-rank-memo",
+)  # fmt: skip
+"""Closers that keep every clean answer as they come (``ridge-shift`` keeps them within a bound)."""
+
+NEEDS = {"procrustes": "pairs", "realign": "query_rows"}
+"""Closers that moments of the two sides do not determine, and the option that brings the rest."""
+
+
+def fit(
+    method: str, queries: Moments, candidates: Moments, *, score: str | None = None, **options: Any
+) -> Closer:
+    """Fit one closer by name.
+
+    Args:
+        method: a key of :data:`CLOSERS`.
+        queries, candidates: moments of the rows as they enter the maps.
+        score: dot, cosine or euclidean; None takes the closer's own default.
+        options: ``strength``, ``unit_in`` and the closer's own.
+
+    Cost: O(d³) at most, from moments alone.
+
+    Raises:
+        OptionError: an unknown method, score or option. ShapeError: the dimensions differ.
+        CloserError: the closer needs more than moments (:data:`NEEDS`).
+    """
+    if method not in CLOSERS:
+        raise OptionError(f"method '{method}' is unknown; choose one of {', '.join(CLOSERS)}")
+    if queries.dim != candidates.dim:
+        raise ShapeError(
+            f"queries have {queries.dim} dimensions, candidates {candidates.dim}; "
+            "both must come from one model"
+        )
+    if score is not None:
+        check_score(score)
+        options["score"] = score
+    strength = options.get("strength", 1.0)
+    if not np.isfinite(strength):
+        raise OptionError(f"strength {strength} is not a number; 0 changes nothing, 1 closes fully")
+    try:
+        return CLOSERS[method](queries, candidates, **options)
+    except TypeError as wrong:
+        if "unexpected keyword" not in str(wrong):
+            raise
+        option = str(wrong).partition("argument ")[2].split("'")[1]
+        raise OptionError(f"{method} has no option '{option}'") from None
+
+
+__all__ = [
+    "CLOSERS",
+    "EXACT",
+    "NEEDS",
+    "fit",
+    "hull_rank",
+    "off_hull",
+]

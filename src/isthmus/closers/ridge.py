@@ -1,0 +1,100 @@
+"""The shift that weighs noise removed against answers changed (D9, D15 of ``docs/formulas.md``)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isthmus.closers.promises import exact, linear_score, variation
+from isthmus.errors import OptionError, ShapeError
+from isthmus.maps import AffineMap, Closer, Guarantee
+from isthmus.moments import Moments
+
+ONE_BIT_ERROR = 0.6
+"""Error variance of a one-bit code over the rows' variance, the default noise (RaBitQ's is .6)."""
+
+
+def ridge_shift(
+    queries: Moments,
+    candidates: Moments,
+    *,
+    score: str = "dot",
+    strength: float = 1.0,
+    ridge: float = 1 / 3,
+    noise: float | np.ndarray | None = None,
+    unit_in: bool = True,
+) -> Closer:
+    """A translation that needs no stored number, chosen so that little is lost.
+
+    dot (D15): queries lose a = (Σ_ε + λΣ_c)⁻¹ Σ_ε μ_q, the minimum of ‖μ_q - a‖² in Σ_ε plus
+    λ aᵀΣ_c a, the noise that is left plus the answers that change; candidates lose their own mean,
+    which is free. euclidean (D9): candidates move by v = (Σ_ε + λΣ_c)⁻¹ Σ_ε g.
+
+    λ → ∞ leaves only directions in which candidates do not vary (the paper's projection), λ → 0
+    is the full shift.
+
+    Args:
+        ridge: λ, above 0.
+        noise: covariance Σ_ε of the noise on candidates: one variance per dimension (a number, or
+            (d,)), or (d, d), as a codec's measured error on a calibration split gives it. None:
+            .6 of the candidates' mean variance per dimension, which one-bit codes have.
+
+    Raises:
+        OptionError: λ or the noise is not positive. ShapeError: the noise has another size.
+    """
+    if not ridge > 0:
+        raise OptionError(f"ridge={ridge}; expected a number above 0")
+    score = linear_score("ridge-shift", score, unit_in)
+    epsilon, size = _noise(candidates, noise)
+    covariance = candidates.covariance()
+    target = queries.mean - candidates.mean if score == "euclidean" else queries.mean
+    system = epsilon + ridge * covariance
+    step = strength * np.linalg.lstsq(system, epsilon @ target, rcond=None)[0]
+    fixed = AffineMap(queries.dim, unit_in=unit_in)
+    spread, reach = variation(candidates, step, unit_in)
+    total = float(target @ target)
+    facts = {
+        "ridge": ridge,
+        "noise": size,
+        "norm_moved": float(np.linalg.norm(step)),
+        "variation": spread,
+        "share": float(step @ step) / total if total else 0.0,
+    }
+    if not step.any():
+        nothing = exact(score, unit_in, "strength 0 or nothing to move: nothing is moved")
+        return Closer("ridge-shift", score, strength, fixed, fixed, nothing, facts=facts)
+    promise = Guarantee(
+        score,
+        "bounded",
+        "an answer keeps while its margin exceeds the bound, the most that ⟨v, x⟩ can differ "
+        "between two fitted candidates",
+        reach,
+    )
+    if score == "euclidean":
+        moved = AffineMap(queries.dim, None, step, unit_in)
+        return Closer("ridge-shift", score, strength, fixed, moved, promise, facts=facts)
+    off = strength * candidates.mean
+    return Closer(
+        "ridge-shift",
+        score,
+        strength,
+        AffineMap(queries.dim, None, -step, unit_in),
+        AffineMap(queries.dim, None, -off if off.any() else None, unit_in),
+        promise,
+        facts=facts,
+    )
+
+
+def _noise(candidates: Moments, noise: float | np.ndarray | None) -> tuple[np.ndarray, float]:
+    """The noise covariance (d, d) and its mean variance per dimension."""
+    dim = candidates.dim
+    if noise is None:
+        noise = ONE_BIT_ERROR * candidates.total_variance / dim or 1.0
+    given = np.asarray(noise, np.float64)
+    if given.shape not in ((), (dim,), (dim, dim)):
+        raise ShapeError(
+            f"noise has shape {given.shape}; expected one variance, ({dim},) or ({dim}, {dim})"
+        )
+    full = given if given.ndim == 2 else np.diag(np.broadcast_to(given, dim))
+    if not np.isfinite(full).all() or np.trace(full) <= 0 or np.diag(full).min() < 0:
+        raise OptionError("noise is no covariance: expected finite, non-negative variances")
+    return full, float(np.trace(full)) / dim
