@@ -70,6 +70,30 @@ def gaussian(
     return out
 
 
+def uniform(
+    rows: int,
+    dim: int,
+    total: float,
+    *,
+    seed: int,
+    trial: int,
+    role: str,
+    level: float,
+) -> np.ndarray:
+    """Noise from a box, (rows, dim) float32: as :func:`gaussian`, the same E‖ε‖² = ``total``.
+
+    Each coordinate is uniform within ±√(3 total / d), the error of a dithered uniform quantiser.
+    """
+    half = np.float32(np.sqrt(3 * total / dim))
+    out = np.empty((rows, dim), np.float32)
+    for block, start in enumerate(range(0, rows, BLOCK_ROWS)):
+        rng = np.random.Generator(np.random.SFC64(stream(seed, trial, role, level, block)))
+        count = min(BLOCK_ROWS, rows - start)
+        drawn = rng.random((count, dim), dtype=np.float32)
+        out[start : start + count] = (2 * drawn - 1) * half
+    return out
+
+
 def gaussian_blocks(
     rows: int, dim: int, total: float, *, seed: int, trial: int, role: str, level: float
 ) -> Iterator[tuple[int, np.ndarray]]:

@@ -1,0 +1,76 @@
+"""Cells of codecs: stored rows (and queries) through a code fitted on a calibration split."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isthmus.perturb.codecs import (
+    Codec,
+    SignBits,
+    UniformQuantiser,
+    coded_ranking,
+    fit_codec,
+    measure_error,
+    rescore,
+)
+from isthmus.scores import Ranking, top_k
+from isthmus.stress.cells import Cell
+from isthmus.stress.problems import Play, Problem, Result
+
+
+def measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
+    """One search over codes. ``side`` candidates: float queries (asymmetric); both: symmetric.
+
+    ``own`` calibration fits the candidates' codec on half of the candidates and, for ``both``, the
+    queries' on half of the queries; ``other`` swaps the two, ``union`` fits both on both halves.
+    """
+    dim = play.stored_dims
+    halves = (
+        play.candidates[problem.calibration, :dim],
+        play.queries[problem.query_calibration, :dim],
+    )
+    if cell.convention == "other":
+        halves = halves[::-1]
+    elif cell.convention == "union":
+        halves = (np.vstack(halves), np.vstack(halves))
+    q, c, bias = play.queries, play.candidates, play.bias
+    codec = None
+    size = None
+    told: dict[str, object] = {}
+    if cell.side in ("candidates", "both"):
+        codec = _codec(cell, halves[0])
+        size = float(codec.bytes_per_vector(dim))
+        told = _told(codec, c[:, :dim])
+    query_codec = _codec(cell, halves[1]) if cell.side in ("queries", "both") else None
+    if codec is None:
+        assert query_codec is not None
+        asked = np.hstack([query_codec.through(q[:, :dim]), q[:, dim:]])
+        coded = Ranking.of(asked, c, play.score, bias)
+    else:
+        coded = coded_ranking(
+            q, c, codec, score=play.score, bias=bias, query_codec=query_codec, stored=dim
+        )
+    answers = problem.best(coded)
+    if cell.rescored and problem.lists is None:
+        depth = min(cell.rescored, len(c))
+        answers = rescore(top_k(coded, depth).rows, play.clean, 1)[:, 0]
+        told["rescored"] = depth
+    return Result(cell, play, answers[None, :], 1, play.overlap(coded), size, None, told)
+
+
+def _told(codec: Codec, rows: np.ndarray) -> dict[str, object]:
+    """What kind of error the codec makes on the rows under test."""
+    error = measure_error(codec, rows)
+    return {
+        "codec_error": error.squared,
+        "codec_slope": error.slope,
+        "codec_error_kind": error.kind,
+    }
+
+
+def _codec(cell: Cell, calibration: np.ndarray) -> Codec:
+    if cell.family == "uniform-quantisation":
+        return UniformQuantiser.fit(calibration, int(cell.level))
+    if cell.family == "sign-bits":
+        return SignBits.fit(calibration)
+    return fit_codec(cell.family, calibration)

@@ -1,0 +1,85 @@
+"""Rows of the stress table: averages and intervals of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from isthmus.stats import mcnemar, paired_difference, share_over_trials, wilson
+from isthmus.stress.problems import Problem, Result
+
+COLUMNS = (
+    "direction", "task", "score", "closer", "strength", "side", "family", "level", "convention",
+    "trials", "seed", "queries", "candidates", "consistency", "consistency_lo", "consistency_hi",
+    "predicted_consistency", "accuracy", "agreement", "clean_agreement", "clean_accuracy",
+    "overlap_at_10", "bytes_per_vector",
+)  # fmt: skip
+
+
+def row_of(problem: Problem, result: Result, seed: int) -> dict[str, Any]:
+    """One row of the table, with intervals that resample trials and queries."""
+    play, cell, truth = result.play, result.cell, problem.truth
+    consistency = share_over_trials(result.kept, seed=seed)
+    judged = truth.judged
+    has_truth = bool(judged.any())
+    accuracy = agreement = clean_accuracy = None
+    extra: dict[str, Any] = {}
+    if has_truth:
+        correct = np.stack([truth.correct(a) for a in result.answers])[:, judged]
+        share = share_over_trials(correct, seed=seed)
+        accuracy = float(share.mean)
+        extra |= {"accuracy_lo": share.low, "accuracy_hi": share.high}
+        clean_accuracy = float(truth.correct(play.clean_top1)[judged].mean())
+    share = share_over_trials(result.agreed, seed=seed)
+    agreement = float(share.mean)
+    extra |= {"agreement_lo": share.low, "agreement_hi": share.high}
+    clean = wilson(int(play.clean_agreement.sum()), len(play.clean_agreement))
+    extra |= {"clean_agreement_lo": clean.low, "clean_agreement_hi": clean.high}
+    extra["floats_beside"] = play.floats_beside
+    extra |= result.told
+    values = (
+        problem.direction, truth.task, play.score, play.closer.name, play.closer.strength,
+        cell.side, cell.family, cell.level, cell.convention, result.trials, seed,
+        len(play.queries), len(play.candidates), consistency.mean, consistency.low,
+        consistency.high, result.predicted, accuracy, agreement, clean.mean, clean_accuracy,
+        None if np.isnan(result.overlap) else result.overlap, result.bytes_per_vector,
+    )  # fmt: skip
+    return dict(zip(COLUMNS, values, strict=True)) | extra
+
+
+def rows_of(problem: Problem, results: Sequence[Result], seed: int) -> list[dict[str, Any]]:
+    """One cell's rows, each beside plain search (closer ``none``) by the same score.
+
+    Adds to :func:`row_of`: ``gain``, ``gain_lo``, ``gain_hi`` (consistency more than plain search
+    has under the same noise; paired over trials and queries; null without such a row), and where
+    there is a truth ``clean_mcnemar_p`` (accuracy of closing alone against plain search, queries
+    being the pairs, no noise in either).
+    """
+    plain = {r.play.score: r for r in results if r.play.closer.name == "none"}
+    truth = problem.truth
+    judged = truth.judged
+    rows = []
+    for result in results:
+        row = row_of(problem, result, seed)
+        base = plain.get(result.play.score)
+        none = {"gain": None, "gain_lo": None, "gain_hi": None}
+        row |= none if base is None else gain(base, result, seed)
+        if judged.any():
+            before, after = (
+                truth.correct(a)[judged] for a in (result.play.before_top1, result.play.clean_top1)
+            )
+            row["clean_mcnemar_p"] = mcnemar(before, after)
+        rows.append(row)
+    return rows
+
+
+def gain(before: Result, after: Result, seed: int = 0) -> dict[str, float]:
+    """How many flips a closer removes against another, with a paired 95 % interval.
+
+    Both must have met the same cell with the same trials.
+    """
+    trials = min(before.trials, after.trials)
+    change = paired_difference(before.kept[:trials], after.kept[:trials], seed=seed)
+    return {"gain": change.mean, "gain_lo": change.low, "gain_hi": change.high}
