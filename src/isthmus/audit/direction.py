@@ -40,7 +40,7 @@ def direction_part(
 ) -> tuple[dict[str, Any], Closer, list[Result]]:
     """One entry of ``directions``, its recommended closer, and every result behind its rows."""
     forward = direction == "a_to_b"
-    problem, query_moments = _problem(sides, forward, opts)
+    problem, query_moments = problem_of(sides, forward, opts)
     candidate_moments = sides.moments_b if forward else sides.moments_a
     closers = default_closers(query_moments, candidate_moments, opts)
     cells = default_cells(opts.levels, opts.convention)
@@ -84,7 +84,7 @@ def direction_part(
     return entry, closer, results
 
 
-def _problem(sides: Sides, forward: bool, opts: AuditOptions) -> tuple[Problem, Moments]:
+def problem_of(sides: Sides, forward: bool, opts: AuditOptions) -> tuple[Problem, Moments]:
     """One direction's problem, and the moments its queries' closers are fitted on."""
     queries, candidates = (sides.rows_a, sides.rows_b) if forward else (sides.rows_b, sides.rows_a)
     truth = sides.truth if forward else sides.truth.reversed()

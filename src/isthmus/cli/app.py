@@ -120,7 +120,7 @@ def close(
     out: Annotated[Path, typer.Option(help="The closer's file, .safetensors.")],
     method: Annotated[
         str,
-        typer.Option(help="none, mean-shift, orthogonal-shift or center-queries."),
+        typer.Option(help="A closer's name: center-queries, ridge-shift … (docs/closing.md)."),
     ] = "center-queries",
     strength: Annotated[float, typer.Option(help="0 changes nothing, 1 closes fully.")] = 1.0,
     score: Annotated[
@@ -128,10 +128,10 @@ def close(
     ] = None,
     variance: Annotated[
         float | None,
-        typer.Option(help="orthogonal-shift: share of variance that counts as the hull."),
+        typer.Option(help="orthogonal-shift, span, subspace: share of variance that is the hull."),
     ] = None,
     side: Annotated[
-        str | None, typer.Option(help="mean-shift: which rows move, query or candidate.")
+        str | None, typer.Option(help="mean-, biased-shift: which rows move, query or candidate.")
     ] = None,
     renormalise: Annotated[
         bool | None,
@@ -141,6 +141,10 @@ def close(
         bool,
         typer.Option("--normalise/--raw", help="Rows are normalised first (cosine users: yes)."),
     ] = True,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="A closer's own option, NAME=VALUE (rank=64, ridge=0.3); repeatable."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Fit one closer and verify it on the rows given.
@@ -160,6 +164,104 @@ def close(
         side=side,
         renormalise=renormalise,
         normalise=normalise,
+        given=option or [],
+        as_json=json,
+    )
+
+
+@app.command()
+def stress(
+    queries: Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")],
+    candidates: Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is retrieved.")],
+    paired: Annotated[
+        bool | None,
+        typer.Option("--paired/--unpaired", help="Query i's right answer is candidate i."),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Candidates are class texts; one integer per query.")
+    ] = None,
+    relevance: Annotated[
+        str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
+    ] = None,
+    score: Annotated[str, typer.Option(help="dot, cosine or euclidean: how you search.")] = (
+        "cosine"
+    ),
+    closers: Annotated[
+        str, typer.Option(help="Closers beside plain search, separated by commas.")
+    ] = "orthogonal-shift,biased-shift,center-queries,center-both,ridge-shift,mean-shift,centering",
+    strengths: Annotated[
+        str | None, typer.Option(help="Strengths, such as 0.5,1; default each closer's own.")
+    ] = None,
+    perturb: Annotated[
+        str,
+        typer.Option(
+            help="gaussian, uniform, covariance, in-span, off-span, along-gap, truncation, "
+            "dropped-dimensions, random-projection, or codecs: rabitq, sq8, sign, pq32x8 …"
+        ),
+    ] = "gaussian",
+    levels: Annotated[str, typer.Option(help="Noise levels (variances).")] = "0.005,0.022,0.04",
+    kept: Annotated[
+        str, typer.Option(help="Dimensions that cuts keep, or shares below 1.")
+    ] = "0.5,0.25",
+    sides: Annotated[
+        str, typer.Option(help="What is hit: candidates, queries, both, shared.")
+    ] = "candidates",
+    convention: Annotated[
+        str, typer.Option(help="What a level is: total, coordinate or spread.")
+    ] = "total",
+    calibration: Annotated[
+        str | None, typer.Option(help="Rows codecs are fitted on: own, other or union.")
+    ] = None,
+    rescored: Annotated[
+        int, typer.Option(help="Codecs: so many of the best by code are ranked again in float.")
+    ] = 0,
+    trials: Annotated[int | None, typer.Option(help="Noise draws per level.")] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds 0, 1 … of noise and splits.")] = 1,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Also close along random, shuffled, flipped vectors …"),
+    ] = False,
+    fit_share: Annotated[
+        float, typer.Option(help="Share of queries that closers are fitted on and not scored on.")
+    ] = 0.0,
+    max_queries: Annotated[int, typer.Option(help="Queries scored (a seeded sample).")] = 2000,
+    max_candidates: Annotated[
+        int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
+    ] = 10_000,
+    out: Annotated[
+        Path | None, typer.Option(help="The table, .parquet or .json; a killed run goes on.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Will the answers change? Closers × perturbations × levels × seeds, as a table.
+
+    Example: isthmus stress images.npy captions.npy --perturb gaussian,rabitq --out stress.parquet
+    """
+    from isthmus.cli.run_stress import run
+
+    run(
+        queries,
+        candidates,
+        paired=paired,
+        labels=labels,
+        relevance=relevance,
+        score=score,
+        closers=closers,
+        strengths=strengths,
+        perturb=perturb,
+        levels=levels,
+        kept=kept,
+        sides=sides,
+        convention=convention,
+        calibration=calibration,
+        rescored=rescored,
+        trials=trials,
+        seeds=seeds,
+        controls=controls,
+        fit_share=fit_share,
+        max_queries=max_queries,
+        max_candidates=max_candidates,
+        out=out,
         as_json=json,
     )
 

@@ -66,12 +66,14 @@ def two_names(text: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def numbers(text: str) -> tuple[float, ...]:
+def numbers(
+    text: str, option: str = "--levels", what: str = "variances above 0, such as 0.005,0.022"
+) -> tuple[float, ...]:
     """``0.005,0.022`` -> (0.005, 0.022)."""
     try:
         values = tuple(float(p) for p in text.split(",") if p.strip())
     except ValueError:
-        raise OptionError(f"--levels {text}: expected numbers, such as 0.005,0.022") from None
+        raise OptionError(f"{option} {text}: expected numbers, {what}") from None
     if not values or any(not v > 0 for v in values):
-        raise OptionError(f"--levels {text}: expected variances above 0, such as 0.005,0.022")
+        raise OptionError(f"{option} {text}: expected {what}")
     return values

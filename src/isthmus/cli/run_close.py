@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from isthmus._arrays import unit
 from isthmus.cli.words import console, print_json, progress_bar
-from isthmus.closers import fit
+from isthmus.closers import NEEDS, fit
 from isthmus.embeddings import check_same_space
 from isthmus.errors import OptionError
 from isthmus.io import open_rows
@@ -31,31 +34,37 @@ def run(
     side: str | None,
     renormalise: bool | None,
     normalise: bool,
+    given: Sequence[str] = (),
     as_json: bool,
 ) -> None:
     """Fit from moments of all rows, verify on a sample, save."""
+    named: dict[str, Any] = {"variance": variance, "side": side, "renormalise": renormalise}
+    options = {k: v for k, v in named.items() if v is not None} | own_options(given)
     if out.suffix != ".safetensors":
         raise OptionError(f"--out {out}: a closer is a .safetensors file; name it so")
     q_source, c_source = open_rows(queries), open_rows(candidates)
     check_same_space("queries", q_source.dim, "candidates", c_source.dim)
     with progress_bar() as say:
-        moments = []
-        for name, source in (("queries", q_source), ("candidates", c_source)):
-            summary = summarise(
-                source,
-                unit_rows=normalise,
-                on_partition=lambda done, of, name=name: say(name, done, of),  # type: ignore[misc]
-            )
-            summary.census_a.refuse(name, cosine=normalise or score == "cosine")
-            moments.append(summary.a)
-        given: dict[str, Any] = {
-            "variance": variance,
-            "side": side,
-            "renormalise": renormalise,
-        }
-        options = {k: v for k, v in given.items() if v is not None}
+        watch: dict[str, Any] = {"unit_rows": normalise, "on_partition": partial(say, "rows")}
+        if NEEDS.get(method) == "pairs":
+            both = summarise(q_source, c_source, **watch)
+            assert both.pair is not None
+            summaries = [("queries", both.census_a), ("candidates", both.census_b)]
+            moments = [both.pair.a, both.pair.b]
+            options["pairs"] = both.pair
+        else:
+            one, two = (summarise(source, **watch) for source in (q_source, c_source))
+            summaries = [("queries", one.census_a), ("candidates", two.census_a)]
+            moments = [one.a, two.a]
+        for name, census in summaries:
+            assert census is not None
+            census.refuse(name, cosine=normalise or score == "cosine")
+        samples = _samples(q_source, c_source)
+        if NEEDS.get(method) == "query_rows":
+            rows = samples[0].astype(np.float64)
+            options["query_rows"] = np.asarray(unit(rows)) if normalise else rows
         closer = fit(method, *moments, score=score, strength=strength, unit_in=normalise, **options)
-        check = verify(closer, *_samples(q_source, c_source))
+        check = verify(closer, *samples)
     closer.save(out)
     result = {
         "closer": closer.name,
@@ -71,6 +80,28 @@ def run(
         screen.print(line)
     if as_json:
         print_json(result)
+
+
+def own_options(given: Sequence[str]) -> dict[str, Any]:
+    """``["rank=64", "ridge=0.3"]`` -> {"rank": 64, "ridge": 0.3}; true and false are flags."""
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name.isidentifier() and equals and value):
+            raise OptionError(f"--option {text}: expected NAME=VALUE, such as rank=64")
+        options[name] = _value(value)
+    return options
+
+
+def _value(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _samples(q_source: Any, c_source: Any) -> tuple[np.ndarray, np.ndarray]:

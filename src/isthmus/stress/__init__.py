@@ -27,6 +27,7 @@ from isthmus.stress.cells import (
 )
 from isthmus.stress.grid import grid, measure
 from isthmus.stress.problems import Play, Problem, Result, overlap_at, plain_top1, plays_of
+from isthmus.stress.run import run_grid, write_table
 from isthmus.stress.table import COLUMNS, gain, row_of, rows_of
 
 __all__ = [
@@ -51,4 +52,6 @@ __all__ = [
     "plays_of",
     "row_of",
     "rows_of",
+    "run_grid",
+    "write_table",
 ]

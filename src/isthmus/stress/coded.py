@@ -62,8 +62,8 @@ def _told(codec: Codec, rows: np.ndarray) -> dict[str, object]:
     """What kind of error the codec makes on the rows under test."""
     error = measure_error(codec, rows)
     return {
-        "codec_error": error.squared,
-        "codec_slope": error.slope,
+        "codec_error": float(f"{error.squared:.9g}"),
+        "codec_slope": round(error.slope, 9),
         "codec_error_kind": error.kind,
     }
 

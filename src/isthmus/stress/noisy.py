@@ -12,6 +12,9 @@ from isthmus.scores import Ranking
 from isthmus.stress.cells import Cell
 from isthmus.stress.problems import Play, Problem, Result
 
+DECIMALS = 9
+"""Predictions are rounded where their quadrature ends, so that they are the same on any machine."""
+
 
 def measure_noise(
     problem: Problem, plays: Sequence[Play], cell: Cell, *, trials: int, seed: int
@@ -56,7 +59,7 @@ def _predicted(problem: Problem, play: Play, cell: Cell, total: float) -> float 
     if cell.family != "gaussian" or cell.side != "candidates" or problem.lists is not None:
         return None
     kept = keep_probability(play.clean, play.score, total) if known else None
-    return None if kept is None else float(kept.mean())
+    return None if kept is None else round(float(kept.mean()), DECIMALS)
 
 
 def _total(cell: Cell, play: Play) -> float:

@@ -1,0 +1,153 @@
+"""The body of ``isthmus stress``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from isthmus.audit.direction import problem_of, trials_for
+from isthmus.audit.options import AuditOptions
+from isthmus.audit.sides import open_sides
+from isthmus.cli.run_audit import numbers
+from isthmus.cli.words import console, print_json, progress_bar
+from isthmus.closers.many import fit_many
+from isthmus.errors import OptionError
+from isthmus.io import read_labels, read_relevance
+from isthmus.stress import cells_of, run_grid
+
+SIDES = ("queries", "candidates", "both", "shared")
+
+
+def run(
+    queries: str,
+    candidates: str,
+    *,
+    labels: str | None,
+    relevance: str | None,
+    closers: str,
+    strengths: str | None,
+    perturb: str,
+    levels: str,
+    kept: str,
+    sides: str,
+    convention: str,
+    calibration: str | None,
+    rescored: int,
+    trials: int | None,
+    seeds: int,
+    controls: bool,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Fit, perturb, search, count: the stress table of one direction."""
+    if seeds < 1:
+        raise OptionError(f"--seeds {seeds}; expected at least 1")
+    opts = AuditOptions(
+        names=("queries", "candidates"), levels=numbers(levels), convention=convention, **options
+    )
+    cells = cells_of(
+        words(perturb),
+        levels=opts.levels,
+        kept=numbers(kept, "--kept", "dimensions to keep, or shares below 1"),
+        sides=_sides(sides),
+        convention=convention,
+        calibration=calibration,
+        rescored=rescored,
+    )
+    with progress_bar() as say:
+        sides_ = open_sides(
+            queries,
+            candidates,
+            None if labels is None else read_labels(labels),
+            None if relevance is None else read_relevance(relevance),
+            opts,
+            None,
+            say,
+        )
+        built = {s: problem_of(sides_, True, replace(opts, seed=s)) for s in range(seeds)}
+        fitted = fit_many(
+            words(closers),
+            built[0][1],
+            sides_.moments_b,
+            score=opts.score,
+            strengths=None if strengths is None else signed(strengths),
+            unit_in=opts.unit_rows,
+            pairs=None if opts.fit_share else sides_.pair,
+            query_rows=built[0][0].queries[built[0][0].query_calibration],
+            with_controls=controls,
+            seed=opts.seed,
+        )
+        problems = {seed: problem for seed, (problem, _) in built.items()}
+        first = problems[0]
+        count = trials or trials_for(len(first.queries), len(first.candidates))
+        rows = run_grid(
+            problems,
+            fitted,
+            cells,
+            trials=count,
+            control_trials=max(1, count // 3),
+            out=out,
+            say=lambda done, of: say("stress", done, of),
+        )
+    screen = console(as_json=as_json)
+    print_rows(rows, screen)
+    if out is not None:
+        screen.print(f"Wrote {len(rows)} rows to {out}.")
+    if as_json:
+        print_json(rows)
+
+
+def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
+    """The table for people: one line per closer, strength and cell, averaged over seeds."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name, right in (("closer", 0), ("score", 0), ("perturbation", 0), ("consistency", 1),
+                        ("predicted", 1), ("gain", 1), ("clean", 1), ("accuracy", 1)):  # fmt: skip
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for row in rows:
+        if row["seed"] != rows[0]["seed"]:
+            continue
+        same = [r for r in rows if _key(r) == _key(row)]
+
+        def mean(name: str, same: list[dict[str, Any]] = same, sign: str = "") -> str:
+            values = [r[name] for r in same if r.get(name) is not None]
+            return f"{sum(values) / len(values):{sign}.3f}" if values else ""
+
+        level = f" {row['level']:g}" if row["level"] != 1 else ""
+        side = "" if row["side"] == "candidates" else f" on {row['side']}"
+        strength = "" if row["strength"] in (0.0, 1.0) else f" {row['strength']:g}"
+        table.add_row(
+            f"{row['closer']}{strength}", row["score"], f"{row['family']}{level}{side}",
+            mean("consistency"), mean("predicted_consistency"), mean("gain", sign="+"),
+            mean("clean_agreement"), mean("accuracy"),
+        )  # fmt: skip
+    screen.print(table)
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("closer", "score", "strength", "family", "level", "side", "convention", "rescored")
+    return tuple(row.get(n) for n in names)
+
+
+def words(text: str) -> list[str]:
+    """``a, b`` -> ["a", "b"], each once."""
+    return list(dict.fromkeys(p.strip() for p in text.split(",") if p.strip()))
+
+
+def signed(text: str) -> tuple[float, ...]:
+    """``-0.5,1`` -> (-0.5, 1.0)."""
+    try:
+        return tuple(float(p) for p in words(text))
+    except ValueError:
+        raise OptionError(f"--strengths {text}: expected numbers, such as 0.5,1") from None
+
+
+def _sides(text: str) -> Any:
+    named = words(text)
+    unknown = [s for s in named if s not in SIDES]
+    if unknown or not named:
+        raise OptionError(f"--sides {text}: expected some of {', '.join(SIDES)}")
+    return tuple(named)
