@@ -241,8 +241,9 @@ class Closer:
         bounds add up. It is searched with the outer closer's score.
 
         Raises:
-            CloserError: the outer closer stores a number of normalised candidates, this one keeps
-                coordinates in float, or the two are searched with scores that rank differently.
+            CloserError: a number is stored of candidates that are normalised in between, this
+                closer keeps coordinates in float, or the two are searched with scores that rank
+                differently.
         """
         if self.memo:
             raise CloserError(
@@ -255,6 +256,12 @@ class Closer:
                 f"by {outer.score}; fit both for one score"
             )
         bias = self.bias
+        candidate = chain(self.candidate, outer.candidate)
+        if bias is not None and candidate.unit_in and not self.candidate.unit_in:
+            raise CloserError(
+                f"{self.name} stores a number of candidates as they are, which {outer.name} then "
+                "normalises; fit both on unit rows"
+            )
         if outer.bias is not None:
             inner = self.candidate
             bends = inner.unit_out or (outer.candidate.unit_in and not inner.is_identity)
@@ -270,7 +277,7 @@ class Closer:
             outer.score,
             outer.strength,
             chain(self.query, outer.query),
-            chain(self.candidate, outer.candidate),
+            candidate,
             _both(self, outer),
             bias,
             {f"first_{k}": v for k, v in self.facts.items()} | dict(outer.facts),
@@ -362,8 +369,9 @@ def _read_map(role: str, side: dict[str, Any], tensors: Mapping[str, np.ndarray]
 def _both(inner: Closer, outer: Closer) -> Guarantee:
     """What is left of two promises when the closings follow one another.
 
-    A promise ends where rows it moved are normalised again, and where the second closing ranks by
-    another score; unit rows ranked by cosine may go on by dot.
+    A promise ends where rows it moved are normalised again (but for an exact one by cosine, which
+    normalising does not touch; a bound would be in other units), and where the second closing ranks
+    by another score; unit rows ranked by cosine may go on by dot.
     """
     first, second = inner.guarantee, outer.guarantee
     order: tuple[Kind, ...] = ("exact", "bounded", "none")
@@ -373,7 +381,7 @@ def _both(inner: Closer, outer: Closer) -> Guarantee:
         for before, after in ((inner.query, outer.query), (inner.candidate, outer.candidate))
     )
     same = first.score == second.score or (first.score, second.score) == ("cosine", "dot")
-    if not same or (again and first.score != "cosine"):
+    if not same or (again and (first.score != "cosine" or kind == "bounded")):
         kind = "none"
     bound = (first.bound or 0.0) + (second.bound or 0.0) if kind == "bounded" else None
     return Guarantee(second.score, kind, f"{first.condition}; then {second.condition}", bound)

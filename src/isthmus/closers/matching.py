@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.promises import blended, exact
-from isthmus.errors import CloserError, OptionError
+from isthmus.errors import CloserError, OptionError, ShapeError
 from isthmus.maps import AffineMap, Closer, Guarantee, RowMap, chain
 from isthmus.moments import Moments, PairMoments
 
@@ -53,7 +53,7 @@ def coral(
     Sun et al. 2016. ``shrinkage`` adds that share of the mean variance to both covariances, without
     which small directions of few rows are blown up.
     """
-    into = _power(_shrunk(candidates, shrinkage), 0.5) @ _power(_shrunk(queries, shrinkage), -0.5)
+    into = _power(candidates, shrinkage, 0.5) @ _power(queries, shrinkage, -0.5)
     return _to_candidates("coral", queries, candidates, into, score, strength, unit_in)
 
 
@@ -71,9 +71,9 @@ def gaussian_ot(
     q -> μ_c + Σ_q^-½ (Σ_q^½ Σ_c Σ_q^½)^½ Σ_q^-½ (q - μ_q): closes the Fréchet distance and says
     nothing of pairs. ``shrinkage`` as in :func:`coral`.
     """
-    a, b = _shrunk(queries, shrinkage), _shrunk(candidates, shrinkage)
-    root, inverse = _power(a, 0.5), _power(a, -0.5)
-    into = inverse @ _power(root @ b @ root, 0.5) @ inverse
+    root, inverse = (_power(queries, shrinkage, exponent) for exponent in (0.5, -0.5))
+    values, vectors = np.linalg.eigh(root @ _power(candidates, shrinkage, 1) @ root)
+    into = inverse @ _raised(values, vectors, 0.5) @ inverse
     return _to_candidates("gaussian-ot", queries, candidates, into, score, strength, unit_in)
 
 
@@ -98,12 +98,17 @@ def procrustes(
         scale: also the best common scale.
 
     Raises:
-        CloserError: no pairs were given.
+        CloserError: no pairs were given. ShapeError: pairs of another dimension.
     """
     if pairs is None:
         raise CloserError("procrustes needs pairs=PairMoments of (queries, candidates); give them")
+    if (pairs.a.dim, pairs.b.dim) != (queries.dim, candidates.dim):
+        raise ShapeError(
+            f"pairs have {pairs.a.dim} and {pairs.b.dim} dimensions, queries and candidates "
+            f"{queries.dim}; give the pairs' rows as they enter the maps"
+        )
     cross = pairs.cross.T  # (d_c, d_q) so that W = argmin ‖W(q - μ_q) - (x - μ_c)‖
-    nudge = 1e-9 * float(np.linalg.norm(cross, 2)) * np.eye(queries.dim)
+    nudge = 1e-9 * float(np.linalg.norm(cross)) / np.sqrt(queries.dim) * np.eye(queries.dim)
     left, sizes, right = np.linalg.svd(cross + nudge)
     turn = left @ right
     if scale:
@@ -127,7 +132,7 @@ def whitening(
     """
     sides = []
     for m in (queries, candidates):
-        white = _power(_shrunk(m, shrinkage), -0.5)
+        white = _power(m, shrinkage, -0.5)
         sides.append(blended(m.dim, white, -white @ m.mean, strength, unit_in=unit_in))
     if strength == 0:
         promise = exact(score, unit_in, "strength 0: nothing is changed")
@@ -161,7 +166,9 @@ def realign(
             "realign needs query_rows=(n, d) rows for its second centring, which moments do not "
             "tell; give some hundreds"
         )
-    spread = float(np.sqrt(candidates.total_variance / queries.total_variance or 1.0))
+    spread = 1.0  # queries all alike, or candidates all alike: nothing to match
+    if queries.total_variance > 0 and candidates.total_variance > 0:
+        spread = float(np.sqrt(candidates.total_variance / queries.total_variance))
     fixed = AffineMap(queries.dim, unit_in=unit_in)
     if strength == 0:
         nothing = exact(score, unit_in, "strength 0: nothing is changed")
@@ -179,7 +186,10 @@ def realign(
         query,
         fixed,
         Guarantee(score, "none", "queries are scaled, moved and normalised twice"),
-        facts={"scale": spread, "norm_moved": float(np.linalg.norm(offset))},
+        facts={
+            "scale": spread,
+            "norm_moved": strength * float(np.linalg.norm(queries.mean - candidates.mean)),
+        },
     )
 
 
@@ -209,17 +219,19 @@ def _to_candidates(
     )
 
 
-def _shrunk(moments: Moments, shrinkage: float) -> np.ndarray:
+def _power(moments: Moments, shrinkage: float, exponent: float) -> np.ndarray:
+    """(Σ + shrinkage·mean variance·I) to a power, from the spectrum the moments keep."""
     if not shrinkage >= 0:
         raise OptionError(f"shrinkage={shrinkage}; expected 0 or more")
+    values, vectors = moments.spectrum
     floor = shrinkage * moments.total_variance / moments.dim
-    return moments.covariance() + floor * np.eye(moments.dim)
+    return _raised(values + floor, vectors, exponent, moments.resolution)
 
 
-def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
-    """A symmetric positive matrix to a power; for negative powers, null directions stay null."""
-    values, vectors = np.linalg.eigh(matrix)
-    floor = 1e-12 * max(float(values[-1]), 1e-300)
-    safe = np.where(values > floor, values, 1.0)
-    raised = np.where(values > floor, safe**exponent, 0.0)
+def _raised(
+    values: np.ndarray, vectors: np.ndarray, exponent: float, resolution: float = 0.0
+) -> np.ndarray:
+    """VΛᵖVᵀ; directions that are rounding beside the largest become null ones."""
+    real = values > max(resolution, 1e-12) * max(float(values.max()), 1e-300)
+    raised = np.where(real, np.where(real, values, 1.0) ** exponent, 0.0)
     return (vectors * raised) @ vectors.T

@@ -57,7 +57,8 @@ def span(
     bias = strength * queries.mean if center and strength else None
     guarantee = _span_promise(queries, candidates, score, strength, rank, unit_in)
     fixed = AffineMap(queries.dim, unit_in=unit_in)
-    facts = {"rank": float(rank), "norm_moved": float(np.linalg.norm(strength * middle))}
+    moved = strength * (onto @ queries.mean + offset - queries.mean)  # what the mean query moves
+    facts = {"rank": float(rank), "norm_moved": float(np.linalg.norm(moved))}
     return Closer("span", score, strength, query, fixed, guarantee, bias, facts)
 
 
