@@ -249,6 +249,9 @@ def test_rescoring_everything_undoes_the_codec(problem: Problem) -> None:
     assert kept[0] < kept[1] < 1
     assert kept[2] == 1
     assert [r.told.get("rescored") for r in shares] == [None, 5, 60]
+    told = shares[1].told
+    assert told["coded_consistency"] == kept[0]
+    assert told["in_shortlist"] == kept[1]  # what is found is put first
 
 
 def test_queries_alone_through_a_codec(problem: Problem) -> None:

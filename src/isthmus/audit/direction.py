@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.audit.control_part import control_part
 from isthmus.audit.options import (
     LEAST_TRIALS,
     TRIAL_PRODUCTS,
@@ -78,6 +79,9 @@ def direction_part(
         "closers": [_closer_entry(r) for r in _first_of_each(results)],
         "closing_curve": closing_curve(problem, query_moments, candidate_moments, opts),
         "stress": [row_of(problem, r, opts.seed) for r in results],
+        "controls": control_part(
+            problem, query_moments, candidate_moments, closer, opts, max(1, trials // 3)
+        ),
         "radius": _radius(problem, closer, opts.score),
         "recommendation": chosen.as_dict(),
     }

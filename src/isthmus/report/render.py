@@ -160,6 +160,7 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: _Plots)
             r.get("predicted_consistency") is not None for r in direction.get("stress") or []
         ),
         "stress": [_stress_row(r, chosen) for r in direction.get("stress") or []],
+        "controls": [_control_row(r) for r in direction.get("controls") or []],
         "radius": _radius(direction),
         "radius_score": (direction.get("radius") or {}).get("score") or {},
     }  # fmt: skip
@@ -184,6 +185,15 @@ def _stress_row(row: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
         "level_words": words.level_name(row),
         "ci": words.interval((row.get("consistency_lo"), row.get("consistency_hi"))),
         "recommended": recommended,
+    }
+
+
+def _control_row(row: dict[str, Any]) -> dict[str, Any]:
+    matched = row.get("convention") == "spread"
+    return row | {
+        "vector": words.control_words(row),
+        "noise": f"{words.small(row.get('level'))}{' of the variance' if matched else ''}",
+        "gain_ci": words.interval((row.get("gain_lo"), row.get("gain_hi"))),
     }
 
 

@@ -36,6 +36,24 @@ CONVENTION_WORDS = {
 }
 
 
+CONTROL_WORDS = {
+    "random": "a random vector as long",
+    "shuffled": "its own vector, coordinates shuffled",
+    "flipped": "its own vector, turned round",
+}
+
+
+def control_words(row: dict[str, Any]) -> str:
+    """Along what a control closes, and how far."""
+    closer, strength = str(row.get("closer")), row.get("strength")
+    kind = closer.partition(":")[2]
+    if closer == "none":
+        return "nothing is moved"
+    if kind:
+        return CONTROL_WORDS.get(kind, kind)
+    return "its own vector" if strength == 1 else f"its own vector, {small(strength)} times"
+
+
 def number(value: Any, digits: int = 3) -> str:
     """A number rounded to ``digits`` decimals; a dash for None and NaN."""
     if not _finite(value):

@@ -23,6 +23,8 @@ def measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
 
     ``own`` calibration fits the candidates' codec on half of the candidates and, for ``both``, the
     queries' on half of the queries; ``other`` swaps the two, ``union`` fits both on both halves.
+    Where the best are rescored, what is lost splits into what the code loses
+    (1 - ``coded_consistency``), what rescoring wins back (up to ``in_shortlist``) and the rest.
     """
     dim = play.stored_dims
     halves = (
@@ -53,8 +55,11 @@ def measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
     answers = problem.best(coded)
     if cell.rescored and problem.lists is None:
         depth = min(cell.rescored, len(c))
-        answers = rescore(top_k(coded, depth).rows, play.clean, 1)[:, 0]
+        shortlist = top_k(coded, depth).rows
         told["rescored"] = depth
+        told["coded_consistency"] = float((answers == play.clean_top1).mean())
+        told["in_shortlist"] = float((shortlist == play.clean_top1[:, None]).any(axis=1).mean())
+        answers = rescore(shortlist, play.clean, 1)[:, 0]
     return Result(cell, play, answers[None, :], 1, play.overlap(coded), size, None, told)
 
 
