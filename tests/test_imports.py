@@ -21,14 +21,14 @@ LAYERS: list[set[str]] = [
     {"engines"},
     {"moments"},
     {"scores", "maps", "gap"},
-    {"closers", "tasks", "cautions", "mixed", "picture"},
+    {"closers", "tasks", "cautions", "picture"},
     {"perturb", "aokvqa"},
-    {"predict", "summarise", "verify"},
-    {"stress"},
+    {"predict", "summarise", "verify", "mixed", "ann"},
+    {"stress", "compare", "calibrate"},
     {"recommend", "inputs"},
     {"audit"},
     {"report", "encoders", "stores", "lab"},
-    {"demo"},
+    {"demo", "export"},
     {"cli", "__main__"},
 ]
 """A room may import rooms of the layers above it in this list, and its own."""
@@ -36,11 +36,11 @@ LAYERS: list[set[str]] = [
 CORE = {
     "errors", "_version", "_arrays", "embeddings", "stats", "moments", "scores", "maps", "gap",
     "closers", "tasks", "cautions", "mixed", "picture", "perturb", "predict", "summarise", "verify",
-    "stress", "recommend", "audit", "engines", "inputs", "aokvqa",
+    "stress", "recommend", "audit", "engines", "inputs", "aokvqa", "compare", "calibrate", "ann",
 }  # fmt: skip
 """Rooms that may name NumPy alone, of third parties, at module level."""
 
-OUTER = {"report", "encoders", "stores", "lab", "cli"}
+OUTER = {"report", "encoders", "stores", "lab", "export", "cli"}
 HEAVY = ("torch", "faiss", "pandas", "matplotlib", "plotly", "scipy", "pyarrow", "sklearn",
          "onnxruntime", "transformers", "jinja2", "PIL", "typer", "rich")  # fmt: skip
 MODEL_PARTS = {"perturb/images.py", "perturb/_recode.py", "perturb/_corruptions.py"}
