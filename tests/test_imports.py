@@ -15,7 +15,7 @@ PACKAGE = Path(isthmus.__file__).parent
 
 LAYERS: list[set[str]] = [
     {"errors", "_version"},
-    {"_arrays"},
+    {"_arrays", "_pool"},
     {"embeddings"},
     {"stats", "io"},
     {"engines"},
@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
     {"closers", "tasks", "cautions", "picture"},
     {"perturb", "aokvqa"},
     {"predict", "summarise", "verify", "mixed", "ann"},
+    {"sweep"},
     {"stress", "compare", "calibrate"},
     {"recommend", "inputs"},
     {"audit"},
@@ -34,9 +35,10 @@ LAYERS: list[set[str]] = [
 """A room may import rooms of the layers above it in this list, and its own."""
 
 CORE = {
-    "errors", "_version", "_arrays", "embeddings", "stats", "moments", "scores", "maps", "gap",
-    "closers", "tasks", "cautions", "mixed", "picture", "perturb", "predict", "summarise", "verify",
-    "stress", "recommend", "audit", "engines", "inputs", "aokvqa", "compare", "calibrate", "ann",
+    "errors", "_version", "_arrays", "_pool", "embeddings", "stats", "moments", "scores", "maps",
+    "gap", "closers", "tasks", "cautions", "mixed", "picture", "perturb", "predict", "summarise",
+    "verify", "sweep", "stress", "recommend", "audit", "engines", "inputs", "aokvqa", "compare",
+    "calibrate", "ann",
 }  # fmt: skip
 """Rooms that may name NumPy alone, of third parties, at module level."""
 

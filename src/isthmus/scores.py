@@ -21,11 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus._arrays import Array, is_numpy, namespace, row_norms, to_numpy, working
+from isthmus._pool import Part, Pool, lines_top_k
 from isthmus.errors import OptionError, ShapeError
 
 SCORES = ("dot", "cosine", "euclidean")
 TIE_ULPS = 16
 BLOCK_ELEMENTS = 2**21  # scores held at once: 16 MB of float64
+TILE = (1024, 1024)  # queries × candidates scored at once by ``top_k``
 
 
 def check_score(score: str) -> str:
@@ -159,7 +161,11 @@ class TopK:
 
 
 def top_k(ranking: Ranking, k: int) -> TopK:
-    """Exact search, blocked: O(n K d) time, one block of scores in memory.
+    """Exact search in O(n K d), tile by tile: the rows are neither copied nor scored all at once.
+
+    NumPy rows are scored in tiles of about ``TILE``; of each tile only scores that reach the k-th
+    best so far of their query, or are tied with it, are looked at again. Memory beside the rows: a
+    tile of scores and a few k numbers a query. Tensors are scored in blocks of whole queries.
 
     Raises:
         OptionError: k is below 1 or above the number of candidates.
@@ -167,42 +173,50 @@ def top_k(ranking: Ranking, k: int) -> TopK:
     count = int(ranking.candidates.shape[0])
     if not 1 <= k <= count:
         raise OptionError(f"k={k} of {count} candidates; expected 1 to {count}")
+    if is_numpy(ranking.queries) and is_numpy(ranking.candidates):
+        return _by_tiles(ranking, k, TILE)
     widths = to_numpy(ranking.tie_widths)
     parts = [
-        _block_top_k(to_numpy(s), k, widths[start : start + int(s.shape[0])])
+        lines_top_k(to_numpy(s), k, widths[start : start + int(s.shape[0])])
         for start, s in ranking.score_blocks()
     ]
+    return _joined(parts)
+
+
+def _joined(parts: list[Part]) -> TopK:
     rows, scores, ties = (np.concatenate(column) for column in zip(*parts, strict=True))
     return TopK(rows, scores, ties)
 
 
-def _block_top_k(
-    scores: np.ndarray, k: int, widths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    count = scores.shape[1]
-    if k < count:
-        kth = np.partition(scores, count - k, axis=1)[:, count - k]
-    else:
-        kth = scores.min(axis=1)
-    rows = np.empty((len(scores), k), np.int64)
-    for i, line in enumerate(scores):
-        width = float(widths[i, 0])
-        pool = np.flatnonzero(line >= kth[i] - width)  # ascending rows: lower wins a tie
-        ranked = pool[np.argsort(-line[pool], kind="stable")]
-        rows[i] = _settle(ranked, line, width)[:k]
-    best = np.take_along_axis(scores, rows, axis=1)
-    ties = (scores >= scores.max(axis=1, keepdims=True) - widths).sum(axis=1) - 1
-    return rows, best, ties
+def _by_tiles(ranking: Ranking, k: int, tile: tuple[int, int]) -> TopK:
+    queries, candidates = ranking.queries, ranking.candidates
+    count, widths = len(candidates), ranking.tie_widths[:, 0]
+    width = min(max(tile[1], 4 * k), count)
+    height = max(1, min(tile[0], tile[0] * tile[1] // width))
+    buffer = np.empty(min(height, len(queries)) * width, queries.dtype)
+    parts = []
+    for start in range(0, len(queries), height):
+        q = queries[start : start + height]
+        pool = Pool(k, widths[start : start + height], queries.dtype)
+        for first in range(0, count, width):
+            some = slice(first, min(first + width, count))
+            size = some.stop - first
+            scores = buffer[: len(q) * size].reshape(len(q), size)
+            pool.add(_scored(ranking, q, some, scores), first)
+        rows, scores, ties = pool.best()
+        for i in np.flatnonzero(pool.crowded):
+            line = _scored(ranking, q[i : i + 1], slice(0, count), None)
+            rows[i], scores[i], ties[i] = (
+                x[0] for x in lines_top_k(line, k, pool.widths[i : i + 1, None])
+            )
+        parts.append((rows, scores, ties))
+    return _joined(parts)
 
 
-def _settle(ranked: np.ndarray, line: np.ndarray, width: float) -> np.ndarray:
-    """Reorder runs of tied candidates by row; a run is measured from its first member."""
-    values = line[ranked]
-    if len(ranked) < 2 or not (values[:-1] - values[1:] <= width).any():
-        return ranked
-    out, start = ranked.copy(), 0
-    while start < len(out):
-        stop = start + int((values[start] - values[start:] <= width).sum())
-        out[start:stop] = np.sort(ranked[start:stop])
-        start = stop
-    return out
+def _scored(ranking: Ranking, q: np.ndarray, some: slice, out: np.ndarray | None) -> np.ndarray:
+    scores = np.matmul(q, ranking.candidates[some].T, out=out)
+    if ranking.scale is not None:
+        scores *= ranking.scale[some]
+    if ranking.offset is not None:
+        scores += ranking.offset[some]
+    return scores
