@@ -290,6 +290,50 @@ def apply(
 
 
 @app.command()
+def export(
+    closer: Annotated[
+        Path, typer.Argument(metavar="CLOSER", help="A .safetensors or .json closer.")
+    ],
+    to: Annotated[str, typer.Option(help="closer, json, onnx, sentence-transformers or siglip.")],
+    out: Annotated[Path, typer.Option(help="File, or folder of a model, to write.")],
+    model: Annotated[
+        str | None, typer.Option(help="What it goes behind: an ONNX file or a model's folder.")
+    ] = None,
+    role: Annotated[str | None, typer.Option(help="onnx: query or candidate.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="onnx: the output that holds rows, where there are several.")
+    ] = None,
+    query: Annotated[str, typer.Option(help="siglip: which side asks, image or text.")] = "image",
+    store: Annotated[
+        str | None,
+        typer.Option(help="Stored number as coordinates: inner-product, cosine or euclidean."),
+    ] = None,
+    candidates: Annotated[
+        str | None, typer.Option(help=f"Candidates whose range --store fits: {INPUT}.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a closer as numbers, behind an ONNX graph, or into a model.
+
+    Example: isthmus export closer.safetensors --to json --out closer.json
+    """
+    from isthmus.cli.run_export import run
+
+    run(
+        closer,
+        to=to,
+        out=out,
+        model=model,
+        role=role,
+        output=output,
+        query=query,
+        store=store,
+        candidates=candidates,
+        as_json=json,
+    )
+
+
+@app.command()
 def embed(
     encoder: Annotated[
         str,
