@@ -290,6 +290,124 @@ def apply(
 
 
 @app.command()
+def compare(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help=f"Query rows: {INPUT}.")],
+    after: Annotated[
+        str, typer.Argument(metavar="AFTER", help="Their new version; row i is the same item.")
+    ],
+    candidates: Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is retrieved.")],
+    after_candidates: Annotated[
+        str | None,
+        typer.Option(help="The candidates' new version: old and new queries meet old and new."),
+    ] = None,
+    max_flips: Annotated[
+        float, typer.Option(help="Limit of the share of changed answers; above it, exit code 3.")
+    ] = 0.01,
+    gate: Annotated[
+        str,
+        typer.Option(
+            help="Which search the limit is for (queries' version first): new-old, old-new, "
+            "new-new, or worst of those measured."
+        ),
+    ] = "worst",
+    score: Annotated[
+        str, typer.Option(help="dot, cosine or euclidean: how you search.")
+    ] = "cosine",
+    labels: Annotated[
+        str | None, typer.Option(help="Candidates are class texts; one integer per query.")
+    ] = None,
+    relevance: Annotated[
+        str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
+    ] = None,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Query i's right answer is candidate i.")
+    ] = False,
+    k: Annotated[int, typer.Option("--k", help="Depth of the overlap.")] = 10,
+    max_queries: Annotated[int, typer.Option(help="Queries searched (a seeded sample).")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    json: Json = False,
+) -> None:
+    """Are two versions of the same vectors interchangeable? Exit code 3: too many answers flip.
+
+    Example: isthmus compare images.npy images-int8.npy captions.npy --max-flips 0.01
+    """
+    from isthmus.cli.run_compare import run
+
+    run(
+        before,
+        after,
+        candidates,
+        after_candidates=after_candidates,
+        max_flips=max_flips,
+        gate=gate,
+        score=score,
+        labels=labels,
+        relevance=relevance,
+        paired=paired,
+        k=k,
+        max_queries=max_queries,
+        seed=seed,
+        as_json=json,
+    )
+
+
+@app.command()
+def calibrate(
+    queries: Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")],
+    candidates: Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is searched.")],
+    false_match_rate: Annotated[
+        float, typer.Option(help="Share of non-matches that may pass for matches.")
+    ] = 0.001,
+    paired: Annotated[
+        bool | None,
+        typer.Option(
+            "--paired/--unpaired",
+            help="Query i matches candidate i. Left out: where lengths are equal. --unpaired: "
+            "nothing matches.",
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Candidates are class texts; one integer per query.")
+    ] = None,
+    relevance: Annotated[
+        str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option(help="dot, cosine (default) or euclidean, or the closer's own.")
+    ] = None,
+    closer: Annotated[
+        Path | None, typer.Option(help="A file of isthmus close, applied first.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name, kept in the file.")] = None,
+    max_queries: Annotated[int, typer.Option(help="Queries scored (a seeded sample).")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The calibration's file, .json.")] = None,
+    json: Json = False,
+) -> None:
+    """What score means a match, at a stated false-match rate, judged on held-out queries.
+
+    Example: isthmus calibrate images.npy captions.npy --false-match-rate 0.01 --out match.json
+    """
+    from isthmus.cli.run_calibrate import run
+
+    run(
+        queries,
+        candidates,
+        false_match_rate=false_match_rate,
+        paired=paired,
+        labels=labels,
+        relevance=relevance,
+        score=score,
+        closer=closer,
+        model=model,
+        max_queries=max_queries,
+        seed=seed,
+        out=out,
+        as_json=json,
+    )
+
+
+@app.command()
 def export(
     closer: Annotated[
         Path, typer.Argument(metavar="CLOSER", help="A .safetensors or .json closer.")

@@ -1,0 +1,125 @@
+"""The body of ``isthmus calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from isthmus.calibrate import Calibration, calibrate
+from isthmus.cli.run_compare import truth_of
+from isthmus.cli.words import console, print_json, progress_bar
+from isthmus.embeddings import decide_paired
+from isthmus.errors import OptionError
+from isthmus.io import open_rows
+from isthmus.maps import Closer
+
+
+def run(
+    queries: str,
+    candidates: str,
+    *,
+    paired: bool | None,
+    labels: str | None,
+    relevance: str | None,
+    false_match_rate: float,
+    closer: Path | None,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Read both sides, calibrate, save where asked, print."""
+    if out is not None and out.suffix != ".json":
+        raise OptionError(f"--out {out}: a calibration is a .json file; name it so")
+    fitted = None if closer is None else Closer.load(closer)
+    with progress_bar() as say:
+        rows = []
+        for done, file in enumerate((queries, candidates)):
+            rows.append(open_rows(file).read())
+            say("reading", done + 1, 2)
+        n, m = len(rows[0]), len(rows[1])
+        if labels is None and relevance is None:
+            paired = decide_paired("queries", n, "candidates", m, paired)
+        truth = truth_of(labels, relevance, paired, n, m)
+        found = calibrate(*rows, truth=truth, rate=false_match_rate, closer=fitted, **options)
+    if out is not None:
+        found.save(out)
+    result = result_of(found, queries, candidates, None if out is None else str(out))
+    screen = console(as_json=as_json)
+    for line in sentences(result):
+        screen.print(line)
+    if as_json:
+        print_json(result)
+
+
+def result_of(found: Calibration, queries: str, candidates: str, out: str | None) -> dict[str, Any]:
+    """The JSON of the command: what it was about, then what was measured."""
+    return {
+        "queries_file": queries,
+        "candidates_file": candidates,
+        "out": out,
+        "model": found.model,
+        "score": found.score,
+        "dim": found.dim,
+        "closer": found.closer,
+        **found.figures,
+    }
+
+
+def sentences(result: dict[str, Any]) -> list[str]:
+    """What a person needs to hear of a threshold."""
+    through = f", through {result['closer']}" if result["closer"] else ""
+    scale = " (scores are -distance)" if result["score"] == "euclidean" else ""
+    lines = [
+        f"{result['queries']} queries, {result['candidates']} candidates, by {result['score']}"
+        f"{through}{scale}; fitted on {result['fit_queries']} queries, judged on the other "
+        f"{result['held_out_queries']}",
+        f"non-matching pairs score {_mean(result['pair']['null'])}; the best of "
+        f"{result['candidates']} of them {_mean(result['search']['null'])}"
+        + (f"; matches {_mean(result['match'])}" if result["match"] else ""),
+    ]
+    apart = result["separation"]
+    if apart is not None:
+        ends = apart["auc_ci"]
+        lines.append(
+            f"AUC {apart['auc']:.4f}"
+            + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")
+            + f", d' {apart['d_prime']:.2f}"
+        )
+    lines += [_threshold(result, "pair"), _threshold(result, "search")]
+    lines.append(
+        "a false match in "
+        f"{result['pair']['held_out']['searches_with_false_match']:.1%} of the searches at the "
+        f"threshold per pair; threshold per search by number of candidates: "
+        + ", ".join(
+            f"{p['candidates']}: {p['threshold']:.4g}" for p in result["search"]["by_candidates"]
+        )
+    )
+    for side, part in result["same_modality"].items():
+        if part is not None:
+            lines.append(
+                f"{side} among themselves score {_mean(part['null'])}: threshold "
+                f"{part['threshold']:.4g}, and {part['above_cross_threshold']:.1%} lie above the "
+                "one per pair"
+            )
+    lines += [f"WARNING: {w['text']}" for w in result["warnings"]]
+    return lines + ([f"wrote {result['out']}"] if result["out"] else [])
+
+
+def _mean(part: dict[str, Any]) -> str:
+    return f"{part['mean']:.3f} ± {part['std']:.3f}"
+
+
+def _threshold(result: dict[str, Any], per: str) -> str:
+    part = result[per]
+    low, high = ("beyond the sample" if e is None else f"{e:.4g}" for e in part["threshold_ci"])
+    judged = part["held_out"]
+    ends = judged["false_match_rate_ci"]
+    words = (
+        f"per {per}: a match scores above {part['threshold']:.4g} ({low} to {high}) at a "
+        f"false-match rate of {result['false_match_rate']:g}; held out it let "
+        f"{judged['false_match_rate']:.3%} by ({ends[0]:.3%} to {ends[1]:.3%})"
+    )
+    if judged["match_rate"] is not None:
+        low, high = judged["match_rate_ci"]
+        words += f" and found {judged['match_rate']:.1%} of the matches ({low:.1%} to {high:.1%})"
+    return words
