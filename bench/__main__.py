@@ -18,6 +18,7 @@ MODULES = {
     "moments_product": ("moments_vs_gemm", "moments_vs_syrk"),
     "moments_sklearn": ("moments_vs_sklearn",),
     "apply_copy": ("apply_vs_copy",),
+    "closers_fit": ("closers_fit_seconds",),
     "peak_memory": ("peak_rss_mb",),
     "embedding": ("embed_vs_session",),
     "audit_time": ("audit_seconds",),

@@ -150,13 +150,13 @@ def test_procrustes_is_that_of_scipy(old: Any, new: Any, scale: bool) -> None:
 def test_procrustes_leaves_what_pairs_say_nothing_of() -> None:
     """Few pairs: a rotation within their directions, the identity outside; and it needs pairs."""
     rng = np.random.default_rng(5)
-    q, c = np.zeros((4, DIM)), np.zeros((4, DIM))
-    q[:, :3], c[:, :3] = rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    frame = np.linalg.qr(rng.normal(size=(DIM, DIM)))[0]
+    q, c = (rng.normal(size=(4, 3)) @ frame[:3] for _ in range(2))
     closer = raw("procrustes", (q, c))
     turn = closer.query.matrix
     assert turn is not None
     close(turn @ turn.T, np.eye(DIM))
-    close(turn[3:, 3:], np.eye(DIM - 3), 1e-7)
+    close(frame[3:] @ turn @ frame[3:].T, np.eye(DIM - 3), 1e-7)
     assert set(NEEDS) == {"procrustes", "realign"}
     with pytest.raises(CloserError, match=r"procrustes needs pairs=PairMoments of \(queries, cand"):
         fit("procrustes", Moments.of(q), Moments.of(c))
@@ -202,8 +202,9 @@ def test_queries_that_do_not_vary_are_only_moved() -> None:
             expected = unit_rows((first - first + expected)[None])[0]
         close(moved, np.tile(expected, (3, 1)))
     q = c * np.array([1.0, 1, 0, 1, 1, 1]) + np.array([0, 0, 0.3, 0, 0, 0])
-    moved = raw("standardise", (q, c)).apply(q, "query")
-    close(moved[:, 2], np.full(20, c[:, 2].mean()))
+    flat = raw("standardise", (q, c))
+    close(flat.apply(q, "query")[:, 2], np.full(20, c[:, 2].mean()))
+    close(flat.apply(c, "query")[:, 2], c[:, 2] - 0.3 + c[:, 2].mean())  # shifted, not scaled
 
 
 # --- shifts -------------------------------------------------------------------------------------

@@ -45,10 +45,8 @@ def ridge_shift(
         raise OptionError(f"ridge={ridge}; expected a number above 0")
     score = linear_score("ridge-shift", score, unit_in)
     epsilon, size = _noise(candidates, noise)
-    covariance = candidates.covariance()
     target = queries.mean - candidates.mean if score == "euclidean" else queries.mean
-    system = epsilon + ridge * covariance
-    step = strength * np.linalg.lstsq(system, epsilon @ target, rcond=None)[0]
+    step = strength * _least_loss(candidates, epsilon, ridge, target)
     fixed = AffineMap(queries.dim, unit_in=unit_in)
     spread, reach = variation(candidates, step, unit_in)
     total = float(target @ target)
@@ -82,6 +80,19 @@ def ridge_shift(
         promise,
         facts=facts,
     )
+
+
+def _least_loss(
+    candidates: Moments, epsilon: np.ndarray, ridge: float, target: np.ndarray
+) -> np.ndarray:
+    """(Σ_ε + λΣ_c)⁻¹ Σ_ε t; from the kept spectrum where the noise is alike in all directions."""
+    level = float(epsilon[0, 0])
+    if np.array_equal(epsilon, level * np.eye(candidates.dim)):
+        values, vectors = candidates.spectrum
+        found: np.ndarray = vectors @ (level / (level + ridge * values) * (vectors.T @ target))
+        return found
+    system = epsilon + ridge * candidates.covariance()
+    return np.linalg.lstsq(system, epsilon @ target, rcond=None)[0]
 
 
 def _noise(candidates: Moments, noise: float | np.ndarray | None) -> tuple[np.ndarray, float]:

@@ -1,0 +1,210 @@
+"""What every closer did on paired embeddings: the figures of ``docs/closers``, as JSON.
+
+    python bench/closers_table.py NAME=PAIRS.npy NAME=A.npy,B.npy NAME=PAIRS.npy:20 …
+
+A file is an array of pairs (2, n, d), or two files have a side each; row i of one side belongs to
+row i of the other. ``:20`` keeps the first 20 rows of the side that is searched (few candidates, as
+class texts are), all rows of the other side asking; there is no R@1 then. Rows are normalised.
+
+For each direction (``a_to_b``: rows of A ask) and every closer, under every score it takes:
+
+    r1         share of queries whose partner comes first, without noise
+    clean      share whose first answer is that of plain search by the same score
+    noise      share whose answer survives Gaussian noise on stored rows, E‖ε‖² = .022: consistency
+    noise_each the same with every stored coordinate's variance at .022/d, where a closer stores
+               fewer than d coordinates (elsewhere the two are one)
+    rabitq_r1  r1 where stored rows are kept by FAISS's RaBitQ (1 bit, queries cut to 4 bits)
+    rabitq     share whose first answer is then that of plain float search
+    bytes      of the coded vector
+    floats     kept per candidate beside it
+    dims       coordinates of the stored vector
+
+A cosine closer's rows are normalised before they are coded. Closers are fitted on all rows, and so
+is RaBitQ's centre. ``--held-out`` fits the queries' moments (and pairs) on a seeded half of the
+queries and scores the other half; candidates are known in full when a store is filled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isthmus.audit import trials_for
+from isthmus.closers import CLOSERS, fit
+from isthmus.errors import OptionError
+from isthmus.maps import Closer
+from isthmus.moments import Moments, PairMoments
+from isthmus.perturb.codecs import coded_ranking, fit_codec
+from isthmus.scores import SCORES, top1
+from isthmus.stress import Cell, Play, Problem, measure, plays_of
+from isthmus.tasks import no_truth, retrieval_by_pairs
+
+LEVEL = 0.022
+SEED = 0
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "orthogonal-shift": [{}, {"variance": 0.95}],
+    "biased-shift": [{}, {"side": "candidate"}],
+    "span": [{}, {"variance": 0.95}],
+    "subspace": [{}, {"variance": 0.95}],
+    "low-rank-memo": [{}, {"rank": 1}, {"rank": 8}],
+    "ridge-shift": [{}, {"ridge": 3.0}],
+    "mean-shift": [{}, {"side": "candidate", "renormalise": False}],
+    "centering": [{}, {"renormalise": False}],
+}
+"""Options beside the defaults."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Two sides of pairs, unit rows (n, d) each; ``few`` candidates, or all."""
+
+    name: str
+    a: np.ndarray
+    b: np.ndarray
+    few: int | None
+
+    @classmethod
+    def read(cls, words: str) -> Data:
+        """NAME=FILE[,FILE][:COUNT]."""
+        name, _, files = words.partition("=")
+        files, _, count = files.partition(":")
+        parts = [np.load(file, allow_pickle=False) for file in files.split(",")]
+        sides = parts[0] if len(parts) == 1 else parts
+        a, b = (unit(side.reshape(len(side), -1)) for side in sides)
+        return cls(name, a, b, int(count) if count else None)
+
+    def problem(self, direction: str, asked: np.ndarray) -> Problem:
+        """One direction, with the queries ``asked``."""
+        q, c = (self.a, self.b) if direction == "a_to_b" else (self.b, self.a)
+        every = np.arange(len(c))
+        if self.few is None:
+            truth = retrieval_by_pairs(len(q), len(c)).restricted(asked, every)
+        else:
+            c, every = c[: self.few], every[: self.few]
+            truth = no_truth(len(asked), self.few)
+        return Problem(direction, q[asked], c, truth, every, np.arange(len(asked)))
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows over their norms, float64."""
+    rows = rows.astype(np.float64)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def closers(
+    queries: np.ndarray, candidates: np.ndarray, partners: np.ndarray
+) -> Iterator[tuple[dict[str, Any], Closer]]:
+    """Every closer under every score it takes; ``partners`` (n, d) belong to the queries."""
+    moments = Moments.of(queries, precise=True), Moments.of(candidates, precise=True)
+    extra = {
+        "procrustes": {"pairs": PairMoments.of(queries, partners, precise=True)},
+        "realign": {"query_rows": queries},
+    }
+    for name in CLOSERS:
+        for options in VARIANTS.get(name, [{}]):
+            seen = set()
+            for score in SCORES:
+                try:
+                    closer = fit(name, *moments, score=score, **options, **extra.get(name, {}))
+                except OptionError:
+                    continue
+                if closer.score not in seen:  # cosine of unit rows becomes dot, or euclidean
+                    seen.add(closer.score)
+                    yield options, closer
+
+
+def coded(play: Play) -> tuple[np.ndarray, float]:
+    """Answers where the stored part of candidates is kept by RaBitQ, as FAISS ranks by default,
+    and the bytes of a code."""
+    q, c, score = play.queries, play.candidates, play.score
+    if score == "cosine":
+        q, c, score = unit(q), unit(c), "dot"
+    dim = play.stored_dims
+    codec = fit_codec("rabitq", c[:, :dim], query_bits=4)
+    ranking = coded_ranking(q, c, codec, score=score, bias=play.bias, stored=dim)
+    return top1(ranking), codec.bytes_per_vector(dim)
+
+
+def direction_rows(data: Data, direction: str, held_out: bool) -> Iterator[dict[str, Any]]:
+    """A row per closer and score of one direction."""
+    q, partners = (data.a, data.b) if direction == "a_to_b" else (data.b, data.a)
+    fitted = asked = np.arange(len(q))
+    if held_out:
+        order = np.random.default_rng(SEED).permutation(len(q))
+        fitted, asked = np.sort(order[: len(q) // 2]), np.sort(order[len(q) // 2 :])
+    problem = data.problem(direction, asked)
+    found = list(closers(q[fitted], problem.candidates, partners[fitted]))
+    plays = plays_of(problem, [closer for _, closer in found])
+    trials = trials_for(len(q), len(problem.candidates))
+    cell = Cell("gaussian", "candidates", LEVEL, "total")
+    results = measure(problem, plays, cell, trials=trials, seed=SEED)
+    shorter = [play for play in plays if play.stored_dims < q.shape[1]]
+    each = Cell("gaussian", "candidates", LEVEL / q.shape[1], "coordinate")
+    same_sigma = {
+        id(result.play): float(result.kept.mean())
+        for result in measure(problem, shorter, each, trials=trials, seed=SEED)
+    }
+    known = problem.truth.judged.any()
+    for (options, closer), play, result in zip(found, plays, results, strict=True):
+        kept, size = coded(play)
+        yield {
+            "data": data.name,
+            "direction": direction,
+            "closer": closer.name,
+            "options": options,
+            "score": closer.score,
+            "guarantee": closer.guarantee.kind,
+            "bound": closer.guarantee.bound,
+            "r1": float(problem.truth.correct(play.clean_top1).mean()) if known else None,
+            "clean": float(play.clean_agreement.mean()),
+            "noise": float(result.kept.mean()),
+            "noise_each": same_sigma.get(id(play)),
+            "rabitq_r1": float(problem.truth.correct(kept).mean()) if known else None,
+            "rabitq": float((kept == play.before_top1).mean()),
+            "bytes": size,
+            "floats": play.floats_beside,
+            "dims": play.stored_dims,
+            "norm_moved": closer.facts.get("norm_moved"),
+            "trials": trials,
+        }
+
+
+def _rounded(value: Any) -> Any:
+    """Four digits: shares of 500 queries need three."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return float(f"{value:.4f}") if isinstance(value, float) else value
+
+
+def main() -> int:
+    """Print one JSON document: a line per row."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("data", nargs="+", metavar="NAME=FILE")
+    parser.add_argument("--held-out", action="store_true", help="fit on half of the queries")
+    given = parser.parse_args()
+    rows = []
+    for words in given.data:
+        data = Data.read(words)
+        for direction in ("a_to_b", "b_to_a"):
+            print(f"{data.name} {direction}", file=sys.stderr, flush=True)
+            rows += [_rounded(row) for row in direction_rows(data, direction, given.held_out)]
+    about = {
+        "level": LEVEL,
+        "convention": "total",
+        "seed": SEED,
+        "fitted_on": "a half of the queries, the other half scored" if given.held_out else "all",
+        "codec": "FAISS RaBitQ, queries cut to 4 bits",
+    }
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    print(f'{{"about": {json.dumps(about)},\n "rows": [\n{lines}\n]}}')
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
