@@ -1,0 +1,85 @@
+"""The body of ``isthmus recommend``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus.audit.options import AuditOptions
+from isthmus.audit.sides import open_sides
+from isthmus.cli.words import console, print_json, progress_bar
+from isthmus.errors import OptionError
+from isthmus.io import read_labels, read_relevance
+from isthmus.recommend import advise
+
+
+def run(
+    queries: str,
+    candidates: str,
+    *,
+    labels: str | None,
+    relevance: str | None,
+    paired: bool | None,
+    score: str,
+    perturb: str,
+    level: str | None,
+    closers: str | None,
+    max_queries: int,
+    max_candidates: int,
+    seed: int,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Read both sides, advise, print, and write the recommended closer where asked."""
+    if out is not None and out.suffix != ".safetensors":
+        raise OptionError(f"--out {out}: a closer is a .safetensors file; name it so")
+    levels = None if level is None else numbers(level)
+    names = None if closers is None else [name.strip() for name in closers.split(",")]
+    opts = AuditOptions(
+        names=("queries", "candidates"), paired=paired, score=score, seed=seed,
+        max_queries=max_queries, max_candidates=max_candidates,
+    )  # fmt: skip
+    with progress_bar() as say:
+        sides = open_sides(
+            queries,
+            candidates,
+            None if labels is None else read_labels(labels),
+            None if relevance is None else read_relevance(relevance),
+            opts,
+            None,
+            say,
+        )
+        rows, truth = sides.rows_a, sides.truth
+        if len(rows) > max_queries:
+            kept = np.random.default_rng([seed, 0x9E]).permutation(len(rows))[:max_queries]
+            kept = np.sort(kept)
+            rows, truth = rows[kept], truth.restricted(kept, np.arange(len(sides.rows_b)))
+        advice = advise(
+            rows, sides.rows_b, truth, score=score, family=perturb, levels=levels, closers=names,
+            seed=seed, progress=say, **options,
+        )  # fmt: skip
+    told = advice.as_dict() | {"file": None if out is None else str(out)}
+    if out is not None:
+        advice.closer.save(out)
+    screen = console(as_json=as_json)
+    from isthmus.report.advice_table import print_advice
+
+    print_advice(told, screen)
+    if out is not None:
+        screen.print(f"wrote {out}")
+    if as_json:
+        print_json(told)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """``0.005,0.022`` -> (0.005, 0.022)."""
+    try:
+        values = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        values = ()
+    if not values:
+        raise OptionError(f"--level {text}: expected numbers, such as 0.005,0.022")
+    return values

@@ -1,0 +1,64 @@
+"""The advice of ``isthmus recommend`` in a terminal: one line per closer, then the words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from isthmus.report import words
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TITLES = (
+    "", "closer", "score", "setting", "promise", "clean\nagr.", "flips", "95 %", "pre-\ndicted",
+    "calibr.", "right", "dist.",
+)  # fmt: skip
+LEFT = 5
+MISSED = "–"
+WIDE = 132
+NARROW_LEAVES_OUT = ("promise", "95 %", "dist.")
+
+
+def print_advice(advice: dict[str, Any], console: Console) -> None:
+    """Print what :meth:`isthmus.recommend.Advice.as_dict` tells.
+
+    ``flips`` are of the judging half, ``calibr.`` of the other; ``right`` is accuracy undisturbed,
+    ``dist.`` disturbed. Closers below the floor have a dash for their rank.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    narrow = console.is_terminal and console.width < WIDE
+    shown = [i for i, t in enumerate(TITLES) if not (narrow and t in NARROW_LEAVES_OUT)]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for i in shown:
+        table.add_column(TITLES[i], justify="left" if i < LEFT else "right", no_wrap=True)
+    taken = (advice["closer"], advice["score"])
+    for row in advice["rows"]:
+        cells = advice_cells(row)
+        chosen = (row["closer"], row["score"]) == taken
+        cells[0] = f">{cells[0]}" if chosen else f" {cells[0]}"
+        table.add_row(*(Text(cells[i]) for i in shown), style="bold green" if chosen else None)
+    width, console.width = console.width, console.width if narrow else WIDE
+    console.print(table)
+    console.width = width
+    console.print(Text(advice["reason"], "bold"), soft_wrap=True)
+    for note in advice["notes"]:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
+    for name, why in advice["skipped"].items():
+        console.print(Text(f"left out: {name} ({why})"), soft_wrap=True)
+
+
+def advice_cells(row: dict[str, Any]) -> list[str]:
+    """One closer's cells, in the order of :data:`TITLES`."""
+    judged = row["judging"]
+    options = {k: v for k, v in row["options"].items() if (k, v) != ("strength", 1.0)}
+    rank = MISSED if row["rank"] is None else str(row["rank"])
+    return [
+        rank, row["closer"], row["score"],
+        " ".join(f"{k} {v:g}" for k, v in options.items()), row["guarantee"],
+        words.percent(judged["clean_agreement"]), words.percent(judged["flips"]),
+        words.interval(judged["flips_ci"], lambda v: words.number(100 * v, 1)),
+        words.percent(judged["predicted"]), words.percent(row["calibration"]["flips"]),
+        words.percent(judged["clean_accuracy"]), words.percent(judged["accuracy"]),
+    ]  # fmt: skip
