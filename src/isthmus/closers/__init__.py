@@ -105,6 +105,7 @@ def fit(
     if score is not None:
         check_score(score)
         options["score"] = score
+    _check_numbers(method, options)
     strength = options.get("strength", 1.0)
     if not np.isfinite(strength):
         raise OptionError(f"strength {strength} is not a number; 0 changes nothing, 1 closes fully")
@@ -115,6 +116,26 @@ def fit(
             raise
         option = str(wrong).partition("argument ")[2].split("'")[1]
         raise OptionError(f"{method} has no option '{option}'") from None
+
+
+NUMBERS = ("strength", "variance", "ridge", "shrinkage", "share")
+FLAGS = ("renormalise", "center", "scale", "unit_in")
+
+
+def _check_numbers(method: str, options: dict[str, Any]) -> None:
+    """Refuse words where a number belongs: options come from commands and files too."""
+    for name, value in options.items():
+        if name in NUMBERS and value is not None and not _real(value):
+            raise OptionError(f"{method} got {name}={value!r}; expected a number")
+        if name == "rank" and value is not None and not _real(value, whole=True):
+            raise OptionError(f"{method} got rank={value!r}; expected a whole number")
+        if name in FLAGS and not isinstance(value, bool | np.bool_):
+            raise OptionError(f"{method} got {name}={value!r}; expected true or false")
+
+
+def _real(value: Any, *, whole: bool = False) -> bool:
+    kinds = int | np.integer if whole else int | float | np.integer | np.floating
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 __all__ = [
