@@ -265,3 +265,36 @@ def test_report_names_inputs_as_they_were_typed(pair, capsys):
     page = (pair / "report" / "report.html").read_text()
     assert "isthmus apply" in page
     assert "a.npy" in page
+
+
+def test_close_takes_every_closer_and_its_own_options(pair, capsys):
+    words = ("close", "a.npy", "b.npy", "--out", "c.safetensors")
+    for method in ("procrustes", "realign", "low-rank-memo", "biased-shift"):
+        code, _, _ = run(capsys, *words, "--method", method)
+        assert code == 0
+        assert Closer.load(pair / "c.safetensors").name == method
+    code, _, _ = run(capsys, *words, "--method", "subspace", "--option", "rank=3")
+    assert Closer.load(pair / "c.safetensors").candidate.dim_out == 3
+    facts = {}
+    for noise in ("rabitq", "bins-64"):
+        run(capsys, *words, "--method", "ridge-shift", "--option", f"noise={noise}")
+        facts[noise] = Closer.load(pair / "c.safetensors").facts["noise"]
+    assert facts["rabitq"] > 20 * facts["bins-64"] > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("rank", "--option rank: expected NAME=VALUE, such as rank=64"),
+        ("rank=a", "subspace got rank='a'; expected a whole number"),
+        ("ridge=1", "subspace has no option 'ridge'"),
+    ],
+)
+def test_close_refuses_options(pair, capsys, option, sentence):
+    code, _, err = run(
+        capsys, "close", "a.npy", "b.npy", "--method", "subspace", "--option", option,
+        "--out", "c.safetensors",
+    )  # fmt: skip
+    assert code == 1
+    assert sentence in " ".join(err.split())
+    assert not (pair / "c.safetensors").exists()

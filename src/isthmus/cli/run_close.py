@@ -63,6 +63,8 @@ def run(
         if NEEDS.get(method) == "query_rows":
             rows = samples[0].astype(np.float64)
             options["query_rows"] = np.asarray(unit(rows)) if normalise else rows
+        if method == "ridge-shift" and isinstance(options.get("noise"), str):
+            options["noise"] = codec_noise(options["noise"], samples[1], normalise)
         closer = fit(method, *moments, score=score, strength=strength, unit_in=normalise, **options)
         check = verify(closer, *samples)
     closer.save(out)
@@ -91,6 +93,25 @@ def own_options(given: Sequence[str]) -> dict[str, Any]:
             raise OptionError(f"--option {text}: expected NAME=VALUE, such as rank=64")
         options[name] = _value(value)
     return options
+
+
+def codec_noise(name: str, rows: np.ndarray, unit_rows: bool) -> float:
+    """Error variance per dimension of a codec: fitted on half of the rows, measured on the rest.
+
+    Rows lose their mean first, as candidates of ``ridge-shift`` do before they are coded.
+
+    Raises:
+        OptionError: no such codec.
+    """
+    from isthmus.perturb.codecs import fit_codec, measure_error
+
+    rows = rows.astype(np.float64)
+    rows = np.asarray(unit(rows)) if unit_rows else rows
+    rows = rows - rows.mean(axis=0)
+    order = np.random.default_rng(0).permutation(len(rows))
+    half = len(rows) // 2
+    codec = fit_codec(name, rows[np.sort(order[:half])])
+    return measure_error(codec, rows[np.sort(order[half:])]).per_dimension
 
 
 def _value(text: str) -> Any:
