@@ -21,14 +21,14 @@ LAYERS: list[set[str]] = [
     {"engines"},
     {"moments"},
     {"scores", "maps", "gap"},
-    {"closers", "tasks", "cautions", "picture"},
+    {"closers", "tasks", "cautions", "picture", "correctors"},
     {"perturb", "aokvqa"},
     {"predict", "summarise", "verify", "mixed", "ann"},
     {"sweep"},
     {"stress", "compare", "calibrate"},
     {"recommend", "inputs"},
     {"audit"},
-    {"report", "encoders", "stores", "lab"},
+    {"report", "encoders", "stores", "lab", "estimators"},
     {"demo", "export"},
     {"cli", "__main__"},
 ]
@@ -38,11 +38,11 @@ CORE = {
     "errors", "_version", "_arrays", "_pool", "embeddings", "stats", "moments", "scores", "maps",
     "gap", "closers", "tasks", "cautions", "mixed", "picture", "perturb", "predict", "summarise",
     "verify", "sweep", "stress", "recommend", "audit", "engines", "inputs", "aokvqa", "compare",
-    "calibrate", "ann",
+    "calibrate", "ann", "correctors",
 }  # fmt: skip
 """Rooms that may name NumPy alone, of third parties, at module level."""
 
-OUTER = {"report", "encoders", "stores", "lab", "export", "cli"}
+OUTER = {"report", "encoders", "stores", "lab", "export", "estimators", "cli"}
 HEAVY = ("torch", "faiss", "pandas", "matplotlib", "plotly", "scipy", "pyarrow", "sklearn",
          "onnxruntime", "transformers", "jinja2", "PIL", "typer", "rich")  # fmt: skip
 MODEL_PARTS = {"perturb/images.py", "perturb/_recode.py", "perturb/_corruptions.py"}
