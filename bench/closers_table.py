@@ -1,6 +1,6 @@
 """What every closer did on paired embeddings: the figures of ``docs/closers``, as JSON.
 
-    python bench/closers_table.py NAME=PAIRS.npy NAME=A.npy,B.npy NAME=PAIRS.npy:20 …
+    python bench/closers_table.py NAME=PAIRS.npy NAME=A.npy,B.npy NAME=PAIRS.npy:20 --held-out NAME
 
 A file is an array of pairs (2, n, d), or two files have a side each; row i of one side belongs to
 row i of the other. ``:20`` keeps the first 20 rows of the side that is searched (few candidates, as
@@ -19,9 +19,10 @@ For each direction (``a_to_b``: rows of A ask) and every closer, under every sco
     floats     kept per candidate beside it
     dims       coordinates of the stored vector
 
-A cosine closer's rows are normalised before they are coded. Closers are fitted on all rows, and so
-is RaBitQ's centre. ``--held-out`` fits the queries' moments (and pairs) on a seeded half of the
-queries and scores the other half; candidates are known in full when a store is filled.
+A cosine closer's rows are normalised before they are coded. ``fit`` is ``all`` where closers are
+fitted on the rows they are scored on, RaBitQ's centre too. For data named by ``--held-out`` there
+are also rows with ``half``: the queries' moments (and pairs) come from a seeded half of the queries
+and the other half is scored; candidates are known in full when a store is filled.
 """
 
 from __future__ import annotations
@@ -155,6 +156,7 @@ def direction_rows(data: Data, direction: str, held_out: bool) -> Iterator[dict[
         kept, size = coded(play)
         yield {
             "data": data.name,
+            "fit": "half" if held_out else "all",
             "direction": direction,
             "closer": closer.name,
             "options": options,
@@ -170,7 +172,6 @@ def direction_rows(data: Data, direction: str, held_out: bool) -> Iterator[dict[
             "bytes": size,
             "floats": play.floats_beside,
             "dims": play.stored_dims,
-            "norm_moved": closer.facts.get("norm_moved"),
             "trials": trials,
         }
 
@@ -183,26 +184,32 @@ def _rounded(value: Any) -> Any:
 
 
 def main() -> int:
-    """Print one JSON document: a line per row."""
+    """Print one JSON document: names of columns, and a line per row."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", nargs="+", metavar="NAME=FILE")
-    parser.add_argument("--held-out", action="store_true", help="fit on half of the queries")
+    parser.add_argument("--held-out", action="append", default=[], metavar="NAME")
     given = parser.parse_args()
     rows = []
     for words in given.data:
         data = Data.read(words)
-        for direction in ("a_to_b", "b_to_a"):
-            print(f"{data.name} {direction}", file=sys.stderr, flush=True)
-            rows += [_rounded(row) for row in direction_rows(data, direction, given.held_out)]
+        for held_out in (False, True)[: 1 + (data.name in given.held_out)]:
+            for direction in ("a_to_b", "b_to_a"):
+                print(f"{data.name} {direction} {held_out=}", file=sys.stderr, flush=True)
+                rows += [_rounded(row) for row in direction_rows(data, direction, held_out)]
     about = {
         "level": LEVEL,
         "convention": "total",
         "seed": SEED,
-        "fitted_on": "a half of the queries, the other half scored" if given.held_out else "all",
+        "data": {
+            words.partition("=")[0]: [file.rpartition("/")[2] for file in files]
+            for words in given.data
+            for files in [words.partition("=")[2].split(",")]
+        },
         "codec": "FAISS RaBitQ, queries cut to 4 bits",
     }
-    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    print(f'{{"about": {json.dumps(about)},\n "rows": [\n{lines}\n]}}')
+    columns = json.dumps(list(rows[0]))
+    lines = ",\n".join(json.dumps(list(row.values()), separators=(",", ":")) for row in rows)
+    print(f'{{"about": {json.dumps(about)},\n"columns": {columns},\n"rows": [\n{lines}\n]}}')
     return 0
 
 
