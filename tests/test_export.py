@@ -63,6 +63,8 @@ def all_closers(queries: np.ndarray, candidates: np.ndarray) -> dict[str, Closer
     made["subspace, 5 left"] = fitted("subspace", queries, candidates, rank=5)
     made["biased-shift, candidates"] = fitted("biased-shift", queries, candidates, side="candidate")
     made["joined"] = made["centering"].then(made["whitening"])
+    unscaled = fitted("centering", queries, candidates, renormalise=False)
+    made["joined, unit rows between"] = unscaled.then(made["whitening"])
     return made
 
 
