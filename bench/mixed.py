@@ -47,13 +47,14 @@ def report(a: np.ndarray, b: np.ndarray, queries: np.ndarray | None, draws: int)
     order = np.random.default_rng(SEED).permutation(len(a))
     on, rest = order[: len(a) // 2], order[len(a) // 2 :]
     moments = Moments.of(a[on], precise=True), Moments.of(b[on], precise=True)
-    closings = pool_closers(*moments)
+    asking = {} if queries is None else {"b": Moments.of(queries[on], precise=True)}
+    closings = pool_closers(*moments, asking=asking)
     asked = None if queries is None else queries[rest]
     return {
         "pairs": {"fitted_on": len(on), "corpus": len(rest)},
         "draws": draws,
         "curve": mixed_curve(a[rest], b[rest], closings, queries=asked, draws=draws, seed=SEED),
-        "cross_modal": cross_cost(a[rest], b[rest], closings, seed=SEED),
+        "cross_modal": cross_cost(a[rest], b[rest], pool_closers(*moments), seed=SEED),
     }
 
 

@@ -174,6 +174,33 @@ def test_centring_in_a_pool_is_gr_clip(world: Any, closings: Any) -> None:
     np.testing.assert_allclose(scores, expected, atol=1e-12)
 
 
+def test_queries_of_another_kind_have_a_mean_of_their_own(world: Any) -> None:
+    """GR-CLIP's three means: of queries, of stored texts, of stored images."""
+    a, b, asked = world
+    asked = unit_rows(asked + 0.3 * a[0])
+    closings = pool_closers(moments(a), moments(b), asking={"b": moments(asked)})
+    own = np.arange(120) % 3 == 0
+    pool = np.where(own[:, None], b, a)
+    stored = unit_rows(pool - np.where(own[:, None], b.mean(axis=0), a.mean(axis=0)))
+    scores = {
+        name: np.vstack([
+            block
+            for _, block in pool_ranking(closings[name]["b"], asked, pool, own).score_blocks()
+        ])
+        for name in closings
+    }  # fmt: skip
+    by_hand = full_scores(unit_rows(asked - asked.mean(axis=0)), stored, "dot")
+    np.testing.assert_allclose(scores["centering"], by_hand, atol=1e-12)
+    means = np.where(own[:, None], b.mean(axis=0), a.mean(axis=0))
+    np.testing.assert_allclose(
+        scores["center-both, levelled"], asked @ (pool - means).T, atol=1e-12
+    )
+    for side in "ab":  # nothing is said of side a: as without
+        plain = pool_closers(moments(a), moments(b))["centering"][side].closer
+        same = np.array_equal(plain.query.offset, closings["centering"][side].closer.query.offset)
+        assert same == (side == "a")
+
+
 @given(seed=st.integers(0, 1000), side=st.sampled_from("ab"))
 def test_levelled_numbers_keep_each_modality_s_own_ranking(seed: int, side: str) -> None:
     a, b = two_modalities(50, 12, gap=1.0, seed=seed)

@@ -1,20 +1,22 @@
 """A closing of one direction, used on a pool that holds both modalities.
 
 A :class:`~isthmus.maps.Closer` has a map for queries and one for candidates of the other modality.
-In a mixed pool there are also candidates of the queries' own modality: they are rows like the
-queries and go through the queries' map. For ``centering`` that is GR-CLIP (arXiv 2507.19054).
+In a mixed pool there are also candidates of the queries' own modality. Where queries and stored
+rows of a modality are alike, these go through the queries' map; where queries are of another kind
+(questions against captions), through that of a closer fitted on the stored ones. For ``centering``
+that is GR-CLIP with its three means (arXiv 2507.19054).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from isthmus.closers import fit
 from isthmus.errors import OptionError, ShapeError
-from isthmus.maps import Closer
+from isthmus.maps import Closer, RowMap
 from isthmus.moments import Moments
 from isthmus.scores import Ranking
 
@@ -31,17 +33,20 @@ class PoolCloser:
 
     Attributes:
         closer: of the direction from the queries' modality to the other.
+        own: the map of documents of the queries' own modality; the closer's query map by default.
         own_level, other_level: taken off the stored numbers of documents of the queries' own and of
             the other modality.
     """
 
     closer: Closer
+    own: RowMap | None = None
     own_level: float = 0.0
     other_level: float = 0.0
 
-    @classmethod
-    def levelled(cls, closer: Closer, queries: Moments, candidates: Moments) -> PoolCloser:
-        """Stored numbers ⟨w, x_j⟩ lose the mean of their own modality, ⟨w, μ⟩.
+    def levelled(self, own: Moments, other: Moments) -> PoolCloser:
+        """The same with stored numbers ⟨w, x_j⟩ that lose the mean of their modality, ⟨w, μ⟩.
+
+        ``own``, ``other``: moments of documents of the queries' own and of the other modality.
 
         One constant per modality changes no ranking within a modality, only how the two are set
         against each other: ``center-both`` so levelled ranks by ⟨q, x - μ_m⟩, m the document's
@@ -50,13 +55,13 @@ class PoolCloser:
         Raises:
             OptionError: the closer stores no number.
         """
-        if closer.bias is None:
+        bias = self.closer.bias
+        if bias is None:
             raise OptionError(
-                f"{closer.name} stores no number to be levelled; choose center-both, or leave "
+                f"{self.closer.name} stores no number to be levelled; choose center-both, or leave "
                 "levelling out"
             )
-        own, other = float(closer.bias @ queries.mean), float(closer.bias @ candidates.mean)
-        return cls(closer, own, other)
+        return replace(self, own_level=float(bias @ own.mean), other_level=float(bias @ other.mean))
 
 
 Closings = Mapping[str, Mapping[str, PoolCloser | Closer]]
@@ -68,26 +73,32 @@ def pool_closers(
     moments_b: Moments,
     methods: Sequence[str] = METHODS,
     levelled: Sequence[str] = LEVELLED,
+    *,
+    asking: Mapping[str, Moments] | None = None,
 ) -> dict[str, dict[str, PoolCloser]]:
     """Closings by name, each for queries of side ``a`` and of side ``b``.
 
     Args:
         moments_a, moments_b: of unit rows, of other items than those to be scored.
         methods: names of ``closers.CLOSERS`` that need moments alone. levelled: those to be fitted
-            with levelled numbers as well, under ``"NAME, levelled"``.
+            with levelled numbers as well, under ``"NAME, levelled"``. asking: by side, moments of
+            the queries where they are of another kind than the stored rows of that side.
 
     Raises:
         OptionError: an unknown name, or one that stores no number among ``levelled``.
     """
     out: dict[str, dict[str, PoolCloser]] = {}
+    asking = asking or {}
     sides = {"a": (moments_a, moments_b), "b": (moments_b, moments_a)}
     for method in methods:
-        fitted = {side: fit(method, *pair) for side, pair in sides.items()}
-        out[method] = {side: PoolCloser(closer) for side, closer in fitted.items()}
+        fitted = {}
+        for side, (own, other) in sides.items():
+            closer = fit(method, asking.get(side, own), other)
+            fitted[side] = PoolCloser(closer, fit(method, own, other).query)
+        out[method] = fitted
         if method in levelled:
-            out[f"{method}, levelled"] = {
-                side: PoolCloser.levelled(fitted[side], *pair) for side, pair in sides.items()
-            }
+            level = {side: fitted[side].levelled(*pair) for side, pair in sides.items()}
+            out[f"{method}, levelled"] = level
     return out
 
 
@@ -112,7 +123,7 @@ def pool_ranking(
         )
     asked = np.asarray(closer.query(queries))
     stored = np.empty((len(documents), asked.shape[1]), asked.dtype)
-    stored[own] = closer.query(documents[own])
+    stored[own] = (closing.own or closer.query)(documents[own])
     stored[~own] = closer.candidate(documents[~own])
     numbers = closer.bias_of(documents) - np.where(own, closing.own_level, closing.other_level)
     return Ranking.of(asked, stored, closer.score, numbers)
