@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.linalg import orthogonal_procrustes
 from scipy.stats import binomtest, ortho_group
 
 from isthmus.cli import main
@@ -19,7 +20,7 @@ from isthmus.compare.answers import gate_of, pool_reach, random_error_rate, sear
 from isthmus.compare.rows import order_of, paired_figures
 from isthmus.errors import NotPaired, OptionError, ShapeError, ValuesError
 from isthmus.predict import candidate_radius, query_radius
-from isthmus.scores import Ranking
+from isthmus.scores import Ranking, top1
 from isthmus.stats import wilson
 from isthmus.tasks import retrieval_by_pairs, zero_shot
 from worlds import full_scores, two_modalities, unit_rows
@@ -151,14 +152,15 @@ def test_certificates_are_tight_for_queries(world):
 def test_candidates_that_move_alike_have_the_radius_of_predict(world, score):
     a, b, *_ = world
     ranking = Ranking.of(a, b, score)
-    reach = pool_reach(ranking, score, np.full(80, 0.01))
-    np.testing.assert_allclose(reach, 0.01 / candidate_radius(ranking, score))
-    uneven = np.zeros(80)
+
+    def reach(steps: np.ndarray) -> np.ndarray:
+        return pool_reach(ranking, top1(ranking), score, steps)
+
+    alike, uneven = np.full(80, 0.01), np.zeros(80)
     uneven[7] = 0.3
-    assert (
-        pool_reach(ranking, score, uneven) <= pool_reach(ranking, score, 0 * uneven + 0.3)
-    ).all()
-    assert pool_reach(ranking, score, 0 * uneven).max() == 0
+    np.testing.assert_allclose(reach(alike), 0.01 / candidate_radius(ranking, score))
+    assert (reach(uneven) <= reach(0 * uneven + 0.3)).all()
+    assert reach(0 * uneven).max() == 0
 
 
 def test_random_errors_of_the_same_length_explain_random_errors(world):
@@ -207,6 +209,12 @@ def test_noise_is_no_rotation_even_where_a_rotation_could_be_overfitted():
     assert hint["underdetermined"]
     assert not hint["rotated"]
     assert compare(a, a * (1 + 1e-9), b).result["rotation"] is None
+    one, other = (unit_rows(r) for r in np.random.default_rng(1).normal(size=(2, 60, 200)))
+    turn = orthogonal_procrustes(other, one)[0]  # unrelated rows: it fits what it saw
+    assert np.linalg.norm(other @ turn - one) < 0.3 * np.linalg.norm(other - one)
+    hint = compare(one, other, one[::-1], max_flips=1.0).result["rotation"]
+    assert hint["residual_after"] > 0.9 * hint["residual_before"]
+    assert not hint["rotated"]
 
 
 def test_rows_in_another_order_are_named():
@@ -307,7 +315,7 @@ def test_same_seed_same_result(world):
         ({"gate": "new-new"}, OptionError, "expected --after-candidates FILE"),
         ({"max_flips": 1.5}, OptionError, "max flips 1.5 is not a share"),
         ({"max_flips": float("nan")}, OptionError, "max flips nan is not a share"),
-        ({"k": 0}, OptionError, "k 0, max queries 10000; expected at least 1"),
+        ({"k": 0}, OptionError, "k 0, max queries 2000; expected at least 1"),
         ({"truth": retrieval_by_pairs(9, 9)}, ShapeError, "the truth speaks of 9 queries"),
     ],
 )
@@ -451,3 +459,10 @@ def test_every_key_is_on_the_page(world):
     keys = set(told) | set(told["paired"]) | set(told["searches"]["new-old"])
     keys -= plain | {"cosine"}
     assert [k for k in sorted(keys) if f"`{k}`" not in page] == []
+
+
+@pytest.mark.parametrize("name", ["compare", "calibrate"])
+def test_links_of_the_pages_lead_somewhere(name):
+    from test_docs import test_links_lead_somewhere as links
+
+    links(name)

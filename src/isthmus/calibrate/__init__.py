@@ -10,6 +10,7 @@ store's: they are the same for both halves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def calibrate(
     model: str | None = None,
     max_queries: int = 10_000,
     seed: int = 0,
+    progress: Callable[[str, int, int], None] = lambda what, done, of: None,
 ) -> Calibration:
     """Null and match distributions, thresholds on one half, judged on the other.
 
@@ -59,6 +61,7 @@ def calibrate(
         score: dot, cosine or euclidean; None: the closer's, or cosine.
         closer: its maps come first, and its stored numbers are added.
         model: the model's name, kept in the record. max_queries: a seeded sample above that.
+        progress: told (what, done, all) as queries are scored.
 
     Raises:
         OptionError: a rate that is none, an unknown score, another score than the closer's, fewer
@@ -93,7 +96,7 @@ def calibrate(
         bias = None if closer.bias is None else closer.bias_of(c)
         q, c = np.asarray(closer.query(q)), np.asarray(closer.candidate(c))
 
-    scores = collect(q, c, known, score, bias, seed=seed)
+    scores = collect(q, c, known, score, bias, seed=seed, progress=progress)
     order = rng.permutation(len(q))
     fit, held = np.sort(order[: len(q) // 2]), np.sort(order[len(q) // 2 :])
     first, second = scores.of(fit), scores.of(held)

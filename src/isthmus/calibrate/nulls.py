@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,7 @@ def collect(
     bias: np.ndarray | None = None,
     *,
     seed: int = 0,
+    progress: Callable[[str, int, int], None] = lambda what, done, of: None,
 ) -> Scores:
     """Score every query with every candidate once. O(n K d), a block and n·m scores in memory.
 
@@ -99,6 +100,7 @@ def collect(
         for size in sizes:
             part = block if size == many else block[:, shuffled[:size]]
             best[size][start:stop] = part.max(axis=1)
+        progress("scoring", stop, count)
     none = np.flatnonzero(~np.isfinite(best[many]))
     if len(none):
         raise OptionError(

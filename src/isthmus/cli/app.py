@@ -323,7 +323,7 @@ def compare(
         bool, typer.Option("--paired", help="Query i's right answer is candidate i.")
     ] = False,
     k: Annotated[int, typer.Option("--k", help="Depth of the overlap.")] = 10,
-    max_queries: Annotated[int, typer.Option(help="Queries searched (a seeded sample).")] = 10_000,
+    max_queries: Annotated[int, typer.Option(help="Queries searched (a seeded sample).")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     json: Json = False,
 ) -> None:

@@ -40,13 +40,15 @@ def run(
         if labels is None and relevance is None:
             paired = decide_paired("queries", n, "candidates", m, paired)
         truth = truth_of(labels, relevance, paired, n, m)
-        found = calibrate(*rows, truth=truth, rate=false_match_rate, closer=fitted, **options)
+        found = calibrate(
+            *rows, truth=truth, rate=false_match_rate, closer=fitted, progress=say, **options
+        )
     if out is not None:
         found.save(out)
     result = result_of(found, queries, candidates, None if out is None else str(out))
     screen = console(as_json=as_json)
     for line in sentences(result):
-        screen.print(line)
+        screen.print(line, markup=False)
     if as_json:
         print_json(result)
 

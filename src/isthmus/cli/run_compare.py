@@ -38,6 +38,7 @@ def run(
             *rows,
             after_candidates=new_pool,
             truth=truth,
+            progress=say,
             **options,
         )
     result = {
@@ -49,7 +50,7 @@ def run(
     }
     screen = console(as_json=as_json)
     for line in sentences(result):
-        screen.print(line)
+        screen.print(line, markup=False)
     if as_json:
         print_json(result)
     if found.exceeded:
@@ -100,6 +101,8 @@ def _rows(what: str, part: dict[str, Any]) -> list[str]:
     """How far the rows of one side moved."""
     if not part["error"]["largest"]:
         return [f"all {what} are the same numbers"]
+    if part["norm_ratio"] is None:
+        return [f"{what}: each pair has a zero row, so there is no cosine"]
     cosine, apart, shift = part["cosine"], part["cosine_distance"], part["mean_shift"]
     worst = ", ".join(f"row {w['row']} {w['cosine']:.6f}" for w in part["worst"][:3])
     along = shift["along_gap"]

@@ -11,6 +11,7 @@ the answers *cannot* have changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +59,9 @@ def compare(
     max_flips: float = 0.01,
     gate: str = "worst",
     k: int = 10,
-    max_queries: int = 10_000,
+    max_queries: int = 2000,
     seed: int = 0,
+    progress: Callable[[str, int, int], None] = lambda what, done, of: None,
 ) -> Comparison:
     """Compare two versions of the queries, and of the candidates where both are given.
 
@@ -71,6 +73,7 @@ def compare(
         max_flips: largest share of changed answers, 0 to 1.
         gate: which search the limit is for: ``new-old``, ``old-new``, ``new-new`` or ``worst``.
         k: depth of the overlap. max_queries: queries searched (a seeded sample above that).
+        progress: told (what, done, all) after each step.
 
     Raises:
         OptionError: an unknown score or gate, a limit that is no share, k or max_queries below 1.
@@ -107,9 +110,13 @@ def compare(
         c_new = _as_searched(raw_new_pool, cosine)
         moved = paired_figures(raw_pool, raw_new_pool, c, c_new, q)
     places = _places(len(old), max_queries, seed)
+    progress("comparing", 1, 4)
     parts = searches(q[places], q_new[places], c, c_new, form, min(k, len(c)), seed=seed)
+    progress("comparing", 2, 4)
     order = order_of(raw, raw_new, seed=seed)
+    progress("comparing", 3, 4)
     hint, rotation = rotation_hint(q, q_new, c, c_new, form, seed=seed)
+    progress("comparing", 4, 4)
     judged = None if truth is None else truth.restricted(places, np.arange(len(c)))
 
     result: dict[str, Any] = {

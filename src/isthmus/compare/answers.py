@@ -15,7 +15,7 @@ from isthmus.tasks import Truth
 
 GATES = ("worst", "new-old", "old-new", "new-new")
 Z = 1.959963984540054  # of the 95 % intervals
-DRAWS, DRAWN = 3, 2000  # random errors of the measured lengths: draws, and queries at most
+DRAWS, DRAWN = 3, 1000  # random errors of the measured lengths: draws, and queries at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,26 +96,26 @@ def searches(
     found = {"old-old": _beside(plain, first, first, widths, np.zeros(len(old)), k)}
     mixed = Ranking.of(new, pool, score)
     chance = random_error_rate(old, moved, pool, score, first.rows[:, 0], seed=seed)
-    found["new-old"] = _beside(plain, first, top_k(mixed, k), widths, by_query, k, chance)
+    second = top_k(mixed, k)
+    found["new-old"] = _beside(plain, first, second, widths, by_query, k, chance)
     if new_pool is None:
         return found
     steps = row_norms(new_pool - pool)
-    by_pool = pool_reach(plain, score, steps)
-    both = np.maximum(by_query, pool_reach(mixed, score, steps))
+    by_pool = pool_reach(plain, first.rows[:, 0], score, steps)
+    both = np.maximum(by_query, pool_reach(mixed, second.rows[:, 0], score, steps))
     for name, rows, reach in (("old-new", old, by_pool), ("new-new", new, both)):
         ranking = Ranking.of(rows, new_pool, score)
         found[name] = _beside(plain, first, top_k(ranking, k), widths, reach, k)
     return found
 
 
-def pool_reach(ranking: Ranking, score: str, steps: np.ndarray) -> np.ndarray:
-    """How near moves of the candidates (K,) may come to changing each answer, (n,). O(n K d).
+def pool_reach(ranking: Ranking, winners: np.ndarray, score: str, steps: np.ndarray) -> np.ndarray:
+    """How near moves of the candidates (K,) may come to changing answers (n,): (n,). O(n K d).
 
     dot: max_j ‖q‖ (‖e_1‖ + ‖e_j‖) / (s_1 - s_j), by Cauchy and Schwarz; euclidean:
     max_j (‖e_1‖ + ‖e_j‖) / (‖u_j‖ - ‖u_1‖), by the triangle inequality, u_j = q - x_j. Below 1 no
     answer changes. ``predict.candidate_radius`` is the case of equal moves.
     """
-    winners = top1(ranking)
     squares = np.einsum("ij,ij->i", ranking.queries, ranking.queries)
     parts = []
     for start, scores in ranking.score_blocks():
@@ -170,7 +170,7 @@ def random_error_rate(
 ) -> float:
     """Share of answers that errors of these lengths (n,) in random directions change.
 
-    Three seeded draws on at most 2,000 queries. A measured flip rate near it is explained by the
+    Three seeded draws on at most 1,000 queries. A measured flip rate near it is explained by the
     size of the error; one far above it says that the error points where answers are told apart.
     """
     rng = np.random.default_rng([seed, 0xE0])

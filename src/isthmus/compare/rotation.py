@@ -12,7 +12,7 @@ from isthmus.stats import wilson
 LOOK_ABOVE = 0.01  # relative error below which a rotation explains nothing that matters
 HELPS = 0.5
 FIT_SHARE = 0.8
-FIT_MOST = 50_000
+FIT_MOST, HELD_MOST = 50_000, 2000
 
 
 def rotation_hint(
@@ -32,10 +32,11 @@ def rotation_hint(
 
     Returns:
         Figures and the map R (d, d) with ``after @ R`` ≈ ``before``, fitted on a seeded four
-        fifths of the rows (``scipy.linalg.orthogonal_procrustes``, Schönemann 1966). Residuals are
-        ‖turned - before‖ / ‖before‖ (Frobenius) of the other fifth; ``rotated`` where turning
-        more than halves them. (None, None) where the versions agree to 1 % or n < 10. With fewer
-        fitted rows than dimensions the map is known in part only, and residuals are too large.
+        fifths of the rows, up to 50,000 (``scipy.linalg.orthogonal_procrustes``, Schönemann 1966).
+        Residuals are ‖turned - before‖ / ‖before‖ (Frobenius) of the other fifth, up to 2,000;
+        ``rotated`` where turning more than halves them. (None, None) where the versions agree to
+        1 % or n < 10. With fewer fitted rows than dimensions the map is known in part only, and
+        residuals are too large.
     """
     error = np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), 1e-300)
     if error <= LOOK_ABOVE or len(before) < 10:
@@ -44,7 +45,7 @@ def rotation_hint(
 
     order = np.random.default_rng([seed, 0x207]).permutation(len(before))
     cut = int(FIT_SHARE * len(order))
-    fit, held = order[: min(cut, FIT_MOST)], np.sort(order[cut:])
+    fit, held = order[: min(cut, FIT_MOST)], np.sort(order[cut:][:HELD_MOST])
     turn = orthogonal_procrustes(after[fit], before[fit])[0]
     turned = after[held] @ turn
     size = max(float(np.linalg.norm(before[held])), 1e-300)
