@@ -243,14 +243,22 @@ def siglip_folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Pat
         config = transformers.SiglipConfig(text_config=text, vision_config=vision)
         images = transformers.SiglipImageProcessor(size={"height": 32, "width": 32})
         processor = transformers.SiglipProcessor(image_processor=images, tokenizer=tokenizer)
-        save(transformers.SiglipModel(config), processor, folder, 12.0, -9.25)
+        save(with_biases(transformers.SiglipModel(config)), processor, folder, 12.0, -9.25)
         return folder
     vision = {**TOWER, "num_patches": 16, "patch_size": 8}
     config = transformers.Siglip2Config(text_config=text, vision_config=vision)
     images = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
     processor = transformers.Siglip2Processor(image_processor=images, tokenizer=tokenizer)
-    save(transformers.Siglip2Model(config), processor, folder, 12.0, -9.25)
+    save(with_biases(transformers.Siglip2Model(config)), processor, folder, 12.0, -9.25)
     return folder
+
+
+def with_biases(model: Any) -> Any:
+    """Trained heads have biases; new ones start at zero, which would hide A·b."""
+    with torch.no_grad():
+        model.text_model.head.bias.normal_(0, 0.3)
+        model.vision_model.head.mlp.fc2.bias.normal_(0, 0.3)
+    return model
 
 
 def siglip_inputs(folder: Path) -> tuple[Any, Any]:
