@@ -5,15 +5,21 @@
 A file is an array of pairs (2, n, d), or two files have a side each; row i of one side belongs to
 row i of the other. ``--emoji`` adds the built-in model: Google's drawings and English names.
 
-In every split (seeded), a half of the queries is the bank and the other half is scored by cosine.
-``r1`` share of scored queries whose partner comes first; ``clean`` share whose first answer is that
-of plain search; ``skew`` hubness, the skewness of how often a candidate is among the 10 best.
-Each is the mean over splits; ``gain`` is the mean change of r1 and ``gain_sd`` its standard
-deviation over splits. Two settings:
+Bank queries that equal a scored one (captions repeat) are dropped from the bank. Everything is by
+cosine, the mean over seeded splits:
 
-    apart    candidates are the partners of the scored queries: no partner of a bank query is there
-    leaning  candidates are all rows. Partners of bank queries are then wrong answers that the
-             bank knows and pushes down, which flatters every corrector: shown as a warning
+    r1     share of scored queries whose partner comes first; ``gain`` is its change by the
+           corrector, ``gain_sd`` the standard deviation of the change over splits
+    clean  share of scored queries whose first answer is that of plain search
+    skew   hubness: skewness of how often a candidate is among the 10 best
+
+    halves     a half of the queries is the bank, the other half is scored, and candidates are the
+               partners of the scored ones
+    strangers  thirds: a third is the bank, a third is scored, and candidates are the partners of
+               the scored third and of the last third
+    partners   the same bank and scored third, but candidates are the partners of the scored third
+               and of the *bank*. These are wrong answers that the bank knows and pushes down: what
+               ``gain`` has over ``strangers`` is flattery
 """
 
 from __future__ import annotations
@@ -24,10 +30,11 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.correctors import fit_corrector
+from isthmus.correctors import fit_corrector, shared_rows
 from isthmus.scores import Ranking, TopK, top_k
 
 NEAR = 10
+SETTINGS = ("halves", "strangers", "partners")
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "csls": ("csls", {}),
     "nnn": ("nnn", {}),
@@ -62,36 +69,45 @@ def skewness(found: TopK, count: int) -> float:
     return float((often**3).mean() / often.std() ** 3)
 
 
+def split_of(count: int, setting: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of the bank, of the scored queries, and of the candidates, scored partners first."""
+    order = np.random.default_rng(seed).permutation(count)
+    if setting == "halves":
+        bank, scored = order[: count // 2], order[count // 2 :]
+        return bank, scored, scored
+    bank, scored, rest = order[: count // 3 * 3].reshape(3, -1)
+    return bank, scored, np.concatenate([scored, bank if setting == "partners" else rest])
+
+
 def one_split(
-    queries: np.ndarray, candidates: np.ndarray, seed: int, leaning: bool
+    queries: np.ndarray, candidates: np.ndarray, setting: str, seed: int
 ) -> dict[str, dict[str, float]]:
     """r1, clean and skew of plain search and of every variant."""
-    order = np.random.default_rng(seed).permutation(len(queries))
-    bank, rest = queries[order[: len(order) // 2]], order[len(order) // 2 :]
-    right = rest if leaning else np.arange(len(rest))
-    stored = candidates if leaning else candidates[rest]
-    ranking = Ranking.of(queries[rest], stored, "cosine")
+    bank, scored, stored = split_of(len(queries), setting, seed)
+    known = shared_rows(queries[scored], queries[bank])
+    ranking = Ranking.of(queries[scored], candidates[stored], "cosine")
     plain = top_k(ranking, NEAR)
 
     def figures(found: TopK) -> dict[str, float]:
         return {
-            "r1": float((found.rows[:, 0] == right).mean()),
+            "r1": float((found.rows[:, 0] == np.arange(len(scored))).mean()),
             "clean": float((found.rows[:, 0] == plain.rows[:, 0]).mean()),
             "skew": skewness(found, len(stored)),
         }
 
     out = {"none": figures(plain)}
     for title, (name, options) in VARIANTS.items():
-        corrector = fit_corrector(name, stored, bank, score="cosine", **options)
+        rows = candidates[stored], np.delete(queries[bank], known, axis=0)
+        corrector = fit_corrector(name, *rows, score="cosine", scored=queries[scored], **options)
         out[title] = figures(corrector.search(ranking, NEAR))
     return out
 
 
 def over_splits(
-    queries: np.ndarray, candidates: np.ndarray, splits: int, leaning: bool = False
+    queries: np.ndarray, candidates: np.ndarray, splits: int, setting: str = "halves"
 ) -> dict[str, dict[str, float]]:
     """Means over seeded splits, with the change of r1 and its spread."""
-    runs = [one_split(queries, candidates, seed, leaning) for seed in range(splits)]
+    runs = [one_split(queries, candidates, setting, seed) for seed in range(splits)]
     table = {}
     for title in runs[0]:
         change = np.array([run[title]["r1"] - run["none"]["r1"] for run in runs])
@@ -128,10 +144,7 @@ def main() -> int:
     report: dict[str, Any] = {"splits": given.splits}
     for name, (a, b) in sides.items():
         report[name] = {"pairs": len(a)} | {
-            direction: {
-                "apart": over_splits(q, c, given.splits),
-                "leaning": over_splits(q, c, given.splits, leaning=True),
-            }
+            direction: {setting: over_splits(q, c, given.splits, setting) for setting in SETTINGS}
             for direction, q, c in (("a_to_b", a, b), ("b_to_a", b, a))
         }
     print(json.dumps(rounded(report), indent=1))

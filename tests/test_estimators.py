@@ -25,6 +25,7 @@ from isthmus.estimators.gap_closer import ALONE
 from isthmus.maps import Closer
 from isthmus.moments import Moments
 from isthmus.scores import Ranking, top1
+from test_docs import run_blocks
 from worlds import fitted, two_modalities, unit_rows
 
 ROLES = ("query", "candidate")
@@ -344,6 +345,19 @@ def test_pairs_of_two_lengths_are_refused() -> None:
     a, b = two_modalities(30, 8, seed=1)
     with pytest.raises(NotPaired, match="pairs need row i of both"):
         GapCloser("procrustes", other=b[:-1]).fit(a)
+
+
+def test_the_page_runs(pairs_wide, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, side in zip(("images", "captions"), pairs_wide, strict=True):
+        np.save(f"{name}.npy", (2 * side).astype(np.float32))
+    left, names = run_blocks("estimators")
+    assert names == ["store", "routed", "search", "transfer"]
+    np.testing.assert_array_equal(left["answers"], top1(Ranking.of(*pairs_wide, "cosine")))
+    closer = fitted("centering", *pairs_wide)
+    np.testing.assert_allclose(left["closed"][:40], closer.apply(pairs_wide[0], "query"), atol=1e-5)
+    assert left["search"].best_params_["strength"] in (0, 0.25, 0.5, 1)
+    assert len(left["predicted"]) == 40
 
 
 def test_without_scikit_learn_the_extra_is_named() -> None:
