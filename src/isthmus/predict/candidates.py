@@ -3,32 +3,29 @@
 Error bounds. Leaving out rivals can only raise the integral, by at most the sum of their pairwise
 chances to beat the winner (union bound): Φ(-m/(√2 σ‖q‖)) under dot, Chernoff's bound under
 Euclidean. A relative error ρ of every rival's chance F_j moves the integral by at most about
-ρ · P[exactly one rival beats the winner] <= ρ, however many rivals there are.
+ρ · P[exactly one rival beats the winner] <= ρ, however many rivals there are; an absolute error δ
+by at most δ times the number of rivals that were not left out. Rounding of squared distances moves
+a margin by about eps √λ standard deviations.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from isthmus.predict.integrals import REACH, Kept, Pairs, integrate
+from isthmus.predict.integrals import Kept, Pairs, Winner, integrate, legendres, trapezoids
 from isthmus.predict.rows import Clean
-from isthmus.predict.tails import (
-    TABLE_DIMENSIONS,
-    Probits,
-    evaluate,
-    noncentral_density,
-    noncentral_tails,
-    root_moments,
-)
+from isthmus.predict.tables import NEAR, SMALL, Roots, Table, horner, table_of
+from isthmus.predict.tails import REACH, mixture
 
 PRUNED = 1e-9
 """Rivals are left out while their chances sum to less than this."""
 ROUNDING = 1e-13
-SERIES_LIMIT = 1e-7
+LEAST_VARIANCE = 1e-200
+EPS = float(np.finfo(np.float64).eps)
 
 
 def dot_kept(clean: Clean, total: float, dims: int) -> Kept:
-    """D11 over every query. O(n K d), then 35 to 69 normal tails per rival that is not pruned."""
+    """D11 over every query. O(n K d), then 33 to 67 normal tails per rival that is not pruned."""
     from scipy.special import ndtr, ndtri
 
     n, count = len(clean.queries), len(clean.candidates)
@@ -46,20 +43,20 @@ def dot_kept(clean: Clean, total: float, dims: int) -> Kept:
         pairs = Pairs.of(near)
         leads = lead[pairs.query, pairs.rival]
 
-        def winner(queries: np.ndarray, t: np.ndarray) -> np.ndarray:
-            return np.broadcast_to(_normal(t), (len(queries), len(t)))
+        def winner(queries: np.ndarray, v: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(REACH * _normal(REACH * v), (len(queries), len(v)))
 
-        def survival(which: np.ndarray, t: np.ndarray, leads: np.ndarray = leads) -> np.ndarray:
-            return ndtr(leads[which, None] + t)
+        def survival(which: np.ndarray, v: np.ndarray, leads: np.ndarray = leads) -> np.ndarray:
+            return np.asarray(ndtr(leads[which, None] + REACH * v))
 
-        value[part], change = integrate(len(lead), pairs, winner, survival)
+        value[part], change = integrate(rows, pairs, winner, survival, trapezoids())
         missed = np.where(near, 0.0, ndtr(-lead / np.sqrt(2))).sum(axis=1)
         error[part] = change + missed + ROUNDING
     return Kept(np.clip(value, 0, 1), error, np.zeros(n), "D11: one-dimensional integral, dot")
 
 
 def _normal(t: np.ndarray) -> np.ndarray:
-    return np.exp(-0.5 * t * t) / np.sqrt(2 * np.pi)
+    return np.asarray(np.exp(-0.5 * t * t) / np.sqrt(2 * np.pi))
 
 
 def euclidean_kept(clean: Clean, total: float, dims: int) -> Kept:
@@ -68,7 +65,7 @@ def euclidean_kept(clean: Clean, total: float, dims: int) -> Kept:
     A candidate's cost ½‖u_j - ε_j‖² - β_j is ½σ²χ'²_r(λ_j) + κ_j, with λ_j = ‖u_j‖²/σ² over the r
     noisy coordinates and κ_j the rest of the half square less β_j.
     """
-    variance = total / dims
+    variance = max(total / dims, LEAST_VARIANCE)
     n = len(clean.queries)
     value, error = np.empty(n), np.empty(n)
     whole = clean.queries.shape[1]
@@ -98,78 +95,65 @@ def shifted_kept(
     near = chance > PRUNED / lam.shape[1]
     missed = np.where(near, 0.0, chance).sum(axis=1)
     pairs = Pairs.of(near)
-    there, lifts = lam[near], lift[near]
-    if dim >= TABLE_DIMENSIONS:
-        ends = np.concatenate([own, there])
-        table = Probits.over(dim, float(ends.min()), float(ends.max()))
-        if table.error <= SERIES_LIMIT:
-            value, change = _by_series(table, own, pairs, there, lifts)
-            return value, change + missed + table.error + ROUNDING
-    value, change = _by_tails(dim, own, pairs, there, lifts)
-    return value, change + missed + 1e-10
+    table = table_of(dim)
+    value, change = _integral(table, own, pairs, lam[near], lift[near])
+    rivals = pairs.counts(len(own))
+    series = table.far_error * (1 + SMALL * rivals) + table.near_error * rivals
+    return value, change + missed + series + ROUNDING + 8 * EPS * np.sqrt(own)
 
 
 def _chernoff(own: np.ndarray, lam: np.ndarray, lift: np.ndarray, dim: int) -> np.ndarray:
     """A bound on P[χ'²(λ_j) + lift < χ'²(λ_1)]: any θ gives one, this is near the best."""
     mean = np.maximum(lam - own + lift, 0.0)
     theta = np.minimum(mean / (4 * dim + 4 * (lam + own)), 0.45)
-    log = -0.5 * dim * np.log1p(-4 * theta * theta) - theta * lift
-    log += own * theta / (1 - 2 * theta) - lam * theta / (1 + 2 * theta)
-    return np.exp(np.minimum(log, 0.0))
+    rest = 1 - 4 * theta * theta
+    log = -0.5 * dim * np.log(rest) - theta * lift
+    log += theta * ((own - lam) + 2 * theta * (own + lam)) / rest
+    return np.asarray(np.exp(np.minimum(log, 0.0)))
 
 
-def _by_series(
-    table: Probits, own: np.ndarray, pairs: Pairs, lam: np.ndarray, lift: np.ndarray
+def _integral(
+    table: Table, own: np.ndarray, pairs: Pairs, lam: np.ndarray, lift: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    from numpy.polynomial import chebyshev
-    from scipy.special import ndtr
+    """The integral of every query over its winner's root √χ'², lifts in units of χ'²."""
+    mine = table.roots(own)
+    lifted = bool(lift.any())
+    value, error = np.empty(len(own)), np.empty(len(own))
 
-    centre, spread = root_moments(table.dim, own)
-    mine = table.along(own)
-    slope = chebyshev.chebder(mine, axis=1)
-    theirs = table.along(lam)
-    there, width = root_moments(table.dim, lam)
-
-    def winner(queries: np.ndarray, t: np.ndarray) -> np.ndarray:
-        v = np.broadcast_to(t / REACH, (len(queries), len(t)))
-        return _normal(evaluate(mine[queries], v)) * evaluate(slope[queries], v) / REACH
-
-    def survival(which: np.ndarray, t: np.ndarray) -> np.ndarray:
+    def survival(which: np.ndarray, v: np.ndarray) -> np.ndarray:
         query = pairs.query[which]
-        x = (centre[query, None] + spread[query, None] * t) ** 2 - lift[which, None]
-        v = (np.sqrt(np.maximum(x, 0.0)) - there[which, None]) / (REACH * width[which, None])
-        w = evaluate(theirs[which], np.clip(v, -1.0, 1.0))
-        return np.where(v < -1, 1.0, np.where(v > 1, 0.0, ndtr(-w)))
+        root = mine.centre[query, None] + mine.width[query, None] * v
+        if lifted:
+            root = np.sqrt(np.maximum(root * root - lift[which, None], 0.0))
+        return table.survival(table.roots(lam[which]), root)
 
-    return integrate(len(own), pairs, winner, survival)
+    def survival_near(which: np.ndarray, v: np.ndarray) -> np.ndarray:
+        close = lam[which] + table.dim < table.least
+        if lifted or not close.any():
+            return survival(which, v)
+        out = np.empty((len(which), len(v)))
+        out[close] = table.near_survival(lam[which[close]], v)
+        out[~close] = survival(which[~close], v)
+        return out
 
+    def winner_near(queries: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return NEAR / 2 * mixture(table.dim, own[queries], NEAR / 2 * (1 + v), density=True)
 
-def _by_tails(
-    dim: int, own: np.ndarray, pairs: Pairs, lam: np.ndarray, lift: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Few dimensions, or a series that did not converge: every tail integrated by itself.
-
-    Gauss-Legendre over the winner's root √χ'², whose density is analytic up to 0; the error is
-    the difference of two rules.
-    """
-    starts = np.searchsorted(pairs.query, np.arange(len(own) + 1))
-    rules = [np.polynomial.legendre.leggauss(m) for m in (64, 96)]
-    values = np.empty((2, len(own)))
-    for i, square in enumerate(own):
-        mine = slice(starts[i], starts[i + 1])
-        middle = np.sqrt(square + dim)
-        low, high = max(0.0, np.sqrt(square) - 9.0), middle + 9.0
-        for k, (nodes, weights) in enumerate(rules):
-            root = low + (high - low) * (nodes + 1) / 2
-            density = weights * (high - low) * root * _density(root**2, dim, square)
-            x = root[None, :] ** 2 - lift[mine, None]
-            above = noncentral_tails(x, dim, lam[mine, None])[1]
-            values[k, i] = density @ above.prod(axis=0)
-    return values[1], np.abs(values[1] - values[0])
+    rows = np.flatnonzero(~mine.near)
+    winner = _by_slope(table, mine)
+    value[rows], error[rows] = integrate(rows, pairs, winner, survival, trapezoids())
+    rows = np.flatnonzero(mine.near)
+    value[rows], error[rows] = integrate(rows, pairs, winner_near, survival_near, legendres())
+    return value, error
 
 
-def _density(x: np.ndarray, dim: int, lam: float) -> np.ndarray:
-    if dim < TABLE_DIMENSIONS:
-        return noncentral_density(x, dim, np.float64(lam))
-    square = np.float64(lam)  # F_{d-2} - F_d = 2 f_d
-    return (noncentral_tails(x, dim - 2, square)[0] - noncentral_tails(x, dim, square)[0]) / 2
+def _by_slope(table: Table, mine: Roots) -> Winner:
+    """Density in v far from the origin, from the table: φ(w) dw/dv."""
+    series = table.far_series(mine.lam)
+    slope = series[:, 1:] * np.arange(1, series.shape[1])
+
+    def winner(queries: np.ndarray, v: np.ndarray) -> np.ndarray:
+        v = np.broadcast_to(v, (len(queries), len(v)))
+        return _normal(horner(series[queries], v)) * horner(slope[queries], v)
+
+    return winner

@@ -1,24 +1,27 @@
 """One integral for every prediction: the winner's score against each rival's, independently.
 
-    P[keep] = ∫ p_1(t) ∏_{j≠1} S_j(t) dt
+    P[keep] = ∫ p_1(v) ∏_{j≠1} S_j(v) dv
 
-over a coordinate t in which the winner's score is standard normal or nearly so. The trapezoid rule
-halves its step until two steps agree: for these integrands (entire or analytic, falling like a
-Gaussian) it converges faster than any power, so the last difference bounds the error with room.
+over a coordinate v in [-1, 1] of the winner's score. Where the score is nearly normal, v is
+t / ``REACH`` and the trapezoid rule halves its step; where it begins at 0, Gauss-Legendre rules
+double their nodes. Integrands are analytic, so a rule of twice the nodes has about the square of
+the error (half the distance between nodes squares exp(-2πa/h)), and the change from one rule to the
+next, c, bounds the last rule's error by min(c, 100 c²).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-REACH = 8.5
-STEPS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625)
+from isthmus.predict.tails import REACH
+
 TOLERANCE = 1e-8
-CHUNK = 2**20
-"""Pairs × nodes held at once: 8 MB a temporary array."""
+CHUNK = 2**16
+"""Pairs × nodes held at once: half a megabyte a temporary array, which caches hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,66 +52,86 @@ class Pairs:
         query, rival = np.nonzero(near)
         return cls(query, rival)
 
-    def of_queries(self, wanted: np.ndarray) -> np.ndarray:
-        """Positions of the pairs whose query is in the mask ``wanted`` (n,)."""
-        return np.flatnonzero(wanted[self.query])
+    def counts(self, queries: int) -> np.ndarray:
+        """Rivals of each query, (n,)."""
+        return np.bincount(self.query, minlength=queries)
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """Nodes v (m,) and weights (m,) that are new, and the share of the last sum that stays."""
+
+    nodes: np.ndarray
+    weights: np.ndarray
+    stays: float
+
+
+@lru_cache(maxsize=1)
+def trapezoids() -> tuple[Rule, ...]:
+    """In t = REACH v: steps 1, ½, ¼, …, each with the nodes that the last had not."""
+    rules = []
+    for level in range(7):
+        step = 0.5**level
+        whole = np.arange(-int(REACH / step), int(REACH / step) + 1)
+        new = step * (whole if level == 0 else whole[whole % 2 != 0])
+        rules.append(Rule(new / REACH, np.full(len(new), step / REACH), 0.5 if level else 0.0))
+    return tuple(rules)
+
+
+@lru_cache(maxsize=1)
+def legendres() -> tuple[Rule, ...]:
+    """Gauss-Legendre rules of 32, 64, …, 512 nodes on [-1, 1]."""
+    return tuple(
+        Rule(*np.polynomial.legendre.leggauss(count), 0.0) for count in (32, 64, 128, 256, 512)
+    )
 
 
 Winner = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(queries, t (m,)) -> density of the winner in t, (len(queries), m)."""
+"""(queries, v (m,)) -> density of the winner in v, (len(queries), m)."""
 Survival = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(pair positions, t (m,)) -> P[the rival does not beat the winner at t], (len(pairs), m)."""
+"""(pair positions, v (m,)) -> P[the rival does not beat the winner at v], (len(pairs), m)."""
 
 
 def integrate(
-    count: int, pairs: Pairs, winner: Winner, survival: Survival
+    wanted: np.ndarray, pairs: Pairs, winner: Winner, survival: Survival, rules: tuple[Rule, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The integral of ``count`` queries and the last change of the trapezoid rule, (n,) each."""
-    value = np.full(count, np.nan)
-    change = np.full(count, np.inf)
-    wanted = np.arange(count)
-    sums = np.zeros(count)
-    mass = np.zeros(count)
-    for step in STEPS:
-        nodes = _new_nodes(step)
-        part, weight = _sums(wanted, pairs, winner, survival, nodes)
-        sums[wanted] += part
-        mass[wanted] += weight
-        now = step * sums[wanted]
-        change[wanted] = np.abs(now - value[wanted]) + np.abs(step * mass[wanted] - 1.0)
-        change[wanted[np.isnan(change[wanted])]] = np.inf
-        value[wanted] = now
-        wanted = wanted[~(change[wanted] < TOLERANCE)]
-        if not len(wanted):
+    """The integrals of the queries ``wanted`` and bounds of the quadrature's error, (w,) each."""
+    value, mass = np.zeros(len(wanted)), np.zeros(len(wanted))
+    error = np.full(len(wanted), np.inf)
+    left = np.arange(len(wanted))
+    for level, rule in enumerate(rules):
+        part, weight = _sums(wanted[left], pairs, winner, survival, rule)
+        now = rule.stays * value[left] + part
+        mass[left] = rule.stays * mass[left] + weight
+        change = np.abs(now - value[left])
+        value[left] = now
+        if level:
+            error[left] = np.minimum(change, 100 * change**2) + np.abs(mass[left] - 1.0)
+        left = left[~(error[left] < TOLERANCE)]
+        if not len(left):
             break
-    return value, change
-
-
-def _new_nodes(step: float) -> np.ndarray:
-    """Nodes of a step that twice the step does not have."""
-    last = int(REACH / step)
-    whole = np.arange(-last, last + 1)
-    return step * (whole if step == STEPS[0] else whole[whole % 2 != 0])
+    return value, error
 
 
 def _sums(
-    wanted: np.ndarray, pairs: Pairs, winner: Winner, survival: Survival, nodes: np.ndarray
+    wanted: np.ndarray, pairs: Pairs, winner: Winner, survival: Survival, rule: Rule
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over the nodes of density × product, and of the density alone."""
+    """Weighted sums over the nodes of density × product, and of the density alone."""
     starts = np.searchsorted(pairs.query, wanted)
     sizes = np.searchsorted(pairs.query, wanted, side="right") - starts
-    out, mass = np.empty(len(wanted)), np.empty(len(wanted))
-    budget = max(1, CHUNK // len(nodes))
-    group = np.cumsum(np.maximum(sizes, 1)) // budget
+    out, mass = np.zeros(len(wanted)), np.zeros(len(wanted))
+    group = np.cumsum(np.maximum(sizes, 1)) // max(1, CHUNK // len(rule.nodes))
     for here in np.split(np.arange(len(wanted)), np.flatnonzero(np.diff(group)) + 1):
-        density = winner(wanted[here], nodes)
+        if not len(here):
+            continue
+        density = winner(wanted[here], rule.nodes)
         product = np.ones_like(density)
         full = here[sizes[here] > 0]
         if len(full):
-            runs = [np.arange(a, a + b) for a, b in zip(starts[full], sizes[full], strict=True)]
-            values = survival(np.concatenate(runs), nodes)
             firsts = np.concatenate([[0], np.cumsum(sizes[full])[:-1]])
+            run = np.arange(sizes[full].sum()) + np.repeat(starts[full] - firsts, sizes[full])
+            values = survival(run, rule.nodes)
             product[sizes[here] > 0] = np.multiply.reduceat(values, firsts, axis=0)
-        out[here] = (density * product).sum(axis=1)
-        mass[here] = density.sum(axis=1)
+        out[here] = (density * product) @ rule.weights
+        mass[here] = density @ rule.weights
     return out, mass

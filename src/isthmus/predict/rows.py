@@ -12,7 +12,7 @@ from isthmus.errors import OptionError
 from isthmus.scores import Ranking, first_best
 
 BIAS_ULPS = 64
-BLOCK = 2**20
+BLOCK = 2**18
 
 
 @dataclass(frozen=True, eq=False)
