@@ -13,7 +13,15 @@ from isthmus.predict.candidates import dot_kept, euclidean_kept
 from isthmus.predict.integrals import Kept
 from isthmus.predict.normal import normal_two
 from isthmus.predict.queries import query_kept
-from isthmus.predict.radii import candidate_radius, query_radius
+from isthmus.predict.radii import (
+    Joint,
+    candidate_radius,
+    joint_radius,
+    query_angle,
+    query_radius,
+    smoothing_certificate,
+    smoothing_radius,
+)
 from isthmus.predict.rows import Clean, check_dims, check_noise
 from isthmus.scores import Ranking, check_score
 
@@ -83,6 +91,6 @@ def keep_probability(ranking: Ranking, score: str, total: float) -> np.ndarray |
 
 
 __all__ = [
-    "Kept", "candidate_radius", "keep_probabilities", "keep_probability", "normal_two",
-    "query_radius",
+    "Joint", "Kept", "candidate_radius", "joint_radius", "keep_probabilities", "keep_probability",
+    "normal_two", "query_angle", "query_radius", "smoothing_certificate", "smoothing_radius",
 ]  # fmt: skip

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def normal_two(near: np.ndarray, far: np.ndarray, height: np.ndarray, dim: int, total: float) -> np.ndarray:
+def normal_two(
+    near: np.ndarray, far: np.ndarray, height: np.ndarray, dim: int, total: float
+) -> np.ndarray:
     """Φ((r_2² - r_1²) / (2σ√(r_1² + r_2² + 2h² + dσ²))): P[keep] of two candidates, Euclidean.
 
     Args:
