@@ -205,7 +205,7 @@ def test_error_bounds_are_honest(dim: int) -> None:
 @given(
     rivals=st.integers(0, 300), spread=st.floats(0.05, 6), seed=st.integers(0, 10**6)
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_quadrature_s_own_bound_is_honest(rivals: int, spread: float, seed: int) -> None:
     """D11's integral with any leads, by the rules in use and by the finest trapezoid alone."""
     leads = np.abs(np.random.default_rng(seed).normal(size=rivals)) * spread
@@ -227,10 +227,10 @@ def test_quadrature_s_own_bound_is_honest(rivals: int, spread: float, seed: int)
 
 
 @given(
-    dim=st.integers(1, 90), size=st.floats(1e-3, 1e3), total=st.floats(1e-4, 1e3),
+    dim=st.sampled_from([1, 2, 3, 8, 30, 90, 200]), size=st.floats(1e-3, 1e3), total=st.floats(1e-4, 1e3),
     count=st.integers(2, 12), seed=st.integers(0, 10**6),
 )  # fmt: skip
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_theorem_a_height_always_hurts(
     dim: int, size: float, total: float, count: int, seed: int
 ) -> None:
@@ -323,12 +323,14 @@ def test_float32_rows_are_read_as_they_are() -> None:
 
 def doubly_noncentral(dim: int, plus: float, minus: float) -> float:
     """P[χ'²_d(λ+) < χ'²_d(λ-)]: the Poisson mixture of incomplete beta functions."""
-    m = np.arange(int(max(plus, minus) / 2 + 12 * np.sqrt(max(plus, minus)) + 60))
-    first, second = poisson.pmf(m, plus / 2), poisson.pmf(m, minus / 2)
-    return float(first @ betainc(dim / 2 + m[:, None], dim / 2 + m[None, :], 0.5) @ second)
+    plus, minus = 0.5 * plus, 0.5 * minus
+    m, n = (np.arange(max(0, int(v - 9 * np.sqrt(v))), int(v + 9 * np.sqrt(v) + 30))
+            for v in (plus, minus))  # fmt: skip
+    beta = betainc(dim / 2 + m[:, None], dim / 2 + n[None, :], 0.5)
+    return float(poisson.pmf(m, plus) @ beta @ poisson.pmf(n, minus))
 
 
-@pytest.mark.parametrize("dim", [1, 3, 8, 40])
+@pytest.mark.parametrize("dim", [1, 3, 8, 20])
 @pytest.mark.parametrize(("total", "query_total"), [(0.4, 0.9), (2.0, 0.1)])
 def test_two_candidates_both_noisy_are_a_doubly_non_central_f(
     dim: int, total: float, query_total: float
@@ -337,7 +339,7 @@ def test_two_candidates_both_noisy_are_a_doubly_non_central_f(
     q, c = rng.normal(size=(8, dim)), rng.normal(size=(2, dim))
     got = kept_of(q, c, "euclidean", total, query_total=query_total)
     wide, slim = np.sqrt(2 * total / dim), np.sqrt(2 * total / dim + 4 * query_total / dim)
-    for i in range(8):
+    for i in range(4):
         best = int(((q[i] - c) ** 2).sum(axis=1).argmin())
         w, z = (c[1 - best] - c[best]) / wide, (2 * q[i] - c[0] - c[1]) / slim
         lam = 0.5 * ((w + z) ** 2).sum(), 0.5 * ((w - z) ** 2).sum()
@@ -435,9 +437,15 @@ def test_query_noise_by_scipy_s_multivariate_normal() -> None:
         best = int((c @ q[i]).argmax())
         rivals = np.delete(c, best, axis=0) - c[best]
         exact = multivariate_normal.cdf(
-            -rivals @ q[i], np.zeros(3), 0.3 * rivals @ rivals.T, rng=0, abseps=1e-7, releps=1e-7
+            -rivals @ q[i],
+            np.zeros(3),
+            0.3 * rivals @ rivals.T,
+            rng=0,
+            maxpts=100_000,
+            abseps=1e-5,
+            releps=1e-5,
         )
-        assert got.value[i] == pytest.approx(exact, abs=5 * got.standard_error[i] + 2e-5)
+        assert got.value[i] == pytest.approx(exact, abs=5 * got.standard_error[i] + 5e-5)
 
 
 def test_the_gap_does_not_enter_query_noise() -> None:

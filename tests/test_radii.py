@@ -23,7 +23,7 @@ from isthmus.predict import (
     smoothing_radius,
 )
 from isthmus.predict.hyperbola import nearest_on_branch
-from isthmus.scores import Ranking, top1
+from isthmus.scores import Ranking
 from worlds import two_modalities, unit_rows
 
 SHARES = ((1.001, 1.0), (0.999, 0.0))

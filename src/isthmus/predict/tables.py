@@ -102,7 +102,7 @@ class Table:
         return np.asarray(out)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def table_of(dim: int) -> Table:
     """The table of d >= 1 degrees of freedom."""
     least = EDGE if dim < SURE else float(dim)
