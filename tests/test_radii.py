@@ -108,6 +108,7 @@ def test_rows_of_any_length() -> None:
 
 
 @pytest.mark.real_data
+@pytest.mark.slow
 def test_every_attack_on_clip_and_coco() -> None:
     name = os.environ.get("ISTHMUS_REAL_DATA")
     if not name:
