@@ -25,7 +25,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 def dot_kept(clean: Clean, total: float, dims: int) -> Kept:
-    """D11 over every query. O(n K d), then 33 to 67 normal tails per rival that is not pruned."""
+    """D11 over every query. O(n K d), then 69 or 137 normal tails per rival that is not pruned."""
     from scipy.special import ndtr, ndtri
 
     n, count = len(clean.queries), len(clean.candidates)

@@ -4,9 +4,9 @@
 
 over a coordinate v in [-1, 1] of the winner's score. Where the score is nearly normal, v is
 t / ``REACH`` and the trapezoid rule halves its step; where it begins at 0, Gauss-Legendre rules
-double their nodes. Integrands are analytic, so a rule of twice the nodes has about the square of
-the error (half the distance between nodes squares exp(-2πa/h)), and the change from one rule to the
-next, c, bounds the last rule's error by min(c, 100 c²).
+double their nodes. Integrands are analytic, so a rule of twice the nodes has at most about the
+square of the error; but one change from rule to rule can be small by accident, so two are asked:
+the bound is max(c, c'²), c the last change and c' the one before.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def integrate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The integrals of the queries ``wanted`` and bounds of the quadrature's error, (w,) each."""
     value, mass = np.zeros(len(wanted)), np.zeros(len(wanted))
-    error = np.full(len(wanted), np.inf)
+    error, before = np.full(len(wanted), np.inf), np.full(len(wanted), np.inf)
     left = np.arange(len(wanted))
     for level, rule in enumerate(rules):
         part, weight = _sums(wanted[left], pairs, winner, survival, rule)
@@ -105,8 +105,9 @@ def integrate(
         mass[left] = rule.stays * mass[left] + weight
         change = np.abs(now - value[left])
         value[left] = now
-        if level:
-            error[left] = np.minimum(change, 100 * change**2) + np.abs(mass[left] - 1.0)
+        if level > 1:
+            error[left] = np.maximum(change, before[left] ** 2) + np.abs(mass[left] - 1.0)
+        before[left] = change
         left = left[~(error[left] < TOLERANCE)]
         if not len(left):
             break
