@@ -23,7 +23,7 @@ from isthmus.stress import COLUMNS
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "isthmus"
-PAGES = ("rooms", "formulas", "files", "warnings", "closing")
+PAGES = ("rooms", "formulas", "files", "warnings", "closing", "prediction")
 BLOCK = re.compile(r"^<!-- runnable: ([\w-]+) -->\n```python\n(.*?)^```$", re.M | re.S)
 
 
