@@ -35,7 +35,7 @@ def control_part(
     level = sorted(opts.levels)[len(opts.levels) // 2]
     name = closer.name if closer.name != "none" else UNRECOMMENDED
     score = closer.score if closer.name != "none" else None
-    given = {"score": score, "unit_in": opts.unit_rows}
+    given: dict[str, Any] = {"score": score, "unit_in": opts.unit_rows}
     own = fit(name, queries, candidates, **given)
     plain = fit("none", queries, candidates, score=own.score, unit_in=opts.unit_rows)
     made = [plain, own, *controls(name, queries, candidates, seed=opts.seed, **given)]

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from isthmus.perturb.noise import gaussian, total_variance, uniform
-from isthmus.predict import keep_probability
+from isthmus.predict import keep_probabilities
 from isthmus.scores import Ranking
 from isthmus.stress.cells import Cell
 from isthmus.stress.problems import Play, Problem, Result
 
-DECIMALS = 9
-"""Predictions are rounded where their quadrature ends, so that they are the same on any machine."""
+DECIMALS = 6
+"""Predictions are rounded well above the error of their quadrature: the same on any machine."""
 
 
 def measure_noise(
@@ -55,11 +55,10 @@ def measure_noise(
 
 def _predicted(problem: Problem, play: Play, cell: Cell, total: float) -> float | None:
     """Mean of D11 or D12 over the queries, where isotropic noise hits candidates alone."""
-    known = play.closer.memo == 0 and (play.bias is None or play.score == "dot")
     if cell.family != "gaussian" or cell.side != "candidates" or problem.lists is not None:
         return None
-    kept = keep_probability(play.clean, play.score, total) if known else None
-    return None if kept is None else round(float(kept.mean()), DECIMALS)
+    kept = keep_probabilities(play.clean, play.score, total, noisy_dims=play.stored_dims)
+    return None if kept is None else round(float(kept.value.mean()), DECIMALS)
 
 
 def _total(cell: Cell, play: Play) -> float:
