@@ -54,7 +54,8 @@ def control_part(
     spread = float(problem.candidates.var(axis=0).sum())
     share = _total(cell, problem) / spread if spread else 0.0
     matched = Cell("gaussian", "candidates", share, "spread")
-    plays = plays_of(problem, [base, stretching, own])
+    beside = [base] if own.score == base.score else [base, plain]
+    plays = plays_of(problem, [*beside, stretching, own])
     results = measure(problem, plays, matched, trials=trials, seed=opts.seed)
     return rows + rows_of(problem, results, opts.seed)
 
