@@ -432,7 +432,11 @@ BOUNDED = [
     for name, scores, many in (
         ("ridge-shift", ("dot", "euclidean"), [{}, {"ridge": 4.0}, {"noise": 0.001}]),
         ("orthogonal-shift", ("euclidean",), [{"variance": v} for v in (0.3, 0.9)]),
-        ("span", ("dot",), [{"variance": v, "center": c} for v in (0.3, 0.9) for c in (0, 1)]),
+        (
+            "span",
+            ("dot",),
+            [{"variance": v, "center": c} for v in (0.3, 0.9) for c in (False, True)],
+        ),
         ("subspace", ("dot",), [{"variance": 0.6}, {"rank": 1}, {"rank": 4}]),
     )
     for score in scores
