@@ -157,6 +157,18 @@ def test_one_bit_codes_behind_closers(way: int, coco: Any) -> None:
         moved = fitted("biased-shift", *sides, score="dot", side=side)
         assert coded(moved, sides) == pytest.approx(stored, abs=0.005)
         assert (moved.bias is None) == (side == "candidate")
+    import faiss
+
+    index = faiss.index_factory(512, "RaBitQ", faiss.METRIC_INNER_PRODUCT)  # nothing of ours
+    moved_rows = fitted("biased-shift", *sides, score="dot", side="candidate").apply(
+        sides[1].astype(np.float32), "candidate"
+    )
+    index.train(moved_rows)
+    index.add(moved_rows)
+    first = index.search(np.ascontiguousarray(sides[0], np.float32), 1)[1][:, 0]
+    assert (first == (sides[0] @ sides[1].T).argmax(axis=1)).mean() == pytest.approx(
+        stored[1], abs=0.005
+    )
     memo = fitted("low-rank-memo", *sides)
     vectors, own = memo.apply(sides[1], "candidate"), memo.apply(sides[0], "query")
     codec = fit_codec("rabitq", vectors[:, :512], query_bits=4)
