@@ -452,6 +452,91 @@ def export(
 
 
 @app.command()
+def recommend(
+    queries: Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")],
+    candidates: Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is retrieved.")],
+    labels: Annotated[
+        str | None, typer.Option(help="Candidates are class texts; one integer per query.")
+    ] = None,
+    relevance: Annotated[
+        str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
+    ] = None,
+    paired: Annotated[
+        bool | None,
+        typer.Option(
+            "--paired/--unpaired",
+            help="Query i's right answer is candidate i. Left out: where lengths are equal.",
+        ),
+    ] = None,
+    score: Annotated[
+        str, typer.Option(help="dot, cosine or euclidean: how you search today.")
+    ] = "cosine",
+    side: Annotated[
+        str, typer.Option(help="What is disturbed: candidates, queries or both.")
+    ] = "candidates",
+    perturb: Annotated[
+        str, typer.Option(help="gaussian, uniform …, or a codec: rabitq, sq8, sign, pq32x8 …")
+    ] = "gaussian",
+    level: Annotated[
+        str | None, typer.Option(help="Variances of the noise, separated by commas.")
+    ] = None,
+    convention: Annotated[
+        str | None, typer.Option(help="What a level is: total, coordinate or spread.")
+    ] = None,
+    floor: Annotated[
+        float, typer.Option(help="Least share of today's answers that must stay, undisturbed.")
+    ] = 1.0,
+    beside: Annotated[
+        int, typer.Option(help="Most floats that may be stored beside each vector.")
+    ] = 1,
+    closers: Annotated[
+        str | None, typer.Option(help="Closers to consider, separated by commas; default all.")
+    ] = None,
+    share: Annotated[
+        float, typer.Option(help="Share of the queries that settings are chosen on.")
+    ] = 0.5,
+    trials: Annotated[int | None, typer.Option(help="Noise draws; default by size.")] = None,
+    max_queries: Annotated[int, typer.Option(help="Queries asked (a seeded sample).")] = 1000,
+    max_candidates: Annotated[
+        int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the recommended closer, .safetensors.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Which closer for this disturbance, or none, and why; chosen on one half, judged on another.
+
+    Example: isthmus recommend images.npy captions.npy --perturb rabitq --out closer.safetensors
+    """
+    from isthmus.cli.run_recommend import run
+
+    run(
+        queries,
+        candidates,
+        labels=labels,
+        relevance=relevance,
+        paired=paired,
+        score=score,
+        side=side,
+        perturb=perturb,
+        level=level,
+        convention=convention,
+        floor=floor,
+        beside=beside,
+        closers=closers,
+        share=share,
+        trials=trials,
+        max_queries=max_queries,
+        max_candidates=max_candidates,
+        seed=seed,
+        out=out,
+        as_json=json,
+    )
+
+
+@app.command()
 def embed(
     encoder: Annotated[
         str,

@@ -86,23 +86,16 @@ def reason_of(
             "than one answer"
         )
     if best is None:
-        near = max(
-            (r.row for r in rows if not r.is_plain),
-            key=lambda r: r.judging.clean_agreement,
-            default=None,
-        )
-        told = "no closer was left to try" if near is None else (
-            f"no closer keeps {setup['floor']:.1%} of the answers (the nearest, {named(near)}, "
-            f"keeps {near.judging.clean_agreement:.1%})"
-        )  # fmt: skip
-        return True, f"do nothing: {told}; {about}"
+        return True, f"do nothing: {_none_left(rows, setup)}; {about}"
     figures = best.row.judging
     low, high = figures.removed_ci
     if low <= 0:
+        does = "removes" if figures.removed >= 0 else "adds"
+        told = "is below 0" if high < 0 else "includes 0"
         return True, (
-            f"do nothing: the best that keeps the answers, {named(best.row)}, removes "
-            f"{points(figures.removed)} of flips, and its 95 % interval, {100 * low:.1f} to "
-            f"{points(high)}, includes 0; {about}"
+            f"do nothing: the best that keeps the answers, {named(best.row)}, {does} "
+            f"{points(abs(figures.removed))} of flips (95 % interval of those removed "
+            f"{100 * low:.1f} to {points(high)}, which {told}); {about}"
         )
     first, second = plain.row.calibration.flips, best.row.calibration.flips
     keeps = {
@@ -111,13 +104,31 @@ def reason_of(
         "unresolved": f"keeps {figures.clean_agreement:.1%} of the undisturbed answers",
         "missed": "",
     }[best.row.shown]
-    why = WHY.get(best.row.closer)
+    holds = best.row.guarantee == "exact" or best.row.closer == "ridge-shift"
+    why = WHY.get(best.row.closer) if holds else None
     return False, (
         f"{named(best.row)} {keeps} and removes {figures.removed / before:.0%} of the flips: "
         f"{figures.flips:.1%} of {count} judged answers {flip_word(setup)} instead of {before:.1%} "
         f"({points(figures.removed)} fewer, 95 % interval {100 * low:.1f} to {100 * high:.1f}; on "
         f"the calibration half {second:.1%} instead of {first:.1%}; {disturbance(setup)})"
         + (f". Why: {why}" if why else "")
+    )
+
+
+def _none_left(rows: Sequence[Chosen], setup: Mapping[str, Any]) -> str:
+    """Why there is no closer to choose."""
+    others = [r.row for r in rows if not r.is_plain]
+    if not others:
+        return "no closer was left to try"
+    if any(row.passes for row in others):
+        return (
+            f"every closer that keeps the answers keeps more floats beside each vector than the "
+            f"{setup['beside']} allowed"
+        )
+    near = max(others, key=lambda row: row.judging.clean_agreement)
+    return (
+        f"no closer keeps {setup['floor']:.1%} of the answers (the nearest, {named(near)}, keeps "
+        f"{near.judging.clean_agreement:.1%})"
     )
 
 
