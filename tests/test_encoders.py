@@ -635,12 +635,16 @@ def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, killed_after: int, s
         assert not one.exists() or one.read_bytes() == other.read_bytes()
 
 
-def test_a_real_kill(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("seconds", "again"), [("0", 23 - 11), ("60", 23)])
+def test_a_real_kill(folder: Path, tmp_path: Path, seconds: str, again: int) -> None:
+    """What was done since the state was last written is done again, and nothing is lost."""
     out = tmp_path / "rows.npy"
     code = (
         "import os, sys; sys.path[:0] = [sys.argv[1]]\n"
         "from test_encoders import Tiny\n"
+        "from isthmus.encoders import embed\n"
         "from isthmus.encoders.embed import embed_to_file\n"
+        f"embed.STATE_SECONDS = {seconds}\n"
         "class Dies(Tiny):\n"
         "    def _count(self, size):\n"
         "        os.kill(os.getpid(), 9) if len(self.batches) == 3 else self.batches.append(size)\n"
@@ -653,7 +657,7 @@ def test_a_real_kill(folder: Path, tmp_path: Path) -> None:
     encoder = Tiny()
     assert embed_to_file(encoder, folder, out, batch_size=4).rows == 23
     np.testing.assert_array_equal(read(out)[:, 0], READABLE)
-    assert sum(encoder.batches) == 23 - 11  # 12 inputs, one of them broken, were done
+    assert sum(encoder.batches) == again  # 12 inputs, one of them broken, were done
 
 
 def test_a_run_killed_while_converting_computes_nothing_again(

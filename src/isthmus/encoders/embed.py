@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from typing import BinaryIO
 
 import numpy as np
@@ -24,6 +25,9 @@ from isthmus.encoders.images import UnreadableImage
 from isthmus.encoders.inputs import Inputs, Kind, Source, open_source
 from isthmus.errors import CorruptFile, FileError
 from isthmus.io import RowWriter, atomic_path, write_json
+
+STATE_SECONDS = 0.5
+"""So much work a killed process may have to do again; one that fails or is interrupted, none."""
 
 CHUNK = 4096
 """Rows at a time when the work file is turned into the file asked for."""
@@ -82,8 +86,9 @@ def embed_to_file(
     done until then is kept.
 
     A run that was killed goes on where it stopped when it is started again with the same encoder
-    name and the same list; finished batches are not computed again, and the bytes of ``out`` are
-    those of an uninterrupted run of the same batch size. ``progress`` hears how many are done.
+    name and the same list; all but the last half second of it is not computed again, and the
+    bytes of ``out`` are those of an uninterrupted run of the same batch size. ``progress`` hears
+    how many are done.
 
     Memory: two batches. Disk: the rows once more while they are converted. Raises
     :class:`~isthmus.errors.FileError` when the work files are of another encoder or list, or in
@@ -141,19 +146,30 @@ def _embed(
         )
     else:
         batches = encoder.iter_text_batches(left, batch_size=batch_size)
-    for (_, rows), batch in zip(batches, batched(names, batch_size), strict=True):
-        rows_file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
-        rows_file.flush()
-        os.fsync(rows_file.fileno())
-        for index, error in skipped:
-            name = batch[first + index - state.done]
-            state.skipped.append(Skipped(first + index, _utf8(name), _utf8(str(error))))
-        skipped.clear()
-        state.done += len(batch)
-        state.rows += len(rows)
-        write_json(note, asdict(state))
-        if progress is not None:
-            progress(state.done)
+    written = perf_counter()
+    try:
+        for (_, rows), batch in zip(batches, batched(names, batch_size), strict=True):
+            rows_file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+            for index, error in skipped:
+                name = batch[first + index - state.done]
+                state.skipped.append(Skipped(first + index, _utf8(name), _utf8(str(error))))
+            skipped.clear()
+            state.done += len(batch)
+            state.rows += len(rows)
+            if perf_counter() - written > STATE_SECONDS:
+                _keep(state, note, rows_file)
+                written = perf_counter()
+            if progress is not None:
+                progress(state.done)
+    finally:
+        _keep(state, note, rows_file)
+
+
+def _keep(state: _State, note: Path, rows_file: BinaryIO) -> None:
+    """Rows to the disk, and only then the state that counts them."""
+    rows_file.flush()
+    os.fsync(rows_file.fileno())
+    write_json(note, asdict(state))
 
 
 def _resume(state: _State, note: Path, rows_file: BinaryIO, work: Path) -> None:
