@@ -143,7 +143,7 @@ def close(
     ] = True,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="A closer's own option, NAME=VALUE (rank=64, ridge=0.3); repeatable."),
+        typer.Option(help="A closer's own option, NAME=VALUE (rank=64, noise=rabitq); repeatable."),
     ] = None,
     json: Json = False,
 ) -> None:
