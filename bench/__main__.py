@@ -20,6 +20,8 @@ MODULES = {
     "apply_copy": ("apply_vs_copy",),
     "closers_fit": ("closers_fit_seconds",),
     "peak_memory": ("peak_rss_mb",),
+    "sweep": ("sweep_vs_naive", "sweep_vs_naive_euclidean"),
+    "topk": ("topk_vs_faiss",),
     "embedding": ("embed_vs_session",),
     "audit_time": ("audit_seconds",),
 }
