@@ -499,7 +499,7 @@ def recommend(
     max_queries: Annotated[int, typer.Option(help="Queries asked (a seeded sample).")] = 1000,
     max_candidates: Annotated[
         int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
-    ] = 10_000,
+    ] = 4000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="File of the recommended closer, .safetensors.")
