@@ -130,6 +130,16 @@ def test_noise_cells_play_as_by_hand(family: str, few: Problem) -> None:
     assert (result.predicted is not None) == (family == "gaussian")
 
 
+@pytest.mark.parametrize("family", ["gaussian", "covariance", "in-span", "off-span", "along-gap"])
+def test_shaped_noise_is_predicted_under_dot(family: str, few: Problem) -> None:
+    for name in ("none", "center-queries"):
+        play = played(few, fitted(name, few.queries, few.candidates, score="dot"))
+        cell = Cell(family, "candidates", 0.1, "total")
+        result = measure(few, [play], cell, trials=600, seed=2)[0]
+        spread = result.kept.mean(axis=1).std() / np.sqrt(600)
+        assert result.predicted == pytest.approx(result.kept.mean(), abs=4 * spread + 1e-4)
+
+
 def test_off_span_noise_on_queries_flips_nothing(few: Problem) -> None:
     """And noise in the span flips as much for every exact closer: the query-side control."""
     names = ("none", "orthogonal-shift", "biased-shift", "span")

@@ -11,9 +11,11 @@ from isthmus.predict import keep_probabilities
 from isthmus.scores import Ranking
 from isthmus.stress.cells import Cell
 from isthmus.stress.problems import Play, Problem, Result
+from isthmus.sweep import consistency_curve
 
 DECIMALS = 6
-"""Predictions are rounded well above the error of their quadrature: the same on any machine."""
+"""Predictions are rounded, so that they do not depend on how a sum was cut."""
+SHAPED = ("covariance", "in-span", "off-span", "along-gap")
 
 
 def measure_noise(
@@ -54,11 +56,22 @@ def measure_noise(
 
 
 def _predicted(problem: Problem, play: Play, cell: Cell, total: float) -> float | None:
-    """Mean of D11 or D12 over the queries, where isotropic noise hits candidates alone."""
-    if cell.family != "gaussian" or cell.side != "candidates" or problem.lists is not None:
+    """Mean of D11 or D12 over the queries, where Gaussian noise hits candidates alone.
+
+    Under dot the noise may have any shape: what counts is its spread along each query.
+    """
+    shaped = cell.family in SHAPED and play.score == "dot" and play.closer.memo == 0
+    if not (cell.family == "gaussian" or shaped) or problem.lists is not None:
         return None
-    kept = keep_probabilities(play.clean, play.score, total, noisy_dims=play.stored_dims)
-    return None if kept is None else round(float(kept.value.mean()), DECIMALS)
+    if cell.side != "candidates":
+        return None
+    if play.closer.memo:
+        kept = keep_probabilities(play.clean, play.score, total, noisy_dims=play.stored_dims)
+        return None if kept is None else round(float(kept.value.mean()), DECIMALS)
+    shape = play.candidate_shape(cell.family)
+    spreads = None if shape is None else shape.spreads(play.queries, 1.0)
+    curve = consistency_curve(play.clean, play.score, [total], spreads=spreads)
+    return None if curve is None else round(float(curve.value[0]), DECIMALS)
 
 
 def _total(cell: Cell, play: Play) -> float:
