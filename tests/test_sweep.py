@@ -16,8 +16,8 @@ from isthmus import sweep as sweep_module
 from isthmus.errors import OptionError, ShapeError
 from isthmus.predict import keep_probability
 from isthmus.scores import Ranking
-from isthmus.sweep import consistency_curve
-from worlds import two_modalities
+from isthmus.sweep import consistency_curve, consistency_curves
+from worlds import fitted, two_modalities
 
 LEVELS = (0.005, 0.022, 0.04, 0.3)
 
@@ -249,3 +249,51 @@ def test_coco_is_within_two_in_ten_thousand(score: str) -> None:
     for level, kept, error in zip(LEVELS, curve.kept, curve.error, strict=True):
         exact = keep_probability(ranking, score, level)
         assert abs(kept.mean() - exact.mean()) < min(error, 2e-4)
+
+
+# --- many closers at once ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit_in", [True, False])
+def test_many_closers_at_once_equal_each_by_itself(unit_in: bool) -> None:
+    q, c = two_modalities(150, 80, seed=3)
+    if not unit_in:
+        q, c = q * 1.3, c * np.linspace(0.8, 1.2, 150)[:, None]
+    closers = [
+        fitted(name, q, c, unit_in=unit_in, **options)
+        for name, options in (
+            ("none", {"score": "dot"}), ("none", {"score": "euclidean"}),
+            ("center-queries", {}), ("center-queries", {"strength": 0.5}), ("center-both", {}),
+            ("orthogonal-shift", {"score": "euclidean"}), ("biased-shift", {"score": "euclidean"}),
+            ("biased-shift", {"score": "dot", "side": "candidate"}), ("ridge-shift", {}),
+            ("mean-shift", {"score": "euclidean", "side": "candidate", "renormalise": False}),
+            ("mean-shift", {"score": "cosine"}), ("span", {}), ("low-rank-memo", {}),
+        )
+    ]  # fmt: skip
+    if not unit_in:
+        closers = [k for k in closers if k.score != "cosine"]
+    totals = [0.0, 0.02, 0.3]
+    found = consistency_curves(q, c, closers, totals)
+    assert len(found) == len(closers)
+    for closer, curve in zip(closers, found, strict=True):
+        bias = None if closer.bias is None else closer.bias_of(c)
+        ranking = Ranking.of(closer.query(q), closer.candidate(c), closer.score, bias)
+        alone = consistency_curve(ranking, closer.score, totals)
+        if closer.score == "cosine":
+            assert curve is None
+            continue
+        assert curve is not None
+        assert alone is not None
+        np.testing.assert_allclose(curve.kept, alone.kept, atol=3e-5, err_msg=closer.name)
+        np.testing.assert_allclose(curve.error, alone.error, rtol=0.2, equal_nan=True)
+
+
+def test_half_precision_rows_go_through_many_closers() -> None:
+    q, c = two_modalities(90, 64, seed=4)
+    closers = [fitted("center-queries", q, c, strength=s) for s in (0.0, 1.0)]
+    exact = consistency_curves(q, c, closers, [0.05])
+    half = consistency_curves(q.astype(np.float16), c.astype(np.float16), closers, [0.05])
+    for one, other in zip(exact, half, strict=True):
+        assert one is not None
+        assert other is not None
+        assert one.value[0] == pytest.approx(other.value[0], abs=2e-3)

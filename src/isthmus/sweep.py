@@ -22,6 +22,7 @@ import numpy as np
 
 from isthmus._arrays import to_numpy
 from isthmus.errors import OptionError, ShapeError
+from isthmus.maps import AffineMap, Closer
 from isthmus.predict import keep_probability
 from isthmus.scores import TIE_ULPS, Ranking, check_score
 
@@ -109,19 +110,107 @@ def consistency_curve(
         kept = np.stack([_one_by_one(ranking, score, float(level)) for level in levels])
         unknown = np.full(len(levels), np.nan)
         return Curve(levels, kept.mean(axis=1), kept, unknown, "level by level")
-    search = _Search(ranking, score, levels, spreads)
-    kept, error = np.empty((len(levels), n)), np.empty((len(levels), n))
-    step = min(BLOCK_ROWS, max(1, BLOCK_ELEMENTS // len(ranking.candidates)))
+    return _curves([_Search(ranking, score, levels, spreads)], ranking)[0]
+
+
+def consistency_curves(
+    queries: np.ndarray, candidates: np.ndarray, closers: Sequence[Closer], totals: Sequence[float]
+) -> list[Curve | None]:
+    """:func:`consistency_curve` of many closers on the same rows: one product for all of them.
+
+    A translation of either side with stored numbers changes the score of a pair by a number of the
+    query and a number of the candidate, ⟨q + a, x + b⟩ + ⟨w, x⟩ = ⟨q, x⟩ + ⟨a + w, x⟩ + ⟨q + a, b⟩,
+    so the inner products are taken once. Closers of other kinds are mapped and searched one by one.
+
+    Args:
+        queries, candidates: (n, d), (K, d) rows before the closers' maps.
+        closers: fitted, each with its own score and strength. totals: as above.
+
+    Returns:
+        A curve (or None) per closer, in their order.
+
+    Raises:
+        OptionError: levels that are no variances. ShapeError: rows of another model.
+    """
+    out: list[Curve | None] = [None] * len(closers)
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for i, closer in enumerate(closers):
+        if _translates(closer) and int(queries.shape[1]) >= LEAST_DIMENSIONS:
+            groups.setdefault((closer.score, closer.query.unit_in), []).append(i)
+        else:
+            bias = None if closer.bias is None else closer.bias_of(candidates)
+            mapped = to_numpy(closer.query(queries)), to_numpy(closer.candidate(candidates))
+            out[i] = consistency_curve(
+                Ranking.of(*mapped, closer.score, bias), closer.score, totals
+            )
+    levels = np.asarray(totals, np.float64)
+    for (score, unit_in), mine in groups.items():
+        plain = AffineMap(int(queries.shape[1]), unit_in=unit_in)
+        rows = Ranking.of(to_numpy(plain(queries)), to_numpy(plain(candidates)), "dot")
+        searches: list[_Search] = []
+        for i in mine:
+            like = searches[0] if searches else None
+            searches.append(_translated(rows, closers[i], score, levels, like))
+        for i, curve in zip(mine, _curves(searches, rows), strict=True):
+            out[i] = curve
+    return out
+
+
+def _translates(closer: Closer) -> bool:
+    """Whether both maps only move rows, and the search is one the cells are for."""
+    steps = (*closer.query.steps, *closer.candidate.steps)
+    moves = len(steps) == 2 and not any(s.unit_out or s.matrix is not None for s in steps)
+    same = closer.query.unit_in == closer.candidate.unit_in
+    numbers = closer.score == "euclidean" and closer.bias is not None
+    return moves and same and not closer.memo and closer.score != "cosine" and not numbers
+
+
+def _translated(
+    rows: Ranking, closer: Closer, score: str, levels: np.ndarray, like: _Search | None
+) -> _Search:
+    """A search of moved rows whose scores are those of ``rows`` and two sums."""
+    zero = np.zeros(int(rows.queries.shape[1]))
+    a, b = (step.offset if step.offset is not None else zero
+            for step in (*closer.query.steps, *closer.candidate.steps))  # fmt: skip
+    dtype = rows.queries.dtype
+    queries = rows.queries if not a.any() else rows.queries + a.astype(dtype)
+    candidates = rows.candidates if not b.any() else rows.candidates + b.astype(dtype)
+    weights = a if closer.bias is None else a + closer.bias
+    column = rows.candidates @ weights.astype(dtype)
+    bias = None if closer.bias is None else rows.candidates @ closer.bias
+    ranking = Ranking.of(queries, candidates, score, bias)
+    search = _Search(ranking, score, levels, None, like)
+    if score == "euclidean":
+        column = column - 0.5 * np.einsum("ij,ij->i", candidates, candidates)
+    search.column, search.row = column.astype(dtype), queries @ b.astype(dtype)
+    return search
+
+
+def _curves(searches: Sequence[_Search], rows: Ranking) -> list[Curve]:
+    """Every search through the blocks of one product."""
+    n, count = int(rows.queries.shape[0]), len(rows.candidates)
+    levels = searches[0].levels
+    kept = np.empty((len(searches), len(levels), n))
+    error = np.empty_like(kept)
+    step = min(BLOCK_ROWS, max(1, BLOCK_ELEMENTS // count))
 
     def work(start: int) -> None:
         part = slice(start, min(start + step, n))
-        some = Ranking(ranking.queries[part], ranking.candidates, ranking.scale, ranking.offset)
+        some = Ranking(rows.queries[part], rows.candidates, rows.scale, rows.offset)
         scores = next(some.score_blocks(step))[1]
-        kept[:, part], error[:, part] = search.block(scores, part)
+        for i, search in enumerate(searches):
+            own = scores
+            if search.column is not None:
+                own = scores + search.column
+                own += search.row[part, None]
+            kept[i, :, part], error[i, :, part] = search.block(own, part)
 
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         list(pool.map(work, range(0, n, step)))
-    return Curve(levels, kept.mean(axis=1), kept, error.mean(axis=1), f"cells of leads, {score}")
+    return [
+        Curve(levels, k.mean(axis=1), k, e.mean(axis=1), f"cells of leads, {search.score}")
+        for search, k, e in zip(searches, kept, error, strict=True)
+    ]
 
 
 def _one_by_one(ranking: Ranking, score: str, level: float) -> np.ndarray:
@@ -140,12 +229,21 @@ def _has_bias(ranking: Ranking) -> bool:
 class _Search:
     """What is the same for all queries: reach, cells, nodes; and the probabilities of a block."""
 
+    column: np.ndarray | None = None
+    """What to add to each candidate's score (K,), and ``row`` to each query's, (n,)."""
+    row: np.ndarray
+
     def __init__(
-        self, ranking: Ranking, score: str, levels: np.ndarray, spreads: np.ndarray | None
+        self,
+        ranking: Ranking,
+        score: str,
+        levels: np.ndarray,
+        spreads: np.ndarray | None,
+        like: _Search | None = None,
     ) -> None:
         from scipy.special import ndtri
 
-        self.levels, self.dim = levels, int(ranking.candidates.shape[1])
+        self.levels, self.dim, self.score = levels, int(ranking.candidates.shape[1]), score
         self.reach = -float(ndtri(LEFT_OUT / (len(ranking.candidates) - 1))) * np.sqrt(2)
         step = STEP if len(ranking.candidates) <= MANY else 0.8 * STEP
         self.nodes = step * np.arange(-round(LAST / step), round(LAST / step) + 1)
@@ -155,8 +253,13 @@ class _Search:
         self.squares = np.einsum("ij,ij->i", ranking.queries, ranking.queries).astype(np.float64)
         self.euclidean = score == "euclidean"
         self.spreads = np.sqrt(self.squares / self.dim) if spreads is None else spreads
-        self.tables: dict[tuple[float, int], Table] = {}
-        self.groups = list(self._groups(1.0 if self.euclidean else TOGETHER))
+        # cells and tables depend on how many candidates there are, not on which
+        self.tables: dict[tuple[float, int], Table] = {} if like is None else like.tables
+        self.groups: list[_Group] = []
+        if like is None:
+            self.groups += self._groups(1.0 if self.euclidean else TOGETHER)
+        else:
+            self.groups += like.groups
 
     def _groups(self, factor: float) -> Iterator[_Group]:
         """Levels that are counted in the same cells, from the most noise to the least."""

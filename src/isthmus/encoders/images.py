@@ -82,10 +82,14 @@ def _opened(pil_image: Any, item: str | os.PathLike[str]) -> Image:
 
     For thumbnails the calls to the system, and finding the format, cost as much as unpacking.
     """
-    size = os.stat(item).st_size
-    if 0 < size <= SMALL_FILE:
-        with open(item, "rb", buffering=0) as file:
-            data = file.read(size)
+    handle = os.open(item, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        data = os.read(handle, SMALL_FILE + 1)
+        if len(data) <= SMALL_FILE:
+            data += os.read(handle, SMALL_FILE)  # nothing, but where a read stopped short
+    finally:
+        os.close(handle)
+    if len(data) <= SMALL_FILE:
         for signature, kind in SIGNATURES.items():
             if data.startswith(signature):
                 pil_image.preinit()
@@ -104,6 +108,8 @@ def _decoded(image: Image, label: str, max_pixels: int, *, from_file: bool = Fal
         raise UnreadableImage(f"{label} has no pixels ({image.width} x {image.height})")
     try:
         image.load()
+        if from_file and image.format == "PNG" and image.mode == "RGB" and not image.info:
+            return image  # nothing to turn, see through or convert
         # a PNG file keeps its EXIF data in `info`, even where they come after the pixels
         plain = from_file and image.format == "PNG" and not image.info
         return _to_rgb(image if plain else _upright(image))
