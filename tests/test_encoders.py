@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from isthmus.encoders import ENCODERS, Encoder, load_encoder
@@ -808,3 +810,23 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
         pytest.skip("the file system wants UTF-8 names")
     out = tmp_path / "rows.parquet"
     assert embed_to_file(Tiny(), tmp_path / "in", out).rows == 1
+
+
+@given(st.lists(st.text("aA1290./", min_size=1, max_size=8), unique=True))
+def test_natural_order_of_names(names: list[str]) -> None:
+    import re
+
+    from isthmus.encoders.inputs import natural
+
+    def slow(path: str) -> tuple[list[list[tuple[int, int, str]]], str]:
+        return [
+            [
+                (0, int(piece), "") if piece.isdecimal() else (1, 0, piece.casefold())
+                for piece in re.split(r"(\d+)", part)
+                if piece
+            ]
+            for part in path.split("/")
+        ], path
+
+    assert sorted(names, key=natural) == sorted(names, key=slow)
+    assert sorted(["b10", "B2", "a", "a1"], key=natural) == ["a", "a1", "B2", "b10"]

@@ -255,9 +255,10 @@ def _finish(writer: RowWriter, source: Source, state: _State, work: Path) -> Pat
 
 def _write_list(path: Path, items: Iterator[str]) -> None:
     """A JSON list, one entry a line, without holding it."""
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one an entry
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for number, item in enumerate(items):
-            file.write(("[\n" if number == 0 else ",\n") + json.dumps(item, ensure_ascii=False))
+            file.write(("[\n" if number == 0 else ",\n") + encode(item))
         file.write("\n]\n")
 
 

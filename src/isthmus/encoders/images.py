@@ -22,7 +22,7 @@ ORIENTATION = 0x0112
 """The number of the orientation's EXIF tag."""
 
 
-SIGNATURES = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 """How files of the two commonest formats begin: of one frame, but for an animated PNG."""
 
 SMALL_FILE = 65_536
@@ -49,9 +49,7 @@ def open_image(item: Image | str | os.PathLike[str], *, max_pixels: int = MAX_PI
         return _decoded(item, label, max_pixels)
     label = os.fspath(cast("str", item))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pil_image.DecompressionBombWarning)
-            image = _opened(pil_image, cast("str", item))
+        image = _opened(pil_image, cast("str", item))
     except FileNotFoundError:
         raise UnreadableImage(f"{label} does not exist") from None
     except IsADirectoryError:
@@ -65,7 +63,7 @@ def open_image(item: Image | str | os.PathLike[str], *, max_pixels: int = MAX_PI
     with image:
         decoded = _decoded(image, label, max_pixels, from_file=True)
         # it is closed on the way out; pixels of a file of one frame stay
-        one = image.format in SIGNATURES.values() and not getattr(image, "is_animated", False)
+        one = image.format in ("PNG", "JPEG") and not getattr(image, "is_animated", False)
         return decoded.copy() if decoded is image and not one else decoded
 
 
@@ -84,17 +82,29 @@ def _opened(pil_image: Any, item: str | os.PathLike[str]) -> Image:
     """
     handle = os.open(item, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        data = os.read(handle, SMALL_FILE + 1)
-        if len(data) <= SMALL_FILE:
-            data += os.read(handle, SMALL_FILE)  # nothing, but where a read stopped short
+        size = os.fstat(handle).st_size
+        data = os.read(handle, size + 1) if 0 < size <= SMALL_FILE else b""
     finally:
         os.close(handle)
-    if len(data) <= SMALL_FILE:
-        for signature, kind in SIGNATURES.items():
-            if data.startswith(signature):
-                pil_image.preinit()
-                return pil_image.open(io.BytesIO(data), formats=(kind,))
-    return pil_image.open(item)
+    if len(data) == size:  # all of it, in one go
+        if data.startswith(PNG) and _pixels_of_png(data) <= MAX_PIXELS // 2:
+            pil_image.preinit()
+            return pil_image.open(io.BytesIO(data), formats=("PNG",))
+        if data.startswith(JPEG):
+            return _quietly(pil_image, io.BytesIO(data), ("JPEG",))
+    return _quietly(pil_image, item, None)
+
+
+def _quietly(pil_image: Any, item: Any, formats: tuple[str, ...] | None) -> Image:
+    """Without Pillow's warning of large images, whose limit here is a refusal of our own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pil_image.DecompressionBombWarning)
+        return pil_image.open(item, formats=formats)
+
+
+def _pixels_of_png(data: bytes) -> int:
+    """What the header says; Pillow has nothing to warn of below half of our limit."""
+    return int.from_bytes(data[16:20], "big") * int.from_bytes(data[20:24], "big")
 
 
 def _decoded(image: Image, label: str, max_pixels: int, *, from_file: bool = False) -> Image:

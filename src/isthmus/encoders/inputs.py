@@ -104,17 +104,22 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def natural(path: str) -> tuple[list[list[tuple[int, int, str]]], str]:
-    """A sort key: folder by folder, digits as numbers, case last."""
-    parts = [
-        [
-            (0, int(piece), "") if piece.isdecimal() else (1, 0, piece.casefold())
-            for piece in re.split(r"(\d+)", part)
-            if piece
-        ]
-        for part in path.split("/")
-    ]
-    return parts, path
+_DIGITS = re.compile(r"(\d+)")
+
+
+def natural(path: str) -> tuple[list[list[str | int]], str]:
+    """A sort key: folder by folder, digits as numbers, case last.
+
+    Text and numbers alternate, so that like is compared with like; what begins with a digit has an
+    empty text before it.
+    """
+    key: list[list[str | int]] = []
+    for part in path.split("/"):
+        pieces: list[str | int] = list(_DIGITS.split(part))
+        pieces[::2] = [text.casefold() for text in pieces[::2]]  # type: ignore[union-attr]
+        pieces[1::2] = map(int, pieces[1::2])
+        key.append(pieces)
+    return key, path
 
 
 def _lines(path: Path, *, blank: bool) -> Iterator[str]:
