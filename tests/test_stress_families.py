@@ -249,6 +249,25 @@ def test_codecs_play_as_by_hand(family: str, calibration: str | None, problem: P
     assert row["codec_error_kind"] in ("none", "additive", "residual", "clipped", "leaning")
 
 
+def test_ranges_of_the_other_modality_are_noticed(problem: Problem) -> None:
+    from isthmus.cli.run_stress import range_notes
+
+    play = played(problem, fitted("none", problem.queries, problem.candidates, score="dot"))
+    rows = []
+    for calibration in ("own", "other"):
+        cell = Cell("int8", "candidates", 1.0, calibration)
+        rows.append(row_of(problem, measure(problem, [play], cell, trials=1, seed=0)[0], 0))
+    unseen = np.setdiff1d(np.arange(60), problem.calibration)
+    ranges = play.queries[problem.query_calibration]
+    stored = play.candidates[unseen]
+    outside = ((stored < ranges.min(axis=0)) | (stored > ranges.max(axis=0))).mean()
+    assert rows[1]["codec_outside"] == pytest.approx(outside, abs=1e-3)
+    assert rows[0]["codec_outside"] < rows[1]["codec_outside"]
+    (note,) = range_notes(rows[1:])
+    assert f"int8, none by dot: {rows[1]['codec_outside']:.1%} of the stored values" in note
+    assert range_notes([{"family": "sign", "closer": "none", "score": "dot"}]) == []
+
+
 def test_rescoring_everything_undoes_the_codec(problem: Problem) -> None:
     play = played(problem, fitted("none", problem.queries, problem.candidates, score="dot"))
     shares = [

@@ -14,6 +14,7 @@ from isthmus.cli.words import console, print_json, progress_bar
 from isthmus.closers.many import fit_many
 from isthmus.errors import OptionError
 from isthmus.io import read_labels, read_relevance
+from isthmus.perturb.codecs.lint import OUTSIDE_VALUES
 from isthmus.stress import cells_of, run_grid
 
 SIDES = ("queries", "candidates", "both", "shared")
@@ -93,6 +94,8 @@ def run(
         )
     screen = console(as_json=as_json)
     print_rows(rows, screen)
+    for note in range_notes(rows):
+        screen.print(note)
     if out is not None:
         screen.print(f"Wrote {len(rows)} rows to {out}.")
     if as_json:
@@ -125,6 +128,20 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
             mean("clean_agreement"), mean("accuracy"),
         )  # fmt: skip
     screen.print(table)
+
+
+def range_notes(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for every codec and closer whose ranges do not fit the rows that are stored."""
+    found = {
+        (row["family"], row["closer"], row["score"]): row["codec_outside"]
+        for row in rows
+        if row.get("codec_outside", 0) > OUTSIDE_VALUES
+    }
+    return [
+        f"note: {family}, {closer} by {score}: {outside:.1%} of the stored values lie outside the "
+        "ranges it was fitted on and saturate; fit them on rows like these (--calibration)"
+        for (family, closer, score), outside in found.items()
+    ]
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from isthmus.perturb.codecs import (
     coded_ranking,
     fit_codec,
     measure_error,
+    range_lints,
     rescore,
 )
 from isthmus.scores import Ranking, top_k
@@ -42,7 +43,8 @@ def measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
     if cell.side in ("candidates", "both"):
         codec = _codec(cell, halves[0])
         size = float(codec.bytes_per_vector(dim))
-        told = _told(codec, c[:, :dim])
+        unseen = np.setdiff1d(np.arange(len(c)), problem.calibration)
+        told = _told(codec, c[:, :dim], unseen)
     query_codec = _codec(cell, halves[1]) if cell.side in ("queries", "both") else None
     if codec is None:
         assert query_codec is not None
@@ -63,14 +65,20 @@ def measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
     return Result(cell, play, answers[None, :], 1, play.overlap(coded), size, None, told)
 
 
-def _told(codec: Codec, rows: np.ndarray) -> dict[str, object]:
-    """What kind of error the codec makes on the rows under test."""
+def _told(codec: Codec, rows: np.ndarray, unseen: np.ndarray) -> dict[str, object]:
+    """What kind of error the codec makes on the rows under test, and whether its ranges fit them.
+
+    Ranges are looked at on rows that no ``own`` calibration has seen.
+    """
     error = measure_error(codec, rows)
-    return {
+    told: dict[str, object] = {
         "codec_error": float(f"{error.squared:.9g}"),
         "codec_slope": round(error.slope, 9),
         "codec_error_kind": error.kind,
     }
+    for lint in range_lints(codec, {"stored": rows[unseen]}) if len(unseen) else ():
+        told |= {"codec_outside": lint.outside, "codec_would_wrap": lint.wrapped}
+    return told
 
 
 def _codec(cell: Cell, calibration: np.ndarray) -> Codec:
