@@ -455,7 +455,7 @@ def test_gain_is_the_paired_difference_of_flips(problem: Problem) -> None:
 
 
 BAD_CELLS = [
-    (Cell("gaussian", "texts", 0.1), r"side 'texts' is unknown; say queries, candidates, both or shared"),
+    (Cell("gaussian", "texts", 0.1), r"side 'texts' is unknown; say queries, candidates, both"),
     (Cell("dust", "candidates", 0.1), r"family 'dust' is unknown; choose one of gaussian"),
     (Cell("gaussian", "candidates", -1.0), r"noise level -1.0 is not a variance"),
     (Cell("gaussian", "candidates", 1.0, "sd"), r"level convention 'sd' is unknown"),
