@@ -11,7 +11,6 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,6 +34,8 @@ from isthmus.moments import Moments
 from isthmus.perturb.codecs import recall_of, search_through
 from isthmus.scores import Ranking, top_k
 from worlds import fitted, two_modalities, unit_rows
+
+faiss = pytest.importorskip("faiss", reason="faiss-cpu comes with the core, not with every suite")
 
 METHODS = ("none", "center-queries", "center-both", "mean-shift", "centering", "biased-shift")
 
