@@ -23,7 +23,7 @@ from isthmus.stress import COLUMNS
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 SOURCE = ROOT / "src" / "isthmus"
-PAGES = ("rooms", "formulas", "files", "warnings", "closing", "prediction")
+PAGES = tuple(sorted(p.relative_to(DOCS).with_suffix("").as_posix() for p in DOCS.rglob("*.md")))
 BLOCK = re.compile(r"^<!-- runnable: ([\w-]+) -->\n```python\n(.*?)^```$", re.M | re.S)
 
 
@@ -146,8 +146,9 @@ def test_every_room_is_named():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere(name):
-    for target, anchor in re.findall(r"\]\(([\w-]+\.md)?(?:#([\w-]+))?\)", page(name)):
-        path = DOCS / (target or f"{name}.md")
+    here = DOCS / f"{name}.md"
+    for target, anchor in re.findall(r"\]\(([\w./-]+\.md)?(?:#([\w-]+))?\)", page(name)):
+        path = here.parent / target if target else here
         assert path.is_file(), target
         if anchor:
             heads = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)
