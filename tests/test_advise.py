@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from isthmus.cli import main
+from commands import run
 from isthmus.closers import CLOSERS, EXACT, fit
 from isthmus.errors import LabelsError, OptionError, ShapeError, ValuesError
 from isthmus.maps import Closer
@@ -505,16 +504,7 @@ def files(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    previous, sys.argv = sys.argv, ["isthmus", "recommend", *words]
-    code = 0
-    try:
-        main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    finally:
-        sys.argv = previous
-    out, err = capsys.readouterr()
-    return code, out, err
+    return run(capsys, "recommend", *words)
 
 
 QUICK = ("q.npy", "c.npy", "--level", "0.03", "--closers", "center-queries,mean-shift",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+import commands
 from isthmus.calibrate import Calibration, Null, calibrate
 from isthmus.calibrate.intervals import (
     order,
@@ -23,7 +23,6 @@ from isthmus.calibrate.intervals import (
 )
 from isthmus.calibrate.nulls import collect, same_side, score_blocks, sizes_of
 from isthmus.calibrate.separation import separation
-from isthmus.cli import main
 from isthmus.closers import fit
 from isthmus.errors import CorruptFile, FileError, OptionError, ShapeError, ValuesError
 from isthmus.moments import Moments
@@ -381,15 +380,8 @@ def files(world, tmp_path, monkeypatch) -> Path:
 
 
 def run(capsys, *words: str) -> tuple[int, str, str]:
-    previous, code = sys.argv, 0
-    sys.argv = ["isthmus", *words]
-    try:
-        main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    finally:
-        sys.argv = previous
-    out, err = capsys.readouterr()
+    """Standard output as one line of words."""
+    code, out, err = commands.run(capsys, *words)
     return code, " ".join(out.split()), err
 
 

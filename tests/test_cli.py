@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isthmus.cli import main
+from commands import run
 from isthmus.maps import Closer
 
 
@@ -26,21 +26,6 @@ def pair(tmp_path, monkeypatch):
     np.save(tmp_path / "b.npy", b.astype(np.float32))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(capsys, *words):
-    """Run the console script in this process: (exit code, standard output, standard error)."""
-    previous = sys.argv
-    sys.argv = ["isthmus", *map(str, words)]
-    code = 0
-    try:
-        main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    finally:
-        sys.argv = previous
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 AUDIT = ("audit", "a.npy", "b.npy", "--names", "pictures,captions", "--trials", "3")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import binomtest, ortho_group
 
-from isthmus.cli import main
+import commands
 from isthmus.compare import compare
 from isthmus.compare.answers import gate_of, pool_reach, random_error_rate, searches
 from isthmus.compare.rows import order_of, paired_figures
@@ -341,15 +340,8 @@ def files(world, tmp_path, monkeypatch) -> Path:
 
 
 def run(capsys, *words: str) -> tuple[int, str, str]:
-    previous, code = sys.argv, 0
-    sys.argv = ["isthmus", *words]
-    try:
-        main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    finally:
-        sys.argv = previous
-    out, err = capsys.readouterr()
+    """Standard output as one line of words."""
+    code, out, err = commands.run(capsys, *words)
     return code, " ".join(out.split()), err
 
 

@@ -472,6 +472,18 @@ def test_maps_take_torch_rows(rng: np.random.Generator) -> None:
         assert one(torch.tensor(rows).half()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", ["mean-shift", "centering"])
+def test_moved_rows_are_normalised_where_rows_were(name: str, pairs_small: Rows) -> None:
+    """Unless told otherwise: raw rows keep their norms, unit rows stay unit."""
+    a, b = pairs_small
+    for unit_in, told, expected in (
+        (True, None, True), (False, None, False), (False, True, True), (True, False, False),
+    ):  # fmt: skip
+        closer = fitted(name, a, b, unit_in=unit_in, renormalise=told)
+        assert closer.query.unit_out is expected
+    assert fitted("database-shift", a, b, unit_in=False).candidate.unit_out
+
+
 # --- refusals ---------------------------------------------------------------------------------
 
 

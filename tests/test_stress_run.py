@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import commands
 from isthmus import scores
 from isthmus.errors import OptionError
-from isthmus.stress import COLUMNS, Cell, Problem, run, run_grid
-from worlds import fitted, problem_of, two_modalities
+from isthmus.stress import COLUMNS, Cell, Problem, reseeded, run, run_grid
+from worlds import fitted, problem_of, two_modalities, unit_rows
 
 CELLS = [
     Cell("gaussian", "candidates", 0.02, "total"), Cell("gaussian", "both", 0.02, "spread"),
@@ -162,18 +163,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    from isthmus.cli import main
-
-    previous, sys.argv = sys.argv, ["isthmus", "stress", "a.npy", "b.npy", *words]
-    code = 0
-    try:
-        main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    finally:
-        sys.argv = previous
-    out, err = capsys.readouterr()
-    return code, out, err
+    return commands.run(capsys, "stress", "a.npy", "b.npy", *words)
 
 
 def test_the_command_prints_and_writes(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,6 +184,56 @@ def test_the_command_prints_and_writes(files: Path, capsys: pytest.CaptureFixtur
     assert code == 0
     assert len(json.loads(out)) == len(rows)
     assert "center-queries" in err
+
+
+def test_another_seed_draws_other_halves_of_the_same_rows() -> None:
+    problem = problem_of(*two_modalities(30, 8, seed=2))
+    again = reseeded(problem, 5)
+    assert again.queries is problem.queries
+    assert again.truth is problem.truth
+    for half, count in ((again.calibration, 30), (again.query_calibration, 30)):
+        assert len(half) == count // 2
+        assert (np.diff(half) > 0).all()
+    assert not np.array_equal(again.calibration, problem.calibration)
+    np.testing.assert_array_equal(reseeded(problem, 5).calibration, again.calibration)
+
+
+def test_no_seed_scores_a_query_that_closers_were_fitted_on(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isthmus.cli import run_stress
+    from isthmus.moments import Moments
+
+    seen: dict[str, Any] = {}
+
+    def fitted_on(methods: Any, queries: Moments, *rest: Any, **options: Any) -> Any:
+        seen.update(moments=queries, options=options)
+        return fit_many(methods, queries, *rest, **options)
+
+    def watched(problems: dict[int, Problem], *rest: Any, **options: Any) -> Any:
+        seen["problems"] = problems
+        return run_grid(problems, *rest, **options)
+
+    fit_many = run_stress.fit_many
+    monkeypatch.setattr(run_stress, "fit_many", fitted_on)
+    monkeypatch.setattr(run_stress, "run_grid", watched)
+    code, out, _ = command(
+        capsys, "--fit-share", "0.5", "--seeds", "3", "--trials", "2", "--levels", "0.02",
+        "--closers", "center-queries,procrustes,realign",
+    )  # fmt: skip
+    assert code == 0
+    scored = seen["problems"][0].queries
+    rows = unit_rows(np.load(files / "a.npy"))
+    fit = rows[[i for i, row in enumerate(rows) if np.abs(scored - row).max(axis=1).min() > 1e-6]]
+    assert len(fit) + len(scored) == 40
+    np.testing.assert_allclose(seen["moments"].mean, fit.mean(axis=0), atol=1e-6)
+    for problem in seen["problems"].values():
+        assert problem.queries is scored
+    assert seen["options"]["pairs"] is None
+    assert seen["options"]["query_rows"] is None
+    said = " ".join(out.split())
+    assert "note: procrustes is left out: it needs pairs" in said
+    assert "note: realign is left out: it needs query_rows" in said
 
 
 @pytest.mark.parametrize(

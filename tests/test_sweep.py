@@ -12,11 +12,10 @@ from scipy.interpolate import CubicSpline
 from scipy.special import gammainc, ndtr
 from scipy.stats import norm
 
-from isthmus import sweep as sweep_module
 from isthmus.errors import OptionError, ShapeError
 from isthmus.predict import keep_probability
 from isthmus.scores import Ranking
-from isthmus.sweep import consistency_curve, consistency_curves
+from isthmus.sweep import cells, consistency_curve, consistency_curves, curves, search
 from worlds import fitted, two_modalities
 
 LEVELS = (0.005, 0.022, 0.04, 0.3)
@@ -161,11 +160,11 @@ def test_finer_cells_and_nodes_change_less_than_is_said(
     q, c = two_modalities(300, 64, seed=2)
     ranking = Ranking.of(q, c, score)
     coarse = consistency_curve(ranking, score, LEVELS).kept
-    monkeypatch.setattr(sweep_module, "CELL", sweep_module.CELL / 2)
-    monkeypatch.setattr(sweep_module, "STEP", sweep_module.STEP / 2)
-    monkeypatch.setattr(sweep_module, "LAST", 7.0)
+    monkeypatch.setattr(cells, "CELL", cells.CELL / 2)
+    monkeypatch.setattr(search, "STEP", search.STEP / 2)
+    monkeypatch.setattr(search, "LAST", 7.0)
     fine = consistency_curve(ranking, score, LEVELS).kept
-    assert np.abs(coarse - fine).mean(axis=1).max() < sweep_module.CELLS_AND_NODES
+    assert np.abs(coarse - fine).mean(axis=1).max() < search.CELLS_AND_NODES
 
 
 def test_blocks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,8 +173,8 @@ def test_blocks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         ranking = Ranking.of(q, c, score)
         whole = consistency_curve(ranking, score, LEVELS).kept
         with monkeypatch.context() as patch:
-            patch.setattr(sweep_module, "BLOCK_ROWS", 7)
-            patch.setattr(sweep_module, "THREADS", 1)
+            patch.setattr(curves, "BLOCK_ROWS", 7)
+            patch.setattr(curves, "THREADS", 1)
             np.testing.assert_allclose(
                 consistency_curve(ranking, score, LEVELS).kept, whole, atol=2e-5
             )

@@ -7,7 +7,7 @@ import numpy as np
 from isthmus.closers import fit
 from isthmus.maps import Closer
 from isthmus.moments import Moments, PairMoments
-from isthmus.stress import Play, Problem, plain_top1
+from isthmus.stress import Play, Problem, halves, plain_top1
 from isthmus.tasks import Truth, retrieval_by_pairs
 
 
@@ -39,9 +39,9 @@ def problem_of(
     """One direction, with half of either side as the codecs' calibration."""
     rng = np.random.default_rng(seed)
     truth = truth or retrieval_by_pairs(len(queries), len(candidates))
-    half = np.sort(rng.permutation(len(candidates))[: max(1, len(candidates) // 2)])
-    query_half = np.sort(rng.permutation(len(queries))[: max(1, len(queries) // 2)])
-    return Problem("a_to_b", queries, candidates, truth, half, query_half)
+    return Problem(
+        "a_to_b", queries, candidates, truth, *halves(len(queries), len(candidates), rng)
+    )
 
 
 def fitted(method: str, queries: np.ndarray, candidates: np.ndarray, **options: object) -> Closer:

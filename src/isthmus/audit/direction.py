@@ -30,6 +30,7 @@ from isthmus.stress import (
     Result,
     default_cells,
     grid,
+    halves,
     plays_of,
     row_of,
 )
@@ -107,16 +108,13 @@ def problem_of(sides: Sides, forward: bool, opts: AuditOptions) -> tuple[Problem
         scored = np.sort(order[cut:])
     if len(scored) > opts.max_queries:
         scored = np.sort(rng.permutation(scored)[: opts.max_queries])
-    half = np.sort(rng.permutation(len(candidates))[: max(1, len(candidates) // 2)])
-    query_half = np.sort(rng.permutation(len(scored))[: max(1, len(scored) // 2)])
     every = np.arange(len(candidates))
     problem = Problem(
         "a_to_b" if forward else "b_to_a",
         queries[scored],
         candidates,
         truth.restricted(scored, every),
-        half,
-        query_half,
+        *halves(len(scored), len(candidates), rng),
     )
     return problem, moments
 
@@ -137,7 +135,6 @@ def default_closers(queries: Moments, candidates: Moments, opts: AuditOptions) -
             candidates,
             score=moved_score,
             unit_in=unit_in,
-            renormalise=unit_in,
         ),
         fit("orthogonal-shift", queries, candidates, unit_in=unit_in),
         fit("center-queries", queries, candidates, unit_in=unit_in),
@@ -231,7 +228,7 @@ def closing_curve(
     for name in ("mean-shift", "orthogonal-shift", "center-queries"):
         given: dict[str, Any] = {"unit_in": opts.unit_rows}
         if name == "mean-shift":
-            given |= {"score": opts.score, "renormalise": opts.unit_rows}
+            given["score"] = opts.score
         fitted += [fit(name, queries, candidates, strength=s, **given) for s in STRENGTHS]
     judged = problem.truth.judged
     points = []

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.audit import Audit, AuditOptions, audit
+from isthmus.audit.options import Progress
+from isthmus.audit.sides import Sides, open_sides
 from isthmus.cli.words import console, print_json, progress_bar
 from isthmus.errors import OptionError
 from isthmus.io import read_labels, read_relevance, write_json
@@ -66,14 +68,31 @@ def two_names(text: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
+def sides_of(
+    a: str, b: str, labels: str | None, relevance: str | None, opts: AuditOptions, say: Progress
+) -> Sides:
+    """Both inputs after the door, with the truth that files say."""
+    return open_sides(
+        a,
+        b,
+        None if labels is None else read_labels(labels),
+        None if relevance is None else read_relevance(relevance),
+        opts,
+        None,
+        say,
+    )
+
+
 def numbers(
-    text: str, option: str = "--levels", what: str = "variances above 0, such as 0.005,0.022"
+    text: str,
+    option: str = "--levels",
+    what: str = "numbers that are variances above 0, such as 0.005,0.022",
 ) -> tuple[float, ...]:
-    """``0.005,0.022`` -> (0.005, 0.022)."""
+    """``0.005,0.022`` -> (0.005, 0.022); refuses what is no number above 0."""
     try:
         values = tuple(float(p) for p in text.split(",") if p.strip())
     except ValueError:
-        raise OptionError(f"{option} {text}: expected numbers, {what}") from None
+        values = ()
     if not values or any(not v > 0 for v in values):
         raise OptionError(f"{option} {text}: expected {what}")
     return values

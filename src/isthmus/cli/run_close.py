@@ -103,15 +103,13 @@ def codec_noise(name: str, rows: np.ndarray, unit_rows: bool) -> float:
     Raises:
         OptionError: no such codec.
     """
-    from isthmus.perturb.codecs import fit_codec, measure_error
+    from isthmus.perturb.codecs import held_out_error
 
     rows = rows.astype(np.float64)
     rows = np.asarray(unit(rows)) if unit_rows else rows
     rows = rows - rows.mean(axis=0)
-    order = np.random.default_rng(0).permutation(len(rows))
-    half = len(rows) // 2
-    codec = fit_codec(name, rows[np.sort(order[:half])])
-    return measure_error(codec, rows[np.sort(order[half:])]).per_dimension
+    first, rest = np.array_split(np.random.default_rng(0).permutation(len(rows)), 2)
+    return held_out_error(name, rows[np.sort(first)], rows[np.sort(rest)]).per_dimension
 
 
 def _value(text: str) -> Any:

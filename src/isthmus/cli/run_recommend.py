@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from isthmus.audit.options import AuditOptions
-from isthmus.audit.sides import open_sides
+from isthmus.cli.run_audit import numbers, sides_of
 from isthmus.cli.words import console, print_json, progress_bar
 from isthmus.errors import OptionError
-from isthmus.io import read_labels, read_relevance
 from isthmus.recommend import advise
+
+LEVELS = "numbers above 0, such as 0.005,0.022"
 
 
 def run(
@@ -36,22 +37,14 @@ def run(
     """Read both sides, advise, print, and write the recommended closer where asked."""
     if out is not None and out.suffix != ".safetensors":
         raise OptionError(f"--out {out}: a closer is a .safetensors file; name it so")
-    levels = None if level is None else numbers(level)
+    levels = None if level is None else numbers(level, "--level", LEVELS)
     names = None if closers is None else [name.strip() for name in closers.split(",")]
     opts = AuditOptions(
         names=("queries", "candidates"), paired=paired, score=score, seed=seed,
         max_queries=max_queries, max_candidates=max_candidates,
     )  # fmt: skip
     with progress_bar() as say:
-        sides = open_sides(
-            queries,
-            candidates,
-            None if labels is None else read_labels(labels),
-            None if relevance is None else read_relevance(relevance),
-            opts,
-            None,
-            say,
-        )
+        sides = sides_of(queries, candidates, labels, relevance, opts, say)
         rows, truth = sides.rows_a, sides.truth
         if len(rows) > max_queries:
             kept = np.random.default_rng([seed, 0x9E]).permutation(len(rows))[:max_queries]
@@ -72,14 +65,3 @@ def run(
         screen.print(f"wrote {out}")
     if as_json:
         print_json(told)
-
-
-def numbers(text: str) -> tuple[float, ...]:
-    """``0.005,0.022`` -> (0.005, 0.022)."""
-    try:
-        values = tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        values = ()
-    if not values:
-        raise OptionError(f"--level {text}: expected numbers, such as 0.005,0.022")
-    return values

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from isthmus.audit.direction import problem_of, trials_for
 from isthmus.audit.options import AuditOptions
-from isthmus.audit.sides import open_sides
-from isthmus.cli.run_audit import numbers
+from isthmus.cli.run_audit import numbers, sides_of
 from isthmus.cli.words import console, print_json, progress_bar
+from isthmus.closers import NEEDS
 from isthmus.closers.many import fit_many
 from isthmus.errors import OptionError
-from isthmus.io import read_labels, read_relevance
 from isthmus.perturb.codecs.lint import OUTSIDE_VALUES
-from isthmus.stress import cells_of, run_grid
-
-SIDES = ("queries", "candidates", "both", "shared")
+from isthmus.stress import SIDES, cells_of, reseeded, run_grid
 
 
 def run(
@@ -58,30 +54,23 @@ def run(
         rescored=rescored,
     )
     with progress_bar() as say:
-        sides_ = open_sides(
-            queries,
-            candidates,
-            None if labels is None else read_labels(labels),
-            None if relevance is None else read_relevance(relevance),
-            opts,
-            None,
-            say,
-        )
-        built = {s: problem_of(sides_, True, replace(opts, seed=s)) for s in range(seeds)}
+        opened = sides_of(queries, candidates, labels, relevance, opts, say)
+        first, moments = problem_of(opened, True, opts)
         fitted = fit_many(
             words(closers),
-            built[0][1],
-            sides_.moments_b,
+            moments,
+            opened.moments_b,
             score=opts.score,
             strengths=None if strengths is None else signed(strengths),
             unit_in=opts.unit_rows,
-            pairs=None if opts.fit_share else sides_.pair,
-            query_rows=built[0][0].queries[built[0][0].query_calibration],
+            # both are of the queries that are scored, which --fit-share keeps out of the fit
+            pairs=None if opts.fit_share else opened.pair,
+            query_rows=None if opts.fit_share else first.queries[first.query_calibration],
             with_controls=controls,
             seed=opts.seed,
         )
-        problems = {seed: problem for seed, (problem, _) in built.items()}
-        first = problems[0]
+        problems = {seed: first if seed == opts.seed else reseeded(first, seed)
+                    for seed in range(seeds)}  # fmt: skip
         count = trials or trials_for(len(first.queries), len(first.candidates))
         rows = run_grid(
             problems,
@@ -94,7 +83,7 @@ def run(
         )
     screen = console(as_json=as_json)
     print_rows(rows, screen)
-    for note in range_notes(rows):
+    for note in (*left_out(words(closers), rows), *range_notes(rows)):
         screen.print(note)
     if out is not None:
         screen.print(f"Wrote {len(rows)} rows to {out}.")
@@ -110,10 +99,11 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
     for name, right in (("closer", 0), ("score", 0), ("perturbation", 0), ("consistency", 1),
                         ("predicted", 1), ("gain", 1), ("clean", 1), ("accuracy", 1)):  # fmt: skip
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        if row["seed"] != rows[0]["seed"]:
-            continue
-        same = [r for r in rows if _key(r) == _key(row)]
+        alike.setdefault(_key(row), []).append(row)
+    for same in alike.values():
+        row = same[0]
 
         def mean(name: str, same: list[dict[str, Any]] = same, sign: str = "") -> str:
             values = [r[name] for r in same if r.get(name) is not None]
@@ -128,6 +118,17 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
             mean("clean_agreement"), mean("accuracy"),
         )  # fmt: skip
     screen.print(table)
+
+
+def left_out(asked: list[str], rows: list[dict[str, Any]]) -> list[str]:
+    """A line for every closer that was asked for and could not be fitted."""
+    played = {row["closer"] for row in rows}
+    return [
+        f"note: {name} is left out: it needs {NEEDS[name]} of queries to be fitted on; give "
+        f"{'paired rows' if NEEDS[name] == 'pairs' else 'rows'} and no --fit-share"
+        for name in asked
+        if name in NEEDS and name not in played
+    ]
 
 
 def range_notes(rows: list[dict[str, Any]]) -> list[str]:

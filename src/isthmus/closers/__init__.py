@@ -118,6 +118,12 @@ def fit(
         raise OptionError(f"{method} has no option '{option}'") from None
 
 
+def needed(method: str, **brought: Any) -> dict[str, Any]:
+    """Of what was brought (``pairs``, ``query_rows``), the option that ``method`` needs, if any."""
+    name = NEEDS.get(method)
+    return {} if name is None else {name: brought.get(name)}
+
+
 NUMBERS = ("strength", "variance", "ridge", "shrinkage", "share")
 FLAGS = ("renormalise", "center", "scale", "unit_in")
 
@@ -129,7 +135,7 @@ def _check_numbers(method: str, options: dict[str, Any]) -> None:
             raise OptionError(f"{method} got {name}={value!r}; expected a number")
         if name == "rank" and value is not None and not _real(value, whole=True):
             raise OptionError(f"{method} got rank={value!r}; expected a whole number")
-        if name in FLAGS and not isinstance(value, bool | np.bool_):
+        if name in FLAGS and value is not None and not isinstance(value, bool | np.bool_):
             raise OptionError(f"{method} got {name}={value!r}; expected true or false")
 
 
@@ -144,5 +150,6 @@ __all__ = [
     "NEEDS",
     "fit",
     "hull_rank",
+    "needed",
     "off_hull",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from isthmus.closers import CLOSERS, NEEDS, fit
+from isthmus.closers import CLOSERS, fit, needed
 from isthmus.closers.controls import controls
 from isthmus.errors import OptionError
 from isthmus.maps import Closer
@@ -55,14 +55,12 @@ def fit_many(
     unknown = [m for m in methods if m not in CLOSERS]
     if unknown:
         raise OptionError(f"method '{unknown[0]}' is unknown; choose one of {', '.join(CLOSERS)}")
-    brought = {"pairs": pairs, "query_rows": query_rows}
     fitted: list[Closer] = []
     for method in methods:
-        if method == "none" or (method in NEEDS and brought[NEEDS[method]] is None):
+        brought = needed(method, pairs=pairs, query_rows=query_rows)
+        if method == "none" or any(value is None for value in brought.values()):
             continue
-        options: dict[str, Any] = {"score": score_for(method, score), "unit_in": unit_in}
-        if method in NEEDS:
-            options[NEEDS[method]] = brought[NEEDS[method]]
+        options: dict[str, Any] = {"score": score_for(method, score), "unit_in": unit_in, **brought}
         single = strengths is None or method in WHOLE
         for strength in (None,) if single else strengths or ():
             given = options if strength is None else {**options, "strength": strength}

@@ -23,7 +23,7 @@ def mean_shift(
     *,
     score: str = "cosine",
     strength: float = 1.0,
-    renormalise: bool = True,
+    renormalise: bool | None = None,
     side: str = "query",
     unit_in: bool = True,
 ) -> Closer:
@@ -37,12 +37,13 @@ def mean_shift(
         queries, candidates: moments of the rows as they enter (unit rows where ``unit_in``).
         score: dot, cosine or euclidean.
         strength: 0 the identity, 1 the means meet (before renormalising).
-        renormalise: divide the moved rows by their norms.
+        renormalise: divide the moved rows by their norms. None: where ``unit_in``.
         side: ``query`` or ``candidate``: which rows move.
         unit_in: the maps begin by normalising rows.
     """
     if side not in ("query", "candidate"):
         raise OptionError(f"side '{side}' is unknown; say 'query' or 'candidate'")
+    renormalise = unit_in if renormalise is None else renormalise
     step = strength * (queries.mean - candidates.mean)
     moved = AffineMap(queries.dim, None, -step if side == "query" else step, unit_in, renormalise)
     fixed = AffineMap(queries.dim, unit_in=unit_in)
@@ -79,8 +80,9 @@ def database_shift(
     What PMC does before a vector database codes its rows. Against plain search it changes answers.
     """
     moved = mean_shift(
-        queries, candidates, score=score, strength=strength, side="candidate", unit_in=unit_in
-    )
+        queries, candidates, score=score, strength=strength, renormalise=True, side="candidate",
+        unit_in=unit_in,
+    )  # fmt: skip
     return replace(moved, name="database-shift")
 
 
@@ -107,7 +109,7 @@ def centering(
     *,
     score: str = "cosine",
     strength: float = 1.0,
-    renormalise: bool = True,
+    renormalise: bool | None = None,
     unit_in: bool = True,
 ) -> Closer:
     """Each side loses its own mean and is normalised: unit(q - μ_q), unit(x - μ_c).
@@ -117,6 +119,7 @@ def centering(
     good where that number is a wrong prior, bad where training tuned it. It acts even where the
     two sides have the same mean.
     """
+    renormalise = unit_in if renormalise is None else renormalise
     off = strength * queries.mean, strength * candidates.mean
     why = "each candidate loses ⟨μ_q, x⟩, which differs between candidates"
     return _two_shifts("centering", queries.dim, score, strength, *off, unit_in, renormalise, why)

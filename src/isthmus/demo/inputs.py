@@ -31,7 +31,7 @@ from isthmus.moments import Moments
 from isthmus.perturb.images import ImagePerturbation
 from isthmus.perturb.templates import TEMPLATES, wrap
 from isthmus.perturb.text import TextPerturbation
-from isthmus.stress import Play, Problem, plays_of, row_of
+from isthmus.stress import Play, Problem, halves, plays_of, row_of
 from isthmus.tasks import Truth, retrieval_by_pairs, zero_shot
 
 CLEAN_TEMPLATE = TEMPLATES[0]
@@ -120,8 +120,7 @@ def _problem(
     lists: np.ndarray | None = None,
 ) -> Problem:
     rng = np.random.default_rng([seed, 0xCA1])
-    half = np.sort(rng.permutation(len(candidates))[: max(1, len(candidates) // 2)])
-    query_half = np.sort(rng.permutation(len(queries))[: max(1, len(queries) // 2)])
+    half, query_half = halves(len(queries), len(candidates), rng)
     return Problem(direction, queries, candidates, truth, half, query_half, lists)
 
 

@@ -8,11 +8,9 @@ surplus is cut off. Both are removed once ``OUT`` is in place.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -109,8 +107,7 @@ def embed_to_file(
         _resume(state, note, rows_file, work)
         if strict and state.skipped:
             raise UnreadableImage(f"{state.skipped[0].reason} (strict; nothing is skipped)")
-        with _collecting_new_objects_only():
-            _embed(encoder, source, state, note, rows_file, batch_size, strict, progress)
+        _embed(encoder, source, state, note, rows_file, batch_size, strict, progress)
         _report_skipped(out, state)
         if state.rows == 0:
             raise UnreadableImage(
@@ -166,23 +163,6 @@ def _embed(
                 progress(state.done)
     finally:
         _keep(state, note, rows_file)
-
-
-@contextmanager
-def _collecting_new_objects_only() -> Iterator[None]:
-    """Collections of cycles leave out what was there before: libraries, models.
-
-    Opening small pictures makes so many objects that walking all the old ones, again and again,
-    took a fifteenth of the time. Nothing is changed where someone else has frozen objects.
-    """
-    mine = gc.get_freeze_count() == 0
-    if mine:
-        gc.freeze()
-    try:
-        yield
-    finally:
-        if mine:
-            gc.unfreeze()
 
 
 def _keep(state: _State, note: Path, rows_file: BinaryIO) -> None:

@@ -86,9 +86,7 @@ def uniform(
     """
     half = np.float32(np.sqrt(3 * total / dim))
     out = np.empty((rows, dim), np.float32)
-    for block, start in enumerate(range(0, rows, BLOCK_ROWS)):
-        rng = np.random.Generator(np.random.SFC64(stream(seed, trial, role, level, block)))
-        count = min(BLOCK_ROWS, rows - start)
+    for start, count, rng in _streams(rows, seed, trial, role, level):
         drawn = rng.random((count, dim), dtype=np.float32)
         out[start : start + count] = (2 * drawn - 1) * half
     return out
@@ -99,10 +97,17 @@ def gaussian_blocks(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The same noise block by block: (first row, (b, dim) float32), b <= ``BLOCK_ROWS``."""
     scale = np.float32(np.sqrt(total / dim))
+    for start, count, rng in _streams(rows, seed, trial, role, level):
+        yield start, rng.standard_normal((count, dim), dtype=np.float32) * scale
+
+
+def _streams(
+    rows: int, seed: int, trial: int, role: str, level: float
+) -> Iterator[tuple[int, int, np.random.Generator]]:
+    """(first row, rows, generator) of each block."""
     for block, start in enumerate(range(0, rows, BLOCK_ROWS)):
         rng = np.random.Generator(np.random.SFC64(stream(seed, trial, role, level, block)))
-        count = min(BLOCK_ROWS, rows - start)
-        yield start, rng.standard_normal((count, dim), dtype=np.float32) * scale
+        yield start, min(BLOCK_ROWS, rows - start), rng
 
 
 def stream(seed: int, trial: int, role: str, level: float, block: int) -> np.random.SeedSequence:

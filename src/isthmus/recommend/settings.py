@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers import CLOSERS, NEEDS, fit
-from isthmus.errors import CloserError, OptionError
+from isthmus.closers import CLOSERS, fit, needed
+from isthmus.errors import OptionError
 from isthmus.maps import Closer
 from isthmus.moments import Moments, PairMoments
-from isthmus.perturb.codecs import fit_codec, measure_error
+from isthmus.perturb.codecs import held_out_error
 from isthmus.perturb.noise import total_variance
 from isthmus.scores import SCORES
 from isthmus.stress import Cell, Problem
@@ -84,18 +84,12 @@ class Ground:
         Raises:
             CloserError: it needs pairs, and none are known. OptionError: it has no such score.
         """
-        given: dict[str, Any] = {"unit_in": self.unit_rows, **options}
-        if NEEDS.get(name) == "pairs":
-            if self.pairs is None:
-                raise CloserError(f"{name} needs pairs of queries and true candidates")
-            given["pairs"] = self.pairs
-        if NEEDS.get(name) == "query_rows":
-            given["query_rows"] = self.rows
-        if "renormalise" in signature(CLOSERS[name]).parameters:
-            given["renormalise"] = self.unit_rows
+        given = needed(name, pairs=self.pairs, query_rows=self.rows) | options
         if name == "ridge-shift":
             given["noise"] = self.noise
-        return fit(name, self.queries, self.candidates, score=score, **given)
+        return fit(
+            name, self.queries, self.candidates, score=score, unit_in=self.unit_rows, **given
+        )
 
 
 def ground_of(
@@ -127,11 +121,11 @@ def _noise_of(problem: Problem, candidates: Moments, cell: Cell) -> float | np.n
         return total / candidates.dim or None
     if cell.kind != "codec" or cell.side == "queries":
         return None
+    rest = np.setdiff1d(np.arange(len(problem.candidates)), problem.calibration)
     centred = problem.candidates - candidates.mean
-    rest = np.setdiff1d(np.arange(len(centred)), problem.calibration)
-    names = {"sign-bits": "sign", "uniform-quantisation": f"bins-{cell.level:.0f}"}
-    codec = fit_codec(names.get(cell.family, cell.family), centred[problem.calibration])
-    variance = measure_error(codec, centred[rest] if len(rest) > 1 else centred).variance
+    variance = held_out_error(
+        cell.codec, centred[problem.calibration], centred[rest] if len(rest) > 1 else centred
+    ).variance
     return variance if variance.any() else None
 
 

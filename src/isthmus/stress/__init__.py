@@ -19,6 +19,7 @@ from isthmus.stress.cells import (
     CUTS,
     GAUSSIAN_LEVELS,
     NOISE,
+    SIDES,
     Cell,
     Side,
     cells_of,
@@ -26,7 +27,16 @@ from isthmus.stress.cells import (
     default_cells,
 )
 from isthmus.stress.grid import grid, measure
-from isthmus.stress.problems import Play, Problem, Result, overlap_at, plain_top1, plays_of
+from isthmus.stress.problems import (
+    Play,
+    Problem,
+    Result,
+    halves,
+    overlap_at,
+    plain_top1,
+    plays_of,
+    reseeded,
+)
 from isthmus.stress.run import run_grid, write_table
 from isthmus.stress.table import COLUMNS, gain, row_of, rows_of
 
@@ -36,6 +46,7 @@ __all__ = [
     "CUTS",
     "GAUSSIAN_LEVELS",
     "NOISE",
+    "SIDES",
     "Cell",
     "Play",
     "Problem",
@@ -46,10 +57,12 @@ __all__ = [
     "default_cells",
     "gain",
     "grid",
+    "halves",
     "measure",
     "overlap_at",
     "plain_top1",
     "plays_of",
+    "reseeded",
     "row_of",
     "rows_of",
     "run_grid",

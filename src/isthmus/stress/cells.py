@@ -52,6 +52,13 @@ class Cell:
             return "noise"
         return "cut" if self.family in CUTS else "codec"
 
+    @property
+    def codec(self) -> str:
+        """The codec's name in the table of ``perturb.codecs``."""
+        if self.family == "uniform-quantisation":
+            return f"bins-{self.level:.0f}"
+        return "sign" if self.family == "sign-bits" else self.family
+
 
 def check_cell(cell: Cell) -> Cell:
     """Refuse a family, side, level or convention that is unknown or makes no sense together.
@@ -70,15 +77,14 @@ def check_cell(cell: Cell) -> Cell:
     if cell.family == "random-projection" and cell.side != "both":
         raise OptionError("random-projection takes both sides to fewer dimensions; say side both")
     if cell.kind == "codec":
-        if cell.family not in PLAIN_CODECS:
-            try:
-                find_codec(cell.family)
-            except OptionError:
-                raise OptionError(
-                    f"family '{cell.family}' is unknown; choose one of "
-                    f"{', '.join((*NOISE, *CUTS, *PLAIN_CODECS))}, or a codec such as rabitq, sq8, "
-                    "sign, pq32x8"
-                ) from None
+        try:
+            find_codec(cell.codec)
+        except OptionError:
+            raise OptionError(
+                f"family '{cell.family}' is unknown; choose one of "
+                f"{', '.join((*NOISE, *CUTS, *PLAIN_CODECS))}, or a codec such as rabitq, sq8, "
+                "sign, pq32x8"
+            ) from None
         if cell.convention is not None and cell.convention not in CALIBRATIONS:
             raise OptionError(
                 f"calibration '{cell.convention}' is unknown; choose one of "

@@ -6,8 +6,6 @@ import numpy as np
 
 from isthmus.perturb.codecs import (
     Codec,
-    SignBits,
-    UniformQuantiser,
     coded_ranking,
     fit_codec,
     measure_error,
@@ -41,11 +39,11 @@ def measure_codec(problem: Problem, play: Play, cell: Cell) -> Result:
     size = None
     told: dict[str, object] = {}
     if cell.side in ("candidates", "both"):
-        codec = _codec(cell, halves[0])
+        codec = fit_codec(cell.codec, halves[0])
         size = float(codec.bytes_per_vector(dim))
         unseen = np.setdiff1d(np.arange(len(c)), problem.calibration)
         told = _told(codec, c[:, :dim], unseen)
-    query_codec = _codec(cell, halves[1]) if cell.side in ("queries", "both") else None
+    query_codec = fit_codec(cell.codec, halves[1]) if cell.side in ("queries", "both") else None
     if codec is None:
         assert query_codec is not None
         asked = np.hstack([query_codec.through(q[:, :dim]), q[:, dim:]])
@@ -79,11 +77,3 @@ def _told(codec: Codec, rows: np.ndarray, unseen: np.ndarray) -> dict[str, objec
     for lint in range_lints(codec, {"stored": rows[unseen]}) if len(unseen) else ():
         told |= {"codec_outside": lint.outside, "codec_would_wrap": lint.wrapped}
     return told
-
-
-def _codec(cell: Cell, calibration: np.ndarray) -> Codec:
-    if cell.family == "uniform-quantisation":
-        return UniformQuantiser.fit(calibration, int(cell.level))
-    if cell.family == "sign-bits":
-        return SignBits.fit(calibration)
-    return fit_codec(cell.family, calibration)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -46,6 +46,27 @@ class Problem:
         if ties:
             return top1(ranking)
         return np.concatenate([s.argmax(axis=1) for _, s in ranking.score_blocks()])
+
+
+def halves(
+    queries: int, candidates: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A problem's ``calibration`` and ``query_calibration``: sorted row numbers, drawn in turn."""
+    stored, asked = (
+        np.sort(rng.permutation(count)[: max(1, count // 2)]) for count in (candidates, queries)
+    )
+    return stored, asked
+
+
+def reseeded(problem: Problem, seed: int) -> Problem:
+    """The same rows, scored alike, with the calibration halves that another seed draws.
+
+    Which queries closers are fitted on must not depend on the seed of the noise: they are fitted
+    once for all seeds.
+    """
+    rng = np.random.default_rng([seed, 0x5EED])
+    stored, asked = halves(len(problem.queries), len(problem.candidates), rng)
+    return replace(problem, calibration=stored, query_calibration=asked)
 
 
 @dataclass(frozen=True, eq=False)

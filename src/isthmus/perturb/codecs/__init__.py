@@ -21,7 +21,7 @@ from isthmus.perturb.codecs.search import (
     search_through,
 )
 from isthmus.perturb.codecs.stores import FaissCodec, FaissScalar
-from isthmus.perturb.codecs.table import CODECS, Family, find_codec, fit_codec
+from isthmus.perturb.codecs.table import CODECS, Family, find_codec, fit_codec, held_out_error
 from isthmus.perturb.codecs.uniform import SignBits, UniformQuantiser
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "coded_ranking",
     "find_codec",
     "fit_codec",
+    "held_out_error",
     "measure_error",
     "random_rotation",
     "range_lints",

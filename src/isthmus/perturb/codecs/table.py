@@ -11,6 +11,7 @@ import numpy as np
 
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs.base import Codec
+from isthmus.perturb.codecs.error import CodecError, measure_error
 from isthmus.perturb.codecs.minmax import MinMaxBytes
 from isthmus.perturb.codecs.rabitq import fit_rabitq
 from isthmus.perturb.codecs.rotation import Rotated, turned_calibration
@@ -105,3 +106,14 @@ def fit_codec(name: str, calibration: np.ndarray, **options: Any) -> Codec:
     rotation, turned = turned_calibration(calibration, name, options.get("seed", 0))
     inner = {key: value for key, value in options.items() if key in family.options}
     return Rotated(family.fit(turned, *numbers, **inner), rotation)
+
+
+def held_out_error(name: str, calibration: np.ndarray, rows: np.ndarray) -> CodecError:
+    """The error of a codec fitted on calibration rows, on rows it has not seen.
+
+    For the ridge query shift both come without the candidates' mean: it codes centred rows.
+
+    Raises:
+        OptionError: no such codec. ShapeError: no rows, or too few for its codebook.
+    """
+    return measure_error(fit_codec(name, calibration), rows)
