@@ -20,6 +20,24 @@ app = typer.Typer(
 
 INPUT = "FILE, FILE:KEY (npz, safetensors), FILE:COLUMN (parquet), a folder or a glob of shards"
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Queries = Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")]
+Candidates = Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is retrieved.")]
+Labels = Annotated[
+    str | None, typer.Option(help="Candidates are class texts; one integer per query.")
+]
+Relevance = Annotated[
+    str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
+]
+Score = Annotated[str, typer.Option(help="dot, cosine or euclidean: how you search today.")]
+Convention = Annotated[str, typer.Option(help="What a level is: total, coordinate or spread.")]
+FitShare = Annotated[
+    float, typer.Option(help="Share of queries that closers are fitted on and not scored on.")
+]
+MostQueries = Annotated[int, typer.Option(help="Queries scored (a seeded sample).")]
+MostCandidates = Annotated[
+    int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 
 def _version(shown: bool) -> None:
@@ -56,29 +74,21 @@ def audit(
     relevance: Annotated[
         str | None, typer.Option(help="Two columns of integers: row of A, row of B.")
     ] = None,
-    score: Annotated[
-        str, typer.Option(help="dot, cosine or euclidean: how you search today.")
-    ] = "cosine",
+    score: Score = "cosine",
     levels: Annotated[
         str, typer.Option(help="Noise levels (variances), separated by commas.")
     ] = "0.005,0.022,0.04",
-    convention: Annotated[
-        str, typer.Option(help="What a level is: total, coordinate or spread.")
-    ] = "total",
+    convention: Convention = "total",
     trials: Annotated[
         int | None, typer.Option(help="Noise draws per level; default 60, fewer for large inputs.")
     ] = None,
     floor: Annotated[
         float, typer.Option(help="Least clean agreement of a recommended closer.")
     ] = 1.0,
-    fit_share: Annotated[
-        float, typer.Option(help="Share of queries that closers are fitted on and not scored on.")
-    ] = 0.0,
-    max_queries: Annotated[int, typer.Option(help="Queries scored (a seeded sample).")] = 2000,
-    max_candidates: Annotated[
-        int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
-    ] = 10_000,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    fit_share: FitShare = 0.0,
+    max_queries: MostQueries = 2000,
+    max_candidates: MostCandidates = 10_000,
+    seed: Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for reports and closers.")] = Path(
         "isthmus-report"
     ),
@@ -115,8 +125,8 @@ def audit(
 
 @app.command()
 def close(
-    queries: Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")],
-    candidates: Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is retrieved.")],
+    queries: Queries,
+    candidates: Candidates,
     out: Annotated[Path, typer.Option(help="The closer's file, .safetensors.")],
     method: Annotated[
         str,
@@ -135,7 +145,10 @@ def close(
     ] = None,
     renormalise: Annotated[
         bool | None,
-        typer.Option("--renormalise/--no-renormalise", help="mean-shift: normalise moved rows."),
+        typer.Option(
+            "--renormalise/--no-renormalise",
+            help="mean-shift, centering: normalise moved rows; default: where rows were.",
+        ),
     ] = None,
     normalise: Annotated[
         bool,
@@ -171,21 +184,15 @@ def close(
 
 @app.command()
 def stress(
-    queries: Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")],
-    candidates: Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is retrieved.")],
+    queries: Queries,
+    candidates: Candidates,
     paired: Annotated[
         bool | None,
         typer.Option("--paired/--unpaired", help="Query i's right answer is candidate i."),
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Candidates are class texts; one integer per query.")
-    ] = None,
-    relevance: Annotated[
-        str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
-    ] = None,
-    score: Annotated[str, typer.Option(help="dot, cosine or euclidean: how you search.")] = (
-        "cosine"
-    ),
+    labels: Labels = None,
+    relevance: Relevance = None,
+    score: Score = "cosine",
     closers: Annotated[
         str, typer.Option(help="Closers beside plain search, separated by commas.")
     ] = "orthogonal-shift,biased-shift,center-queries,center-both,ridge-shift,mean-shift,centering",
@@ -206,9 +213,7 @@ def stress(
     sides: Annotated[
         str, typer.Option(help="What is hit: candidates, queries, both, shared.")
     ] = "candidates",
-    convention: Annotated[
-        str, typer.Option(help="What a level is: total, coordinate or spread.")
-    ] = "total",
+    convention: Convention = "total",
     calibration: Annotated[
         str | None, typer.Option(help="Rows codecs are fitted on: own, other or union.")
     ] = None,
@@ -221,13 +226,9 @@ def stress(
         bool,
         typer.Option("--controls", help="Also close along random, shuffled, flipped vectors …"),
     ] = False,
-    fit_share: Annotated[
-        float, typer.Option(help="Share of queries that closers are fitted on and not scored on.")
-    ] = 0.0,
-    max_queries: Annotated[int, typer.Option(help="Queries scored (a seeded sample).")] = 2000,
-    max_candidates: Annotated[
-        int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
-    ] = 10_000,
+    fit_share: FitShare = 0.0,
+    max_queries: MostQueries = 2000,
+    max_candidates: MostCandidates = 10_000,
     out: Annotated[
         Path | None, typer.Option(help="The table, .parquet or .json; a killed run goes on.")
     ] = None,
@@ -295,7 +296,7 @@ def compare(
     after: Annotated[
         str, typer.Argument(metavar="AFTER", help="Their new version; row i is the same item.")
     ],
-    candidates: Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is retrieved.")],
+    candidates: Candidates,
     after_candidates: Annotated[
         str | None,
         typer.Option(help="The candidates' new version: old and new queries meet old and new."),
@@ -310,21 +311,15 @@ def compare(
             "new-new, or worst of those measured."
         ),
     ] = "worst",
-    score: Annotated[
-        str, typer.Option(help="dot, cosine or euclidean: how you search.")
-    ] = "cosine",
-    labels: Annotated[
-        str | None, typer.Option(help="Candidates are class texts; one integer per query.")
-    ] = None,
-    relevance: Annotated[
-        str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
-    ] = None,
+    score: Score = "cosine",
+    labels: Labels = None,
+    relevance: Relevance = None,
     paired: Annotated[
         bool, typer.Option("--paired", help="Query i's right answer is candidate i.")
     ] = False,
     k: Annotated[int, typer.Option("--k", help="Depth of the overlap.")] = 10,
     max_queries: Annotated[int, typer.Option(help="Queries searched (a seeded sample).")] = 2000,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Are two versions of the same vectors interchangeable? Exit code 3: too many answers flip.
@@ -353,7 +348,7 @@ def compare(
 
 @app.command()
 def calibrate(
-    queries: Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")],
+    queries: Queries,
     candidates: Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is searched.")],
     false_match_rate: Annotated[
         float, typer.Option(help="Share of non-matches that may pass for matches.")
@@ -366,12 +361,8 @@ def calibrate(
             "nothing matches.",
         ),
     ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Candidates are class texts; one integer per query.")
-    ] = None,
-    relevance: Annotated[
-        str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
-    ] = None,
+    labels: Labels = None,
+    relevance: Relevance = None,
     score: Annotated[
         str | None, typer.Option(help="dot, cosine (default) or euclidean, or the closer's own.")
     ] = None,
@@ -379,8 +370,8 @@ def calibrate(
         Path | None, typer.Option(help="A file of isthmus close, applied first.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="The model's name, kept in the file.")] = None,
-    max_queries: Annotated[int, typer.Option(help="Queries scored (a seeded sample).")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    max_queries: MostQueries = 10_000,
+    seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="The calibration's file, .json.")] = None,
     json: Json = False,
 ) -> None:
@@ -453,14 +444,10 @@ def export(
 
 @app.command()
 def recommend(
-    queries: Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")],
-    candidates: Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is retrieved.")],
-    labels: Annotated[
-        str | None, typer.Option(help="Candidates are class texts; one integer per query.")
-    ] = None,
-    relevance: Annotated[
-        str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
-    ] = None,
+    queries: Queries,
+    candidates: Candidates,
+    labels: Labels = None,
+    relevance: Relevance = None,
     paired: Annotated[
         bool | None,
         typer.Option(
@@ -468,9 +455,7 @@ def recommend(
             help="Query i's right answer is candidate i. Left out: where lengths are equal.",
         ),
     ] = None,
-    score: Annotated[
-        str, typer.Option(help="dot, cosine or euclidean: how you search today.")
-    ] = "cosine",
+    score: Score = "cosine",
     side: Annotated[
         str, typer.Option(help="What is disturbed: candidates, queries or both.")
     ] = "candidates",
@@ -497,10 +482,8 @@ def recommend(
     ] = 0.5,
     trials: Annotated[int | None, typer.Option(help="Noise draws; default by size.")] = None,
     max_queries: Annotated[int, typer.Option(help="Queries asked (a seeded sample).")] = 1000,
-    max_candidates: Annotated[
-        int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
-    ] = 4000,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    max_candidates: MostCandidates = 4000,
+    seed: Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="File of the recommended closer, .safetensors.")
     ] = None,
@@ -587,7 +570,7 @@ def demo(
         str,
         typer.Option(help="emoji (default model), emoji:contrastive, emoji:sigmoid, emoji:gap."),
     ] = "emoji",
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """The whole story, offline, on the built-in emoji pictures, names and model.
