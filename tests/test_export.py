@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench.stores import stored_and_searched
 
 from isthmus.cli.run_export import run
 from isthmus.closers import CLOSERS
@@ -344,22 +345,6 @@ def test_scores_stay_within_the_bound_of_the_dtype(name: str, dtype: str) -> Non
 def test_the_bound_knows_two_dtypes() -> None:
     with pytest.raises(OptionError, match="say float32 or float16"):
         rounding_bound(QUERIES, CANDIDATES, "int8")
-
-
-def stored_and_searched(wide: Any, queries: Any, candidates: Any, dtype: str) -> Any:
-    """(top-1, largest error of a score, largest bound) with candidates in ``dtype``."""
-    q, c = wide.apply(queries, "query"), wide.apply(candidates, "candidate")
-    length = np.linalg.norm(c, axis=1, keepdims=True) if wide.score == "cosine" else 1.0
-    kept = (c / length).astype(dtype).astype(np.float32)
-    asked = q.astype(np.float32)
-    if wide.score == "euclidean":
-        scores, exact = (
-            np.stack([-0.5 * ((one - x) ** 2).sum(axis=1) for one in qs])
-            for qs, x in ((asked, kept), (q, c))
-        )
-    else:
-        scores, exact = asked @ kept.T * np.mean(length), q @ c.T
-    return scores.argmax(axis=1), np.abs(scores - exact).max(), rounding_bound(q, c, dtype).max()
 
 
 COCO = {  # of docs/export.md: answers kept (both ways) and largest error, per closer and store

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.prediction import normal_approximation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.polynomial import chebyshev
@@ -382,17 +383,10 @@ def test_two_candidates_have_closed_forms() -> None:
 
 def test_the_normal_approximation_is_within_a_hundredth_at_eight_dimensions() -> None:
     """And closer as d grows: it is for reading, not for predicting."""
-    rng = np.random.default_rng(8)
-    worst = {}
-    for dim in (2, 8, 64):
-        q, c = rng.normal(size=(200, dim)), rng.normal(size=(2, dim))
-        far = np.sort(np.linalg.norm(q[:, None] - c[None], axis=2), axis=1)
-        both = [kept_of(q, c, "euclidean", t).value - normal_two(*far.T, np.zeros(200), dim, t)
-                for t in (0.1 * dim, dim)]  # fmt: skip
-        worst[dim] = np.abs(both).max()
-    assert worst[8] < 0.011
-    assert worst[64] < 0.0013
-    assert worst[64] < worst[8] < worst[2]
+    worst = normal_approximation()
+    assert worst["8"] < 0.011
+    assert worst["64"] < 0.0013
+    assert worst["64"] < worst["8"] < worst["2"]
 
 
 def test_the_normal_approximation_by_its_own_parts() -> None:
