@@ -226,11 +226,19 @@ def test_shifts_by_hand(old: Any, new: Any, strength: float) -> None:
         "center-queries": (rows_q - strength * mq, rows_c),
     }
     for name, (want_q, want_c) in expected.items():
-        moved, kept = maps(raw(name, old, strength=strength), new)
+        told = {"renormalise": True} if name in ("mean-shift", "centering") else {}
+        moved, kept = maps(raw(name, old, strength=strength, **told), new)
         close(moved, want_q)
         close(kept, want_c)
-    plainly = raw("centering", old, strength=strength, renormalise=False)
-    close(plainly.apply(rows_c, "candidate"), rows_c - strength * mc)
+    unmoved = {  # what raw rows get unless told: they keep their norms
+        "mean-shift": (rows_q - gap, rows_c),
+        "centering": (rows_q - strength * mq, rows_c - strength * mc),
+    }
+    for name, (want_q, want_c) in unmoved.items():
+        for told in ({}, {"renormalise": False}):
+            moved, kept = maps(raw(name, old, strength=strength, **told), new)
+            close(moved, want_q)
+            close(kept, want_c)
 
 
 def test_maps_on_unit_rows_normalise_first(old: Any, new: Any) -> None:

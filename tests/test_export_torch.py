@@ -330,7 +330,7 @@ def test_siglip_refuses_what_is_not_exact(siglip_folder: Path) -> None:
         fold_into_siglip(model, fitted("realign", images, texts, unit_in=False))
     with pytest.raises(CloserError, match="stores a number per candidate"):
         fold_into_siglip(model, fitted("center-queries", images, texts, unit_in=False, score="dot"))
-    bent = fitted("mean-shift", images, texts, unit_in=False, score="euclidean")
+    bent = fitted("mean-shift", images, texts, unit_in=False, score="euclidean", renormalise=True)
     with pytest.raises(CloserError, match="searched by euclidean, and the heads give"):
         fold_into_siglip(model, bent)
     with pytest.raises(ShapeError, match="takes 12 dimensions to 12, the model has 32"):
