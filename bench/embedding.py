@@ -16,7 +16,7 @@ def measure(quick: bool) -> dict[str, Any]:
     import onnxruntime
 
     from isthmus.encoders.emoji import EmojiEncoder
-    from isthmus.encoders.emoji_pixels import pixels
+    from isthmus.encoders.emoji_pixels import SIZE, pixels
     from isthmus.encoders.emoji_world import data_file, load_world
 
     pictures = load_world().pictures("google")[: 320 if quick else None]
@@ -26,21 +26,25 @@ def measure(quick: bool) -> dict[str, Any]:
     )
     batches = [pixels(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
     with tempfile.TemporaryDirectory(prefix="isthmus-bench-") as folder:
-        files = Path(folder) / "pictures"
-        files.mkdir()
-        for number, picture in enumerate(pictures):
-            picture.save(files / f"{number:04}.png")
+        files, small_files = Path(folder) / "pictures", Path(folder) / "small"
+        for kept, side in ((files, pictures[0].width), (small_files, SIZE)):
+            kept.mkdir()
+            for number, picture in enumerate(pictures):
+                picture.resize((side, side)).save(kept / f"{number:04}.png")
+        out = Path(folder) / "rows.npy"
         taken = interleaved(
             {
                 "session": lambda: [session.run(None, {"pixels": batch})[0] for batch in batches],
-                "files": lambda: _embed(encoder, files, Path(folder) / "rows.npy"),
+                "files": lambda: _embed(encoder, files, out),
+                "small files": lambda: _embed(encoder, small_files, out),
                 "memory": lambda: encoder.encode_images(pictures, batch_size=BATCH),
             },
             repeats=5 if quick else 15,
         )
     found = ratio(taken, "session", "files")
     in_memory = ratio(taken, "session", "memory")
-    speed = {**found["seconds"], **in_memory["seconds"]}
+    unscaled = ratio(taken, "session", "small files")
+    speed = {**found["seconds"], **in_memory["seconds"], **unscaled["seconds"]}
     return {
         "embed_vs_session": result(
             found.pop("value"),
@@ -51,6 +55,7 @@ def measure(quick: bool) -> dict[str, Any]:
             "session of the same ONNX file with default options, fed ready uint8 batches",
             **found,
             from_memory=in_memory,
+            from_files_of_the_models_size=unscaled,
             images_per_second={name: len(pictures) / s for name, s in speed.items()},
             images=len(pictures),
             batch_size=BATCH,

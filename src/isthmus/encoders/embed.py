@@ -107,15 +107,19 @@ def embed_to_file(
         _resume(state, note, rows_file, work)
         if strict and state.skipped:
             raise UnreadableImage(f"{state.skipped[0].reason} (strict; nothing is skipped)")
-        _embed(encoder, source, state, note, rows_file, batch_size, strict, progress)
-        _report_skipped(out, state)
-        if state.rows == 0:
-            raise UnreadableImage(
-                f"none of the {count} images of {source.label} could be read; the first: "
-                f"{state.skipped[0].reason}"
-            )
-        ids = _finish(writer, source, state, work)
-        note.unlink()
+        try:
+            _embed(encoder, source, state, note, rows_file, batch_size, strict, progress)
+            _report_skipped(out, state)
+            if state.rows == 0:
+                raise UnreadableImage(
+                    f"none of the {count} images of {source.label} could be read; the first: "
+                    f"{state.skipped[0].reason}"
+                )
+            ids = _finish(writer, source, state, work)
+        except BaseException:  # Ctrl-C too
+            _keep(state, note, rows_file)
+            raise
+        note.unlink(missing_ok=True)  # a short run wrote none
     work.unlink()  # only now: some systems do not remove an open file
     return EmbedResult(out, state.rows, state.skipped, ids)
 
@@ -147,22 +151,20 @@ def _embed(
     else:
         batches = encoder.iter_text_batches(left, batch_size=batch_size)
     written = perf_counter()
-    try:
-        for (_, rows), batch in zip(batches, batched(names, batch_size), strict=True):
-            rows_file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
-            for index, error in skipped:
-                name = batch[first + index - state.done]
-                state.skipped.append(Skipped(first + index, _utf8(name), _utf8(str(error))))
-            skipped.clear()
-            state.done += len(batch)
-            state.rows += len(rows)
-            if perf_counter() - written > STATE_SECONDS:
-                _keep(state, note, rows_file)
-                written = perf_counter()
-            if progress is not None:
-                progress(state.done)
-    finally:
-        _keep(state, note, rows_file)
+    for (_, rows), batch in zip(batches, batched(names, batch_size), strict=True):
+        rows_file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+        for index, error in skipped:
+            name = batch[first + index - state.done]
+            state.skipped.append(Skipped(first + index, _utf8(name), _utf8(str(error))))
+        skipped.clear()
+        state.done += len(batch)
+        state.rows += len(rows)
+        if perf_counter() - written > STATE_SECONDS:
+            _keep(state, note, rows_file)
+            written = perf_counter()
+        if progress is not None:
+            progress(state.done)
+    rows_file.flush()
 
 
 def _keep(state: _State, note: Path, rows_file: BinaryIO) -> None:

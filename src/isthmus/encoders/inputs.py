@@ -40,8 +40,9 @@ class Source:
 
     def inputs(self) -> Iterator[str]:
         """Texts as they are; paths of images ready to open."""
+        folder = None if self.folder is None else os.fspath(self.folder)
         for item in self.items():
-            yield item if self.folder is None else os.path.join(self.folder, item)
+            yield item if folder is None else os.path.join(folder, item)
 
     def fingerprint(self) -> tuple[int, str]:
         """(count, SHA-256 over kind and items): equal for the same list in the same order."""
@@ -114,9 +115,8 @@ def natural(path: str) -> tuple[list[list[str | int]], str]:
     empty text before it.
     """
     key: list[list[str | int]] = []
-    for part in path.split("/"):
+    for part in path.casefold().split("/"):
         pieces: list[str | int] = list(_DIGITS.split(part))
-        pieces[::2] = [text.casefold() for text in pieces[::2]]  # type: ignore[union-attr]
         pieces[1::2] = map(int, pieces[1::2])
         key.append(pieces)
     return key, path
