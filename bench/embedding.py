@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench.timing import interleaved, ratio, result
@@ -14,15 +15,21 @@ BATCH = 64
 def measure(quick: bool) -> dict[str, Any]:
     """Images a second, from files and from memory, over those of the session alone."""
     import onnxruntime
+    from PIL import Image
 
     from isthmus.encoders.emoji import EmojiEncoder
-    from isthmus.encoders.emoji_pixels import SIZE, pixels
+    from isthmus.encoders.emoji_pixels import SIZE, pixels, small
     from isthmus.encoders.emoji_world import data_file, load_world
+    from isthmus.encoders.images import open_image
 
     pictures = load_world().pictures("google")[: 320 if quick else None]
     encoder = EmojiEncoder()
-    session = onnxruntime.InferenceSession(  # with the library's own defaults
-        data_file(f"{encoder.model}-image.onnx"), providers=["CPUExecutionProvider"]
+    file = data_file(f"{encoder.model}-image.onnx")
+    plain, one = onnxruntime.SessionOptions(), onnxruntime.SessionOptions()
+    one.intra_op_num_threads = 1
+    session, single = (  # with the library's own defaults; on one core, as the encoder runs it
+        onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        for options in (plain, one)
     )
     batches = [pixels(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
     with tempfile.TemporaryDirectory(prefix="isthmus-bench-") as folder:
@@ -31,20 +38,24 @@ def measure(quick: bool) -> dict[str, Any]:
             kept.mkdir()
             for number, picture in enumerate(pictures):
                 picture.resize((side, side)).save(kept / f"{number:04}.png")
-        out = Path(folder) / "rows.npy"
+        out, names = Path(folder) / "rows.npy", sorted(map(str, files.iterdir()))
         taken = interleaved(
             {
                 "session": lambda: [session.run(None, {"pixels": batch})[0] for batch in batches],
                 "files": lambda: _embed(encoder, files, out),
                 "small files": lambda: _embed(encoder, small_files, out),
                 "memory": lambda: encoder.encode_images(pictures, batch_size=BATCH),
+                # the parts, each on one core
+                "session, one thread": lambda: [
+                    single.run(None, {"pixels": batch})[0] for batch in batches
+                ],
+                "Pillow": lambda: [Image.open(name).load() for name in names],
+                "open_image": lambda: [open_image(name) for name in names],
+                "open_image and scaling": lambda: [small(open_image(name)) for name in names],
             },
             repeats=5 if quick else 15,
         )
     found = ratio(taken, "session", "files")
-    in_memory = ratio(taken, "session", "memory")
-    unscaled = ratio(taken, "session", "small files")
-    speed = {**found["seconds"], **in_memory["seconds"], **unscaled["seconds"]}
     return {
         "embed_vs_session": result(
             found.pop("value"),
@@ -54,9 +65,11 @@ def measure(quick: bool) -> dict[str, Any]:
             "decoding, scaling to 32 x 32, the model, rows and state to disk; against a "
             "session of the same ONNX file with default options, fed ready uint8 batches",
             **found,
-            from_memory=in_memory,
-            from_files_of_the_models_size=unscaled,
-            images_per_second={name: len(pictures) / s for name, s in speed.items()},
+            from_memory=ratio(taken, "session", "memory"),
+            from_files_of_the_models_size=ratio(taken, "session", "small files"),
+            milliseconds_a_picture={  # median over turns
+                part: 1000 * median(turns) / len(pictures) for part, turns in taken.items()
+            },
             images=len(pictures),
             batch_size=BATCH,
             model=encoder.model,

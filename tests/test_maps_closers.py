@@ -501,6 +501,8 @@ REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("subspace", {"rank": 2.5}, OptionError, r"subspace got rank=2.5; expected a whole number"),
     ("ridge-shift", {"ridge": "x"}, OptionError, r"ridge-shift got ridge='x'; expected a number"),
     ("centering", {"renormalise": 3}, OptionError, r"renormalise=3; expected true or false"),
+    ("mean-shift", {"unit_in": None}, OptionError, r"unit_in=None; expected true or false"),
+    ("standardise", {"center": None}, OptionError, r"=None; expected true or false"),
     ("center-queries", {"score": "euclidean"}, OptionError, r"works under the dot score \(got eu"),
     ("center-queries", {"score": "cosine", "unit_in": False}, OptionError,
      r"works under the dot score \(got cosine of rows"),

@@ -232,8 +232,11 @@ def test_no_seed_scores_a_query_that_closers_were_fitted_on(
     assert seen["options"]["pairs"] is None
     assert seen["options"]["query_rows"] is None
     said = " ".join(out.split())
-    assert "note: procrustes is left out: it needs pairs" in said
-    assert "note: realign is left out: it needs query_rows" in said
+    for name, why in (
+        ("procrustes", "it is fitted on the scored queries' pairs; give paired rows and no --fit-"),
+        ("realign", "it is fitted on rows of the scored queries; give no --fit-share"),
+    ):
+        assert f"note: {name} is left out: {why}" in said
 
 
 @pytest.mark.parametrize(

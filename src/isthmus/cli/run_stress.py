@@ -15,6 +15,12 @@ from isthmus.errors import OptionError
 from isthmus.perturb.codecs.lint import OUTSIDE_VALUES
 from isthmus.stress import SIDES, cells_of, reseeded, run_grid
 
+FITTED_ON = {
+    "pairs": "it is fitted on the scored queries' pairs; give paired rows and no --fit-share",
+    "query_rows": "it is fitted on rows of the scored queries; give no --fit-share",
+}
+"""Why a closer that needs more than moments (``NEEDS``) was not fitted."""
+
 
 def run(
     queries: str,
@@ -124,8 +130,7 @@ def left_out(asked: list[str], rows: list[dict[str, Any]]) -> list[str]:
     """A line for every closer that was asked for and could not be fitted."""
     played = {row["closer"] for row in rows}
     return [
-        f"note: {name} is left out: it needs {NEEDS[name]} of queries to be fitted on; give "
-        f"{'paired rows' if NEEDS[name] == 'pairs' else 'rows'} and no --fit-share"
+        f"note: {name} is left out: {FITTED_ON[NEEDS[name]]}"
         for name in asked
         if name in NEEDS and name not in played
     ]

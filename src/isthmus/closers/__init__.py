@@ -135,7 +135,8 @@ def _check_numbers(method: str, options: dict[str, Any]) -> None:
             raise OptionError(f"{method} got {name}={value!r}; expected a number")
         if name == "rank" and value is not None and not _real(value, whole=True):
             raise OptionError(f"{method} got rank={value!r}; expected a whole number")
-        if name in FLAGS and value is not None and not isinstance(value, bool | np.bool_):
+        unset = name == "renormalise" and value is None  # as the rows came
+        if name in FLAGS and not unset and not isinstance(value, bool | np.bool_):
             raise OptionError(f"{method} got {name}={value!r}; expected true or false")
 
 

@@ -81,7 +81,7 @@ class EmojiEncoder(Encoder):
     Images of any size (scaled to 32 x 32 pixels, padded with white to a square) and English
     texts (lower-cased, hashed n-grams; other alphabets give rows but were never seen in
     training). ``logit_scale`` is the factor on a cosine at the end of training; ``bias`` is set
-    for the sigmoid model only. Runs on the CPU: about 0.7 ms a picture on one core, batches of
+    for the sigmoid model only. Runs on the CPU: about 0.8 ms a picture on one core, batches of
     pictures side by side on up to four; ``device`` must be ``"cpu"``. Raises
     :class:`OptionError` for an unknown model or device and :class:`MissingExtra` without ONNX
     Runtime.

@@ -31,8 +31,7 @@ class Clean:
 
     @classmethod
     def of(cls, ranking: Ranking, score: str) -> Clean:
-        """Read a ranking. For Euclidean search the stored numbers are offset + ½‖x‖²; what
-        rounding of the rows' dtype leaves of a number that was 0 counts as 0."""
+        """Read a ranking."""
         queries = to_numpy(ranking.queries).astype(np.float64)
         candidates = to_numpy(ranking.candidates).astype(np.float64)
         offset = None if ranking.offset is None else to_numpy(ranking.offset).astype(np.float64)
@@ -40,10 +39,7 @@ class Clean:
         if score == "cosine" and ranking.scale is not None:
             candidates = candidates * to_numpy(ranking.scale).astype(np.float64)[:, None]
         if score == "euclidean":
-            half = 0.5 * np.einsum("ij,ij->i", candidates, candidates)
-            bias = bias + half
-            eps = np.finfo(to_numpy(ranking.candidates).dtype).eps
-            bias = np.where(np.abs(bias) <= BIAS_ULPS * eps * half, 0.0, bias)
+            bias = stored_numbers(to_numpy(ranking.candidates), bias)
         widths = ranking.tie_widths
         winner = [
             to_numpy(first_best(s, widths[start : start + int(s.shape[0]), :]))
@@ -69,6 +65,18 @@ class Clean:
         q, x = self.queries[part, :dims], self.candidates[:, :dims]
         out = np.einsum("ij,ij->i", q, q)[:, None] - 2 * q @ x.T
         return np.maximum(out + np.einsum("ij,ij->i", x, x), 0.0)
+
+
+def stored_numbers(candidates: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """What Euclidean search adds to -½‖x‖², (K,) float64: offset + ½‖x‖².
+
+    What rounding of the rows' dtype leaves of a number that was 0 counts as 0. Holds no copy of
+    the rows.
+    """
+    half = 0.5 * np.einsum("ij,ij->i", candidates, candidates, dtype=np.float64)
+    bias = offset.astype(np.float64) + half
+    eps = np.finfo(candidates.dtype).eps
+    return np.where(np.abs(bias) <= BIAS_ULPS * eps * half, 0.0, bias)
 
 
 def check_noise(total: float, name: str = "total") -> None:

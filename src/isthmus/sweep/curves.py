@@ -13,6 +13,7 @@ from isthmus._arrays import to_numpy
 from isthmus.errors import OptionError, ShapeError
 from isthmus.maps import AffineMap, Closer
 from isthmus.predict import keep_probability
+from isthmus.predict.rows import stored_numbers
 from isthmus.scores import Ranking, check_score
 from isthmus.sweep.search import Search
 
@@ -76,10 +77,12 @@ def consistency_curve(
         return None
     ranking = Ranking(*(None if part is None else to_numpy(part) for part in (
         ranking.queries, ranking.candidates, ranking.scale, ranking.offset)))  # fmt: skip
-    if score == "euclidean" and (dim < LEAST_DIMENSIONS or _has_bias(ranking)):
-        kept = np.stack([_one_by_one(ranking, score, float(level)) for level in levels])
-        unknown = np.full(len(levels), np.nan)
-        return Curve(levels, kept.mean(axis=1), kept, unknown, "level by level")
+    if score == "euclidean" and ranking.offset is not None:  # it has one: -½‖x‖²
+        stored = stored_numbers(ranking.candidates, ranking.offset)
+        if dim < LEAST_DIMENSIONS or stored.any():
+            kept = np.stack([_one_by_one(ranking, score, float(level)) for level in levels])
+            unknown = np.full(len(levels), np.nan)
+            return Curve(levels, kept.mean(axis=1), kept, unknown, "level by level")
     return _curves([Search(ranking, score, levels, spreads)], ranking)[0]
 
 
@@ -187,10 +190,3 @@ def _one_by_one(ranking: Ranking, score: str, level: float) -> np.ndarray:
     kept = keep_probability(ranking, score, level)
     assert kept is not None
     return kept
-
-
-def _has_bias(ranking: Ranking) -> bool:
-    """Whether stored numbers are in the offset, beyond rounding of -½‖x‖²."""
-    rows = ranking.candidates
-    half = 0.5 * np.einsum("ij,ij->i", rows, rows)
-    return bool((np.abs(ranking.offset + half) > 64 * np.finfo(rows.dtype).eps * half).any())
