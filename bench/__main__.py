@@ -23,6 +23,7 @@ MODULES = {
     "sweep": ("sweep_vs_naive", "sweep_vs_naive_euclidean"),
     "topk": ("topk_vs_faiss",),
     "embedding": ("embed_vs_session",),
+    "opening": ("open_workers",),
     "audit_time": ("audit_seconds",),
 }
 

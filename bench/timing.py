@@ -11,6 +11,10 @@ from typing import Any
 Work = Callable[[], Any]
 Seconds = dict[str, list[float]]
 
+REST = 0.15
+"""Seconds before each timed work. Waiting threads of ONNX Runtime spin for about 60 ms after the
+last call of a session, and would be counted as the next work's: they take one of its cores."""
+
 
 def say(text: str) -> None:
     """Progress goes to standard error; standard output holds the JSON alone."""
@@ -27,13 +31,17 @@ def seconds(work: Work) -> float:
 
 
 def interleaved(works: dict[str, Work], repeats: int, warm: bool = True) -> Seconds:
-    """Times of each work: all once unmeasured (``warm``), then all in turn, ``repeats`` times."""
+    """Times of each work: all once unmeasured (``warm``), then all in turn, ``repeats`` times.
+
+    Before each there is a rest (:data:`REST`), so that none pays for what another left running.
+    """
     if warm:
         for work in works.values():
             work()
     taken: Seconds = {name: [] for name in works}
     for turn in range(repeats):
         for name, work in works.items():
+            time.sleep(REST)
             taken[name].append(seconds(work))
         say(f"  turn {turn + 1} of {repeats}: " + _turn(taken))
     return taken

@@ -151,6 +151,10 @@ REFUSED = [
     (("apply", "a.npy", "b.npy", "--role", "query", "--out", "x.npy"), "a.npy"),
     (("apply", "c.safetensors", "b.npy", "--role", "both", "--out", "x.npy"), "query or candidate"),
     (("embed", "--encoder", "emoji", "--out", "x.npy"), "either --images or --texts"),
+    (
+        ("embed", "--encoder", "emoji", "--images", ".", "--workers", "0", "--out", "x.npy"),
+        "--workers 0: expected at least 1",
+    ),
     (("embed", "--encoder", "nonesuch", "--texts", "t.txt", "--out", "x.npy"), "nonesuch"),
 ]
 
@@ -218,6 +222,10 @@ def test_embed_texts_and_pictures(pair, capsys):
     np.testing.assert_allclose(
         np.load("p.npy"), load_encoder("emoji").encode_images(drawn), atol=1e-5
     )
+    before = Path("p.npy").read_bytes()
+    words = ("--images", "pictures", "--workers", "3", "--out", "p.npy")
+    assert run(capsys, "embed", "--encoder", "emoji", *words)[0] == 0
+    assert Path("p.npy").read_bytes() == before
 
 
 def test_console_script_in_a_fresh_process(pair):

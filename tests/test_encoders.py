@@ -176,6 +176,80 @@ def test_side_by_side_unreadable_images_and_faults_are_met_in_order(tmp_path: Pa
         failing.encode_images([picture(i) for i in range(9)], batch_size=2)
 
 
+class Opening(Tiny):
+    """Tiny, with several openers; notes who opens. The first two must meet."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__()
+        self.workers = workers
+        self.opened: list[int] = []
+        self.together = threading.Barrier(2)
+
+    def _prepare_image(self, image: Image.Image) -> Image.Image:
+        self.opened.append(threading.get_ident())
+        if image.getpixel((0, 0))[0] in (0, 4):  # the first of the two first pieces
+            self.together.wait(timeout=60)
+        return image
+
+
+@pytest.mark.parametrize("workers", [2, 3, 8])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_images_opened_side_by_side_come_in_order(workers: int, threads: int) -> None:
+    encoder, taken = Opening(workers), []
+    encoder.threads = threads
+
+    def counted() -> Iterator[Image.Image]:
+        for index in range(40):
+            taken.append(threading.get_ident())
+            yield picture(index)
+
+    rows = encoder.encode_images(counted(), batch_size=11)
+    np.testing.assert_array_equal(rows, Tiny().encode_images([picture(i) for i in range(40)]))
+    assert set(taken) == {threading.get_ident()}
+    assert len(encoder.opened) == 40
+    assert threading.get_ident() not in encoder.opened
+    assert not [t for t in threading.enumerate() if t.name.startswith("isthmus-")]
+
+
+def test_workers_meet_unreadable_images_and_faults_in_order(tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"not an image")
+    inputs: list[Any] = [picture(i) for i in range(30)]
+    inputs[6], inputs[7], inputs[19] = tmp_path / "no.png", tmp_path / "gone.png", tmp_path
+    encoder = Tiny()
+    encoder.workers = 3
+    lost: list[int] = []
+    batches = list(
+        encoder.iter_image_batches(
+            inputs, batch_size=13, on_unreadable="skip", on_skip=lambda i, _: lost.append(i)
+        )
+    )
+    assert lost == [6, 7, 19]
+    found = np.concatenate([indices for indices, _ in batches])
+    np.testing.assert_array_equal(found, np.setdiff1d(np.arange(30), lost))
+    np.testing.assert_array_equal(np.concatenate([r for _, r in batches])[:, 0], found)
+    for _ in range(5):
+        with pytest.raises(UnreadableImage, match=r"no\.png is not an image"):
+            encoder.encode_images(inputs, batch_size=30)
+
+    class Faulty(Tiny):
+        def _prepare_image(self, image: Image.Image) -> Image.Image:
+            raise ZeroDivisionError(f"at {image.getpixel((0, 0))[0]}")
+
+    faulty = Faulty()
+    faulty.workers = 3
+    with pytest.raises(ZeroDivisionError, match="at 0"):
+        faulty.encode_images([picture(i) for i in range(20)], batch_size=20)
+
+
+def test_a_loop_left_early_ends_its_openers() -> None:
+    encoder = Tiny()
+    encoder.workers = encoder.threads = 2
+    stream = encoder.iter_image_batches((picture(i % 200) for i in range(10**6)), batch_size=8)
+    assert next(stream)[0].tolist() == list(range(8))
+    stream.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("isthmus-")]
+
+
 def test_a_loop_left_early_waits_for_its_threads() -> None:
     begun: list[int] = []
     gate = threading.Event()
@@ -506,6 +580,31 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str, keep: float) -
     with pytest.raises(UnreadableImage, match=f"a.{suffix}") as caught:
         open_image(tmp_path / f"a.{suffix}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("size", [40, 400])  # a file that is read in one go, and one that is not
+def test_bytes_after_the_end_change_nothing(tmp_path: Path, suffix: str, size: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / f"a.{suffix}")
+    whole = (tmp_path / f"a.{suffix}").read_bytes()
+    assert (len(whole) > SMALL_FILE) == (size == 400)
+    before = np.asarray(open_image(tmp_path / f"a.{suffix}"))
+    with Image.open(tmp_path / f"a.{suffix}") as direct:
+        np.testing.assert_array_equal(before, np.asarray(direct))
+    (tmp_path / f"a.{suffix}").write_bytes(whole + b"more than the picture")
+    np.testing.assert_array_equal(before, np.asarray(open_image(tmp_path / f"a.{suffix}")))
+
+
+def test_a_small_file_with_a_broken_header_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(gradient()).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole.replace(b"IHDR", b"IHDX"))
+    with pytest.raises(UnreadableImage, match=r"a\.png"):
+        open_image(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(whole[:8] + whole[-12:])  # no header at all
+    with pytest.raises(UnreadableImage, match=r"a\.png"):
+        open_image(tmp_path / "a.png")
 
 
 def test_decompression_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:

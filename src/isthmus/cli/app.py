@@ -535,6 +535,10 @@ def embed(
         str | None, typer.Option(help="One text per line, or FILE.parquet:COLUMN.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Inputs encoded at once.")] = 64,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Pictures opened at a time; else one a core, at most 8 (emoji: 1)."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at an unreadable picture instead of listing it.")
     ] = False,
@@ -555,6 +559,7 @@ def embed(
         images=images,
         texts=texts,
         batch_size=batch_size,
+        workers=workers,
         strict=strict,
         device=device,
         as_json=json,

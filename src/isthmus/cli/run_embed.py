@@ -19,6 +19,7 @@ def run(
     images: str | None,
     texts: str | None,
     batch_size: int,
+    workers: int | None,
     strict: bool,
     device: str,
     as_json: bool,
@@ -28,11 +29,15 @@ def run(
         raise OptionError("give either --images or --texts: one run makes the rows of one side")
     if batch_size < 1:
         raise OptionError(f"--batch-size {batch_size}: expected at least 1")
+    if workers is not None and workers < 1:
+        raise OptionError(f"--workers {workers}: expected at least 1")
     kind: Literal["images", "texts"] = "texts" if images is None else "images"
     inputs = texts if images is None else images
     assert inputs is not None
     count = open_source(inputs, kind).fingerprint()[0]
     model = load_encoder(encoder, device=device)
+    if workers is not None:
+        model.workers = workers
     with progress_bar() as say:
         result = embed_to_file(
             model,

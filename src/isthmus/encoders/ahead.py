@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -25,7 +25,7 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 def ahead(
     function: Callable[[T], R], items: Iterable[T], threads: int = 1
-) -> Iterator[tuple[T, R]]:
+) -> Generator[tuple[T, R], None, None]:
     """Yield (item, function(item)) in order, the function ``threads`` items ahead in as many.
 
     While a result is used, ``threads`` further items are at work or done; while one is awaited,

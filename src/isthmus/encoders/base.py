@@ -10,6 +10,7 @@ import os
 import warnings
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,6 +46,9 @@ class Encoder(ABC):
     threads: int = 1
     """How many batches of images are under way at a time. Above 1 the model is called from several
     threads at once: only for one that allows it and keeps to one core itself."""
+    workers: int = 1
+    """How many images of a batch are opened and prepared at a time. Above 1
+    :meth:`_prepare_image` is called from several threads at once."""
 
     # -- what a subclass writes ------------------------------------------------------------------
 
@@ -144,16 +148,18 @@ class Encoder(ABC):
 
         A batch is ``batch_size`` *inputs*: with ``on_unreadable="skip"`` it may hold fewer rows
         (even none), and ``on_skip(index, error)`` hears of each image left out. The next batch
-        is opened in another thread while the model works: two prepared batches are held. With
-        ``threads`` above 1 the model works in those threads too, on up to ``threads + 1``
-        batches; images are still opened one at a time.
+        is opened in other threads (``workers``) while the model works: two prepared batches are
+        held. With ``threads`` above 1 the model works in several threads too, on up to
+        ``threads + 1`` batches; still one batch is opened at a time.
         """
-        from isthmus.encoders.images import UnreadableImage, open_image
+        from isthmus.encoders.images import UnreadableImage
+        from isthmus.encoders.opening import Opener
 
         if on_unreadable not in ("raise", "skip"):
             raise OptionError(f"on_unreadable must be 'raise' or 'skip', got {on_unreadable!r}")
         _refuse_bare(images, "images")
 
+        opened = Opener(self._prepare_image, self.workers, stop=on_unreadable == "raise")
         opening = Lock()  # one opens while the others compute, rather than all wait for each other
 
         def embed(prepared: list[Any]) -> np.ndarray | None:
@@ -162,34 +168,28 @@ class Encoder(ABC):
             return self._embed_images(ready) if ready and not given_up else None
 
         def work(batch: list[ImageLike]) -> tuple[list[Any], np.ndarray | None]:
-            prepared: list[Any] = []
             with opening:
-                for item in batch:
-                    try:
-                        prepared.append(self._prepare_image(open_image(item)))
-                    except UnreadableImage as error:
-                        prepared.append(error)
-                        if on_unreadable == "raise":
-                            break
+                prepared = opened(batch)
             return prepared, embed(prepared) if self.threads > 1 else None
 
         done = 0
-        for batch, (prepared, found) in ahead(work, batched(images, batch_size), self.threads):
-            kept = []
-            for index, item in enumerate(prepared, start=done):
-                if not isinstance(item, UnreadableImage):
-                    kept.append(index)
-                elif on_unreadable == "raise":
-                    raise item
-                elif on_skip is not None:
-                    on_skip(index, item)
-            if found is None:
-                found = embed(prepared)
-            rows = self._checked(found, kept) if found is not None else self._no_rows()
-            done += len(batch)
-            if progress is not None:
-                progress(done)
-            yield np.asarray(kept, dtype=np.int64), rows
+        with opened, closing(ahead(work, batched(images, batch_size), self.threads)) as batches:
+            for batch, (prepared, found) in batches:
+                kept = []
+                for index, item in enumerate(prepared, start=done):
+                    if not isinstance(item, UnreadableImage):
+                        kept.append(index)
+                    elif on_unreadable == "raise":
+                        raise item
+                    elif on_skip is not None:
+                        on_skip(index, item)
+                if found is None:
+                    found = embed(prepared)
+                rows = self._checked(found, kept) if found is not None else self._no_rows()
+                done += len(batch)
+                if progress is not None:
+                    progress(done)
+                yield np.asarray(kept, dtype=np.int64), rows
 
     def iter_text_batches(
         self,

@@ -7,7 +7,6 @@ and tags. ``docs/emoji.md`` says how, and what was measured.
 from __future__ import annotations
 
 import json
-import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from isthmus.encoders.base import Encoder
 from isthmus.encoders.emoji_pixels import SIZE, small
 from isthmus.encoders.emoji_text import tokenize
 from isthmus.encoders.emoji_world import data_file
+from isthmus.encoders.opening import usable_cores
 from isthmus.errors import MissingExtra, OptionError
 
 if TYPE_CHECKING:
@@ -69,12 +69,6 @@ def _session(name: str, threads: int = 0) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _cores() -> int:
-    """The cores this process may run on, where the system says so."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 class EmojiEncoder(Encoder):
     """``emoji`` or ``emoji:MODEL`` -> rows of 128 float32, not normalised.
 
@@ -98,7 +92,7 @@ class EmojiEncoder(Encoder):
         self.logit_scale = float(record["logit_scale"])
         self.bias = None if record["bias"] is None else float(record["bias"])
         # one core for each batch, so that no batch waits for a core that opens images
-        self.threads = min(_cores(), MOST_THREADS)
+        self.threads = min(usable_cores(), MOST_THREADS)
         self._image = _session(f"{chosen}-image.onnx", threads=1)
         self._text = _session(f"{chosen}-text.onnx")
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from isthmus.encoders._library import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.base import Encoder
+from isthmus.encoders.opening import default_workers
 from isthmus.errors import OptionError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class TransformersEncoder(Encoder):
         self._torch = library("torch", what, "torch", "transformers")
         transformers = library("transformers", what, "transformers", "transformers")
         self.name = f"transformers:{model}"
+        self.workers = default_workers()
         self._device = torch_device(self._torch, device)
         with loading(what, model):
             network = transformers.AutoModel.from_pretrained(model, dtype=self._torch.float32)

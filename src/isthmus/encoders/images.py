@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -25,8 +27,13 @@ ORIENTATION = 0x0112
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 """How files of the two commonest formats begin: of one frame, but for an animated PNG."""
 
+PNG_END, JPEG_END = b"IEND\xaeB`\x82", b"\xff\xd9"
+"""How whole files of them end."""
+
 SMALL_FILE = 65_536
 """Files of this many bytes and fewer are read whole before they are looked at."""
+
+READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
 class UnreadableImage(IsthmusError):
@@ -67,6 +74,7 @@ def open_image(item: Image | str | os.PathLike[str], *, max_pixels: int = MAX_PI
         return decoded.copy() if decoded is image and not one else decoded
 
 
+@cache
 def _pil() -> Any:
     try:
         from PIL import Image
@@ -75,22 +83,29 @@ def _pil() -> Any:
     return Image
 
 
+@cache
+def _png_file() -> Any:
+    from PIL.PngImagePlugin import PngImageFile
+
+    return PngImageFile
+
+
 def _opened(pil_image: Any, item: str | os.PathLike[str]) -> Image:
     """Pillow's image of a file, not yet decoded. A small file is read in one go.
 
     For thumbnails the calls to the system, and finding the format, cost as much as unpacking.
     """
-    handle = os.open(item, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    handle = os.open(item, READ_ONLY)
     try:
-        size = os.fstat(handle).st_size
-        data = os.read(handle, size + 1) if 0 < size <= SMALL_FILE else b""
+        data = os.read(handle, SMALL_FILE + 1)
     finally:
         os.close(handle)
-    if len(data) == size:  # all of it, in one go
-        if data.startswith(PNG) and _pixels_of_png(data) <= MAX_PIXELS // 2:
-            pil_image.preinit()
-            return pil_image.open(io.BytesIO(data), formats=("PNG",))
-        if data.startswith(JPEG):
+    if len(data) <= SMALL_FILE:
+        if data.startswith(PNG) and data.endswith(PNG_END):
+            if _pixels_of_png(data) <= MAX_PIXELS // 2:
+                with suppress(SyntaxError):  # a broken header, which Pillow names below
+                    return _png_file()(io.BytesIO(data))
+        elif data.startswith(JPEG) and data.endswith(JPEG_END):
             return _quietly(pil_image, io.BytesIO(data), ("JPEG",))
     return _quietly(pil_image, item, None)
 

@@ -37,6 +37,7 @@ import numpy as np
 
 from isthmus.encoders._library import library, loading
 from isthmus.encoders.base import Encoder
+from isthmus.encoders.opening import default_workers
 from isthmus.errors import CorruptFile, FileError, MissingExtra, OptionError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class OnnxEncoder(Encoder):
         runtime = library("onnxruntime", WHAT, "onnxruntime", "onnx")
         folder = Path(model)
         self.name = f"onnx:{model}"
+        self.workers = default_workers()
         settings = _settings(folder)
         self.logit_scale = _number(settings, "logit_scale")
         self.bias = _number(settings, "bias")

@@ -9,6 +9,7 @@ import numpy as np
 
 from isthmus.encoders._library import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.base import Encoder
+from isthmus.encoders.opening import default_workers
 from isthmus.errors import FileError, OptionError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class OpenClipEncoder(Encoder):
         open_clip = library("open_clip", what, "open-clip-torch", "open-clip")
         name, weights = self._parse(model, open_clip)
         self.name = f"open_clip:{model}"
+        self.workers = default_workers()
         self._device = torch_device(self._torch, device)
         with loading(what, name if weights is None else f"{name}@{weights}"):
             network, self._transform = open_clip.create_model_from_pretrained(

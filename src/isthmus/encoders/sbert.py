@@ -8,6 +8,7 @@ import numpy as np
 
 from isthmus.encoders._library import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.base import Encoder
+from isthmus.encoders.opening import default_workers
 from isthmus.errors import OptionError
 
 
@@ -30,6 +31,7 @@ class SentenceTransformersEncoder(Encoder):
         package = library("sentence_transformers", what, "sentence-transformers", extra)
         found = torch_device(torch, device)
         self.name = f"sentence_transformers:{model}"
+        self.workers = default_workers()
         with loading(what, model):
             network = package.SentenceTransformer(model, device=str(found))
         self._network = network.float().eval()
