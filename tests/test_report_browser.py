@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import commands
 from isthmus.audit import AuditOptions, audit
 from isthmus.picture import gap_picture
 from isthmus.report.render import write_html
@@ -77,6 +78,26 @@ def test_plots_draw_without_a_word_on_the_console(
     places, figures = drawn(done.stdout)
     assert places == figures > 10
     assert done.stdout.count("main-svg") >= figures
+
+
+def test_the_stress_page_draws_without_a_word_on_the_console(
+    browser: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        np.save(f"{name}.npy", rng.normal(size=(60, 8)) + np.eye(8)[0])
+    words = ("--perturb", "gaussian,truncation,sq8,sign", "--trials", "3", "--page", "s.html")
+    assert commands.run(capsys, "stress", "a.npy", "b.npy", *words)[0] == 0
+    for width in (1280, 500):
+        done = run(browser, tmp_path / "s.html", tmp_path / "p", f"--window-size={width},900",
+                   "--dump-dom")  # fmt: skip
+        assert console(done.stderr) == []
+        places, figures = drawn(done.stdout)
+        assert places == figures == 6  # codecs, noise, cuts: what survives, and the gain
 
 
 def test_the_check_would_see_an_error_and_a_request(browser: str, tmp_path: Path) -> None:

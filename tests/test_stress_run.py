@@ -248,6 +248,7 @@ def test_no_seed_scores_a_query_that_closers_were_fitted_on(
         (("--sides", "texts"), "--sides texts: expected some of queries, candidates"),
         (("--strengths", "much"), "--strengths much: expected numbers, such as 0.5,1"),
         (("--kept", "-3"), "--kept -3: expected dimensions to keep, or shares below 1"),
+        (("--page", "t.pdf"), "--page t.pdf: expected a file name that ends in .html"),
         (("--out", "t.csv"), "the table is a .parquet or .json file"),
     ],
 )

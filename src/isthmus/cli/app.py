@@ -232,6 +232,9 @@ def stress(
     out: Annotated[
         Path | None, typer.Option(help="The table, .parquet or .json; a killed run goes on.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="The table drawn: one offline page, .html.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Will the answers change? Closers × perturbations × levels × seeds, as a table.
@@ -263,6 +266,7 @@ def stress(
         max_queries=max_queries,
         max_candidates=max_candidates,
         out=out,
+        page=page,
         as_json=json,
     )
 

@@ -13,7 +13,7 @@ from isthmus.closers import NEEDS
 from isthmus.closers.many import fit_many
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs.lint import OUTSIDE_VALUES
-from isthmus.stress import SIDES, cells_of, reseeded, run_grid
+from isthmus.stress import SIDES, averaged, cells_of, reseeded, run_grid
 
 FITTED_ON = {
     "pairs": "it is fitted on the scored queries' pairs; give paired rows and no --fit-share",
@@ -41,12 +41,15 @@ def run(
     seeds: int,
     controls: bool,
     out: Path | None,
+    page: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Fit, perturb, search, count: the stress table of one direction."""
     if seeds < 1:
         raise OptionError(f"--seeds {seeds}; expected at least 1")
+    if page is not None and page.suffix.lower() != ".html":
+        raise OptionError(f"--page {page}: expected a file name that ends in .html")
     opts = AuditOptions(
         names=("queries", "candidates"), levels=numbers(levels), convention=convention, **options
     )
@@ -93,6 +96,12 @@ def run(
         screen.print(note)
     if out is not None:
         screen.print(f"Wrote {len(rows)} rows to {out}.")
+    if page is not None:
+        from isthmus.report.stress_page import write_stress_page
+
+        named = (Path(queries).stem, Path(candidates).stem)
+        write_stress_page(page, averaged(rows), queries=named[0], candidates=named[1])
+        screen.print(f"Wrote {page}.")
     if as_json:
         print_json(rows)
 
@@ -105,15 +114,10 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
     for name, right in (("closer", 0), ("score", 0), ("perturbation", 0), ("consistency", 1),
                         ("predicted", 1), ("gain", 1), ("clean", 1), ("accuracy", 1)):  # fmt: skip
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        alike.setdefault(_key(row), []).append(row)
-    for same in alike.values():
-        row = same[0]
+    for row in averaged(rows):
 
-        def mean(name: str, same: list[dict[str, Any]] = same, sign: str = "") -> str:
-            values = [r[name] for r in same if r.get(name) is not None]
-            return f"{sum(values) / len(values):{sign}.3f}" if values else ""
+        def mean(name: str, row: dict[str, Any] = row, sign: str = "") -> str:
+            return "" if row.get(name) is None else f"{row[name]:{sign}.3f}"
 
         level = f" {row['level']:g}" if row["level"] != 1 else ""
         side = "" if row["side"] == "candidates" else f" on {row['side']}"
@@ -148,11 +152,6 @@ def range_notes(rows: list[dict[str, Any]]) -> list[str]:
         "ranges it was fitted on and saturate; fit them on rows like these (--calibration)"
         for (family, closer, score), outside in found.items()
     ]
-
-
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    names = ("closer", "score", "strength", "family", "level", "side", "convention", "rescored")
-    return tuple(row.get(n) for n in names)
 
 
 def words(text: str) -> list[str]:

@@ -146,7 +146,7 @@ def closing_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
         for name in dict.fromkeys(said(p.get("closer")) for p in points):
             own = [p for p in points if said(p.get("closer")) == name]
             traces.append(
-                _line(name, scores.get(name), tint[name], [p.get("strength") for p in own],
+                line(name, scores.get(name), tint[name], [p.get("strength") for p in own],
                       [p[key] for p in own])
             )  # fmt: skip
         figures.append(
@@ -164,8 +164,8 @@ def closable_figure(direction: dict[str, Any]) -> Figure | None:
     if not curve:
         return None
     x = [percent(p.get("variance_kept")).replace(".0%", "%") for p in curve]
-    share = _line("closable share", "cosine", "#0072b2", x, [p.get("share") for p in curve])
-    kept = _line("clean agreement", "dot", INK, x, [p.get("clean_agreement") for p in curve])
+    share = line("closable share", "cosine", "#0072b2", x, [p.get("share") for p in curve])
+    kept = line("clean agreement", "dot", INK, x, [p.get("clean_agreement") for p in curve])
     kept["line"] = kept["line"] | {"dash": "dash"}
     figure = layout(
         "candidates' variance kept", "share", yaxis=WHOLE,
@@ -175,13 +175,28 @@ def closable_figure(direction: dict[str, Any]) -> Figure | None:
     return {"data": [share, kept], "layout": figure}
 
 
-def _line(
+def line(
     name: str, score: str | None, colour: str, x: Sequence[Any], y: Sequence[Any]
 ) -> dict[str, Any]:
+    """A closer's curve, with its score's marks."""
     return {
         "type": "scatter", "mode": "lines+markers", "name": safe(name), "x": list(x), "y": list(y),
         "line": {"color": colour, "width": 2}, "hoverinfo": "x+y+name",
         "marker": {"color": colour, "symbol": mark(score), "size": 8},
+    }  # fmt: skip
+
+
+def open_marks(
+    label: str, score: str | None, colour: str, x: Sequence[Any], y: Sequence[Any]
+) -> dict[str, Any]:
+    """What theory predicts of a curve: its marks, larger and open."""
+    return {
+        "type": "scatter", "mode": "markers", "name": safe(f"{label}, predicted"),
+        "x": list(x), "y": list(y), "hoverinfo": "x+y+name",
+        "marker": {
+            "color": colour, "symbol": f"{mark(score)}-open", "size": 14,
+            "line": {"width": 1.5, "color": colour},
+        },
     }  # fmt: skip
 
 
@@ -220,30 +235,23 @@ def _flip_lines(direction: dict[str, Any], rows: list[dict[str, Any]]) -> list[d
         own = [r for r in rows if r.get("closer") == name and r.get("score") == score]
         x = [r.get("level") for r in own]
         label = f"{name} · {score}"
-        line = _line(label, score, tint[name], x, [r.get("consistency") for r in own])
-        line["error_y"] = _error(own, tint[name])
-        traces.append(line)
+        trace = line(label, score, tint[name], x, [r.get("consistency") for r in own])
+        trace["error_y"] = error_bars(own, tint[name])
+        traces.append(trace)
         guess = [(r.get("level"), p) for r in own if (p := r.get("predicted_consistency"))]
         if guess:
-            traces.append(
-                {
-                    "type": "scatter", "mode": "markers", "name": safe(f"{label}, predicted"),
-                    "x": [g[0] for g in guess], "y": [g[1] for g in guess],
-                    "hoverinfo": "x+y+name",
-                    "marker": {
-                        "color": tint[name], "symbol": f"{mark(score)}-open", "size": 14,
-                        "line": {"width": 1.5, "color": tint[name]},
-                    },
-                }
-            )  # fmt: skip
+            at, values = zip(*guess, strict=True)
+            traces.append(open_marks(label, score, tint[name], at, values))
     return traces
 
 
-def _error(rows: list[dict[str, Any]], colour: str) -> dict[str, Any]:
+def error_bars(
+    rows: list[dict[str, Any]], colour: str, measure: str = "consistency"
+) -> dict[str, Any]:
     """The interval as plotly wants it: distances from the point."""
 
     def reach(row: dict[str, Any], end: str) -> float | None:
-        middle, edge = row.get("consistency"), row.get(f"consistency_{end}")
+        middle, edge = row.get(measure), row.get(f"{measure}_{end}")
         return None if middle is None or edge is None else abs(edge - middle)
 
     return {
@@ -289,7 +297,7 @@ def _bars(
                 "type": "bar", "name": safe(f"{name} · {score}"), "hoverinfo": "x+y+name",
                 "x": [label for label, _ in found],
                 "y": [r.get("consistency") for _, r in found],
-                "error_y": _error([r for _, r in found], INK),
+                "error_y": error_bars([r for _, r in found], INK),
                 "marker": {
                     "color": tint[name],
                     "pattern": {
@@ -359,6 +367,7 @@ def searched(direction: dict[str, Any]) -> str:
 
 
 __all__ = [
-    "GRID", "Figure", "closable_figure", "closing_figures", "codec_figures", "family_label",
-    "flip_figures", "gap_figure", "mixed_figure", "safe", "searched",
+    "GRID", "SHARE", "WHOLE", "Figure", "closable_figure", "closing_figures", "codec_figures",
+    "error_bars", "family_label", "flip_figures", "gap_figure", "line", "mixed_figure",
+    "open_marks", "safe", "searched",
 ]  # fmt: skip

@@ -6,21 +6,16 @@ page loads nothing even where a browser would like to.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from isthmus.io.atomic import atomic_path, plain
 from isthmus.io.words import opening
 from isthmus.report import figures as draw
 from isthmus.report import words
 from isthmus.report.demo_figure import inputs_figure
+from isthmus.report.plots import Plots, script_json, template
 from isthmus.report.style import colours, mark
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 DEMO_CONTENTS = (("pictures", "Pictures"), ("perturbed", "Perturbed inputs"))
 CONTENTS = (
@@ -47,49 +42,7 @@ def render_html(report: dict[str, Any]) -> str:
     from plotly.offline import get_plotlyjs
 
     page, plots = _page(plain(report))
-    return _template().render(page, plotly_js=get_plotlyjs(), plots=script_json(plots))
-
-
-@cache
-def _template() -> Template:
-    """The page's template, compiled once: autoescaped, a missing key or None is a dash."""
-    from jinja2 import ChainableUndefined, Environment, PackageLoader
-
-    environment = Environment(
-        loader=PackageLoader("isthmus.report", "."), autoescape=True,
-        undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True,
-        finalize=lambda value: words.NOTHING if value is None else value,
-    )  # fmt: skip
-    environment.filters |= {
-        "number": words.number, "percent": words.percent, "interval": words.interval,
-    }  # fmt: skip
-    environment.globals["percent"] = words.percent
-    return environment.get_template("page.html.j2")
-
-
-def script_json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in, whatever texts it holds."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
-
-
-class _Plots:
-    """Figures by element id, in the order they are met."""
-
-    def __init__(self) -> None:
-        self.figures: dict[str, draw.Figure] = {}
-
-    def add(self, figure: draw.Figure | None, title: str = "") -> dict[str, Any] | None:
-        if figure is None:
-            return None
-        name = f"plot-{len(self.figures) + 1}"
-        self.figures[name] = figure
-        return {"id": name, "title": title, "height": figure["layout"]["height"]}
-
-    def add_all(self, titled: Iterable[tuple[str, draw.Figure]]) -> list[dict[str, Any] | None]:
-        return [self.add(figure, title) for title, figure in titled]
+    return template("page.html.j2").render(page, plotly_js=get_plotlyjs(), plots=script_json(plots))
 
 
 def _contents(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -102,7 +55,7 @@ def _contents(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure]]:
     """Everything the template shows, and the figures by element id."""
-    plots, called = _Plots(), words.names(report)
+    plots, called = Plots(), words.names(report)
     picture = plots.add(draw.gap_figure(report))
     page = {
         "report": report,
@@ -127,7 +80,7 @@ def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure
     return page, plots.figures
 
 
-def _direction(report: dict[str, Any], direction: dict[str, Any], plots: _Plots) -> dict[str, Any]:
+def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) -> dict[str, Any]:
     chosen = direction.get("recommendation") or {}
     closer = chosen.get("closer")
     clean = direction.get("clean") or {}

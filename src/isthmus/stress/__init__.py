@@ -38,7 +38,7 @@ from isthmus.stress.problems import (
     reseeded,
 )
 from isthmus.stress.run import run_grid, write_table
-from isthmus.stress.table import COLUMNS, gain, row_of, rows_of
+from isthmus.stress.table import COLUMNS, averaged, gain, row_of, rows_of
 
 __all__ = [
     "BIN_COUNTS",
@@ -52,6 +52,7 @@ __all__ = [
     "Problem",
     "Result",
     "Side",
+    "averaged",
     "cells_of",
     "check_cell",
     "default_cells",

@@ -75,6 +75,40 @@ def rows_of(problem: Problem, results: Sequence[Result], seed: int) -> list[dict
     return rows
 
 
+ALIKE = ("direction", "closer", "score", "strength", "family", "level", "side", "convention",
+         "rescored")  # fmt: skip
+"""What two rows have in common that differ in their seed alone."""
+
+
+def averaged(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that differ in their seed alone as one, with the mean of every number.
+
+    ``seeds`` says how many; nulls are left out of a mean. Of several, intervals, p-values and the
+    seed are null: they do not average.
+    """
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault(tuple(row.get(name) for name in ALIKE), []).append(row)
+    return [_mean_row(same) | {"seeds": len(same)} for same in alike.values()]
+
+
+def _mean_row(same: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(same) == 1:
+        return same[0]
+    found: dict[str, Any] = {}
+    for name, first in same[0].items():
+        values = [row[name] for row in same if row.get(name) is not None]
+        if name == "seed" or name.endswith(("_lo", "_hi", "_p")):
+            found[name] = None
+        elif name in ALIKE or not values or not isinstance(values[0], (int, float)):
+            found[name] = first
+        elif all(value == values[0] for value in values):
+            found[name] = values[0]  # counts stay whole
+        else:
+            found[name] = sum(values) / len(values)
+    return found
+
+
 def gain(before: Result, after: Result, seed: int = 0) -> dict[str, float]:
     """How many flips a closer removes against another, with a paired 95 % interval.
 

@@ -1,0 +1,56 @@
+"""What the offline pages have in common: templates, and figures on their way into a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from isthmus.report import words
+from isthmus.report.figures import Figure
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+@cache
+def template(name: str) -> Template:
+    """A page's template, compiled once: autoescaped, a missing key or None is a dash."""
+    from jinja2 import ChainableUndefined, Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("isthmus.report", "."), autoescape=True,
+        undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=lambda value: words.NOTHING if value is None else value,
+    )  # fmt: skip
+    environment.filters |= {
+        "number": words.number, "percent": words.percent, "interval": words.interval,
+    }  # fmt: skip
+    environment.globals["percent"] = words.percent
+    return environment.get_template(name)
+
+
+def script_json(value: Any) -> str:
+    """JSON that cannot end the script element it stands in, whatever texts it holds."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+class Plots:
+    """Figures by element id, in the order they are met."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, Figure] = {}
+
+    def add(self, figure: Figure | None, title: str = "") -> dict[str, Any] | None:
+        if figure is None:
+            return None
+        name = f"plot-{len(self.figures) + 1}"
+        self.figures[name] = figure
+        return {"id": name, "title": title, "height": figure["layout"]["height"]}
+
+    def add_all(self, titled: Iterable[tuple[str, Figure]]) -> list[dict[str, Any] | None]:
+        return [self.add(figure, title) for title, figure in titled]

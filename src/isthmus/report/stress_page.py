@@ -1,0 +1,89 @@
+"""``isthmus stress --page``: one page of a stress table that needs nothing but itself."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from isthmus.io.atomic import atomic_path, plain
+from isthmus.io.words import opening
+from isthmus.report import words
+from isthmus.report.plots import Plots, script_json, template
+from isthmus.report.stress_figures import hit, level_figures, player, players, single_figures
+
+Row = dict[str, Any]
+
+
+def write_stress_page(
+    path: str | os.PathLike[str], rows: list[Row], *, queries: str, candidates: str
+) -> None:
+    """Write the page of stress ``rows`` to ``path``, atomically.
+
+    ``rows`` are those of ``docs/files.md``, averaged over seeds
+    (:func:`isthmus.stress.averaged`); ``queries`` and ``candidates`` are what a reader calls the
+    two sides. Raises FileError where ``path`` cannot be written.
+    """
+    page = stress_page(rows, queries=queries, candidates=candidates)
+    with atomic_path(path) as temporary, opening(path, "written"):
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def stress_page(rows: list[Row], *, queries: str, candidates: str) -> str:
+    """The page as text; see :func:`write_stress_page`."""
+    from plotly.offline import get_plotlyjs
+
+    rows, plots = [plain(row) for row in rows], Plots()
+    page = {
+        "queries": queries,
+        "candidates": candidates,
+        "facts": _facts(rows),
+        "players": players(rows),
+        "single_plots": [plots.add(figure) for figure in single_figures(rows)],
+        "level_plots": [
+            (title, [plots.add(figure) for figure in own])
+            for title, own in level_figures(rows).items()
+        ],
+        "predicted": any(row.get("predicted_consistency") is not None for row in rows),
+        "judged": any(row.get("accuracy") is not None for row in rows),
+        "several": any(row.get("seeds", 1) > 1 for row in rows),
+        "rows": [_line(row) for row in rows],
+    }
+    return template("stress.html.j2").render(
+        page, plotly_js=get_plotlyjs(), plots=script_json(plots.figures)
+    )
+
+
+def _facts(rows: list[Row]) -> list[str]:
+    """The line under the title: sizes, draws and seeds, each where it is one number."""
+    facts = []
+    for key, called in (("queries", "queries"), ("candidates", "candidates"),
+                        ("seeds", "seeds")):  # fmt: skip
+        values = {row[key] for row in rows if row.get(key) is not None}
+        if len(values) == 1 and values != {1}:
+            facts.append(f"{words.number(values.pop())} {called}")
+    trials = [row["trials"] for row in rows if row.get("trials", 1) > 1]
+    if trials:
+        facts.append(f"{words.number(max(trials))} draws of the noise")
+    tasks = dict.fromkeys(words.said(row.get("task")) for row in rows)
+    return [*facts, *tasks]
+
+
+def _line(row: Row) -> Row:
+    name, score = player(row)
+    return row | {
+        "name": name,
+        "score": score,
+        "hit": hit(row),
+        "level_words": "" if row.get("level") in (None, 1) else words.small(row["level"]),
+        "ci": words.interval((row.get("consistency_lo"), row.get("consistency_hi"))),
+        "gain_ci": words.interval((row.get("gain_lo"), row.get("gain_hi"))),
+        "verdict": _verdict(row),
+    }
+
+
+def _verdict(row: Row) -> str:
+    """``more`` or ``fewer`` where the paired interval of the gain does not hold zero."""
+    low, high = row.get("gain_lo"), row.get("gain_hi")
+    if low is None or high is None:
+        return ""
+    return "more" if low > 0 else "fewer" if high < 0 else ""
