@@ -124,13 +124,21 @@ def test_a_closer_keeps_its_colour_in_every_plot(rows: list[dict[str, Any]]) -> 
         assert {t["name"]: t["marker"]["color"] for t in figure["data"]}.items() <= tint.items()
 
 
+def test_strengths_are_told_apart() -> None:
+    found = [
+        {"closer": closer, "strength": strength, "score": "dot"}
+        for closer, strength in (("none", 0.0), ("x", 0.0), ("x", 0.5), ("x", 1.0), ("x", -0.5))
+    ]
+    assert [player(row)[0] for row in found] == ["none", "x 0", "x 0.5", "x", "x -0.5"]
+
+
 def test_averages_over_seeds_have_no_intervals(rows: list[dict[str, Any]]) -> None:
     page = Page(stress_page(averaged(rows), queries="a", candidates="b"))
     assert "left out for averages over seeds" in page.text
     assert "2 seeds" in page.text
-    ends = [t["error_y"] for f in page.figures.values() for t in f["data"] if "error_y" in t]
-    assert ends
-    assert all(v is None for e in ends for v in (*e["array"], *e["arrayminus"]))
+    assert not any("error_y" in t for f in page.figures.values() for t in f["data"])
+    with_them = Page(stress_page(one_seed(rows), queries="a", candidates="b"))
+    assert any("error_y" in t for f in with_them.figures.values() for t in f["data"])
 
 
 def test_names_of_files_are_shown_and_not_obeyed(rows: list[dict[str, Any]]) -> None:

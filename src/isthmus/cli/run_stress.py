@@ -121,9 +121,10 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
 
         level = f" {row['level']:g}" if row["level"] != 1 else ""
         side = "" if row["side"] == "candidates" else f" on {row['side']}"
-        strength = "" if row["strength"] in (0.0, 1.0) else f" {row['strength']:g}"
+        plain = row["closer"] == "none" or row["strength"] == 1
+        name = row["closer"] if plain else f"{row['closer']} {row['strength']:g}"
         table.add_row(
-            f"{row['closer']}{strength}", row["score"], f"{row['family']}{level}{side}",
+            name, row["score"], f"{row['family']}{level}{side}",
             mean("consistency"), mean("predicted_consistency"), mean("gain", sign="+"),
             mean("clean_agreement"), mean("accuracy"),
         )  # fmt: skip

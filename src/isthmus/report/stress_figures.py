@@ -20,7 +20,7 @@ from isthmus.report.words import CONVENTION_WORDS, said, small
 
 Row = dict[str, Any]
 Player = tuple[str, str]
-"""A closer as it is called here (its strength with it, unless that is 0 or 1), and its score."""
+"""A closer as it is called here (its strength with it, unless that is 1), and its score."""
 
 MEASURES = (("consistency", "answers that survive"), ("gain", "more than plain search"))
 """What is drawn of every perturbation, and the words on its axis."""
@@ -28,9 +28,9 @@ MEASURES = (("consistency", "answers that survive"), ("gain", "more than plain s
 
 def player(row: Row) -> Player:
     """Who a row is of."""
-    strength = row.get("strength")
-    far = "" if strength in (None, 0.0, 1.0) else f" {small(strength)}"
-    return f"{said(row.get('closer'))}{far}", said(row.get("score"))
+    closer, strength = said(row.get("closer")), row.get("strength")
+    plain = closer == "none" or strength in (None, 1.0)
+    return closer if plain else f"{closer} {small(strength)}", said(row.get("score"))
 
 
 def players(rows: Iterable[Row]) -> list[dict[str, str]]:
@@ -86,8 +86,7 @@ def _lines(rows: list[Row], measure: str, key: list[dict[str, str]]) -> list[dic
         own.sort(key=lambda r: r["level"])
         label, x = f"{who['name']} · {who['score']}", [r["level"] for r in own]
         trace = line(label, who["score"], who["colour"], x, [r[measure] for r in own])
-        trace["error_y"] = error_bars(own, who["colour"], measure)
-        traces.append(trace)
+        traces.append(trace | _intervals(own, who["colour"], measure))
         guess = [r for r in own if r.get("predicted_consistency") is not None]
         if guess and measure == "consistency":
             y = [r["predicted_consistency"] for r in guess]
@@ -139,7 +138,6 @@ def _bars(
                 "x": [safe(title).replace(" on ", "<br>on ") for title in found],
                 "hoverinfo": "x+y+name",
                 "y": [row[measure] for row in found.values()],
-                "error_y": error_bars(list(found.values()), INK, measure),
                 "marker": {
                     "color": who["colour"],
                     "pattern": {
@@ -147,9 +145,15 @@ def _bars(
                         "bgcolor": who["colour"], "size": 5, "solidity": 0.3,
                     },
                 },
-            }
+            } | _intervals(list(found.values()), INK, measure)
         )  # fmt: skip
     return traces
+
+
+def _intervals(rows: list[Row], colour: str, measure: str) -> dict[str, Any]:
+    """``error_y``, where there are intervals: averages over seeds have none."""
+    known = any(row.get(f"{measure}_lo") is not None for row in rows)
+    return {"error_y": error_bars(rows, colour, measure)} if known else {}
 
 
 def _drawn(row: Row, measure: str) -> bool:
@@ -172,8 +176,9 @@ def _with_level(title: str, row: Row) -> str:
 def _axis(rows: list[Row], measure: str, *, bars: bool = False) -> dict[str, Any]:
     """Shares up to 1, from the tenth below the lowest (bars from 0); a gain has its zero drawn."""
     if measure != "consistency":
-        return SHARE | {
-            "rangemode": "tozero", "zeroline": True, "zerolinecolor": INK, "zerolinewidth": 1,
+        return {
+            "tickformat": "~%", "rangemode": "tozero",
+            "zeroline": True, "zerolinecolor": INK, "zerolinewidth": 1,
         }  # fmt: skip
     if bars:
         return WHOLE
