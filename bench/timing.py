@@ -12,8 +12,9 @@ Work = Callable[[], Any]
 Seconds = dict[str, list[float]]
 
 REST = 0.15
-"""Seconds before each timed work. Waiting threads of ONNX Runtime spin for about 60 ms after the
-last call of a session, and would be counted as the next work's: they take one of its cores."""
+"""Seconds before each timed work. Waiting threads of ONNX Runtime spin after the last call of a
+session (``bench.embedding`` measures how long): they take a core, and would be counted as the next
+work's."""
 
 
 def say(text: str) -> None:
@@ -61,6 +62,11 @@ def ratio(taken: Seconds, above: str, below: str) -> dict[str, Any]:
         "repeats": len(ratios),
         "seconds": {name: median(taken[name]) for name in (above, below)},
     }
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    """Median, least and greatest of some turns."""
+    return {"median": median(times), "least": min(times), "greatest": max(times)}
 
 
 def result(

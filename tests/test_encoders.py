@@ -599,12 +599,28 @@ def test_bytes_after_the_end_change_nothing(tmp_path: Path, suffix: str, size: i
 def test_a_small_file_with_a_broken_header_is_refused(tmp_path: Path) -> None:
     Image.fromarray(gradient()).save(tmp_path / "a.png")
     whole = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "a.png").write_bytes(whole.replace(b"IHDR", b"IHDX"))
-    with pytest.raises(UnreadableImage, match=r"a\.png"):
-        open_image(tmp_path / "a.png")
-    (tmp_path / "a.png").write_bytes(whole[:8] + whole[-12:])  # no header at all
-    with pytest.raises(UnreadableImage, match=r"a\.png"):
-        open_image(tmp_path / "a.png")
+    for broken in (whole.replace(b"IHDR", b"IHDX"), whole[:8] + whole[-12:]):  # or none at all
+        (tmp_path / "a.png").write_bytes(broken)
+        with pytest.raises(UnreadableImage, match=r"a\.png is not an image in a known format"):
+            open_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_read_that_stops_short_is_no_truncated_file(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / f"a.{suffix}")
+    expected = np.asarray(open_image(tmp_path / f"a.{suffix}"))
+    real, short = os.read, []
+
+    def some(handle: int, _: int) -> bytes:
+        short.append(handle)
+        return real(handle, 100)
+
+    monkeypatch.setattr(os, "read", some)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / f"a.{suffix}")), expected)
+    assert len(short) == 1
 
 
 def test_decompression_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import commands
-from isthmus.report.stress_figures import level_figures, player, players, single_figures
+from isthmus.report.stress_figures import level_figures, players, single_figures
 from isthmus.report.stress_page import stress_page, write_stress_page
+from isthmus.report.words import player
 from isthmus.stress import Cell, averaged, run_grid
 from test_report import Page, loads
 from worlds import fitted, problem_of, two_modalities
@@ -134,8 +135,9 @@ def test_strengths_are_told_apart() -> None:
 
 def test_averages_over_seeds_have_no_intervals(rows: list[dict[str, Any]]) -> None:
     page = Page(stress_page(averaged(rows), queries="a", candidates="b"))
-    assert "left out for averages over seeds" in page.text
+    assert "Averages over seeds, without intervals." in page.text
     assert "2 seeds" in page.text
+    assert "95%" not in page.text
     assert not any("error_y" in t for f in page.figures.values() for t in f["data"])
     with_them = Page(stress_page(one_seed(rows), queries="a", candidates="b"))
     assert any("error_y" in t for f in with_them.figures.values() for t in f["data"])

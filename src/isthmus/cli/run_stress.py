@@ -13,6 +13,7 @@ from isthmus.closers import NEEDS
 from isthmus.closers.many import fit_many
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs.lint import OUTSIDE_VALUES
+from isthmus.report.words import player
 from isthmus.stress import SIDES, averaged, cells_of, reseeded, run_grid
 
 FITTED_ON = {
@@ -96,14 +97,14 @@ def run(
         screen.print(note)
     if out is not None:
         screen.print(f"Wrote {len(rows)} rows to {out}.")
-    if page is not None:
-        from isthmus.report.stress_page import write_stress_page
-
-        named = (Path(queries).stem, Path(candidates).stem)
-        write_stress_page(page, averaged(rows), queries=named[0], candidates=named[1])
-        screen.print(f"Wrote {page}.")
     if as_json:
         print_json(rows)
+    if page is not None:  # last: everything else is out, should it fail
+        from isthmus.report.stress_page import write_stress_page
+
+        called = {"queries": Path(queries).stem, "candidates": Path(candidates).stem}
+        write_stress_page(page, averaged(rows), **called)
+        screen.print(f"Wrote {page}.")
 
 
 def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
@@ -121,10 +122,8 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
 
         level = f" {row['level']:g}" if row["level"] != 1 else ""
         side = "" if row["side"] == "candidates" else f" on {row['side']}"
-        plain = row["closer"] == "none" or row["strength"] == 1
-        name = row["closer"] if plain else f"{row['closer']} {row['strength']:g}"
         table.add_row(
-            name, row["score"], f"{row['family']}{level}{side}",
+            *player(row), f"{row['family']}{level}{side}",
             mean("consistency"), mean("predicted_consistency"), mean("gain", sign="+"),
             mean("clean_agreement"), mean("accuracy"),
         )  # fmt: skip

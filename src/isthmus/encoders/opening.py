@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     ImageLike = Image | str | os.PathLike[str]
 
 PIECE = 4
-"""Images a worker takes at a time: few enough for an even load, and a thumbnail costs no more to
-hand out than to open."""
+"""Images a worker takes at a time: few enough for an even load, and several, so that handing out
+thumbnails costs little beside opening them."""
 
 MOST_WORKERS = 8
 """Workers that an encoder starts by itself at most."""

@@ -1,25 +1,21 @@
 """Plots as plain dicts (traces and layout) in the form that plotly.js draws.
 
 Every function takes a part of the report and returns a figure, or None where the part is missing.
-Text that came from a user is escaped for plotly's small markup by :func:`safe`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from isthmus.report.style import (
     GRID,
     INK,
-    SCORE_PATTERNS,
     SIDE_COLOURS,
     SIDE_MARKS,
     colours,
     layout,
-    mark,
 )
+from isthmus.report.traces import bars, curve, line, safe
 from isthmus.report.words import (
     CONVENTION_WORDS,
     FAMILY_WORDS,
@@ -35,16 +31,8 @@ from isthmus.report.words import (
 )
 
 Figure = dict[str, Any]
-LONGEST_NAME = 40
 SHARE = {"tickformat": ".0%"}
 WHOLE = SHARE | {"range": [0, 1.04]}
-
-
-def safe(text: Any) -> str:
-    """User text for a plotly label: cut to 40 characters, markup shown as it is written."""
-    words = " ".join(str(text).split())
-    cut = words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + "…"
-    return escape(cut, quote=False)
 
 
 def gap_figure(report: dict[str, Any]) -> Figure | None:
@@ -175,31 +163,6 @@ def closable_figure(direction: dict[str, Any]) -> Figure | None:
     return {"data": [share, kept], "layout": figure}
 
 
-def line(
-    name: str, score: str | None, colour: str, x: Sequence[Any], y: Sequence[Any]
-) -> dict[str, Any]:
-    """A closer's curve, with its score's marks."""
-    return {
-        "type": "scatter", "mode": "lines+markers", "name": safe(name), "x": list(x), "y": list(y),
-        "line": {"color": colour, "width": 2}, "hoverinfo": "x+y+name",
-        "marker": {"color": colour, "symbol": mark(score), "size": 8},
-    }  # fmt: skip
-
-
-def open_marks(
-    label: str, score: str | None, colour: str, x: Sequence[Any], y: Sequence[Any]
-) -> dict[str, Any]:
-    """What theory predicts of a curve: its marks, larger and open."""
-    return {
-        "type": "scatter", "mode": "markers", "name": safe(f"{label}, predicted"),
-        "x": list(x), "y": list(y), "hoverinfo": "x+y+name",
-        "marker": {
-            "color": colour, "symbol": f"{mark(score)}-open", "size": 14,
-            "line": {"width": 1.5, "color": colour},
-        },
-    }  # fmt: skip
-
-
 SIDE_TITLES = {
     "candidates": "Noise on candidates",
     "queries": "Noise on queries (control)",
@@ -233,31 +196,8 @@ def _flip_lines(direction: dict[str, Any], rows: list[dict[str, Any]]) -> list[d
     traces = []
     for name, score in plays(direction):
         own = [r for r in rows if r.get("closer") == name and r.get("score") == score]
-        x = [r.get("level") for r in own]
-        label = f"{name} · {score}"
-        trace = line(label, score, tint[name], x, [r.get("consistency") for r in own])
-        trace["error_y"] = error_bars(own, tint[name])
-        traces.append(trace)
-        guess = [(r.get("level"), p) for r in own if (p := r.get("predicted_consistency"))]
-        if guess:
-            at, values = zip(*guess, strict=True)
-            traces.append(open_marks(label, score, tint[name], at, values))
+        traces += curve(own, name, score, tint[name])
     return traces
-
-
-def error_bars(
-    rows: list[dict[str, Any]], colour: str, measure: str = "consistency"
-) -> dict[str, Any]:
-    """The interval as plotly wants it: distances from the point."""
-
-    def reach(row: dict[str, Any], end: str) -> float | None:
-        middle, edge = row.get(measure), row.get(f"{measure}_{end}")
-        return None if middle is None or edge is None else abs(edge - middle)
-
-    return {
-        "type": "data", "symmetric": False, "array": [reach(r, "hi") for r in rows],
-        "arrayminus": [reach(r, "lo") for r in rows], "thickness": 1, "width": 3, "color": colour,
-    }  # fmt: skip
 
 
 def codec_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
@@ -291,22 +231,8 @@ def _bars(
     for name, score in plays(direction):
         own = [r for r in rows if r.get("closer") == name and r.get("score") == score]
         by_group = {r.get(key): r for r in own}
-        found = [(label, by_group[value]) for label, value in groups if value in by_group]
-        traces.append(
-            {
-                "type": "bar", "name": safe(f"{name} · {score}"), "hoverinfo": "x+y+name",
-                "x": [label for label, _ in found],
-                "y": [r.get("consistency") for _, r in found],
-                "error_y": error_bars([r for _, r in found], INK),
-                "marker": {
-                    "color": tint[name],
-                    "pattern": {
-                        "shape": SCORE_PATTERNS.get(score, "x") if name == "none" else "",
-                        "fgcolor": "#ffffff", "bgcolor": tint[name], "size": 5, "solidity": 0.3,
-                    },
-                },
-            }
-        )  # fmt: skip
+        found = {label: by_group[value] for label, value in groups if value in by_group}
+        traces.append(bars(found, name, score, tint[name], hatched=name == "none"))
     figure = layout(
         "", "consistency", yaxis=WHOLE | {"dtick": 0.2},
         xaxis={"type": "category"}, barmode="group", bargap=0.18, bargroupgap=0.06,
@@ -368,6 +294,5 @@ def searched(direction: dict[str, Any]) -> str:
 
 __all__ = [
     "GRID", "SHARE", "WHOLE", "Figure", "closable_figure", "closing_figures", "codec_figures",
-    "error_bars", "family_label", "flip_figures", "gap_figure", "line", "mixed_figure",
-    "open_marks", "safe", "searched",
+    "family_label", "flip_figures", "gap_figure", "mixed_figure", "safe", "searched",
 ]  # fmt: skip

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from isthmus.io.atomic import atomic_path
+from isthmus.io.words import opening
 from isthmus.report import words
 from isthmus.report.figures import Figure
 
@@ -37,6 +40,12 @@ def script_json(value: Any) -> str:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def write_page(path: str | os.PathLike[str], page: str) -> None:
+    """Write a page's text to ``path``, atomically. Raises FileError where it cannot."""
+    with atomic_path(path) as temporary, opening(path, "written"):
+        temporary.write_text(page, encoding="utf-8", newline="\n")
 
 
 class Plots:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from isthmus.io.atomic import atomic_path, plain
-from isthmus.io.words import opening
+from isthmus.io.atomic import plain
 from isthmus.report import figures as draw
 from isthmus.report import words
 from isthmus.report.demo_figure import inputs_figure
-from isthmus.report.plots import Plots, script_json, template
+from isthmus.report.plots import Plots, script_json, template, write_page
 from isthmus.report.style import colours, mark
 
 DEMO_CONTENTS = (("pictures", "Pictures"), ("perturbed", "Perturbed inputs"))
@@ -29,9 +28,7 @@ QUANTILES = (("q05", "5%"), ("q25", "25%"), ("q50", "50%"), ("q75", "75%"), ("q9
 
 def write_html(path: str | os.PathLike[str], report: dict[str, Any]) -> None:
     """Write the page of ``report`` to ``path``, atomically. Raises FileError where it cannot."""
-    page = render_html(report)
-    with atomic_path(path) as temporary, opening(path, "written"):
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+    write_page(path, render_html(report))
 
 
 def render_html(report: dict[str, Any]) -> str:

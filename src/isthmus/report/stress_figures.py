@@ -5,36 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from isthmus.report.figures import (
-    SHARE,
-    WHOLE,
-    Figure,
-    error_bars,
-    family_label,
-    line,
-    open_marks,
-    safe,
-)
-from isthmus.report.style import INK, SCORE_PATTERNS, colours, layout, mark
-from isthmus.report.words import CONVENTION_WORDS, said, small
+from isthmus.report.figures import SHARE, WHOLE, Figure, family_label
+from isthmus.report.style import INK, colours, layout, mark
+from isthmus.report.traces import Row, Trace, bars, curve, safe
+from isthmus.report.words import CONVENTION_WORDS, player, said, small
 
-Row = dict[str, Any]
-Player = tuple[str, str]
-"""A closer as it is called here (its strength with it, unless that is 1), and its score."""
+Key = list[dict[str, str]]
+"""Every player of a table: name, score, colour and mark. One for all plots of a page."""
 
 MEASURES = (("consistency", "answers that survive"), ("gain", "more than plain search"))
 """What is drawn of every perturbation, and the words on its axis."""
 
 
-def player(row: Row) -> Player:
-    """Who a row is of."""
-    closer, strength = said(row.get("closer")), row.get("strength")
-    plain = closer == "none" or strength in (None, 1.0)
-    return closer if plain else f"{closer} {small(strength)}", said(row.get("score"))
-
-
-def players(rows: Iterable[Row]) -> list[dict[str, str]]:
-    """What each line is: name, score, colour and mark, in the order of the rows."""
+def players(rows: Iterable[Row]) -> Key:
+    """What each line is, in the order of the rows."""
     found = list(dict.fromkeys(player(row) for row in rows))
     tint = colours(name for name, _ in found)
     return [
@@ -56,104 +40,58 @@ def hit(row: Row) -> str:
 
 def level_figures(rows: list[Row]) -> dict[str, list[Figure]]:
     """For every perturbation of several levels: consistency, and gain, against the level."""
-    figures: dict[str, list[Figure]] = {}
-    key = players(rows)
-    for title, own in _by_hit(rows).items():
-        levels = dict.fromkeys(r.get("level") for r in own)
-        if len(levels) < 2:
-            continue
+    key, figures = players(rows), {}
+    for title, own in _by_hit(rows, several=True).items():
         unit = CONVENTION_WORDS.get(said(own[0].get("convention")))
         x = "dimensions kept (below 1: a share)" if unit is None else f"noise level, {unit}"
+        panels = []
         for measure, label in MEASURES:
-            drawn = [r for r in own if _drawn(r, measure)]
-            if not drawn:
-                continue
-            figure = layout(x, label, height=300, yaxis=_axis(drawn, measure),
-                            xaxis={"rangemode": "tozero"})  # fmt: skip
-            name = f"{title[0].upper()}{title[1:]}"
-            figures.setdefault(name, []).append(
-                {"data": _lines(drawn, measure, key), "layout": figure}
-            )  # fmt: skip
+            if drawn := [row for row in own if _drawn(row, measure)]:
+                figure = layout(x, label, height=300, yaxis=_axis(drawn, measure),
+                                xaxis={"rangemode": "tozero"})  # fmt: skip
+                panels.append({"data": _curves(drawn, measure, key), "layout": figure})
+        figures[f"{title[0].upper()}{title[1:]}"] = panels
     return figures
 
 
-def _lines(rows: list[Row], measure: str, key: list[dict[str, str]]) -> list[dict[str, Any]]:
+def _curves(rows: list[Row], measure: str, key: Key) -> list[Trace]:
     traces = []
     for who in key:
-        own = [r for r in rows if player(r) == (who["name"], who["score"])]
-        if not own:
-            continue
-        own.sort(key=lambda r: r["level"])
-        label, x = f"{who['name']} · {who['score']}", [r["level"] for r in own]
-        trace = line(label, who["score"], who["colour"], x, [r[measure] for r in own])
-        traces.append(trace | _intervals(own, who["colour"], measure))
-        guess = [r for r in own if r.get("predicted_consistency") is not None]
-        if guess and measure == "consistency":
-            y = [r["predicted_consistency"] for r in guess]
-            at = [r["level"] for r in guess]
-            traces.append(open_marks(label, who["score"], who["colour"], at, y))
+        if own := [row for row in rows if _is(row, who)]:
+            own.sort(key=lambda row: row["level"])
+            traces += curve(own, who["name"], who["score"], who["colour"], measure)
     return traces
 
 
 def single_figures(rows: list[Row]) -> list[Figure]:
     """Bars of all perturbations of one level, codecs above all: consistency, and gain."""
-    alone = {
-        title: own
-        for title, own in _by_hit(rows).items()
-        if len({r.get("level") for r in own}) == 1
-    }
-    figures: list[Figure] = []
+    key, figures = players(rows), []
+    alone = [
+        (_with_level(title, row), row)
+        for title, own in _by_hit(rows, several=False).items()
+        for row in own
+    ]
     for measure, label in MEASURES:
-        drawn = {
-            _with_level(title, own[0]): [r for r in own if _drawn(r, measure)]
-            for title, own in alone.items()
-        }
-        flat = [r for own in drawn.values() for r in own]
-        if not flat:
-            continue
-        figure = layout(
-            "", label, height=320, yaxis=_axis(flat, measure, bars=True),
-            xaxis={"type": "category"}, barmode="group", bargap=0.18, bargroupgap=0.06,
-        )  # fmt: skip
-        figures.append({"data": _bars(drawn, measure, players(rows)), "layout": figure})
+        if drawn := [(title, row) for title, row in alone if _drawn(row, measure)]:
+            figure = layout(
+                "", label, height=320,
+                yaxis=_axis([row for _, row in drawn], measure, bars=True),
+                xaxis={"type": "category"}, barmode="group", bargap=0.18, bargroupgap=0.06,
+            )  # fmt: skip
+            figures.append({"data": _bars(drawn, measure, key), "layout": figure})
     return figures
 
 
-def _bars(
-    groups: dict[str, list[Row]], measure: str, key: list[dict[str, str]]
-) -> list[dict[str, Any]]:
-    traces = []
-    for who in key:
-        found = {
-            title: row
-            for title, own in groups.items()
-            for row in own
-            if player(row) == (who["name"], who["score"])
-        }
-        if not found:
-            continue
-        traces.append(
-            {
-                "type": "bar", "name": safe(f"{who['name']} · {who['score']}"),
-                "x": [safe(title).replace(" on ", "<br>on ") for title in found],
-                "hoverinfo": "x+y+name",
-                "y": [row[measure] for row in found.values()],
-                "marker": {
-                    "color": who["colour"],
-                    "pattern": {
-                        "shape": SCORE_PATTERNS.get(who["score"], "x"), "fgcolor": "#ffffff",
-                        "bgcolor": who["colour"], "size": 5, "solidity": 0.3,
-                    },
-                },
-            } | _intervals(list(found.values()), INK, measure)
-        )  # fmt: skip
-    return traces
+def _bars(drawn: list[tuple[str, Row]], measure: str, key: Key) -> list[Trace]:
+    return [
+        bars(own, who["name"], who["score"], who["colour"], measure, hatched=True)
+        for who in key
+        if (own := {title: row for title, row in drawn if _is(row, who)})
+    ]
 
 
-def _intervals(rows: list[Row], colour: str, measure: str) -> dict[str, Any]:
-    """``error_y``, where there are intervals: averages over seeds have none."""
-    known = any(row.get(f"{measure}_lo") is not None for row in rows)
-    return {"error_y": error_bars(rows, colour, measure)} if known else {}
+def _is(row: Row, who: dict[str, str]) -> bool:
+    return player(row) == (who["name"], who["score"])
 
 
 def _drawn(row: Row, measure: str) -> bool:
@@ -161,16 +99,23 @@ def _drawn(row: Row, measure: str) -> bool:
     return row.get(measure) is not None and not (measure == "gain" and row["closer"] == "none")
 
 
-def _by_hit(rows: list[Row]) -> dict[str, list[Row]]:
+def _by_hit(rows: list[Row], *, several: bool) -> dict[str, list[Row]]:
+    """The rows of every perturbation that has ``several`` levels, or of those that have not."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(hit(row), []).append(row)
-    return found
+    return {
+        title: own
+        for title, own in found.items()
+        if (len({row.get("level") for row in own}) > 1) == several
+    }
 
 
 def _with_level(title: str, row: Row) -> str:
+    """A label of an axis; the side is on a line of its own."""
     level = row.get("level")
-    return title if level in (None, 1, 1.0) else f"{title}, {small(level)}"
+    label = title if level in (None, 1) else f"{title}, {small(level)}"
+    return safe(label).replace(" on ", "<br>on ")
 
 
 def _axis(rows: list[Row], measure: str, *, bars: bool = False) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from isthmus.io.atomic import atomic_path, plain
-from isthmus.io.words import opening
+from isthmus.io.atomic import plain
 from isthmus.report import words
-from isthmus.report.plots import Plots, script_json, template
-from isthmus.report.stress_figures import hit, level_figures, player, players, single_figures
+from isthmus.report.plots import Plots, script_json, template, write_page
+from isthmus.report.stress_figures import hit, level_figures, players, single_figures
 
 Row = dict[str, Any]
 
@@ -23,9 +22,7 @@ def write_stress_page(
     (:func:`isthmus.stress.averaged`); ``queries`` and ``candidates`` are what a reader calls the
     two sides. Raises FileError where ``path`` cannot be written.
     """
-    page = stress_page(rows, queries=queries, candidates=candidates)
-    with atomic_path(path) as temporary, opening(path, "written"):
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+    write_page(path, stress_page(rows, queries=queries, candidates=candidates))
 
 
 def stress_page(rows: list[Row], *, queries: str, candidates: str) -> str:
@@ -69,7 +66,7 @@ def _facts(rows: list[Row]) -> list[str]:
 
 
 def _line(row: Row) -> Row:
-    name, score = player(row)
+    name, score = words.player(row)
     return row | {
         "name": name,
         "score": score,

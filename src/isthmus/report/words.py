@@ -144,6 +144,13 @@ def level_name(row: dict[str, Any]) -> str:
     return small(level)
 
 
+def player(row: dict[str, Any]) -> tuple[str, str]:
+    """Who a stress row is of: a closer, its strength with it unless that is 1, and its score."""
+    closer, strength = said(row.get("closer")), row.get("strength")
+    plain = closer == "none" or strength in (None, 1)
+    return closer if plain else f"{closer} {small(strength)}", said(row.get("score"))
+
+
 def rows_where(direction: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
     """Stress rows whose columns have these values."""
     return [

@@ -1,0 +1,98 @@
+"""What plots are made of: a closer's curve or bar, with its interval, as plotly.js wants it.
+
+Text that came from a user is escaped for plotly's small markup by :func:`safe`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from isthmus.report.style import INK, SCORE_PATTERNS, mark
+
+Row = dict[str, Any]
+Trace = dict[str, Any]
+LONGEST_NAME = 40
+
+
+def safe(text: Any) -> str:
+    """User text for a plotly label: cut to 40 characters, markup shown as it is written."""
+    words = " ".join(str(text).split())
+    cut = words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + "…"
+    return escape(cut, quote=False)
+
+
+def line(
+    name: str, score: str | None, colour: str, x: Sequence[Any], y: Sequence[Any]
+) -> dict[str, Any]:
+    """A closer's curve, with its score's marks."""
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": safe(name), "x": list(x), "y": list(y),
+        "line": {"color": colour, "width": 2}, "hoverinfo": "x+y+name",
+        "marker": {"color": colour, "symbol": mark(score), "size": 8},
+    }  # fmt: skip
+
+
+def curve(
+    rows: Sequence[Row], name: str, score: str, colour: str, measure: str = "consistency"
+) -> list[Trace]:
+    """A closer's stress rows against their level: line, intervals, and what theory predicts."""
+    label, levels = f"{name} · {score}", [row.get("level") for row in rows]
+    drawn = line(label, score, colour, levels, [row.get(measure) for row in rows])
+    traces = [drawn | intervals(rows, colour, measure)]
+    guess = [row for row in rows if row.get(f"predicted_{measure}") is not None]
+    if guess:
+        traces.append(
+            {
+                "type": "scatter", "mode": "markers", "name": safe(f"{label}, predicted"),
+                "x": [row.get("level") for row in guess],
+                "y": [row[f"predicted_{measure}"] for row in guess], "hoverinfo": "x+y+name",
+                "marker": {
+                    "color": colour, "symbol": f"{mark(score)}-open", "size": 14,
+                    "line": {"width": 1.5, "color": colour},
+                },
+            }
+        )  # fmt: skip
+    return traces
+
+
+def bars(
+    rows: dict[str, Row],
+    name: str,
+    score: str,
+    colour: str,
+    measure: str = "consistency",
+    *,
+    hatched: bool,
+) -> Trace:
+    """A closer's stress rows as one bar per label; ``hatched`` tells its score by a pattern."""
+    return {
+        "type": "bar", "name": safe(f"{name} · {score}"), "hoverinfo": "x+y+name",
+        "x": list(rows), "y": [row.get(measure) for row in rows.values()],
+        "marker": {
+            "color": colour,
+            "pattern": {
+                "shape": SCORE_PATTERNS.get(score, "x") if hatched else "",
+                "fgcolor": "#ffffff", "bgcolor": colour, "size": 5, "solidity": 0.3,
+            },
+        },
+    } | intervals(list(rows.values()), INK, measure)  # fmt: skip
+
+
+def intervals(rows: Sequence[Row], colour: str, measure: str) -> dict[str, Any]:
+    """``error_y`` as distances from the points; nothing where no row has an interval."""
+
+    def reach(row: Row, end: str) -> float | None:
+        middle, edge = row.get(measure), row.get(f"{measure}_{end}")
+        return None if middle is None or edge is None else abs(edge - middle)
+
+    above, below = ([reach(row, end) for row in rows] for end in ("hi", "lo"))
+    if all(value is None for value in (*above, *below)):
+        return {}
+    return {
+        "error_y": {
+            "type": "data", "symmetric": False, "array": above, "arrayminus": below,
+            "thickness": 1, "width": 3, "color": colour,
+        }
+    }  # fmt: skip
