@@ -1,1 +1,1 @@
-"""Side-by-side speed and memory figures: ``python -m bench`` prints one JSON document."""
+"""Target-by-side speed and memory figures: ``python -m bench`` prints one JSON document."""

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from bench.mixed import emoji, rounded, unit
-from isthmus.ann import Sides, index_recall, query_shift, work_at
 from isthmus.closers import fit
-from isthmus.moments import Moments
+from isthmus.data.moments import Moments
+from isthmus.robustness.ann import Sides, index_recall, query_shift, work_at
 
 SEED = 0
 METHODS = ("none", "center-queries", "center-both", "biased-shift", "mean-shift", "centering")

@@ -11,7 +11,7 @@ from bench.timing import interleaved, ratio, result
 def measure(quick: bool) -> dict[str, Any]:
     """Rows a second of ``Closer.apply`` (center-queries, rows as they are) over those of a copy."""
     from isthmus.closers import fit
-    from isthmus.moments import Moments
+    from isthmus.data.moments import Moments
 
     rows, dim = (100_000 if quick else 500_000), 512
     x = array(rows, dim)

@@ -10,24 +10,25 @@ from bench.timing import interleaved, result
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    """Seconds of ``isthmus.audit.audit``: gap, both directions, all closers, all cells."""
-    from isthmus.audit import audit
+    """Seconds of ``isthmus.workflows.audits.audit``: gap, both directions, all closers, all
+    perturbations."""
+    from isthmus.workflows.audits import audit
 
     rows, dim = (500 if quick else 5_000), 512
     a, b = pairs(rows, dim)
     taken = interleaved({"audit": lambda: audit(a, b)}, repeats=1, warm=False)
     report = audit(*pairs(64, dim)).report
-    cells = sum(len(d["stress"]) for d in report["directions"])
+    perturbations = sum(len(d["stress"]) for d in report["directions"])
     return {
         "audit_seconds": result(
             median(taken["audit"]),
             "s",
-            what="isthmus.audit.audit(a, b) on arrays with the default options",
+            what="isthmus.workflows.audits.audit(a, b) on arrays with the default options",
             least=min(taken["audit"]),
             greatest=max(taken["audit"]),
             repeats=len(taken["audit"]),
             shape=[rows, dim],
-            table_rows=cells,
+            table_rows=perturbations,
             rows=MADE_UP,
         )
     }

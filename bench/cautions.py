@@ -1,7 +1,7 @@
-"""What the warnings' rules see on real embeddings: ``python bench/cautions.py`` prints JSON.
+"""What the warnings' rules see on real embeddings: ``python bench/warnings.py`` prints JSON.
 
 Reads the folder named by ``ISTHMUS_REAL_DATA`` (files that are published, and not part of this
-repository; ``docs/warnings.md`` names them). Every set goes through the same census, moments, gap
+repository; ``docs/warnings.md`` names them). Every set goes through the same stats, moments, gap
 report and rules as ``isthmus audit`` under the cosine score. The table of ``docs/warnings.md`` is
 this command's output; ``--table`` prints it as Markdown.
 """
@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.cautions import cautions_of_both, pair_signal
-from isthmus.embeddings import Census
-from isthmus.gap import measure_gap
-from isthmus.moments import Moments, PairMoments
+from isthmus.data.embeddings import RowStats
+from isthmus.data.moments import Moments, PairMoments
+from isthmus.metrics.gap import measure_gap
+from isthmus.metrics.warnings import pair_signal, warnings_of_both
 
 SEED = 0
 MODELS = ("clip", "convirt", "videoclip", "clasp")
@@ -44,17 +44,25 @@ def sets(folder: Path) -> list[Sides]:
     order = np.random.default_rng(SEED).permutation(len(captions))
     pictures = load("things/clip_feature_maps_test.npy")[:, 0, :]
     found += [
-        ("nine pairs", load("clip-retrieval/img_emb_0.npy"), load("clip-retrieval/text_emb_0.npy"),
-         True),
+        (
+            "nine pairs",
+            load("clip-retrieval/img_emb_0.npy"),
+            load("clip-retrieval/text_emb_0.npy"),
+            True,
+        ),
         ("text and text: two prompts", *prompts, True),
-        ("text and text: LVIS and COCO names", load("detic/lvis_v1_clip_a+cname.npy"),
-         load("detic/coco_clip_a+cname.npy"), False),
+        (
+            "text and text: LVIS and COCO names",
+            load("detic/lvis_v1_clip_a+cname.npy"),
+            load("detic/coco_clip_a+cname.npy"),
+            False,
+        ),
         ("image and image: item and class centre", pictures, load("things/center_clip.npy"), True),
         ("clip, captions shuffled", images, captions[order], True),
         ("clip, captions of the untrained network", images, untrained, True),
         ("clip, rows of another model's texts", images, prompts[0][: len(images)], True),
         ("clip, both sides centred and normalised", centred(images), centred(captions), True),
-    ]  # fmt: skip
+    ]
     return found
 
 
@@ -76,8 +84,10 @@ def look(name: str, raw_a: np.ndarray, raw_b: np.ndarray, paired: bool) -> dict[
     both = PairMoments.of(a, b, precise=True) if paired else None
     moments = (both.a, both.b) if both else tuple(Moments.of(x, precise=True) for x in (a, b))
     report = measure_gap(*moments, both, a, b, paired=paired, seed=SEED)
-    found = [c for side, raw in (("a", raw_a), ("b", raw_b)) for c in Census.of(raw).cautions(side)]
-    found += cautions_of_both(("a", "b"), report, *moments, both, (a, b) if paired else None)
+    found = [
+        c for side, raw in (("a", raw_a), ("b", raw_b)) for c in RowStats.of(raw).warnings(side)
+    ]
+    found += warnings_of_both(("a", "b"), report, *moments, both, (a, b) if paired else None)
     matched, unmatched, errors = pair_signal(a, b) if paired else (None, None, None)
     return {
         "set": name,
@@ -99,12 +109,21 @@ def look(name: str, raw_a: np.ndarray, raw_b: np.ndarray, paired: bool) -> dict[
 def table(rows: list[dict[str, Any]]) -> str:
     """The same as a Markdown table, without the warnings of one side alone."""
     own = {"not-unit-norm", "duplicates", "fewer-rows-than-dimensions"}
-    head = ("set", "gap", "matched", "unmatched", "errors", "means' cosine", "intra a / b",
-            "overlap / chance", "warnings of both sides")  # fmt: skip
+    head = (
+        "set",
+        "gap",
+        "matched",
+        "unmatched",
+        "errors",
+        "means' cosine",
+        "intra a / b",
+        "overlap / chance",
+        "warnings of both sides",
+    )
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     for row in rows:
         intra, chance = row["intra_cosine"], row["overlap_by_chance"]
-        cells = [
+        perturbations = [
             row["set"],
             f"{row['gap']:.3f}",
             number(row["matched_cosine"], 3),
@@ -115,7 +134,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['subspace_overlap']:.3f} / {chance:.3f}",
             ", ".join(f"`{c}`" for c in row["codes"] if c not in own) or "none",
         ]
-        lines.append(" | ".join(cells))
+        lines.append(" | ".join(perturbations))
     return "\n".join(f"| {line} |" for line in lines)
 
 
@@ -128,7 +147,7 @@ def main() -> int:
     """Print JSON (or ``--table``); 1 where the folder is not named."""
     folder = os.environ.get("ISTHMUS_REAL_DATA")
     if not folder:
-        print("cautions: ISTHMUS_REAL_DATA does not name a folder of embeddings", file=sys.stderr)
+        print("warnings: ISTHMUS_REAL_DATA does not name a folder of embeddings", file=sys.stderr)
         return 1
     rows = [look(*given) for given in sets(Path(folder))]
     print(table(rows) if "--table" in sys.argv[1:] else json.dumps(rows, indent=2))

@@ -21,7 +21,7 @@ def measure(quick: bool) -> dict[str, Any]:
     import numpy as np
 
     from isthmus.closers import CLOSERS, fit
-    from isthmus.moments import Moments, PairMoments
+    from isthmus.data.moments import Moments, PairMoments
 
     dim = 256 if quick else 768
     a, b = pairs(4 * dim, dim)

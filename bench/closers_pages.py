@@ -52,8 +52,8 @@ def default_score(name: str) -> str:
     return str(inspect.signature(CLOSERS[name]).parameters["score"].default)
 
 
-def cells(found: Rows, marks: tuple[str, ...] = MARKS) -> str:
-    """Shares of both directions, a cell per mark."""
+def perturbations(found: Rows, marks: tuple[str, ...] = MARKS) -> str:
+    """Shares of both directions, a perturbation per mark."""
     ways = {row["direction"]: row for row in found}
     pairs = ([share(ways[way][mark]) for way in ("a_to_b", "b_to_a")] for mark in marks)
     return " | ".join(pair[0] if pair == ["–", "–"] else " · ".join(pair) for pair in pairs)
@@ -71,10 +71,11 @@ def lines_of(name: str, rows: Rows) -> list[str]:
 
     def line(label: str, wanted: str, score: str, options: dict[str, Any], data: Any) -> None:
         key = (*data, wanted, score, options)
-        found = [r for r in rows if key == (r["data"], r["fit"], r["closer"], r["score"],
-                                            r["options"])]  # fmt: skip
+        found = [
+            r for r in rows if key == (r["data"], r["fit"], r["closer"], r["score"], r["options"])
+        ]
         if found:
-            out.append(f"| {label} | {score}{told(options)} | {cells(found)} |")
+            out.append(f"| {label} | {score}{told(options)} | {perturbations(found)} |")
 
     if name != "none":
         line("COCO, plain search", "none", best, {}, ("coco", "all"))
@@ -100,11 +101,12 @@ def index_lines(rows: Rows) -> list[str]:
     out = [f"| closer | {HEAD} | floats |", "|---" * 7 + "|"]
     for name in CLOSERS:
         found = [
-            r for r in rows
+            r
+            for r in rows
             if (r["data"], r["fit"], r["closer"], r["score"], r["options"])
             == ("coco", "all", name, default_score(name), {})
-        ]  # fmt: skip
-        out.append(f"| [`{name}`]({name}.md) | {cells(found)} | {found[0]['floats']} |")
+        ]
+        out.append(f"| [`{name}`]({name}.md) | {perturbations(found)} | {found[0]['floats']} |")
     return out
 
 

@@ -36,15 +36,15 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.audit import trials_for
 from isthmus.closers import CLOSERS, fit
+from isthmus.closers.maps import Closer
+from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
-from isthmus.maps import Closer
-from isthmus.moments import Moments, PairMoments
 from isthmus.perturb.codecs import coded_ranking, fit_codec
-from isthmus.scores import SCORES, top1
-from isthmus.stress import Cell, Play, Problem, measure, plays_of
-from isthmus.tasks import no_truth, retrieval_by_pairs
+from isthmus.robustness import ClosedSearch, Perturbation, Problem, closed_searches, measure
+from isthmus.search.relevance import no_truth, retrieval_by_pairs
+from isthmus.search.scores import SCORES, top1
+from isthmus.workflows.audits import trials_for
 
 LEVEL = 0.022
 SEED = 0
@@ -120,15 +120,15 @@ def closers(
                     yield options, closer
 
 
-def coded(play: Play) -> tuple[np.ndarray, float]:
+def coded(search: ClosedSearch) -> tuple[np.ndarray, float]:
     """Answers where the stored part of candidates is kept by RaBitQ, as FAISS ranks by default,
     and the bytes of a code."""
-    q, c, score = play.queries, play.candidates, play.score
+    q, c, score = search.queries, search.candidates, search.score
     if score == "cosine":
         q, c, score = unit(q), unit(c), "dot"
-    dim = play.stored_dims
+    dim = search.stored_dims
     codec = fit_codec("rabitq", c[:, :dim], query_bits=4)
-    ranking = coded_ranking(q, c, codec, score=score, bias=play.bias, stored=dim)
+    ranking = coded_ranking(q, c, codec, score=score, bias=search.bias, stored=dim)
     return top1(ranking), codec.bytes_per_vector(dim)
 
 
@@ -141,19 +141,19 @@ def direction_rows(data: Data, direction: str, held_out: bool) -> Iterator[dict[
         fitted, asked = np.sort(order[: len(q) // 2]), np.sort(order[len(q) // 2 :])
     problem = data.problem(direction, asked)
     found = list(closers(q[fitted], problem.candidates, partners[fitted]))
-    plays = plays_of(problem, [closer for _, closer in found])
+    searches = closed_searches(problem, [closer for _, closer in found])
     trials = trials_for(len(q), len(problem.candidates))
-    cell = Cell("gaussian", "candidates", LEVEL, "total")
-    results = measure(problem, plays, cell, trials=trials, seed=SEED)
-    shorter = [play for play in plays if play.stored_dims < q.shape[1]]
-    each = Cell("gaussian", "candidates", LEVEL / q.shape[1], "coordinate")
+    perturbation = Perturbation("gaussian", "candidates", LEVEL, "total")
+    results = measure(problem, searches, perturbation, trials=trials, seed=SEED)
+    shorter = [search for search in searches if search.stored_dims < q.shape[1]]
+    each = Perturbation("gaussian", "candidates", LEVEL / q.shape[1], "coordinate")
     same_sigma = {
-        id(result.play): float(result.kept.mean())
+        id(result.search): float(result.kept.mean())
         for result in measure(problem, shorter, each, trials=trials, seed=SEED)
     }
     known = problem.truth.judged.any()
-    for (options, closer), play, result in zip(found, plays, results, strict=True):
-        kept, size = coded(play)
+    for (options, closer), search, result in zip(found, searches, results, strict=True):
+        kept, size = coded(search)
         yield {
             "data": data.name,
             "fit": "half" if held_out else "all",
@@ -163,15 +163,15 @@ def direction_rows(data: Data, direction: str, held_out: bool) -> Iterator[dict[
             "score": closer.score,
             "guarantee": closer.guarantee.kind,
             "bound": closer.guarantee.bound,
-            "r1": float(problem.truth.correct(play.clean_top1).mean()) if known else None,
-            "clean": float(play.clean_agreement.mean()),
+            "r1": float(problem.truth.correct(search.clean_top1).mean()) if known else None,
+            "clean": float(search.clean_agreement.mean()),
             "noise": float(result.kept.mean()),
-            "noise_each": same_sigma.get(id(play)),
+            "noise_each": same_sigma.get(id(search)),
             "rabitq_r1": float(problem.truth.correct(kept).mean()) if known else None,
-            "rabitq": float((kept == play.before_top1).mean()),
+            "rabitq": float((kept == search.before_top1).mean()),
             "bytes": size,
-            "floats": play.floats_beside,
-            "dims": play.stored_dims,
+            "floats": search.floats_beside,
+            "dims": search.stored_dims,
             "trials": trials,
         }
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers import fit
-from isthmus.maps import Closer
-from isthmus.moments import Moments
+from isthmus.closers.maps import Closer
+from isthmus.data.moments import Moments
 from isthmus.perturb.codecs import SignBits, UniformQuantiser
-from isthmus.scores import Ranking, top1
+from isthmus.search.scores import Ranking, top1
 
 SEED = 0
 BINS = (256, 64, 32)

@@ -28,10 +28,24 @@ from isthmus.perturb.codecs import (
     range_lints,
     search_through,
 )
-from isthmus.scores import Ranking, top1
+from isthmus.search.scores import Ranking, top1
 
-PLAIN = ("fp16", "bf16", "sq8", "sq6", "sq4", "int8", "bins-256", "bins-32", "sign",
-         "rotated-sign", "rabitq", "rotated-rabitq", "pq64x4", "pq32x7")  # fmt: skip
+PLAIN = (
+    "fp16",
+    "bf16",
+    "sq8",
+    "sq6",
+    "sq4",
+    "int8",
+    "bins-256",
+    "bins-32",
+    "sign",
+    "rotated-sign",
+    "rabitq",
+    "rotated-rabitq",
+    "pq64x4",
+    "pq32x7",
+)
 RESCORED = 50
 NOISE_SHARE = 0.6  # of the mean variance per dimension: RaBitQ's error, roughly
 
@@ -76,8 +90,10 @@ class Direction:
         ranking = coded_ranking(
             self.queries if queries is None else queries,
             self.candidates if candidates is None else candidates,
-            codec, bias=bias, query_codec=query_codec,
-        )  # fmt: skip
+            codec,
+            bias=bias,
+            query_codec=query_codec,
+        )
         return self.marks(top1(ranking))
 
     def calibration(self, on: str) -> np.ndarray:
@@ -95,7 +111,7 @@ class Direction:
                 out["bytes"] = codec.bytes_per_vector(self.candidates.shape[1])
                 out["symmetric"] = self.searched(codec, query_codec=codec)
                 out |= self.stages(codec) | self.error(codec)
-                out["caution"] = getattr(codec, "caution", None)
+                out["warning"] = getattr(codec, "warning", None)
             lints = range_lints(
                 codec, {"stored": self.candidates[self.rest], "queries": self.queries[self.rest]}
             )

@@ -30,8 +30,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.correctors import fit_corrector, shared_rows
-from isthmus.scores import Ranking, TopK, top_k
+from isthmus.search.correctors import fit_corrector, shared_rows
+from isthmus.search.scores import Ranking, TopK, top_k
 
 NEAR = 10
 SETTINGS = ("halves", "strangers", "partners")
@@ -111,8 +111,10 @@ def over_splits(
     table = {}
     for title in runs[0]:
         change = np.array([run[title]["r1"] - run["none"]["r1"] for run in runs])
-        table[title] = {key: float(np.mean([run[title][key] for run in runs]))
-                        for key in ("r1", "clean", "skew")}  # fmt: skip
+        table[title] = {
+            key: float(np.mean([run[title][key] for run in runs]))
+            for key in ("r1", "clean", "skew")
+        }
         table[title] |= {"gain": float(change.mean()), "gain_sd": float(change.std(ddof=1))}
     return table
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.mixed import cross_cost, mixed_curve, pool_closers
-from isthmus.moments import Moments
+from isthmus.data.moments import Moments
+from isthmus.robustness.mixed import cross_cost, mixed_curve, pool_closers
 
 SEED = 0
 

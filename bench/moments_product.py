@@ -12,7 +12,7 @@ from bench.timing import interleaved, ratio, result
 
 def measure(quick: bool) -> dict[str, Any]:
     """Time of count, mean and scatter (chunk by chunk, shifted by a pivot) over a product's."""
-    from isthmus.moments import Moments
+    from isthmus.data.moments import Moments
 
     rows, dim = (100_000 if quick else 1_000_000), 512
     longer = array(rows + 1, dim)

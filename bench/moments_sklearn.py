@@ -14,7 +14,7 @@ def measure(quick: bool) -> dict[str, Any]:
     """Time of ``IncrementalPCA.partial_fit`` over ours; both end with the same spectrum."""
     from sklearn.decomposition import IncrementalPCA
 
-    from isthmus.moments import Moments
+    from isthmus.data.moments import Moments
 
     dim = 512
     batch = 5 * dim

@@ -19,8 +19,8 @@ MB = 1e6
 CHILD = """
 import json, resource, sys, time
 from isthmus.engines.local import SerialExecutor
-from isthmus.io import open_rows
-from isthmus.summarise import summarise
+from isthmus.data import open_rows
+from isthmus.data.summary import summarise
 unit = 1 if sys.platform == "darwin" else 1024
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 start = time.perf_counter()
@@ -54,7 +54,7 @@ def measure(quick: bool) -> dict[str, Any]:
             "MB (10^6 bytes)",
             at_most=600,
             what="greatest resident memory (getrusage) of a process that runs "
-            "isthmus.summarise.summarise over the file with SerialExecutor: census, moments of "
+            "isthmus.data.summary.summarise over the file with SerialExecutor: stats, moments of "
             "normalised rows",
             file_gb=size / 1e9,
             shape=[rows, dim],
@@ -68,7 +68,7 @@ def measure(quick: bool) -> dict[str, Any]:
 
 
 def _write(path: Path, rows: int, dim: int) -> None:
-    from isthmus.io import RowWriter
+    from isthmus.data import RowWriter
 
     with RowWriter(path, dim, "float32", rows=rows) as writer:
         for block in blocks(rows, dim):

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from bench.codecs import unit
-from isthmus.predict import keep_probabilities, normal_two
-from isthmus.scores import Ranking
+from isthmus.search.scores import Ranking
+from isthmus.theory.prediction import keep_probabilities, normal_two
 
 LEVELS = (0.005, 0.022, 0.04)
 
@@ -52,7 +52,7 @@ def measured(
     return kept
 
 
-def cell(
+def perturbation(
     queries: np.ndarray, candidates: np.ndarray, score: str, total: float, kept: np.ndarray
 ) -> dict[str, Any]:
     """One level, score and direction."""
@@ -68,13 +68,19 @@ def cell(
     share = float(means.mean())
     sampling = np.sqrt(found.value * (1 - found.value) / len(means)) * np.sqrt(2 / np.pi)
     return {
-        "score": score, "level": total, "predicted": predicted, "measured": share,
-        "low": share - reach, "high": share + reach, "error": abs(predicted - share),
+        "score": score,
+        "level": total,
+        "predicted": predicted,
+        "measured": share,
+        "low": share - reach,
+        "high": share + reach,
+        "error": abs(predicted - share),
         "within": bool(abs(predicted - share) <= reach),
-        "bound": float(found.error_bound.max()), "seconds": seconds,
+        "bound": float(found.error_bound.max()),
+        "seconds": seconds,
         "q_error": float(np.abs(found.value - kept.mean(axis=0)).mean()),
         "q_sampling": float(sampling.mean()),
-    }  # fmt: skip
+    }
 
 
 def normal_approximation() -> dict[str, float]:
@@ -103,22 +109,24 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=200)
     given = parser.parse_args()
     a, b = (unit(np.load(name, allow_pickle=False)) for name in (given.a, given.b))
-    cells = []
+    perturbations = []
     for direction, queries, candidates in (("a_to_b", a, b), ("b_to_a", b, a)):
         for total in LEVELS:
             kept = measured(queries, candidates, total, given.trials)
             for score, outcomes in kept.items():
-                found = cell(queries, candidates, score, total, outcomes)
-                cells.append({"direction": direction} | found)
+                found = perturbation(queries, candidates, score, total, outcomes)
+                perturbations.append({"direction": direction} | found)
     summary = {
         "trials": given.trials,
-        "cells": len(cells),
-        "within": sum(c["within"] for c in cells),
-        "mean_absolute_error": float(np.mean([c["error"] for c in cells])),
+        "perturbations": len(perturbations),
+        "within": sum(c["within"] for c in perturbations),
+        "mean_absolute_error": float(np.mean([c["error"] for c in perturbations])),
         "normal_approximation": normal_approximation(),
     }
-    rounded = [{k: round(v, 9) if isinstance(v, float) else v for k, v in c.items()} for c in cells]
-    print(json.dumps({"summary": summary, "cells": rounded}, indent=2))
+    rounded = [
+        {k: round(v, 9) if isinstance(v, float) else v for k, v in c.items()} for c in perturbations
+    ]
+    print(json.dumps({"summary": summary, "perturbations": rounded}, indent=2))
     return 0
 
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from bench.codecs import unit
 from isthmus.closers import fit
-from isthmus.export import as_cosine, as_euclidean, as_inner_product, rounding_bound
-from isthmus.moments import Moments
-from isthmus.scores import Ranking, top1
+from isthmus.data.moments import Moments
+from isthmus.deploy.export import as_cosine, as_euclidean, as_inner_product, rounding_bound
+from isthmus.search.scores import Ranking, top1
 
 CLOSERS = ("center-queries", "biased-shift")
 STORES = {"inner product": as_inner_product, "cosine": as_cosine, "Euclidean": as_euclidean}

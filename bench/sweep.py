@@ -19,7 +19,8 @@ CHECKED = 200  # queries of the exact integral
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    """Both scores; the plain way draws every trial, or with ``quick`` one of each cell, scaled."""
+    """Both scores; the plain way draws every trial, or with ``quick`` one of each perturbation,
+    scaled."""
     queries, candidates = _sides()
     entries = {}
     for score, name in (("dot", "sweep_vs_naive"), ("euclidean", "sweep_vs_naive_euclidean")):
@@ -43,7 +44,7 @@ def _sides() -> tuple[np.ndarray, np.ndarray]:
 def _closers(queries: np.ndarray, candidates: np.ndarray, score: str) -> list[Any]:
     """A closer at each strength: queries centred with a stored number, or candidates moved."""
     from isthmus.closers import fit
-    from isthmus.moments import Moments
+    from isthmus.data.moments import Moments
 
     sides = Moments.of(queries), Moments.of(candidates)
     method, options = "center-queries", {"score": "dot"}
@@ -55,7 +56,7 @@ def _closers(queries: np.ndarray, candidates: np.ndarray, score: str) -> list[An
 def _measured(
     queries: np.ndarray, candidates: np.ndarray, score: str, trials: int
 ) -> dict[str, Any]:
-    from isthmus.sweep import consistency_curves
+    from isthmus.theory.curves import consistency_curves
 
     taken: dict[str, list[float]] = {"naive": [], "sweep": []}
     closers = _closers(queries, candidates, score)
@@ -74,16 +75,24 @@ def _measured(
         def plain(rows: tuple = rows, bias: Any = bias, seed: int = turn) -> None:
             drawn.append(naive.grid(*rows, bias, seed))
 
-        drawings, cells = len(LEVELS) * TRIALS + 1, len(LEVELS) * trials + 1  # and a clean search
-        taken["naive"].append(seconds(plain) * drawings / cells)
+        drawings, perturbations = (
+            len(LEVELS) * TRIALS + 1,
+            len(LEVELS) * trials + 1,
+        )  # and a clean search
+        taken["naive"].append(seconds(plain) * drawings / perturbations)
         if turn % 2 == 0:
             taken["sweep"].append(seconds(sweep))
         if score == "dot" and turn in (0, 5, 10):
             exact.append(curves[turn].kept[:, :CHECKED] - _exact(*rows, bias))
-        say(f"  strength {closer.strength:.1f}: {taken['naive'][-1]:.2f} s; all strengths by "
-            f"sweep {taken['sweep'][-1]:.3f} s")  # fmt: skip
-    whole = ratio({"naive": [sum(taken["naive"])], "sweep": [float(np.median(taken["sweep"]))]},
-                  "naive", "sweep")  # fmt: skip
+        say(
+            f"  strength {closer.strength:.1f}: {taken['naive'][-1]:.2f} s; all strengths by "
+            f"sweep {taken['sweep'][-1]:.3f} s"
+        )
+    whole = ratio(
+        {"naive": [sum(taken["naive"])], "sweep": [float(np.median(taken["sweep"]))]},
+        "naive",
+        "sweep",
+    )
     found = sum(taken["naive"]) / np.array(taken["sweep"])
     ours = np.array([curve.value for curve in curves])
     error: dict[str, Any] = {"naive_rms": float(np.sqrt(((np.array(drawn) - ours) ** 2).mean()))}
@@ -97,7 +106,7 @@ def _measured(
         "time of drawing the noise / time of the sweep",
         at_least=50 if score == "dot" else None,
         what="11 strengths x 5 levels x 20 trials: noise added to the candidates, product, argmax, "
-        "over isthmus.sweep.consistency_curves of the 11 closers, maps and search included",
+        "over isthmus.theory.curves.consistency_curves of the 11 closers, maps and search included",
         least=float(found.min()),
         greatest=float(found.max()),
         repeats=len(taken["sweep"]),
@@ -106,8 +115,9 @@ def _measured(
         scaled=trials != TRIALS,
         error={
             **error,
-            "what": "naive_rms: root mean square over cells of drawn less swept consistency; "
-            f"sweep_mean, sweep_query: greatest error of a cell's mean and of a query's "
+            "what": "naive_rms: root mean square over perturbations of drawn less swept "
+            "consistency; "
+            f"sweep_mean, sweep_query: greatest error of a perturbation's mean and of a query's "
             f"probability against the integral over all rivals in float64, {CHECKED} queries",
         },
         consistency=[float(ours.min()), float(ours.max())],

@@ -18,7 +18,7 @@ CHILD = """
 import json, resource, sys, time
 import numpy as np
 from bench.rows import array
-from isthmus.scores import Ranking, top_k
+from isthmus.search.scores import Ranking, top_k
 unit = 1 if sys.platform == "darwin" else 1024
 rows, queries = int(sys.argv[1]), int(sys.argv[2])
 x, q = array(rows, 512), array(queries, 512, seed=5)
@@ -33,7 +33,7 @@ def measure(quick: bool) -> dict[str, Any]:
     """Wall time of ``top_k``, tie widths included, over ``IndexFlatIP.search`` on added rows."""
     import faiss
 
-    from isthmus.scores import Ranking, top_k
+    from isthmus.search.scores import Ranking, top_k
 
     rows, queries = (100_000, 1000) if quick else (200_000, 10_000)
     child = subprocess.run(

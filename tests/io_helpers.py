@@ -1,4 +1,4 @@
-"""Files for the tests of isthmus.io, written by the libraries other people would use."""
+"""Files for the tests of isthmus.data, written by the libraries other people would use."""
 
 from __future__ import annotations
 

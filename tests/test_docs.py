@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isthmus.audit import AuditOptions, audit
 from isthmus.cli.run_close import run as close
 from isthmus.closers import CLOSERS
-from isthmus.scores import Ranking, top1
-from isthmus.stress import COLUMNS
+from isthmus.robustness import COLUMNS
+from isthmus.search.scores import Ranking, top1
+from isthmus.workflows.audits import AuditOptions, audit
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -69,10 +69,18 @@ def report() -> dict[str, Any]:
 
 def test_files_examples_run(rows, plain, capsys):
     close(
-        "images.npy", "captions.npy", out=Path("closer.safetensors"), method="center-queries",
-        strength=1.0, score=None, variance=None, side=None, renormalise=None, normalise=True,
+        "images.npy",
+        "captions.npy",
+        out=Path("closer.safetensors"),
+        method="center-queries",
+        strength=1.0,
+        score=None,
+        variance=None,
+        side=None,
+        renormalise=None,
+        normalise=True,
         as_json=False,
-    )  # fmt: skip
+    )
     capsys.readouterr()
     left, names = run_blocks("files")
     assert names == ["by-hand", "header", "through-isthmus"]
@@ -104,7 +112,7 @@ def test_without_the_evening_coordinate_cosine_answers_differ(rows, plain, capsy
 def test_every_warning_has_its_line():
     codes = set()
     for path in SOURCE.rglob("*.py"):
-        codes |= set(re.findall(r'Caution\(\s*"([a-z-]+)"', path.read_text(encoding="utf-8")))
+        codes |= set(re.findall(r'InputWarning\(\s*"([a-z-]+)"', path.read_text(encoding="utf-8")))
     assert len(codes) >= 9
     listed = set(re.findall(r"^\| `([a-z-]+)` \|", page("warnings"), re.M))
     assert listed == codes
@@ -141,7 +149,7 @@ def test_every_gap_key_has_its_formula(report):
 def test_every_room_is_named():
     rooms = {p.name for p in SOURCE.glob("*.py")}
     rooms |= {f"{p.name}/" for p in SOURCE.iterdir() if (p / "__init__.py").is_file()}
-    assert [r for r in sorted(rooms) if f"`{r}`" not in page("rooms")] == []
+    assert [r for r in sorted(rooms) if f"`{r}`" not in page("architecture")] == []
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isthmus.audit import AuditOptions, audit
 from isthmus.closers import fit
-from isthmus.moments import Moments
-from isthmus.stress import Cell, grid, row_of
-from isthmus.tasks import retrieval_by_pairs
+from isthmus.data.moments import Moments
+from isthmus.robustness import Perturbation, grid, row_of
+from isthmus.search.relevance import retrieval_by_pairs
+from isthmus.workflows.audits import AuditOptions, audit
 from worlds import unit_rows
 
 pytestmark = pytest.mark.real_data
@@ -43,8 +43,7 @@ def clip(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
     folder = tmp_path_factory.mktemp("clip")
     np.save(folder / "images.npy", rows[0])
     np.save(folder / "captions.npy", rows[1])
-    return quick(str(folder / "images.npy"), str(folder / "captions.npy"),
-                 names=("image", "text"))  # fmt: skip
+    return quick(str(folder / "images.npy"), str(folder / "captions.npy"), names=("image", "text"))
 
 
 def codes(report: dict[str, Any]) -> set[str]:
@@ -95,9 +94,14 @@ def test_the_search_of_clip(clip: dict[str, Any]) -> None:
 
 def test_trained_clip_raises_no_false_alarm(clip: dict[str, Any]) -> None:
     assert codes(clip).isdisjoint(
-        {"pairs-without-signal", "different-models", "rows-out-of-order", "same-modality",
-         "collapsed"}
-    )  # fmt: skip
+        {
+            "pairs-without-signal",
+            "different-models",
+            "rows-out-of-order",
+            "same-modality",
+            "collapsed",
+        }
+    )
 
 
 TABLE = {
@@ -116,8 +120,10 @@ def test_the_consistency_table(data: Path) -> None:
     problem = problem_of(a, b, retrieval_by_pairs(500, 500))
     q, c = Moments.of(a, precise=True), Moments.of(b, precise=True)
     closers = [fit(name, q, c, score=score) for name, score in TABLE]
-    cells = [Cell("gaussian", "candidates", v, "total") for v in (0.005, 0.022, 0.04)]
-    results = grid(problem, closers, cells, trials=60, seed=0)
+    perturbations = [
+        Perturbation("gaussian", "candidates", v, "total") for v in (0.005, 0.022, 0.04)
+    ]
+    results = grid(problem, closers, perturbations, trials=60, seed=0)
     rows = [row_of(problem, r, 0) for r in results]
     for (name, score), (measured, predicted) in TABLE.items():
         mine = [r for r in rows if (r["closer"], r["score"]) == (name, score)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from isthmus.closers import fit
-from isthmus.maps import Closer
-from isthmus.moments import Moments, PairMoments
-from isthmus.stress import Play, Problem, halves, plain_top1
-from isthmus.tasks import Truth, retrieval_by_pairs
+from isthmus.closers.maps import Closer
+from isthmus.data.moments import Moments, PairMoments
+from isthmus.robustness import ClosedSearch, Problem, halves, plain_top1
+from isthmus.search.relevance import Relevance, retrieval_by_pairs
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def two_modalities(
 
 
 def problem_of(
-    queries: np.ndarray, candidates: np.ndarray, truth: Truth | None = None, seed: int = 0
+    queries: np.ndarray, candidates: np.ndarray, truth: Relevance | None = None, seed: int = 0
 ) -> Problem:
     """One direction, with half of either side as the codecs' calibration."""
     rng = np.random.default_rng(seed)
@@ -58,9 +58,9 @@ def fitted(method: str, queries: np.ndarray, candidates: np.ndarray, **options: 
     return fit(method, *moments, **options)
 
 
-def played(problem: Problem, closer: Closer) -> Play:
+def played(problem: Problem, closer: Closer) -> ClosedSearch:
     """A closer set up on a problem, beside plain search under its own score."""
-    return Play.of(problem, closer, plain_top1(problem, closer.score))
+    return ClosedSearch.of(problem, closer, plain_top1(problem, closer.score))
 
 
 def full_scores(queries: np.ndarray, candidates: np.ndarray, score: str) -> np.ndarray:

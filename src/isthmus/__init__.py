@@ -1,6 +1,6 @@
 """Isthmus: measure, explain, close and stress-test the modality gap of embeddings.
 
-    from isthmus.audit import audit
+    from isthmus.workflows.audits import audit
     result = audit("images.npy", "captions.npy")
 
 The records and fitters most people need are here by name and load when they are first used, so
@@ -17,24 +17,24 @@ from isthmus._version import __version__
 from isthmus.errors import IsthmusError
 
 _HOMES = {
-    "Audit": "audit",
-    "AuditOptions": "audit",
+    "Audit": "workflows.audits",
+    "AuditOptions": "workflows.audits",
     "CLOSERS": "closers",
     "fit": "closers",
-    "Embeddings": "embeddings",
-    "Pairs": "embeddings",
+    "Embeddings": "data.embeddings",
+    "Pairs": "data.embeddings",
     "load_encoder": "encoders",
-    "GapReport": "gap",
-    "measure_gap": "gap",
-    "open_rows": "io",
-    "write_rows": "io",
-    "AffineMap": "maps",
-    "Closer": "maps",
-    "Guarantee": "maps",
-    "Moments": "moments",
-    "PairMoments": "moments",
-    "Ranking": "scores",
-    "top_k": "scores",
+    "GapReport": "metrics.gap",
+    "measure_gap": "metrics.gap",
+    "open_rows": "data",
+    "write_rows": "data",
+    "AffineMap": "closers.maps",
+    "Closer": "closers.maps",
+    "Guarantee": "closers.maps",
+    "Moments": "data.moments",
+    "PairMoments": "data.moments",
+    "Ranking": "search.scores",
+    "top_k": "search.scores",
 }
 
 __all__ = ["IsthmusError", "__version__", *_HOMES]

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from isthmus.cli.words import console, print_json, progress_bar
+from isthmus.closers.maps import Closer
+from isthmus.data import RowWriter, atomic_path, open_rows
 from isthmus.errors import OptionError, ShapeError
-from isthmus.io import RowWriter, atomic_path, open_rows
-from isthmus.maps import Closer
 
 BLOCK = 16384
 

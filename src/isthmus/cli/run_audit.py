@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from isthmus.audit import Audit, AuditOptions, audit
-from isthmus.audit.options import Progress
-from isthmus.audit.sides import Sides, open_sides
 from isthmus.cli.words import console, print_json, progress_bar
+from isthmus.data import read_labels, read_relevance, write_json
 from isthmus.errors import OptionError
-from isthmus.io import read_labels, read_relevance, write_json
+from isthmus.workflows.audits import Audit, AuditOptions, audit
+from isthmus.workflows.audits.options import Progress
+from isthmus.workflows.audits.sides import Sides, open_sides
 
 
 def run(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from isthmus.calibrate import Calibration, calibrate
 from isthmus.cli.run_compare import truth_of
 from isthmus.cli.words import console, print_json, progress_bar
-from isthmus.embeddings import decide_paired
+from isthmus.closers.maps import Closer
+from isthmus.data import open_rows
+from isthmus.data.embeddings import decide_paired
+from isthmus.deploy.thresholds import Calibration, calibrate
 from isthmus.errors import OptionError
-from isthmus.io import open_rows
-from isthmus.maps import Closer
 
 
 def run(

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from isthmus._arrays import unit
 from isthmus.cli.words import console, print_json, progress_bar
 from isthmus.closers import NEEDS, fit
-from isthmus.embeddings import check_same_space
+from isthmus.closers.verification import Verification, verify
+from isthmus.core.arrays import unit
+from isthmus.data import open_rows
+from isthmus.data.embeddings import check_same_space
+from isthmus.data.summary import summarise
 from isthmus.errors import OptionError
-from isthmus.io import open_rows
-from isthmus.summarise import summarise
-from isthmus.verify import Verification, verify
 
 VERIFY_QUERIES = 2000
 VERIFY_CANDIDATES = 20_000
@@ -49,16 +49,16 @@ def run(
         if NEEDS.get(method) == "pairs":
             both = summarise(q_source, c_source, **watch)
             assert both.pair is not None
-            summaries = [("queries", both.census_a), ("candidates", both.census_b)]
+            summaries = [("queries", both.stats_a), ("candidates", both.stats_b)]
             moments = [both.pair.a, both.pair.b]
             options["pairs"] = both.pair
         else:
             one, two = (summarise(source, **watch) for source in (q_source, c_source))
-            summaries = [("queries", one.census_a), ("candidates", two.census_a)]
+            summaries = [("queries", one.stats_a), ("candidates", two.stats_a)]
             moments = [one.a, two.a]
-        for name, census in summaries:
-            assert census is not None
-            census.refuse(name, cosine=normalise or score == "cosine")
+        for name, stats in summaries:
+            assert stats is not None
+            stats.refuse(name, cosine=normalise or score == "cosine")
         samples = _samples(q_source, c_source)
         if NEEDS.get(method) == "query_rows":
             rows = samples[0].astype(np.float64)

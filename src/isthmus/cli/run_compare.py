@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.cli.words import console, print_json, progress_bar
-from isthmus.compare import compare
-from isthmus.embeddings import decide_paired
+from isthmus.data import open_rows, read_labels, read_relevance
+from isthmus.data.embeddings import decide_paired
+from isthmus.deploy.comparison import compare
 from isthmus.errors import OptionError
-from isthmus.io import open_rows, read_labels, read_relevance
-from isthmus.tasks import Truth, retrieval_by_pairs, retrieval_by_relevance, zero_shot
+from isthmus.search.relevance import (
+    Relevance,
+    retrieval_by_pairs,
+    retrieval_by_relevance,
+    zero_shot,
+)
 
 GATE_FAILED = 3
 
@@ -59,7 +64,7 @@ def run(
 
 def truth_of(
     labels: str | None, relevance: str | None, paired: bool | None, n: int, m: int
-) -> Truth | None:
+) -> Relevance | None:
     """What the options say is right; None where they say nothing.
 
     Raises:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from isthmus.cli.run_audit import write
 from isthmus.cli.words import console, print_json, progress_bar
-from isthmus.demo.story import demo, save_rows
+from isthmus.workflows.demo.story import demo, save_rows
 
 
 def run(*, out: Path, encoder: str, seed: int, as_json: bool) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.cli.words import console, print_json
-from isthmus.errors import FileError, OptionError
-from isthmus.export import (
+from isthmus.closers.maps import Closer
+from isthmus.data import atomic_path, open_rows
+from isthmus.deploy.export import (
     Evened,
     append_to_onnx,
     append_to_sentence_transformer,
@@ -21,8 +22,7 @@ from isthmus.export import (
     from_json,
     to_json,
 )
-from isthmus.io import atomic_path, open_rows
-from isthmus.maps import Closer
+from isthmus.errors import FileError, OptionError
 
 FORMS = ("closer", "json", "onnx", "sentence-transformers", "siglip")
 STORES: dict[str, Callable[..., Closer | Evened]] = {

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.audit.options import AuditOptions
 from isthmus.cli.run_audit import numbers, sides_of
 from isthmus.cli.words import console, print_json, progress_bar
 from isthmus.errors import OptionError
-from isthmus.recommend import advise
+from isthmus.workflows.audits.options import AuditOptions
+from isthmus.workflows.recommendation import advise
 
 LEVELS = "numbers above 0, such as 0.005,0.022"
 
@@ -40,9 +40,13 @@ def run(
     levels = None if level is None else numbers(level, "--level", LEVELS)
     names = None if closers is None else [name.strip() for name in closers.split(",")]
     opts = AuditOptions(
-        names=("queries", "candidates"), paired=paired, score=score, seed=seed,
-        max_queries=max_queries, max_candidates=max_candidates,
-    )  # fmt: skip
+        names=("queries", "candidates"),
+        paired=paired,
+        score=score,
+        seed=seed,
+        max_queries=max_queries,
+        max_candidates=max_candidates,
+    )
     with progress_bar() as say:
         sides = sides_of(queries, candidates, labels, relevance, opts, say)
         rows, truth = sides.rows_a, sides.truth
@@ -51,9 +55,17 @@ def run(
             kept = np.sort(kept)
             rows, truth = rows[kept], truth.restricted(kept, np.arange(len(sides.rows_b)))
         advice = advise(
-            rows, sides.rows_b, truth, score=score, family=perturb, levels=levels, closers=names,
-            seed=seed, progress=say, **options,
-        )  # fmt: skip
+            rows,
+            sides.rows_b,
+            truth,
+            score=score,
+            family=perturb,
+            levels=levels,
+            closers=names,
+            seed=seed,
+            progress=say,
+            **options,
+        )
     told = advice.as_dict() | {"file": None if out is None else str(out)}
     if out is not None:
         advice.closer.save(out)

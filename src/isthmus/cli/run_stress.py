@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from isthmus.audit.direction import problem_of, trials_for
-from isthmus.audit.options import AuditOptions
 from isthmus.cli.run_audit import numbers, sides_of
 from isthmus.cli.words import console, print_json, progress_bar
 from isthmus.closers import NEEDS
@@ -14,7 +12,9 @@ from isthmus.closers.many import fit_many
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs.lint import OUTSIDE_VALUES
 from isthmus.report.words import player
-from isthmus.stress import SIDES, averaged, cells_of, reseeded, run_grid
+from isthmus.robustness import TARGETS, averaged, perturbations_of, reseeded, run_grid
+from isthmus.workflows.audits.direction import problem_of, trials_for
+from isthmus.workflows.audits.options import AuditOptions
 
 FITTED_ON = {
     "pairs": "it is fitted on the scored queries' pairs; give paired rows and no --fit-share",
@@ -54,7 +54,7 @@ def run(
     opts = AuditOptions(
         names=("queries", "candidates"), levels=numbers(levels), convention=convention, **options
     )
-    cells = cells_of(
+    perturbations = perturbations_of(
         words(perturb),
         levels=opts.levels,
         kept=numbers(kept, "--kept", "dimensions to keep, or shares below 1"),
@@ -79,13 +79,14 @@ def run(
             with_controls=controls,
             seed=opts.seed,
         )
-        problems = {seed: first if seed == opts.seed else reseeded(first, seed)
-                    for seed in range(seeds)}  # fmt: skip
+        problems = {
+            seed: first if seed == opts.seed else reseeded(first, seed) for seed in range(seeds)
+        }
         count = trials or trials_for(len(first.queries), len(first.candidates))
         rows = run_grid(
             problems,
             fitted,
-            cells,
+            perturbations,
             trials=count,
             control_trials=max(1, count // 3),
             out=out,
@@ -108,12 +109,20 @@ def run(
 
 
 def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
-    """The table for people: one line per closer, strength and cell, averaged over seeds."""
+    """The table for people: one line per closer, strength and perturbation, averaged over seeds."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name, right in (("closer", 0), ("score", 0), ("perturbation", 0), ("consistency", 1),
-                        ("predicted", 1), ("gain", 1), ("clean", 1), ("accuracy", 1)):  # fmt: skip
+    for name, right in (
+        ("closer", 0),
+        ("score", 0),
+        ("perturbation", 0),
+        ("consistency", 1),
+        ("predicted", 1),
+        ("gain", 1),
+        ("clean", 1),
+        ("accuracy", 1),
+    ):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for row in averaged(rows):
 
@@ -123,10 +132,14 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
         level = f" {row['level']:g}" if row["level"] != 1 else ""
         side = "" if row["side"] == "candidates" else f" on {row['side']}"
         table.add_row(
-            *player(row), f"{row['family']}{level}{side}",
-            mean("consistency"), mean("predicted_consistency"), mean("gain", sign="+"),
-            mean("clean_agreement"), mean("accuracy"),
-        )  # fmt: skip
+            *player(row),
+            f"{row['family']}{level}{side}",
+            mean("consistency"),
+            mean("predicted_consistency"),
+            mean("gain", sign="+"),
+            mean("clean_agreement"),
+            mean("accuracy"),
+        )
     screen.print(table)
 
 
@@ -169,7 +182,7 @@ def signed(text: str) -> tuple[float, ...]:
 
 def _sides(text: str) -> Any:
     named = words(text)
-    unknown = [s for s in named if s not in SIDES]
+    unknown = [s for s in named if s not in TARGETS]
     if unknown or not named:
-        raise OptionError(f"--sides {text}: expected some of {', '.join(SIDES)}")
+        raise OptionError(f"--sides {text}: expected some of {', '.join(TARGETS)}")
     return tuple(named)

@@ -1,4 +1,5 @@
-"""Fitters: moments of queries and candidates -> a :class:`~isthmus.maps.Closer`. No rows here.
+"""Fitters: moments of queries and candidates -> a :class:`~isthmus.closers.maps.Closer`. No rows
+here.
 
 One file per kind of map: :mod:`translations` (exact or the paper's), :mod:`ridge` (noise against
 churn), :mod:`projections` (span, subspace, memo), :mod:`shifts` and :mod:`matching` (baselines of
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.closers.maps import Closer
 from isthmus.closers.matching import (
     coral,
     gaussian_ot,
@@ -38,10 +40,9 @@ from isthmus.closers.translations import (
     no_closer,
     orthogonal_shift,
 )
+from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError
-from isthmus.maps import Closer
-from isthmus.moments import Moments
-from isthmus.scores import check_score
+from isthmus.search.scores import check_score
 
 CLOSERS: dict[str, Callable[..., Closer]] = {
     "none": no_closer,
@@ -69,9 +70,15 @@ CLOSERS: dict[str, Callable[..., Closer]] = {
 """Every closer by its name, as ``isthmus close --method`` takes it."""
 
 EXACT = (
-    "none", "orthogonal-shift", "biased-shift", "center-queries", "center-both", "span", "subspace",
+    "none",
+    "orthogonal-shift",
+    "biased-shift",
+    "center-queries",
+    "center-both",
+    "span",
+    "subspace",
     "low-rank-memo",
-)  # fmt: skip
+)
 """Closers that keep every clean answer as they come (``ridge-shift`` keeps them within a bound)."""
 
 NEEDS = {"procrustes": "pairs", "realign": "query_rows"}

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers import CLOSERS, fit
+from isthmus.closers.maps import Closer
+from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
-from isthmus.maps import Closer
-from isthmus.moments import Moments
 
 CONTROLS = ("random", "shuffled", "flipped")
 OVERSHOOT = (-0.5, 1.5)

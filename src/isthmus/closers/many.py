@@ -7,14 +7,20 @@ from typing import Any
 
 from isthmus.closers import CLOSERS, fit, needed
 from isthmus.closers.controls import controls
+from isthmus.closers.maps import Closer
+from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
-from isthmus.maps import Closer
-from isthmus.moments import Moments, PairMoments
 
 PROMISING = (
-    "orthogonal-shift", "biased-shift", "center-queries", "center-both", "span", "subspace",
-    "low-rank-memo", "ridge-shift",
-)  # fmt: skip
+    "orthogonal-shift",
+    "biased-shift",
+    "center-queries",
+    "center-both",
+    "span",
+    "subspace",
+    "low-rank-memo",
+    "ridge-shift",
+)
 """Closers with a score of their own; the others are searched as the user searches."""
 LINEAR_ONLY = ("center-queries", "center-both")
 WHOLE = ("none", "subspace", "low-rank-memo")

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.closers.maps import AffineMap, Closer, Guarantee, RowMap, chain
 from isthmus.closers.promises import blended, exact
+from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import CloserError, OptionError, ShapeError
-from isthmus.maps import AffineMap, Closer, Guarantee, RowMap, chain
-from isthmus.moments import Moments, PairMoments
 
 SHRINKAGE = 0.1
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from isthmus.closers.maps import AffineMap, Closer, Guarantee
 from isthmus.closers.promises import (
     all_or_nothing,
     blended,
@@ -18,9 +19,8 @@ from isthmus.closers.promises import (
     share_of,
     spans_hull,
 )
+from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
-from isthmus.maps import AffineMap, Closer, Guarantee
-from isthmus.moments import Moments
 
 
 def span(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from isthmus.closers.maps import AffineMap, Guarantee
+from isthmus.data.moments import Moments
 from isthmus.errors import CloserError, OptionError
-from isthmus.maps import AffineMap, Guarantee
-from isthmus.moments import Moments
 
 NEGLIGIBLE = 1e-10
 FINE = 1e-9

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from isthmus.closers.maps import AffineMap, Closer, Guarantee
 from isthmus.closers.promises import exact, linear_score, variation
+from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError
-from isthmus.maps import AffineMap, Closer, Guarantee
-from isthmus.moments import Moments
 
 ONE_BIT_ERROR = 0.6
 """Error variance of a one-bit code over the rows' variance, the default noise (RaBitQ's is .6)."""

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from isthmus.closers.maps import AffineMap, Closer, Guarantee
 from isthmus.closers.promises import exact
+from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
-from isthmus.maps import AffineMap, Closer, Guarantee
-from isthmus.moments import Moments
 
 
 def mean_shift(
@@ -80,9 +80,14 @@ def database_shift(
     What PMC does before a vector database codes its rows. Against plain search it changes answers.
     """
     moved = mean_shift(
-        queries, candidates, score=score, strength=strength, renormalise=True, side="candidate",
+        queries,
+        candidates,
+        score=score,
+        strength=strength,
+        renormalise=True,
+        side="candidate",
         unit_in=unit_in,
-    )  # fmt: skip
+    )
     return replace(moved, name="database-shift")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from isthmus.closers.maps import AffineMap, Closer, Guarantee
 from isthmus.closers.promises import (
     exact,
     hull_rank,
@@ -17,9 +18,8 @@ from isthmus.closers.promises import (
     spans_hull,
     variation,
 )
+from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
-from isthmus.maps import AffineMap, Closer, Guarantee
-from isthmus.moments import Moments
 
 
 def no_closer(

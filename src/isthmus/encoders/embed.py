@@ -19,12 +19,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from isthmus.data import RowWriter, atomic_path, write_json
 from isthmus.encoders.ahead import batched
 from isthmus.encoders.base import Encoder, Progress
 from isthmus.encoders.images import UnreadableImage
 from isthmus.encoders.inputs import Inputs, Kind, Source, open_source
 from isthmus.errors import CorruptFile, FileError
-from isthmus.io import RowWriter, atomic_path, write_json
 
 STATE_SECONDS = 0.5
 """So much work a killed process may have to do again; one that fails or is interrupted, none."""

@@ -1,7 +1,7 @@
 """The worst moves of a given size: what a certified radius promises nothing against.
 
 Each function returns the moved rows. Replayed at 1.001 of the radius of
-:mod:`isthmus.predict` they change the answer; at 0.999 they do not.
+:mod:`isthmus.theory.prediction` they change the answer; at 0.999 they do not.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from isthmus.errors import OptionError
-from isthmus.scores import Ranking, top1
+from isthmus.search.scores import Ranking, top1
 
 
 def worst_queries(
@@ -49,9 +49,13 @@ def worst_queries(
 
 
 def worst_rotations(
-    queries: np.ndarray, candidates: np.ndarray, angle: np.ndarray, score: str,
-    *, bias: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    angle: np.ndarray,
+    score: str,
+    *,
+    bias: np.ndarray | None = None,
+) -> np.ndarray:
     """Each query turned by ``angle`` (n,) radians towards the rival that this brings farthest
     ahead, its length kept, (n, d)."""
     ranking = Ranking.of(queries, candidates, score, bias)

@@ -10,9 +10,19 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 TITLES = (
-    "", "closer", "score", "setting", "promise", "clean\nagr.", "flips", "95 %", "pre-\ndicted",
-    "calibr.", "right", "dist.",
-)  # fmt: skip
+    "",
+    "closer",
+    "score",
+    "setting",
+    "promise",
+    "clean\nagr.",
+    "flips",
+    "95 %",
+    "pre-\ndicted",
+    "calibr.",
+    "right",
+    "dist.",
+)
 LEFT = 5
 MISSED = "–"
 WIDE = 132
@@ -20,7 +30,7 @@ NARROW_LEAVES_OUT = ("promise", "95 %", "dist.")
 
 
 def print_advice(advice: dict[str, Any], console: Console) -> None:
-    """Print what :meth:`isthmus.recommend.Advice.as_dict` tells.
+    """Print what :meth:`isthmus.workflows.recommendation.Advice.as_dict` tells.
 
     ``flips`` are of the judging half, ``calibr.`` of the other; ``right`` is accuracy undisturbed,
     ``dist.`` disturbed. Closers below the floor have a dash for their rank.
@@ -55,10 +65,16 @@ def advice_cells(row: dict[str, Any]) -> list[str]:
     options = {k: v for k, v in row["options"].items() if (k, v) != ("strength", 1.0)}
     rank = MISSED if row["rank"] is None else str(row["rank"])
     return [
-        rank, row["closer"], row["score"],
-        " ".join(f"{k} {v:g}" for k, v in options.items()), row["guarantee"],
-        words.percent(judged["clean_agreement"]), words.percent(judged["flips"]),
+        rank,
+        row["closer"],
+        row["score"],
+        " ".join(f"{k} {v:g}" for k, v in options.items()),
+        row["guarantee"],
+        words.percent(judged["clean_agreement"]),
+        words.percent(judged["flips"]),
         words.interval(judged["flips_ci"], lambda v: words.number(100 * v, 1)),
-        words.percent(judged["predicted"]), words.percent(row["calibration"]["flips"]),
-        words.percent(judged["clean_accuracy"]), words.percent(judged["accuracy"]),
-    ]  # fmt: skip
+        words.percent(judged["predicted"]),
+        words.percent(row["calibration"]["flips"]),
+        words.percent(judged["clean_accuracy"]),
+        words.percent(judged["accuracy"]),
+    ]

@@ -27,30 +27,50 @@ def inputs_figure(demo: dict[str, Any]) -> Figure | None:
     for closer, score, bias in SHOWN:
         found = [
             next(
-                (r for r in t["rows"]
-                 if (r["closer"], r["score"], r["bias"]) == (closer, score, bias)),
+                (
+                    r
+                    for r in t["rows"]
+                    if (r["closer"], r["score"], r["bias"]) == (closer, score, bias)
+                ),
                 None,
             )
             for t in trials
-        ]  # fmt: skip
+        ]
         kept = [(label, row) for label, row in zip(labels, found, strict=True) if row]
         colour = CLOSER_COLOURS[closer]
-        traces.append({
-            "type": "scatter", "mode": "markers", "name": closer if closer != "none" else "plain",
-            "x": [row["consistency"] for _, row in kept], "y": [label for label, _ in kept],
-            "marker": {"color": colour, "symbol": SCORE_MARKS[score], "size": 9},
-            "error_x": {
-                "type": "data", "symmetric": False, "color": colour, "thickness": 1.2, "width": 3,
-                "array": [row["consistency_hi"] - row["consistency"] for _, row in kept],
-                "arrayminus": [row["consistency"] - row["consistency_lo"] for _, row in kept],
-            },
-            "hovertemplate": "%{x:.1%}<extra>%{fullData.name}</extra>",
-        })  # fmt: skip
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": closer if closer != "none" else "plain",
+                "x": [row["consistency"] for _, row in kept],
+                "y": [label for label, _ in kept],
+                "marker": {"color": colour, "symbol": SCORE_MARKS[score], "size": 9},
+                "error_x": {
+                    "type": "data",
+                    "symmetric": False,
+                    "color": colour,
+                    "thickness": 1.2,
+                    "width": 3,
+                    "array": [row["consistency_hi"] - row["consistency"] for _, row in kept],
+                    "arrayminus": [row["consistency"] - row["consistency_lo"] for _, row in kept],
+                },
+                "hovertemplate": "%{x:.1%}<extra>%{fullData.name}</extra>",
+            }
+        )
     figure = layout(
-        "consistency", "", xaxis=SHARE | {"range": [0, 1.02]},
-        yaxis={"type": "category", "autorange": "reversed", "automargin": True,
-               "categoryorder": "array", "categoryarray": labels},
-        height=90 + ROW_HEIGHT * len(trials), showlegend=True,
+        "consistency",
+        "",
+        xaxis=SHARE | {"range": [0, 1.02]},
+        yaxis={
+            "type": "category",
+            "autorange": "reversed",
+            "automargin": True,
+            "categoryorder": "array",
+            "categoryarray": labels,
+        },
+        height=90 + ROW_HEIGHT * len(trials),
+        showlegend=True,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-    )  # fmt: skip
+    )
     return {"data": traces, "layout": figure}

@@ -17,8 +17,10 @@ def print_demo(demo: dict[str, Any], screen: Console) -> None:
 
     table = Table(
         title="Perturbed inputs: share of answers that stay (95% interval)",
-        title_justify="left", box=None, pad_edge=False,
-    )  # fmt: skip
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
     for name, justify in (
         ("task", "left"),
         ("perturbed", "left"),

@@ -48,24 +48,33 @@ def gap_figure(report: dict[str, Any]) -> Figure | None:
         points = picture[side]
         traces.append(
             {
-                "type": "scatter", "mode": "markers", "name": safe(called[side]),
-                "x": points["x"], "y": points["y"], "hoverinfo": "x+y+name",
+                "type": "scatter",
+                "mode": "markers",
+                "name": safe(called[side]),
+                "x": points["x"],
+                "y": points["y"],
+                "hoverinfo": "x+y+name",
                 "marker": {
-                    "color": SIDE_COLOURS[side], "symbol": SIDE_MARKS[side], "size": 5,
+                    "color": SIDE_COLOURS[side],
+                    "symbol": SIDE_MARKS[side],
+                    "size": 5,
                     "opacity": 0.55,
                 },
             }
-        )  # fmt: skip
+        )
     axes = picture.get("axes") or {}
     figure = {
         "data": traces,
         "layout": layout(
-            safe(axes.get("x", "")), safe(axes.get("y", "")), height=480,
-            xaxis={"zeroline": False}, yaxis={"scaleanchor": "x", "scaleratio": 1},
+            safe(axes.get("x", "")),
+            safe(axes.get("y", "")),
+            height=480,
+            xaxis={"zeroline": False},
+            yaxis={"scaleanchor": "x", "scaleratio": 1},
             showlegend=True,
             legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         ),
-    }  # fmt: skip
+    }
     means = picture.get("means")
     if means:
         _add_gap(figure, means, called, (report.get("gap") or {}).get("norm"))
@@ -80,9 +89,14 @@ def _segments(picture: dict[str, Any], count: int) -> dict[str, Any]:
         x += [a["x"][i], b["x"][i], None]
         y += [a["y"][i], b["y"][i], None]
     return {
-        "type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip",
-        "name": f"{count} of the pairs", "line": {"color": "#9aa5b0", "width": 0.8},
-    }  # fmt: skip
+        "type": "scatter",
+        "mode": "lines",
+        "x": x,
+        "y": y,
+        "hoverinfo": "skip",
+        "name": f"{count} of the pairs",
+        "line": {"color": "#9aa5b0", "width": 0.8},
+    }
 
 
 def _add_gap(figure: Figure, means: dict[str, Any], called: dict[str, str], norm: Any) -> None:
@@ -92,26 +106,52 @@ def _add_gap(figure: Figure, means: dict[str, Any], called: dict[str, str], norm
     for side, x, y in (("a", ax, ay), ("b", bx, by)):
         figure["data"].append(
             {
-                "type": "scatter", "mode": "markers", "x": [x], "y": [y], "showlegend": False,
-                "name": safe(f"mean of {called[side]}"), "hoverinfo": "x+y+name",
+                "type": "scatter",
+                "mode": "markers",
+                "x": [x],
+                "y": [y],
+                "showlegend": False,
+                "name": safe(f"mean of {called[side]}"),
+                "hoverinfo": "x+y+name",
                 "marker": {
-                    "color": SIDE_COLOURS[side], "symbol": SIDE_MARKS[side], "size": 14,
+                    "color": SIDE_COLOURS[side],
+                    "symbol": SIDE_MARKS[side],
+                    "size": 14,
                     "line": {"color": "#ffffff", "width": 2},
                 },
             }
-        )  # fmt: skip
+        )
     figure["layout"]["annotations"] = [
         {
-            "x": bx, "y": by, "ax": ax, "ay": ay, "xref": "x", "yref": "y", "axref": "x",
-            "ayref": "y", "showarrow": True, "arrowhead": 2, "arrowsize": 1, "arrowwidth": 2.5,
-            "arrowcolor": INK, "text": "", "standoff": 8, "startstandoff": 8,
+            "x": bx,
+            "y": by,
+            "ax": ax,
+            "ay": ay,
+            "xref": "x",
+            "yref": "y",
+            "axref": "x",
+            "ayref": "y",
+            "showarrow": True,
+            "arrowhead": 2,
+            "arrowsize": 1,
+            "arrowwidth": 2.5,
+            "arrowcolor": INK,
+            "text": "",
+            "standoff": 8,
+            "startstandoff": 8,
         },
         {
-            "x": 0, "y": 0, "xref": "x", "yref": "y", "yshift": 16, "showarrow": False,
-            "text": f"<b>gap {number(norm)}</b>", "bgcolor": "rgba(255,255,255,0.85)",
+            "x": 0,
+            "y": 0,
+            "xref": "x",
+            "yref": "y",
+            "yshift": 16,
+            "showarrow": False,
+            "text": f"<b>gap {number(norm)}</b>",
+            "bgcolor": "rgba(255,255,255,0.85)",
             "font": {"color": INK, "size": 13},
         },
-    ]  # fmt: skip
+    ]
 
 
 def closing_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
@@ -120,9 +160,13 @@ def closing_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
     panels = (
         ("gap", "Gap that is left", "gap", {"rangemode": "tozero"}),
         ("clean_agreement", "Clean agreement", "share of first answers", WHOLE),
-        ("accuracy", f"Clean {first_hit(direction)}", first_hit(direction),
-         SHARE | {"rangemode": "tozero"}),
-    )  # fmt: skip
+        (
+            "accuracy",
+            f"Clean {first_hit(direction)}",
+            first_hit(direction),
+            SHARE | {"rangemode": "tozero"},
+        ),
+    )
     figures = []
     for key, title, label, axis in panels:
         points = [p for p in curve if p.get(key) is not None]
@@ -134,9 +178,14 @@ def closing_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
         for name in dict.fromkeys(said(p.get("closer")) for p in points):
             own = [p for p in points if said(p.get("closer")) == name]
             traces.append(
-                line(name, scores.get(name), tint[name], [p.get("strength") for p in own],
-                      [p[key] for p in own])
-            )  # fmt: skip
+                line(
+                    name,
+                    scores.get(name),
+                    tint[name],
+                    [p.get("strength") for p in own],
+                    [p[key] for p in own],
+                )
+            )
         figures.append(
             (
                 title,
@@ -156,10 +205,13 @@ def closable_figure(direction: dict[str, Any]) -> Figure | None:
     kept = line("clean agreement", "dot", INK, x, [p.get("clean_agreement") for p in curve])
     kept["line"] = kept["line"] | {"dash": "dash"}
     figure = layout(
-        "candidates' variance kept", "share", yaxis=WHOLE,
+        "candidates' variance kept",
+        "share",
+        yaxis=WHOLE,
         xaxis={"type": "category", "tickangle": 0, "tickfont": {"size": 11}},
-        showlegend=True, legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-    )  # fmt: skip
+        showlegend=True,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+    )
     return {"data": [share, kept], "layout": figure}
 
 
@@ -182,9 +234,12 @@ def flip_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
         convention = said(own[0].get("convention"))
         x = f"noise level, {CONVENTION_WORDS.get(convention, safe(convention))}"
         figure = layout(
-            x, "consistency", height=300, yaxis=SHARE | {"range": [floor, 1.01]},
+            x,
+            "consistency",
+            height=300,
+            yaxis=SHARE | {"range": [floor, 1.01]},
             xaxis={"rangemode": "tozero"},
-        )  # fmt: skip
+        )
         figures.append(
             (SIDE_TITLES.get(side, side), {"data": _flip_lines(direction, own), "layout": figure})
         )
@@ -234,9 +289,14 @@ def _bars(
         found = {label: by_group[value] for label, value in groups if value in by_group}
         traces.append(bars(found, name, score, tint[name], hatched=name == "none"))
     figure = layout(
-        "", "consistency", yaxis=WHOLE | {"dtick": 0.2},
-        xaxis={"type": "category"}, barmode="group", bargap=0.18, bargroupgap=0.06,
-    )  # fmt: skip
+        "",
+        "consistency",
+        yaxis=WHOLE | {"dtick": 0.2},
+        xaxis={"type": "category"},
+        barmode="group",
+        bargap=0.18,
+        bargroupgap=0.06,
+    )
     return {"data": traces, "layout": figure}
 
 
@@ -250,34 +310,54 @@ def mixed_figure(report: dict[str, Any]) -> Figure | None:
     x = [safe(f"queries: {called[side]}") for side in ("a", "b")]
     traces = [
         {
-            "type": "bar", "name": f"{when} centring", "x": x, "hoverinfo": "x+y+name",
+            "type": "bar",
+            "name": f"{when} centring",
+            "x": x,
+            "hoverinfo": "x+y+name",
             "y": [(shares.get(when) or {}).get(f"queries_{side}") for side in ("a", "b")],
             "marker": {"color": colour},
             "text": [percent((shares.get(when) or {}).get(f"queries_{s}")) for s in ("a", "b")],
-            "textposition": "outside", "cliponaxis": False,
+            "textposition": "outside",
+            "cliponaxis": False,
         }
         for when, colour in (("before", "#9aa5b0"), ("after", "#3d4b59"))
-    ]  # fmt: skip
+    ]
     figure = layout(
-        "", safe(f"share of {called['a']} in the top 10"), yaxis=SHARE | {"range": [0, 1.12]},
-        xaxis={"type": "category"}, barmode="group", bargap=0.4, showlegend=True, height=300,
+        "",
+        safe(f"share of {called['a']} in the top 10"),
+        yaxis=SHARE | {"range": [0, 1.12]},
+        xaxis={"type": "category"},
+        barmode="group",
+        bargap=0.4,
+        showlegend=True,
+        height=300,
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-    )  # fmt: skip
+    )
     expected = mixed.get("expected")
     if expected is not None:
         figure["shapes"] = [
             {
-                "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": expected, "y1": expected,
+                "type": "line",
+                "xref": "paper",
+                "x0": 0,
+                "x1": 1,
+                "y0": expected,
+                "y1": expected,
                 "line": {"color": INK, "width": 1.5, "dash": "dash"},
             }
-        ]  # fmt: skip
+        ]
         figure["annotations"] = [
             {
-                "xref": "paper", "x": 1, "xanchor": "right", "y": expected, "yanchor": "bottom",
-                "text": f"a fair pool: {percent(expected)}", "showarrow": False,
+                "xref": "paper",
+                "x": 1,
+                "xanchor": "right",
+                "y": expected,
+                "yanchor": "bottom",
+                "text": f"a fair pool: {percent(expected)}",
+                "showarrow": False,
                 "font": {"size": 11, "color": INK},
             }
-        ]  # fmt: skip
+        ]
     return {"data": traces, "layout": figure}
 
 
@@ -293,6 +373,17 @@ def searched(direction: dict[str, Any]) -> str:
 
 
 __all__ = [
-    "GRID", "SHARE", "WHOLE", "Figure", "closable_figure", "closing_figures", "codec_figures",
-    "family_label", "flip_figures", "gap_figure", "mixed_figure", "safe", "searched",
-]  # fmt: skip
+    "GRID",
+    "SHARE",
+    "WHOLE",
+    "Figure",
+    "closable_figure",
+    "closing_figures",
+    "codec_figures",
+    "family_label",
+    "flip_figures",
+    "gap_figure",
+    "mixed_figure",
+    "safe",
+    "searched",
+]

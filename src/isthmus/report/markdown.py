@@ -40,11 +40,17 @@ def render_markdown(report: dict[str, Any]) -> str:
         lines += _grid(
             ["measure", "of", "value", "95% interval"],
             [
-                _all([f"{g['label']}", g["part"], g["value"] + (f" ({g['why']})" if g["why"]
-                      else ""), g["interval"]])
+                _all(
+                    [
+                        f"{g['label']}",
+                        g["part"],
+                        g["value"] + (f" ({g['why']})" if g["why"] else ""),
+                        g["interval"],
+                    ]
+                )
                 for g in table
             ],
-        )  # fmt: skip
+        )
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from isthmus.io.atomic import atomic_path
-from isthmus.io.words import opening
+from isthmus.data.atomic import atomic_path
+from isthmus.data.words import opening
 from isthmus.report import words
 from isthmus.report.figures import Figure
 
@@ -23,13 +23,18 @@ def template(name: str) -> Template:
     from jinja2 import ChainableUndefined, Environment, PackageLoader
 
     environment = Environment(
-        loader=PackageLoader("isthmus.report", "."), autoescape=True,
-        undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("isthmus.report", "."),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         finalize=lambda value: words.NOTHING if value is None else value,
-    )  # fmt: skip
+    )
     environment.filters |= {
-        "number": words.number, "percent": words.percent, "interval": words.interval,
-    }  # fmt: skip
+        "number": words.number,
+        "percent": words.percent,
+        "interval": words.interval,
+    }
     environment.globals["percent"] = words.percent
     return environment.get_template(name)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from isthmus.io.atomic import plain
+from isthmus.data.atomic import plain
 from isthmus.report import figures as draw
 from isthmus.report import words
 from isthmus.report.demo_figure import inputs_figure
@@ -18,11 +18,17 @@ from isthmus.report.style import colours, mark
 
 DEMO_CONTENTS = (("pictures", "Pictures"), ("perturbed", "Perturbed inputs"))
 CONTENTS = (
-    ("picture", "The gap"), ("closing", "Closing it"), ("flips", "Noise"),
-    ("codecs", "Fewer bits"), ("stress", "Every stress row"), ("numbers", "Gap in numbers"),
-    ("mixed", "One pool"), ("radius", "Radius"), ("inputs", "Inputs"),
+    ("picture", "The gap"),
+    ("closing", "Closing it"),
+    ("flips", "Noise"),
+    ("codecs", "Fewer bits"),
+    ("stress", "Every stress row"),
+    ("numbers", "Gap in numbers"),
+    ("mixed", "One pool"),
+    ("radius", "Radius"),
+    ("inputs", "Inputs"),
     ("words", "How to read this"),
-)  # fmt: skip
+)
 QUANTILES = (("q05", "5%"), ("q25", "25%"), ("q50", "50%"), ("q75", "75%"), ("q95", "95%"))
 
 
@@ -64,16 +70,14 @@ def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure
         "tiles": _tiles(report, called),
         "warnings": report.get("warnings") or [],
         "picture": picture,
-        "directions": [
-            _direction(report, d, plots) for d in report.get("directions") or []
-        ],
+        "directions": [_direction(report, d, plots) for d in report.get("directions") or []],
         "gap_rows": words.gap_rows(report),
         "gap_sample": (report.get("gap") or {}).get("sample"),
         "mixed": report.get("mixed") or {},
         "mixed_plot": plots.add(draw.mixed_figure(report)),
         "closer_key": _closer_key(report),
         "convention": words.CONVENTION_WORDS,
-    }  # fmt: skip
+    }
     return page, plots.figures
 
 
@@ -90,7 +94,7 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "task": direction.get("task"),
         "score": direction.get("score"),
         "counts": f"{words.number(direction.get('queries'))} queries against "
-                  f"{words.number(direction.get('candidates'))} candidates",
+        f"{words.number(direction.get('candidates'))} candidates",
         "clean": clean,
         "why_no_truth": clean.get("why_null"),
         "chosen": chosen,
@@ -113,7 +117,7 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "controls": [_control_row(r) for r in direction.get("controls") or []],
         "radius": _radius(direction),
         "radius_score": (direction.get("radius") or {}).get("score") or {},
-    }  # fmt: skip
+    }
 
 
 def _guarantee(direction: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
@@ -128,8 +132,9 @@ def _guarantee(direction: dict[str, Any], chosen: dict[str, Any]) -> dict[str, A
 
 def _stress_row(row: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     recommended = (row.get("closer"), row.get("score")) == (
-        chosen.get("closer"), chosen.get("score"),
-    )  # fmt: skip
+        chosen.get("closer"),
+        chosen.get("score"),
+    )
     return row | {
         "family_words": draw.family_label(row),
         "level_words": words.level_name(row),
@@ -187,26 +192,37 @@ def _tiles(report: dict[str, Any], called: dict[str, str]) -> list[dict[str, str
     spans, why = gap.get("intervals") or {}, gap.get("why_null") or {}
     severity = f"{gap['severity']}; " if gap.get("severity") else ""
     tiles = [
-        _tile("Gap", words.number(gap.get("norm")),
-              f"{severity}95% interval {words.interval(gap.get('norm_ci'))}"),
-        _tile("Cosine of pairs", words.number(gap.get("matched_cosine")),
-              why.get("matched_cosine")
-              or f"95% interval {words.interval(spans.get('matched_cosine'))}"),
-    ]  # fmt: skip
+        _tile(
+            "Gap",
+            words.number(gap.get("norm")),
+            f"{severity}95% interval {words.interval(gap.get('norm_ci'))}",
+        ),
+        _tile(
+            "Cosine of pairs",
+            words.number(gap.get("matched_cosine")),
+            why.get("matched_cosine")
+            or f"95% interval {words.interval(spans.get('matched_cosine'))}",
+        ),
+    ]
     for d in report.get("directions") or []:
         clean = d.get("clean") or {}
         tiles.append(
-            _tile(f"Clean {words.first_hit(d)}, {words.arrow(d)}",
-                  words.percent(clean.get("recall@1")),
-                  clean.get("why_null")
-                  or f"95% interval {words.interval(clean.get('recall@1_ci'), words.percent)}")
-        )  # fmt: skip
+            _tile(
+                f"Clean {words.first_hit(d)}, {words.arrow(d)}",
+                words.percent(clean.get("recall@1")),
+                clean.get("why_null")
+                or f"95% interval {words.interval(clean.get('recall@1_ci'), words.percent)}",
+            )
+        )
     for d in report.get("directions") or []:
         closable = d.get("closable") or {}
         tiles.append(
-            _tile(f"Closable share, {words.arrow(d)}", words.percent(closable.get("exact_share")),
-                  "of the squared gap, with no ranking changed")
-        )  # fmt: skip
+            _tile(
+                f"Closable share, {words.arrow(d)}",
+                words.percent(closable.get("exact_share")),
+                "of the squared gap, with no ranking changed",
+            )
+        )
     return tiles
 
 
@@ -222,8 +238,11 @@ def _closer_key(report: dict[str, Any]) -> list[dict[str, str]]:
     tint = colours(name for name, _ in pairs)
     return [
         {
-            "name": name, "score": score, "colour": tint[name], "mark": mark(score),
+            "name": name,
+            "score": score,
+            "colour": tint[name],
+            "mark": mark(score),
             "words": words.CLOSER_WORDS.get(name, ""),
         }
         for name, score in pairs
-    ]  # fmt: skip
+    ]

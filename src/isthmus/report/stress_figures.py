@@ -47,8 +47,9 @@ def level_figures(rows: list[Row]) -> dict[str, list[Figure]]:
         panels = []
         for measure, label in MEASURES:
             if drawn := [row for row in own if _drawn(row, measure)]:
-                figure = layout(x, label, height=300, yaxis=_axis(drawn, measure),
-                                xaxis={"rangemode": "tozero"})  # fmt: skip
+                figure = layout(
+                    x, label, height=300, yaxis=_axis(drawn, measure), xaxis={"rangemode": "tozero"}
+                )
                 panels.append({"data": _curves(drawn, measure, key), "layout": figure})
         figures[f"{title[0].upper()}{title[1:]}"] = panels
     return figures
@@ -74,10 +75,15 @@ def single_figures(rows: list[Row]) -> list[Figure]:
     for measure, label in MEASURES:
         if drawn := [(title, row) for title, row in alone if _drawn(row, measure)]:
             figure = layout(
-                "", label, height=320,
+                "",
+                label,
+                height=320,
                 yaxis=_axis([row for _, row in drawn], measure, bars=True),
-                xaxis={"type": "category"}, barmode="group", bargap=0.18, bargroupgap=0.06,
-            )  # fmt: skip
+                xaxis={"type": "category"},
+                barmode="group",
+                bargap=0.18,
+                bargroupgap=0.06,
+            )
             figures.append({"data": _bars(drawn, measure, key), "layout": figure})
     return figures
 
@@ -122,9 +128,12 @@ def _axis(rows: list[Row], measure: str, *, bars: bool = False) -> dict[str, Any
     """Shares up to 1, from the tenth below the lowest (bars from 0); a gain has its zero drawn."""
     if measure != "consistency":
         return {
-            "tickformat": "~%", "rangemode": "tozero",
-            "zeroline": True, "zerolinecolor": INK, "zerolinewidth": 1,
-        }  # fmt: skip
+            "tickformat": "~%",
+            "rangemode": "tozero",
+            "zeroline": True,
+            "zerolinecolor": INK,
+            "zerolinewidth": 1,
+        }
     if bars:
         return WHOLE
     ends = [r[k] for r in rows for k in ("consistency", "consistency_lo") if r.get(k) is not None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from isthmus.io.atomic import plain
+from isthmus.data.atomic import plain
 from isthmus.report import words
 from isthmus.report.plots import Plots, script_json, template, write_page
 from isthmus.report.stress_figures import hit, level_figures, players, single_figures
@@ -19,7 +19,8 @@ def write_stress_page(
     """Write the page of stress ``rows`` to ``path``, atomically.
 
     ``rows`` are those of ``docs/files.md``, averaged over seeds
-    (:func:`isthmus.stress.averaged`); ``queries`` and ``candidates`` are what a reader calls the
+    (:func:`isthmus.robustness.averaged`); ``queries`` and ``candidates`` are what a reader calls
+    the
     two sides. Raises FileError where ``path`` cannot be written.
     """
     write_page(path, stress_page(rows, queries=queries, candidates=candidates))
@@ -53,8 +54,7 @@ def stress_page(rows: list[Row], *, queries: str, candidates: str) -> str:
 def _facts(rows: list[Row]) -> list[str]:
     """The line under the title: sizes, draws and seeds, each where it is one number."""
     facts = []
-    for key, called in (("queries", "queries"), ("candidates", "candidates"),
-                        ("seeds", "seeds")):  # fmt: skip
+    for key, called in (("queries", "queries"), ("candidates", "candidates"), ("seeds", "seeds")):
         values = {row[key] for row in rows if row.get(key) is not None}
         if len(values) == 1 and values != {1}:
             facts.append(f"{words.number(values.pop())} {called}")

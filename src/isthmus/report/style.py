@@ -47,10 +47,16 @@ def mark(score: str | None) -> str:
 def layout(x: str, y: str, *, height: int = 260, **extra: Any) -> dict[str, Any]:
     """A bare layout: axis titles, light grid, no legend, no dragging (pages scroll on phones)."""
     axis = {
-        "gridcolor": GRID, "zeroline": False, "linecolor": "#9aa5b0", "showline": True,
-        "ticks": "outside", "ticklen": 4, "tickcolor": "#9aa5b0", "fixedrange": True,
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": "#9aa5b0",
+        "showline": True,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": "#9aa5b0",
+        "fixedrange": True,
         "automargin": True,
-    }  # fmt: skip
+    }
     base = {
         "height": height,
         "margin": {"l": 52, "r": 12, "t": 14, "b": 44},

@@ -89,10 +89,12 @@ def summary_rows(direction: dict[str, Any]) -> tuple[list[str], list[tuple[list[
         noisy = {r.get("level"): r for r in _noise(direction, **who)}
         some = next(iter(words.rows_where(direction, **who)), {})
         cells = [
-            closer, score, words.percent(some.get("clean_agreement")),
+            closer,
+            score,
+            words.percent(some.get("clean_agreement")),
             words.percent(some.get("clean_accuracy")),
             words.percent(noisy.get(middle, {}).get("accuracy")),
-        ]  # fmt: skip
+        ]
         cells += [words.percent(words.flips(noisy.get(level))) for level in levels]
         for family, level in (("uniform-quantisation", CODED_BINS), ("sign-bits", 1.0)):
             found = words.rows_where(
@@ -113,10 +115,13 @@ def _table(direction: dict[str, Any], plain: bool) -> Table:
     titles, rows = summary_rows(direction)
     table = Table(
         title=_text(f"{words.arrow(direction)}  (flips: noise or codec on candidates)"),
-        title_justify="left", box=None,
-        pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        collapse_padding=True,
         header_style="bold",
-    )  # fmt: skip
+    )
     table.add_column("")
     for i, title in enumerate(titles):
         table.add_column(title, justify="left" if i < 2 else "right", no_wrap=True)

@@ -28,10 +28,15 @@ def line(
 ) -> dict[str, Any]:
     """A closer's curve, with its score's marks."""
     return {
-        "type": "scatter", "mode": "lines+markers", "name": safe(name), "x": list(x), "y": list(y),
-        "line": {"color": colour, "width": 2}, "hoverinfo": "x+y+name",
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": safe(name),
+        "x": list(x),
+        "y": list(y),
+        "line": {"color": colour, "width": 2},
+        "hoverinfo": "x+y+name",
         "marker": {"color": colour, "symbol": mark(score), "size": 8},
-    }  # fmt: skip
+    }
 
 
 def curve(
@@ -45,15 +50,20 @@ def curve(
     if guess:
         traces.append(
             {
-                "type": "scatter", "mode": "markers", "name": safe(f"{label}, predicted"),
+                "type": "scatter",
+                "mode": "markers",
+                "name": safe(f"{label}, predicted"),
                 "x": [row.get("level") for row in guess],
-                "y": [row[f"predicted_{measure}"] for row in guess], "hoverinfo": "x+y+name",
+                "y": [row[f"predicted_{measure}"] for row in guess],
+                "hoverinfo": "x+y+name",
                 "marker": {
-                    "color": colour, "symbol": f"{mark(score)}-open", "size": 14,
+                    "color": colour,
+                    "symbol": f"{mark(score)}-open",
+                    "size": 14,
                     "line": {"width": 1.5, "color": colour},
                 },
             }
-        )  # fmt: skip
+        )
     return traces
 
 
@@ -68,16 +78,22 @@ def bars(
 ) -> Trace:
     """A closer's stress rows as one bar per label; ``hatched`` tells its score by a pattern."""
     return {
-        "type": "bar", "name": safe(f"{name} · {score}"), "hoverinfo": "x+y+name",
-        "x": list(rows), "y": [row.get(measure) for row in rows.values()],
+        "type": "bar",
+        "name": safe(f"{name} · {score}"),
+        "hoverinfo": "x+y+name",
+        "x": list(rows),
+        "y": [row.get(measure) for row in rows.values()],
         "marker": {
             "color": colour,
             "pattern": {
                 "shape": SCORE_PATTERNS.get(score, "x") if hatched else "",
-                "fgcolor": "#ffffff", "bgcolor": colour, "size": 5, "solidity": 0.3,
+                "fgcolor": "#ffffff",
+                "bgcolor": colour,
+                "size": 5,
+                "solidity": 0.3,
             },
         },
-    } | intervals(list(rows.values()), INK, measure)  # fmt: skip
+    } | intervals(list(rows.values()), INK, measure)
 
 
 def intervals(rows: Sequence[Row], colour: str, measure: str) -> dict[str, Any]:
@@ -92,7 +108,12 @@ def intervals(rows: Sequence[Row], colour: str, measure: str) -> dict[str, Any]:
         return {}
     return {
         "error_y": {
-            "type": "data", "symmetric": False, "array": above, "arrayminus": below,
-            "thickness": 1, "width": 3, "color": colour,
+            "type": "data",
+            "symmetric": False,
+            "array": above,
+            "arrayminus": below,
+            "thickness": 1,
+            "width": 3,
+            "color": colour,
         }
-    }  # fmt: skip
+    }

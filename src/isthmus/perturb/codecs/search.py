@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus._arrays import to_numpy
+from isthmus.core.arrays import to_numpy
 from isthmus.errors import OptionError, ShapeError
 from isthmus.perturb.codecs.base import Codec
-from isthmus.scores import Ranking, top_k
+from isthmus.search.scores import Ranking, top_k
 
 Index = Callable[[Ranking, int], np.ndarray]
 """An approximate index: the coded ranking and a depth -> candidate rows (n, depth) int64, best

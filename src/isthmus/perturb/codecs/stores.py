@@ -91,7 +91,7 @@ class FaissCodec:
         return float(self.index.sa_code_size())
 
     @property
-    def caution(self) -> str | None:
+    def warning(self) -> str | None:
         """One sentence where the codebook is fitted on too few rows to be judged, or None."""
         quantizer = _product_quantizer(self.index)
         if quantizer is None or self.fitted_on >= ROWS_PER_CENTROID * int(quantizer.ksub):
@@ -226,7 +226,7 @@ def _bare_pq(dim: int, parts: int, bits: int, seed: int) -> Any:
 
 
 def _settle(quantizer: Any, seed: int) -> None:
-    """A seed, and no warning on standard error about few rows: ``caution`` says it."""
+    """A seed, and no warning on standard error about few rows: ``warning`` says it."""
     quantizer.cp.seed = seed
     quantizer.cp.min_points_per_centroid = 1
 

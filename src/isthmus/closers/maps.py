@@ -1,0 +1,387 @@
+"""Maps of rows and the frozen record of a closing. Nothing is fitted here.
+
+A :class:`Closer` is a map for queries, a map for candidates and one stored number per candidate:
+
+    ranking(q, j) = score(query_map(q), candidate_map(x_j)) + ⟨bias, x_j⟩
+
+The stored number (:meth:`Closer.bias_of`) is what makes a closing exact at any number of
+candidates; ``x_j`` in it is the candidate as it enters the map (a unit row where the map begins by
+normalising). For the euclidean score the ranking quantity is -½‖q - x‖² (see ``scores``), so a
+bias is in the same units for all three scores.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+
+from isthmus.core.arrays import Array, like, namespace, unit, working
+from isthmus.errors import CloserError, CorruptFile, ShapeError
+
+Role = Literal["query", "candidate"]
+Kind = Literal["exact", "bounded", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class AffineMap:
+    """x -> normalise?(A · normalise?(x) + b): one side of a closer.
+
+    ``matrix`` is (r, d), or None for the identity; ``offset`` is (r,), or None for zero. Both are
+    float64; rows keep their own dtype (float16 is computed and returned as float32).
+    """
+
+    dim: int
+    matrix: np.ndarray | None = None
+    offset: np.ndarray | None = None
+    unit_in: bool = False
+    unit_out: bool = False
+
+    def __call__(self, rows: Array) -> Array:
+        """Map rows (n, d) -> (n, r), on their device. O(n d) for a translation, else O(n d r).
+
+        Raises:
+            ShapeError: the rows have another number of dimensions than the map was fitted for.
+        """
+        if len(rows.shape) != 2 or int(rows.shape[1]) != self.dim:
+            raise ShapeError(
+                f"rows have shape {tuple(int(s) for s in rows.shape)}, but this map was fitted "
+                f"for {self.dim} dimensions; use rows of the same model"
+            )
+        out = working(rows)
+        if self.unit_in:
+            out = unit(out)
+        if self.matrix is not None:
+            xp = namespace(out)
+            out = xp.matmul(out, xp.matrix_transpose(like(out, self.matrix)))
+        if self.offset is not None:
+            out = out + like(out, self.offset)[None, :]
+        return unit(out) if self.unit_out else out
+
+    @property
+    def steps(self) -> tuple[AffineMap, ...]:
+        """The affine maps this consists of, in the order they are applied: itself."""
+        return (self,)
+
+    @property
+    def dim_out(self) -> int:
+        """Dimensions of what comes out."""
+        return self.dim if self.matrix is None else int(self.matrix.shape[0])
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether rows pass unchanged (but for normalising, where asked)."""
+        return self.matrix is None and (self.offset is None or not self.offset.any())
+
+    def then(self, outer: AffineMap) -> AffineMap:
+        """One map that does this and then ``outer``: A₂A₁, A₂b₁ + b₂.
+
+        Raises:
+            CloserError: a normalisation stands between the two, so no single affine map is both.
+            ShapeError: the dimensions do not chain.
+        """
+        if outer.dim != self.dim_out:
+            raise ShapeError(f"a map to {self.dim_out} dimensions cannot feed one of {outer.dim}")
+        if self.unit_out or (outer.unit_in and not self.is_identity):
+            raise CloserError(
+                "a normalisation stands between the two maps, so they are no single affine map; "
+                "apply them in turn"
+            )
+        matrix = outer.matrix
+        if self.matrix is not None:
+            matrix = self.matrix if matrix is None else matrix @ self.matrix
+        offset = outer.offset
+        if self.offset is not None:
+            moved = self.offset if outer.matrix is None else outer.matrix @ self.offset
+            offset = moved if offset is None else moved + offset
+        return AffineMap(
+            self.dim, matrix, offset, self.unit_in or outer.unit_in, unit_out=outer.unit_out
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Affine maps in turn, with a normalisation between them, so that no single one is all.
+
+    Built by :func:`chain`, which merges what can be merged.
+    """
+
+    steps: tuple[AffineMap, ...]
+
+    def __call__(self, rows: Array) -> Array:
+        """Map rows (n, d) -> (n, r), step by step."""
+        for step in self.steps:
+            rows = step(rows)
+        return rows
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of what goes in."""
+        return self.steps[0].dim
+
+    @property
+    def dim_out(self) -> int:
+        """Dimensions of what comes out."""
+        return self.steps[-1].dim_out
+
+    @property
+    def unit_in(self) -> bool:
+        """Whether it begins by normalising."""
+        return self.steps[0].unit_in
+
+    @property
+    def unit_out(self) -> bool:
+        """Whether it ends by normalising."""
+        return self.steps[-1].unit_out
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether rows pass unchanged (but for normalising, where asked)."""
+        return all(step.is_identity for step in self.steps)
+
+
+RowMap = AffineMap | Chain
+
+
+def chain(*maps: RowMap) -> RowMap:
+    """Maps applied in turn, as one affine map where no normalisation stands between them.
+
+    Raises:
+        ShapeError: the dimensions do not chain.
+    """
+    steps: list[AffineMap] = []
+    for step in (step for one in maps for step in one.steps):
+        if steps:
+            try:
+                steps[-1] = steps[-1].then(step)
+                continue
+            except CloserError:
+                pass
+        steps.append(step)
+    return steps[0] if len(steps) == 1 else Chain(tuple(steps))
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What is promised of the clean ranking: for which score, how firmly, under which condition.
+
+    ``kind``: ``exact`` (no answer changes but for ties and rounding), ``bounded`` (``bound`` says
+    by how much a margin may move), ``none``.
+    """
+
+    score: str
+    kind: Kind
+    condition: str
+    bound: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form of ``report.json``."""
+        return {k: v for k, v in asdict(self).items() if v is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Closer:
+    """A fitted, frozen closing. Build one with ``closers.fit``; it holds no rows.
+
+    Attributes:
+        name: the closer's name in the table ``closers.CLOSERS``.
+        score: the score it is to be searched with.
+        strength: 0 leaves everything as it is, 1 closes fully.
+        query, candidate: the two maps.
+        bias: (d,) weights w of the stored number ⟨w, x_j⟩ per candidate, or None.
+        memo: how many of the last coordinates that come out are to be kept in float beside the
+            vector (no codec, no noise); 0 for most closers.
+        guarantee: what is promised of the clean ranking.
+        facts: named numbers of the fit, for reports (norm moved, rank, share closable …).
+    """
+
+    name: str
+    score: str
+    strength: float
+    query: RowMap
+    candidate: RowMap
+    guarantee: Guarantee
+    bias: np.ndarray | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
+    memo: int = 0
+
+    def apply(self, rows: Array, role: Role) -> Array:
+        """Map rows (n, d) of one role."""
+        return self.map_of(role)(rows)
+
+    def map_of(self, role: Role) -> RowMap:
+        """The map of one role.
+
+        Raises:
+            CloserError: the role is neither ``query`` nor ``candidate``.
+        """
+        if role not in ("query", "candidate"):
+            raise CloserError(f"role '{role}' is unknown; say 'query' or 'candidate'")
+        return self.query if role == "query" else self.candidate
+
+    def bias_of(self, candidates: Array) -> np.ndarray:
+        """The stored number of each candidate, (K,) float64, from its rows before the map."""
+        rows = working(candidates, double=True)
+        if self.candidate.unit_in:
+            rows = unit(rows)
+        if self.bias is None:
+            return np.zeros(int(rows.shape[0]))
+        from isthmus.core.arrays import to_numpy
+
+        return to_numpy(namespace(rows).matmul(rows, like(rows, self.bias)))
+
+    def then(self, outer: Closer) -> Closer:
+        """This closer and then ``outer``, fitted on what comes out of this one.
+
+        Rows go through both maps, the stored numbers add up, the weaker promise counts, and
+        bounds add up. It is searched with the outer closer's score.
+
+        Raises:
+            CloserError: a number is stored of candidates that are normalised in between, this
+                closer keeps coordinates in float, or the two are searched with scores that rank
+                differently.
+        """
+        if self.memo:
+            raise CloserError(
+                f"{self.name} keeps {self.memo} coordinates in float, which {outer.name} would "
+                f"mix with the others; apply {outer.name} first"
+            )
+        if self.bias is not None and self.score != outer.score:
+            raise CloserError(
+                f"{self.name} stores a number for the {self.score} score, {outer.name} is searched "
+                f"by {outer.score}; fit both for one score"
+            )
+        bias = self.bias
+        candidate = chain(self.candidate, outer.candidate)
+        if bias is not None and candidate.unit_in and not self.candidate.unit_in:
+            raise CloserError(
+                f"{self.name} stores a number of candidates as they are, which {outer.name} then "
+                "normalises; fit both on unit rows"
+            )
+        if outer.bias is not None:
+            inner = self.candidate
+            bends = inner.unit_out or (outer.candidate.unit_in and not inner.is_identity)
+            if not isinstance(inner, AffineMap) or bends:
+                raise CloserError(
+                    f"{outer.name} stores a number of candidates that are normalised after "
+                    f"{self.name}, which is no linear function of the row; apply them in turn"
+                )
+            pulled = outer.bias if inner.matrix is None else inner.matrix.T @ outer.bias
+            bias = pulled if bias is None else bias + pulled
+        return Closer(
+            f"{self.name}+{outer.name}",
+            outer.score,
+            outer.strength,
+            chain(self.query, outer.query),
+            candidate,
+            _both(self, outer),
+            bias,
+            {f"first_{k}": v for k, v in self.facts.items()} | dict(outer.facts),
+            outer.memo,
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write as safetensors: arrays as tensors, everything else readable in the header."""
+        from isthmus.data import save_tensors
+
+        tensors: dict[str, np.ndarray] = {}
+        sides: dict[str, Any] = {}
+        for role, side in (("query", self.query), ("candidate", self.candidate)):
+            told = []
+            for number, step in enumerate(side.steps):
+                prefix = role if number == 0 else f"{role}.{number}"
+                told.append({"dim": step.dim, "unit_in": step.unit_in, "unit_out": step.unit_out})
+                if step.matrix is not None:
+                    tensors[f"{prefix}.matrix"] = step.matrix
+                if step.offset is not None:
+                    tensors[f"{prefix}.offset"] = step.offset
+            sides[role] = {**told[0], **({"then": told[1:]} if len(told) > 1 else {})}
+        tensors["bias"] = np.zeros(0) if self.bias is None else self.bias
+        metadata = {
+            "isthmus": "closer",
+            "schema": "1",
+            "name": self.name,
+            "score": self.score,
+            "strength": repr(float(self.strength)),
+            "guarantee": json.dumps(self.guarantee.as_dict(), sort_keys=True),
+            "sides": json.dumps(sides, sort_keys=True),
+            "facts": json.dumps(dict(self.facts), sort_keys=True),
+            **({"memo": str(self.memo)} if self.memo else {}),
+        }
+        save_tensors(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Closer:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            CorruptFile: the file is something else, or lacks a part.
+        """
+        from isthmus.data import load_tensors
+
+        tensors, metadata = load_tensors(path)
+        if metadata.get("isthmus") != "closer":
+            raise CorruptFile(
+                f"{path} is no closer (its header says {metadata.get('isthmus', 'nothing')}); "
+                "expected a file written by 'isthmus close'"
+            )
+        try:
+            sides = json.loads(metadata["sides"])
+            maps = {role: _read_map(role, side, tensors) for role, side in sides.items()}
+            bias = tensors["bias"]
+            return cls(
+                metadata["name"],
+                metadata["score"],
+                float(metadata["strength"]),
+                maps["query"],
+                maps["candidate"],
+                Guarantee(**json.loads(metadata["guarantee"])),
+                bias if len(bias) else None,
+                json.loads(metadata["facts"]),
+                int(metadata.get("memo", "0")),
+            )
+        except (KeyError, TypeError, ValueError) as missing:
+            raise CorruptFile(
+                f"{path} is a closer with a part missing or unreadable ({missing}); write it again"
+            ) from None
+
+
+def _read_map(role: str, side: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> RowMap:
+    steps = []
+    for number, told in enumerate([side, *side.get("then", [])]):
+        prefix = role if number == 0 else f"{role}.{number}"
+        steps.append(
+            AffineMap(
+                int(told["dim"]),
+                tensors.get(f"{prefix}.matrix"),
+                tensors.get(f"{prefix}.offset"),
+                bool(told["unit_in"]),
+                bool(told["unit_out"]),
+            )
+        )
+    return steps[0] if len(steps) == 1 else Chain(tuple(steps))
+
+
+def _both(inner: Closer, outer: Closer) -> Guarantee:
+    """What is left of two promises when the closings follow one another.
+
+    A promise ends where rows it moved are normalised again (but for an exact one by cosine, which
+    normalising does not touch; a bound would be in other units), and where the second closing ranks
+    by another score; unit rows ranked by cosine may go on by dot.
+    """
+    first, second = inner.guarantee, outer.guarantee
+    order: tuple[Kind, ...] = ("exact", "bounded", "none")
+    kind = max(first.kind, second.kind, key=order.index)
+    again = any(
+        after.unit_in and not before.is_identity
+        for before, after in ((inner.query, outer.query), (inner.candidate, outer.candidate))
+    )
+    same = first.score == second.score or (first.score, second.score) == ("cosine", "dot")
+    if not same or (again and (first.score != "cosine" or kind == "bounded")):
+        kind = "none"
+    bound = (first.bound or 0.0) + (second.bound or 0.0) if kind == "bounded" else None
+    return Guarantee(second.score, kind, f"{first.condition}; then {second.condition}", bound)

@@ -1,0 +1,92 @@
+"""Files written beside and renamed: a reader sees the old file or the new one, never half."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus.data.words import opening
+from isthmus.errors import FileError
+
+
+@contextmanager
+def atomic_path(final: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the folder of ``final``; rename it to ``final`` on success.
+
+    The folder is made where missing. The temporary file has the same suffix and a leading dot (so
+    folders and globs of shards never pick it up), is flushed to disk before the rename, and is
+    removed where the body fails, leaving an old ``final`` as it was. A symbolic link is followed.
+    Raises FileError where the folder cannot be made or the file cannot be put in place.
+    """
+    target = Path(os.path.realpath(final))
+    if target.is_dir():
+        raise FileError(f"'{os.fspath(final)}' is a folder; expected a file name to write to")
+    with opening(target.parent, "written"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.stem}.{secrets.token_hex(6)}{target.suffix}"
+    try:
+        yield temporary
+        with opening(final, "written"):
+            with open(temporary, "rb+") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(target.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself durable where the system allows it."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_json(path: str | os.PathLike[str], obj: Any) -> None:
+    """Write ``obj`` as JSON, atomically, keys in the order given, NaN and infinity as null.
+
+    NumPy scalars and arrays, tuples and paths become plain JSON. Raises TypeError for anything
+    else that JSON has no form for, FileError where writing fails.
+    """
+    text = json.dumps(plain(obj), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+    with atomic_path(path) as temporary, opening(path, "written"):
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def plain(obj: Any) -> Any:
+    """The same value in dicts, lists, strings, numbers, booleans and None."""
+    if obj is None or isinstance(obj, (str, bool, int)):
+        return obj
+    if isinstance(obj, (np.generic, np.ndarray)):
+        return plain(obj.tolist())
+    if isinstance(obj, float):
+        return obj if math.isfinite(obj) else None
+    if isinstance(obj, Mapping):
+        return {_key(key): plain(value) for key, value in obj.items()}
+    if isinstance(obj, (list, tuple)):
+        return [plain(value) for value in obj]
+    if isinstance(obj, os.PathLike):
+        return os.fspath(obj)
+    raise TypeError(f"JSON has no form for a {type(obj).__name__}")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return str(key)
+    if isinstance(key, (int, float, np.number)) and not isinstance(key, bool):
+        return str(plain(key))
+    raise TypeError(f"a JSON key must be text or a number, not a {type(key).__name__}")

@@ -1,0 +1,206 @@
+"""Rows that lie one after another in a file: the body of .npy, .safetensors and .npz members."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+
+from isthmus.data.dtypes import Stored, check_float, decode
+from isthmus.data.source import BaseSource
+from isthmus.data.words import check_axes, opening
+from isthmus.errors import CorruptFile
+
+_BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OverflowError, struct.error)
+_PIECE_BYTES = 1 << 20  # small blocks are cut from reads of about this size
+_SPAN_BYTES = 4 << 20  # take() reads neighbouring rows together up to this span
+_GAP_BYTES = 16 << 10  # … when no more than this lies between them
+_COLUMN_ROWS = 16384  # rows per pass over the columns of a Fortran-order file
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An array of any shape and number format at ``offset`` bytes of a file.
+
+    ``member`` names the member of a zip archive that has to be decompressed; the offset is then
+    inside the decompressed member.
+    """
+
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+    stored: Stored
+    fortran: bool = False
+    member: str | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of data."""
+        return math.prod(self.shape) * self.stored.raw.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.stored.name} {self.shape}"
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Open the bytes; a compressed member can only be sought forward cheaply."""
+        if self.member is None:
+            with opening(self.path):
+                handle = open(self.path, "rb", buffering=0)  # noqa: SIM115
+            with handle:
+                yield handle
+            return
+        with (
+            unzipping(self.path),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(self.member) as member,
+        ):
+            yield member
+
+    def load(self, what: str) -> np.ndarray:
+        """The whole array in its own shape, decoded; for small arrays."""
+        raw = np.empty(self.nbytes, np.uint8)
+        with self.open() as handle:
+            handle.seek(self.offset)
+            read_exactly(handle, raw, what)
+        array = raw.view(self.stored.raw).reshape(self.shape, order="F" if self.fortran else "C")
+        return decode(array, self.stored)
+
+
+@contextmanager
+def unzipping(path: str) -> Iterator[None]:
+    """Turn the errors of a damaged zip archive into CorruptFile."""
+    try:
+        with opening(path):
+            yield
+    except (*_BAD_ZIP, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, (NotImplementedError, RuntimeError)):
+            reason = "is encrypted or compressed in a way that cannot be read"
+        else:
+            reason = "is damaged or cut short"
+        raise CorruptFile(
+            f"'{path}' {reason}; expected a zip archive written by numpy.savez: write it again"
+        ) from error
+
+
+def read_exactly(handle: IO[bytes], into: np.ndarray, what: str) -> None:
+    """Fill the byte array ``into`` from the file; raises CorruptFile where it ends early."""
+    view = memoryview(into.data)
+    done = 0
+    while done < len(view):
+        count = handle.readinto(view[done:])  # type: ignore[attr-defined]
+        if not count:
+            raise CorruptFile(
+                f"{what} ended {len(view) - done} bytes too early while it was read; "
+                "expected all rows its header promises: is it still being written?"
+            )
+        done += count
+
+
+class FlatSource(BaseSource):
+    """Rows at an offset of a file, in C or Fortran order, read with ``readinto``.
+
+    No memory map: its pages would count as the process's own memory.
+    """
+
+    layout: Layout
+
+    def __init__(self, layout: Layout, spec: str, name: str) -> None:
+        what = f"'{spec}'"
+        check_float(layout.stored, what)
+        check_axes(layout.shape, what)
+        rows, dim = layout.shape
+        super().__init__(spec=spec, name=name, rows=rows, dim=dim, dtype=layout.stored.name)
+        object.__setattr__(self, "layout", layout)
+
+    def pieces(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Rows in reused buffers."""
+        if self.layout.fortran:
+            return self._by_column(size, start, stop)
+        return self._by_row(size, start, stop)
+
+    def _by_row(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
+        stored = self.layout.stored
+        width = self.dim * stored.raw.itemsize
+        many = min(size * max(1, _PIECE_BYTES // (size * width)), stop - start)
+        raw = np.empty(many * width, np.uint8)
+        out = self._spare(many)
+        with self.layout.open() as handle:
+            handle.seek(self.layout.offset + start * width)
+            for at in range(start, stop, many):
+                k = min(many, stop - at)
+                read_exactly(handle, raw[: k * width], f"'{self.spec}'")
+                rows = raw[: k * width].view(stored.raw).reshape(k, self.dim)
+                yield decode(rows, stored, None if out is None else out[:k])
+
+    def _by_column(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
+        stored = self.layout.stored
+        item = stored.raw.itemsize
+        many = min(max(size, _COLUMN_ROWS), stop - start)
+        raw = np.empty((self.dim, many * item), np.uint8)
+        out = np.empty((many, self.dim), stored.native)
+        with self._seekable() as (handle, offset):
+            for at in range(start, stop, many):
+                k = min(many, stop - at)
+                for column in range(self.dim):
+                    handle.seek(offset + (column * self.rows + at) * item)
+                    read_exactly(handle, raw[column, : k * item], f"'{self.spec}'")
+                block = raw[:, : k * item].view(stored.raw)
+                out[:k] = decode(block, stored).T
+                yield out[:k]
+
+    @contextmanager
+    def _seekable(self) -> Iterator[tuple[IO[bytes], int]]:
+        """The data and its offset; a compressed member is unpacked to a temporary file first."""
+        with self.layout.open() as handle:
+            if self.layout.member is None:
+                yield handle, self.layout.offset
+                return
+            with opening(tempfile.gettempdir(), "written"), tempfile.TemporaryFile() as spool:
+                while chunk := handle.read(_PIECE_BYTES):
+                    spool.write(chunk)
+                yield spool, self.layout.offset
+
+    def _spare(self, rows: int) -> np.ndarray | None:
+        stored = self.layout.stored
+        if stored.name != "bfloat16" and stored.raw.isnative:
+            return None
+        return np.empty((rows, self.dim), stored.native)
+
+    def take_sorted(self, wanted: np.ndarray) -> np.ndarray:
+        """Rows at increasing indices: one read for each run of near neighbours."""
+        if self.layout.fortran:
+            return super().take_sorted(wanted)
+        stored = self.layout.stored
+        width = self.dim * stored.raw.itemsize
+        raw = np.empty((len(wanted), width), np.uint8)
+        breaks = np.flatnonzero(np.diff(wanted) * width > _GAP_BYTES + width) + 1
+        edges = [0, *breaks.tolist(), len(wanted)]
+        longest = max(1, _SPAN_BYTES // width)
+        with self.layout.open() as handle:
+            for lo, end in itertools.pairwise(edges):
+                while lo < end:
+                    first = int(wanted[lo])
+                    hi = min(end, int(np.searchsorted(wanted, first + longest)))
+                    span = np.empty(((int(wanted[hi - 1]) + 1 - first), width), np.uint8)
+                    handle.seek(self.layout.offset + first * width)
+                    read_exactly(handle, span.reshape(-1), f"'{self.spec}'")
+                    raw[lo:hi] = span[wanted[lo:hi] - first]
+                    lo = hi
+        return decode(raw.view(stored.raw).reshape(len(wanted), self.dim), stored)
+
+
+def file_size(path: str) -> int:
+    """Bytes of a file; raises FileError where it cannot be looked at."""
+    with opening(path):
+        return os.stat(path).st_size

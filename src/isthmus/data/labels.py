@@ -1,0 +1,211 @@
+"""Labels and relevance judgements: small files of whole numbers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from isthmus.data.flat import file_size
+from isthmus.data.opening import open_layout, split_spec
+from isthmus.data.parquet import is_parquet, parquet_file
+from isthmus.data.words import choose, opening
+from isthmus.errors import FileError, LabelsError
+
+_TEXT = (".txt", ".csv", ".tsv")
+_ARRAYS = (".npy", ".npz", ".safetensors")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
+_LIMIT = np.iinfo(np.int64)
+
+
+def read_labels(spec: str | os.PathLike[str]) -> np.ndarray:
+    """Read labels (n,) int64: the candidate row that is each query's truth.
+
+    From ``.npy`` (also ``.npz:KEY``, ``.safetensors:KEY``) of integers, ``.txt`` or ``.csv`` with
+    one per line (a first line of a .csv that is no number is a header), or ``.parquet:COLUMN``.
+    Whether they lie within the candidates is checked where the rows are known.
+
+    Raises LabelsError naming the first bad row or line, FileError where there is no such file.
+    """
+    typed, path, key = _one_file(spec, "labels")
+    if is_parquet(path):
+        return _parquet_columns(path, typed, None if key is None else [key], 1)[:, 0]
+    if _suffix(path) in _TEXT:
+        return _text_columns(path, typed, 1)[:, 0]
+    array = _array(path, key, typed, "labels (n,)")
+    if array.ndim != 1:
+        raise LabelsError(
+            f"the labels in '{typed}' have shape {array.shape}; expected one axis, (n,): "
+            "save labels.reshape(-1) if there is one per query"
+        )
+    return array
+
+
+def read_relevance(spec: str | os.PathLike[str]) -> np.ndarray:
+    """Read judgements (m, 2) int64: query row, candidate row, many to many.
+
+    From ``.parquet`` with two integer columns, in their order (or ``.parquet:QUERY,CANDIDATE``),
+    ``.npy`` (m, 2), or ``.csv``, ``.tsv`` or ``.txt`` with two numbers per line and perhaps a
+    header. Ranges are checked where the rows are known.
+
+    Raises LabelsError naming the first bad row or line, FileError where there is no such file.
+    """
+    typed, path, key = _one_file(spec, "relevance judgements")
+    if is_parquet(path):
+        names = None if key is None else [part.strip() for part in key.split(",")]
+        pairs = _parquet_columns(path, typed, names, 2)
+    elif _suffix(path) in _TEXT:
+        pairs = _text_columns(path, typed, 2)
+    else:
+        pairs = _array(path, key, typed, "relevance judgements (m, 2)")
+        if pairs.ndim != 2 or pairs.shape[1] != 2:
+            raise LabelsError(
+                f"the relevance judgements in '{typed}' have shape {pairs.shape}; expected (m, 2): "
+                "query row and candidate row"
+            )
+    if len(pairs) == 0:
+        raise LabelsError(f"'{typed}' holds no relevance judgement; expected at least one pair")
+    return pairs
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _one_file(spec: str | os.PathLike[str], noun: str) -> tuple[str, str, str | None]:
+    target = split_spec(spec)
+    if target.shards is not None:
+        raise FileError(
+            f"'{target.spec}' is a folder or a pattern; expected one file of {noun}: name the file"
+        )
+    if not is_parquet(target.path) and _suffix(target.path) not in (*_TEXT, *_ARRAYS):
+        raise FileError(
+            f"'{target.path}' has the suffix '{_suffix(target.path)}'; expected {noun} in .npy, "
+            ".npz, .safetensors, .txt, .csv, .tsv or .parquet: save them as one of these"
+        )
+    if target.key is not None and _suffix(target.path) in _TEXT:
+        raise FileError(
+            f"'{target.spec}' asks for '{target.key}', but a text file has no keys; "
+            f"expected '{target.path}': leave out the colon"
+        )
+    return target.spec, target.path, target.key
+
+
+def _array(path: str, key: str | None, typed: str, noun: str) -> np.ndarray:
+    layout = open_layout(path, key, typed, floats=False)
+    if layout.stored.raw.kind not in "iu" or layout.stored.name == "bfloat16":
+        raise LabelsError(
+            f"'{typed}' holds {layout.stored.name}; expected integers as {noun}: "
+            "convert with .astype(numpy.int64)"
+        )
+    return _int64(layout.load(f"'{typed}'"), typed)
+
+
+def _int64(array: np.ndarray, typed: str) -> np.ndarray:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8:
+        large = np.argwhere(array > np.uint64(_LIMIT.max))
+        if large.size:
+            raise LabelsError(
+                f"'{typed}' holds a number beyond int64 in row {int(large[0][0])}; "
+                "expected row numbers: check what wrote it"
+            )
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _text_columns(path: str, typed: str, width: int) -> np.ndarray:
+    """Numbers of a text file, (lines, width)."""
+    file_size(path)
+    try:
+        with opening(path), open(path, encoding="utf-8-sig") as handle:
+            lines = handle.read().splitlines()
+    except UnicodeDecodeError:
+        raise LabelsError(
+            f"'{typed}' is not a text file in UTF-8; expected whole numbers in text: "
+            "check where the file came from"
+        ) from None
+    separator = re.compile(r"\s*[,;\t]\s*|\s+" if width == 2 else r"\s*[,;\t]\s*")
+    found: list[list[int]] = []
+    header = width == 2 or _suffix(path) != ".txt"
+    first = True
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text:
+            continue
+        cells = [cell.strip("\"'") for cell in separator.split(text)]
+        if first and header and len(cells) == width and not any(map(_number, cells)):
+            first = False
+            continue
+        first = False
+        values = [int(c) for c in cells if _WHOLE.fullmatch(c)]
+        if len(cells) != width or len(values) != width:
+            raise LabelsError(
+                f"'{typed}' has '{text[:40]}' in line {number}; expected "
+                + ("one whole number" if width == 1 else "two whole numbers, query and candidate")
+                + " in every line: correct that line"
+            )
+        if not all(_LIMIT.min <= v <= _LIMIT.max for v in values):
+            raise LabelsError(
+                f"'{typed}' has a number beyond int64 in line {number}; expected row numbers: "
+                "correct that line"
+            )
+        found.append(values)
+    if not found:
+        raise LabelsError(f"'{typed}' holds no number; expected whole numbers, one row per line")
+    return np.array(found, np.int64).reshape(-1, width)
+
+
+def _number(cell: str) -> bool:
+    """Whether a cell is a number of any kind (then its line is no header), or nothing."""
+    try:
+        float(cell or "0")
+    except ValueError:
+        return False
+    return True
+
+
+def _parquet_columns(path: str, typed: str, names: Sequence[str] | None, width: int) -> np.ndarray:
+    """Integer columns of a Parquet file, (rows, width)."""
+    import pyarrow.types as pt
+
+    what = f"'{typed}'"
+    with parquet_file(path, what) as file:
+        schema = file.schema_arrow
+        entries: dict[str, str | None] = {
+            f.name: ("" if pt.is_integer(f.type) else "-") + str(f.type) for f in schema
+        }
+        if names is None:
+            whole = [k for k, v in entries.items() if not str(v).startswith("-")]
+            if width == 1:
+                names = [choose(what, f"'{path}'", None, entries, "column")]
+            elif len(whole) == width:
+                names = whole
+            else:
+                shown = ", ".join(f"'{k}' ({str(v).lstrip('-')})" for k, v in entries.items())
+                raise LabelsError(
+                    f"{what} has {len(whole)} columns of integers; expected two, query row and "
+                    f"candidate row: name them as FILE:QUERY,CANDIDATE, out of: {shown}"
+                )
+        if len(names) != width:
+            raise LabelsError(f"{what} names {len(names)} columns; expected {width}")
+        picked = [choose(what, f"'{path}'", name, entries, "column") for name in names]
+        for name in picked:
+            if not pt.is_integer(schema.field(name).type):
+                raise LabelsError(
+                    f"the column '{name}' of {what} holds {schema.field(name).type}; "
+                    "expected integers: write row numbers"
+                )
+        table = file.read(columns=picked, use_threads=False)
+    return np.stack([_no_nulls(table.column(n), n, typed) for n in picked], axis=1)
+
+
+def _no_nulls(column: Any, name: str, typed: str) -> np.ndarray:
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+        raise LabelsError(
+            f"the column '{name}' of '{typed}' has a null in row {row}; "
+            "expected a row number everywhere: drop or repair that row"
+        )
+    return _int64(column.to_numpy(), typed)

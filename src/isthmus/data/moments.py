@@ -1,0 +1,417 @@
+"""Rows are summarised once: count, mean and scatter, as records that merge.
+
+Nearly the whole gap report and every closer's fit need nothing else, so a file larger than
+memory, a thousand shards or a cluster are a fold of :meth:`Moments.merge` (Chan, Golub and
+LeVeque's pairwise update, https://doi.org/10.1080/00031305.1983.10483115).
+
+Precision. Rows are shifted by a pivot near their mean before anything is multiplied, the
+products of one chunk are formed in the rows' own working dtype (float32 for float16 and float32
+rows, float64 for float64 rows), and everything beyond a chunk is summed in float64. A shift by a
+nearby pivot is exact in floating point, so a mean 100 times the standard deviation costs nothing;
+the pivot is a number of the rows' own dtype, so that float16 rows keep their short mantissas and
+equal products do not all round the same way.
+``precise=True`` forms the products in float64 as well, which the exact rank of a small gallery
+needs (:attr:`Moments.resolution` remembers which it was).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+
+import numpy as np
+
+from isthmus.core.arrays import (
+    EPS32,
+    EPS64,
+    Array,
+    detached,
+    difference,
+    like,
+    namespace,
+    to_numpy,
+    working,
+)
+from isthmus.errors import CorruptFile, NotPaired, ShapeError
+
+CHUNK = 8192
+"""Rows multiplied at once: large enough for BLAS, small enough that float32 sums stay short."""
+
+SUBCHUNK = 256
+"""Rows summed in the working dtype for the mean; sums of these are float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Count, mean (d,) and scatter (d, d) of one modality; float64, frozen, mergeable.
+
+    ``scatter`` is the sum of ``(x - mean)(x - mean)ᵀ`` over the rows. ``resolution`` is the
+    relative size below which an eigenvalue of it is rounding: about 1e-13 for float64 products,
+    1e-6 for float32 ones.
+    """
+
+    count: int
+    mean: np.ndarray
+    scatter: np.ndarray
+    resolution: float = 0.0
+
+    @classmethod
+    def empty(cls, dim: int) -> Moments:
+        """Moments of no rows: the neutral element of :meth:`merge`."""
+        return cls(0, np.zeros(dim), np.zeros((dim, dim)))
+
+    @classmethod
+    def of(cls, rows: Array, *, precise: bool = False) -> Moments:
+        """Moments of rows in memory, (n, d) of any float dtype; O(n d²) time, O(d²) memory.
+
+        NumPy arrays and array-API tensors take the same code and stay on their device; only the
+        (d,) and (d, d) results of each chunk come to the host.
+        """
+        return cls.over([rows], int(rows.shape[1]), precise=precise)
+
+    @classmethod
+    def over(cls, blocks: Iterable[Array], dim: int, *, precise: bool = False) -> Moments:
+        """Moments of a stream of blocks, each (b, d) with any b, also 0."""
+        fold = _Fold(dim, None, precise)
+        for block in blocks:
+            fold.add(block, None)
+        return fold.moments_a()
+
+    def merge(self, other: Moments) -> Moments:
+        """Moments of both sets of rows. Associative and commutative up to float64 rounding.
+
+        Raises:
+            ShapeError: the dimensions differ.
+        """
+        _same_dim(self.dim, other.dim)
+        if self.count == 0:
+            return other
+        if other.count == 0:
+            return self
+        count = self.count + other.count
+        delta = other.mean - self.mean
+        scatter = self.scatter + other.scatter
+        scatter += np.outer(delta, delta) * (self.count * (other.count / count))
+        mean = self.mean + delta * (other.count / count)
+        return Moments(count, mean, scatter, max(self.resolution, other.resolution))
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions d."""
+        return len(self.mean)
+
+    def covariance(self, *, ddof: int = 0) -> np.ndarray:
+        """Covariance (d, d); ``ddof=0`` is the population form the gap metrics use."""
+        return self.scatter / max(self.count - ddof, 1)
+
+    @property
+    def total_variance(self) -> float:
+        """Trace of the population covariance: mean squared distance to the mean."""
+        return float(np.trace(self.scatter)) / max(self.count, 1)
+
+    def variance_along(self, direction: np.ndarray) -> float:
+        """Population variance along a direction (d,) of any length; 0 for the zero direction."""
+        length = float(direction @ direction)
+        if length == 0:
+            return 0.0
+        along = float(direction @ self.scatter @ direction)  # rounding may leave it below zero
+        return max(along, 0.0) / length / max(self.count, 1)
+
+    @cached_property
+    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
+        """Eigenvalues (d,) of the population covariance, largest first, with vectors (d, d)."""
+        values, vectors = np.linalg.eigh(self.covariance())
+        return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+
+    @property
+    def rank(self) -> int:
+        """Directions in which rows differ by more than rounding (affine hull's dimension)."""
+        values = self.spectrum[0]
+        floor = max(self.resolution, EPS64 * self.dim) * (values[0] if len(values) else 0.0)
+        return int(min((values > floor).sum(), max(self.count - 1, 0)))
+
+    @property
+    def effective_rank(self) -> float:
+        """exp of the entropy of the normalised spectrum (Roy and Vetterli 2007)."""
+        values = self.spectrum[0]
+        total = values.sum()
+        if total <= 0:
+            return 0.0
+        share = values[values > 0] / total
+        return float(np.exp(-(share * np.log(share)).sum()))
+
+    @property
+    def participation_ratio(self) -> float:
+        """(tr Σ)² / ‖Σ‖²_F: how many equal directions would give the same spectrum."""
+        norm = float((self.scatter**2).sum())
+        return float(np.trace(self.scatter)) ** 2 / norm if norm > 0 else 0.0
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write as safetensors, beside and renamed."""
+        from isthmus.data import save_tensors
+
+        save_tensors(path, _tensors(self, ""), {"isthmus": "moments"})
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Moments:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            CorruptFile: the file holds something else.
+        """
+        return _from_tensors(_load(path, "moments"), "", path)
+
+
+@dataclass(frozen=True, eq=False)
+class PairMoments:
+    """Moments of two paired modalities and their cross scatter (d_a, d_b).
+
+    ``cross`` is the sum of ``(x - mean_a)(y - mean_b)ᵀ`` over pairs.
+    """
+
+    a: Moments
+    b: Moments
+    cross: np.ndarray
+
+    @classmethod
+    def empty(cls, dim_a: int, dim_b: int) -> PairMoments:
+        """Moments of no pairs."""
+        return cls(Moments.empty(dim_a), Moments.empty(dim_b), np.zeros((dim_a, dim_b)))
+
+    @classmethod
+    def of(cls, a: Array, b: Array, *, precise: bool = False) -> PairMoments:
+        """Moments of pairs in memory: row i of ``a`` (n, d_a) belongs to row i of ``b`` (n, d_b).
+
+        Raises:
+            NotPaired: the lengths differ.
+        """
+        return cls.over([(a, b)], int(a.shape[1]), int(b.shape[1]), precise=precise)
+
+    @classmethod
+    def over(
+        cls,
+        blocks: Iterable[tuple[Array, Array]],
+        dim_a: int,
+        dim_b: int,
+        *,
+        precise: bool = False,
+    ) -> PairMoments:
+        """Moments of a stream of pairs of blocks."""
+        fold = _Fold(dim_a, dim_b, precise)
+        for a, b in blocks:
+            fold.add(a, b)
+        return fold.pair_moments()
+
+    def merge(self, other: PairMoments) -> PairMoments:
+        """Moments of both sets of pairs."""
+        _same_dim(self.a.dim, other.a.dim)
+        _same_dim(self.b.dim, other.b.dim)
+        if self.a.count == 0:
+            return other
+        if other.a.count == 0:
+            return self
+        count = self.a.count + other.a.count
+        weight = self.a.count * (other.a.count / count)
+        jump = np.outer(other.a.mean - self.a.mean, other.b.mean - self.b.mean)
+        return PairMoments(
+            self.a.merge(other.a), self.b.merge(other.b), self.cross + other.cross + jump * weight
+        )
+
+    @property
+    def count(self) -> int:
+        """Number of pairs."""
+        return self.a.count
+
+    @property
+    def matched_dot(self) -> float:
+        """Mean of ⟨x_i, y_i⟩: the mean matched cosine where rows are unit."""
+        return float(np.trace(self.cross)) / max(self.count, 1) + float(self.a.mean @ self.b.mean)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write as safetensors, beside and renamed."""
+        from isthmus.data import save_tensors
+
+        tensors = {**_tensors(self.a, "a."), **_tensors(self.b, "b."), "cross": self.cross}
+        save_tensors(path, tensors, {"isthmus": "pair-moments"})
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> PairMoments:
+        """Read what :meth:`save` wrote."""
+        tensors = _load(path, "pair-moments")
+        try:
+            cross = tensors["cross"]
+        except KeyError:
+            raise CorruptFile(f"{path} holds no cross scatter; write it again") from None
+        return cls(_from_tensors(tensors, "a.", path), _from_tensors(tensors, "b.", path), cross)
+
+
+class _Fold:
+    """The running sums behind ``over``: chunk products about a pivot, float64 beyond one chunk.
+
+    With P = Σ(x-p)(x-p)ᵀ and m = mean(x-p) about the pivot p, a chunk's scatter is P - c m mᵀ.
+    The pivot is the running mean (at the start, that of the first rows), so it costs no extra pass
+    over the rows; chunks are then merged as :meth:`Moments.merge` does.
+    """
+
+    def __init__(self, dim_a: int, dim_b: int | None, precise: bool) -> None:
+        self.precise = precise
+        self.a = _Side(dim_a)
+        self.b = _Side(dim_b) if dim_b is not None else None
+        self.cross = np.zeros((dim_a, dim_b)) if dim_b is not None else None
+        self.resolution = 0.0
+
+    def add(self, block_a: Array, block_b: Array | None) -> None:
+        rows = int(block_a.shape[0])
+        _same_dim(self.a.dim, int(block_a.shape[1]))
+        if self.b is not None and block_b is not None:
+            _same_dim(self.b.dim, int(block_b.shape[1]))
+            if int(block_b.shape[0]) != rows:
+                raise NotPaired(
+                    f"{rows} rows on one side and {int(block_b.shape[0])} on the other; "
+                    "pairs need row i of both"
+                )
+        sides = [block_a] if block_b is None else [block_a, block_b]
+        # a cross product needs one dtype, so one double side makes both double
+        double = self.precise or any(side.dtype == namespace(side).float64 for side in sides)
+        for start in range(0, rows, CHUNK):
+            stop = min(start + CHUNK, rows)
+            y = None if block_b is None else block_b[start:stop, :]
+            self._chunk(block_a[start:stop, :], y, double, stop - start)
+
+    def _chunk(self, x: Array, y: Array | None, double: bool, count: int) -> None:
+        shifted, about, jump, weight = self.a.step(x, double, count)
+        self._note_dtype(shifted)
+        if y is None or self.b is None or self.cross is None:
+            return
+        shifted_y, about_y, jump_y, _ = self.b.step(y, double, count)
+        self._note_dtype(shifted_y)
+        xp = namespace(shifted, shifted_y)
+        self.cross += to_numpy(xp.matmul(xp.matrix_transpose(shifted), shifted_y))
+        self.cross -= np.outer(about * count, about_y)
+        self.cross += np.outer(jump * weight, jump_y)
+
+    def _note_dtype(self, shifted: Array) -> None:
+        single = shifted.dtype == namespace(shifted).float32
+        self.resolution = max(self.resolution, 8 * EPS32 if single else 64 * EPS64)
+
+    def moments_a(self) -> Moments:
+        return self.a.moments(self.resolution)
+
+    def pair_moments(self) -> PairMoments:
+        assert self.b is not None
+        assert self.cross is not None
+        return PairMoments(
+            self.a.moments(self.resolution), self.b.moments(self.resolution), self.cross
+        )
+
+
+class _Side:
+    """Running count, mean and scatter of one side."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.count = 0
+        self.mean = np.zeros(dim)
+        self.scatter = np.zeros((dim, dim))
+        self.room: Array = None
+
+    def step(
+        self, rows: Array, double: bool, count: int
+    ) -> tuple[Array, np.ndarray, np.ndarray, float]:
+        """Take in one chunk of raw rows; return what the cross scatter of a pair needs.
+
+        Returns the shifted rows (valid until the next step), their mean about the pivot, the jump
+        from the running mean to the chunk's mean, and the weight of that jump in the merge.
+        """
+        rows = detached(rows)
+        head = working(rows[: min(SUBCHUNK, count), :], double=double)
+        xp = namespace(head)
+        pivot = xp.mean(head, axis=0) if self.count == 0 else like(head, self.mean)
+        pivot = working(xp.astype(pivot, rows.dtype), double=double)
+        shifted = self._room(head, count)
+        ones = xp.ones_like(head[:, :1])  # a matrix product sums columns much faster
+        about = np.zeros(self.dim)
+        for start in range(0, count, SUBCHUNK):  # a part is shifted and summed while in cache
+            stop = min(start + SUBCHUNK, count)
+            part = difference(rows[start:stop, :], pivot, shifted[start:stop, :])
+            weights = xp.matrix_transpose(ones[: stop - start, :])
+            about += to_numpy(xp.matmul(weights, part)[0, :])
+        about /= count
+        product = to_numpy(xp.matmul(xp.matrix_transpose(shifted), shifted))
+        jump = to_numpy(pivot).astype(np.float64) + about - self.mean
+        total = self.count + count
+        weight = self.count * (count / total)
+        self.scatter += product
+        self.scatter -= np.outer(about * count, about)
+        if weight:
+            self.scatter += np.outer(jump * weight, jump)
+        self.mean = self.mean + jump * (count / total)
+        self.count = total
+        return shifted, about, jump, weight
+
+    def _room(self, head: Array, count: int) -> Array:
+        """A buffer (count, d) of the dtype and device of ``head``, kept from chunk to chunk."""
+        from array_api_compat import device
+
+        room = self.room
+        fits = (
+            room is not None
+            and namespace(room) is namespace(head)
+            and room.dtype == head.dtype
+            and device(room) == device(head)
+            and int(room.shape[0]) >= count
+        )
+        if not fits:
+            shape = (count, self.dim)
+            room = namespace(head).empty(shape, dtype=head.dtype, device=device(head))
+            self.room = room
+        return room[:count, :]
+
+    def moments(self, resolution: float) -> Moments:
+        scatter = (self.scatter + self.scatter.T) / 2
+        return Moments(self.count, self.mean, scatter, resolution)
+
+
+def _same_dim(expected: int, got: int) -> None:
+    if expected != got:
+        raise ShapeError(f"moments of {expected} dimensions cannot take rows of {got} dimensions")
+
+
+def _tensors(moments: Moments, prefix: str) -> dict[str, np.ndarray]:
+    return {
+        f"{prefix}count": np.array([moments.count], np.int64),
+        f"{prefix}mean": moments.mean,
+        f"{prefix}scatter": moments.scatter,
+        f"{prefix}resolution": np.array([moments.resolution]),
+    }
+
+
+def _load(path: str | PathLike[str], kind: str) -> dict[str, np.ndarray]:
+    from isthmus.data import load_tensors
+
+    tensors, metadata = load_tensors(path)
+    if metadata.get("isthmus") != kind:
+        raise CorruptFile(
+            f"{path} holds {metadata.get('isthmus', 'foreign tensors')}, expected {kind}; "
+            "write it with the save method of the class that reads it"
+        )
+    return tensors
+
+
+def _from_tensors(
+    tensors: dict[str, np.ndarray], prefix: str, path: str | PathLike[str]
+) -> Moments:
+    try:
+        mean, scatter = tensors[f"{prefix}mean"], tensors[f"{prefix}scatter"]
+        count = int(tensors[f"{prefix}count"][0])
+        resolution = float(tensors[f"{prefix}resolution"][0])
+    except KeyError as missing:
+        raise CorruptFile(f"{path} lacks the tensor {missing}; write it again") from None
+    if mean.ndim != 1 or scatter.shape != (len(mean), len(mean)):
+        raise CorruptFile(
+            f"{path} holds a mean of shape {mean.shape} and a scatter of shape {scatter.shape}, "
+            "which do not fit together; write it again"
+        )
+    return Moments(count, mean, scatter, resolution)

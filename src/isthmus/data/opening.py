@@ -1,0 +1,266 @@
+"""From what a user typed to a source of rows: files, keys, folders and globs of shards."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.data.dtypes import is_float
+from isthmus.data.flat import FlatSource, Layout
+from isthmus.data.npy import npy_layout, npz_layouts
+from isthmus.data.parquet import open_parquet
+from isthmus.data.source import ArraySource, BaseSource, RowSource
+from isthmus.data.tensors import tensor_layouts
+from isthmus.data.words import choose
+from isthmus.errors import FileError, ShapeError
+
+FORMATS = {
+    ".npy": "npy",
+    ".npz": "npz",
+    ".safetensors": "safetensors",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_READABLE = ".npy, .npz, .safetensors or .parquet"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A spec taken apart: one file, or the shards of a folder or glob, and a key if named."""
+
+    spec: str
+    name: str
+    path: str
+    key: str | None
+    shards: tuple[str, ...] | None = None
+
+
+def open_rows(spec: str | os.PathLike[str] | np.ndarray | RowSource) -> RowSource:
+    """Open rows of embeddings; reads headers only.
+
+    ``spec`` is ``FILE.npy``, ``FILE.npz:KEY``, ``FILE.safetensors:KEY``, ``FILE.parquet:COLUMN``,
+    or a folder or glob of such shards in natural order (shard_10 follows shard_9), where ``:KEY``
+    applies to every shard. KEY may be left out where only one array fits. An array becomes an
+    :class:`ArraySource`, and a source is returned as it is.
+
+    Raises FileError (missing, unreadable, unknown or ambiguous), CorruptFile (not what its name
+    says, or cut short), ShapeError (not two axes), DtypeError (not floats), ValuesError (nulls).
+    """
+    if isinstance(spec, np.ndarray):
+        return ArraySource(spec)
+    if isinstance(spec, RowSource):
+        return spec
+    target = split_spec(spec)
+    if target.shards is not None:
+        return ShardSource(target)
+    source = open_file(target.path, target.key, target.spec, target.name)
+    if source.dim == 0:
+        raise ShapeError(
+            f"'{target.spec}' has no rows, and lists without rows do not say their dimension; "
+            "expected at least one row: check what wrote it"
+        )
+    return source
+
+
+def split_spec(spec: str | os.PathLike[str]) -> Target:
+    """Take a spec apart. A path that exists as it stands wins over a colon read as a key.
+
+    Raises FileError where nothing exists under that name, or a folder has no shards.
+    """
+    typed = os.fsdecode(os.fspath(spec))
+    if not typed.strip():
+        raise FileError("the name of the input is empty; expected a file, a folder or a glob")
+    path = os.path.expanduser(typed)
+    for head, key in _splits(path):
+        if os.path.isdir(head):
+            return _named(typed, head, key, _in_folder(head, typed))
+        if os.path.exists(head):
+            return _named(typed, head, key, None)
+        if glob.has_magic(head) and (found := _matching(head, typed)):
+            return _named(typed, head, key, found)
+    if glob.has_magic(path):
+        raise FileError(
+            f"the pattern '{typed}' matches no file; expected shards such as "
+            "'folder/shard_*.npy': check the folder and the quotes"
+        )
+    known = [head for head, _ in _splits(path) if os.path.splitext(head)[1].lower() in FORMATS]
+    missing = known[0] if known else path
+    raise FileError(f"there is no file or folder '{missing}'; check the path for a typing error")
+
+
+def _splits(path: str) -> Iterator[tuple[str, str | None]]:
+    """The whole path, then the path cut at each colon from the right."""
+    yield path, None
+    for match in reversed(list(re.finditer(":", path))):
+        if match.start():
+            yield path[: match.start()], path[match.end() :]
+
+
+def _named(typed: str, path: str, key: str | None, shards: tuple[str, ...] | None) -> Target:
+    if key == "":
+        raise FileError(
+            f"'{typed}' ends in a colon; expected the name of a key or column after it: "
+            "add the name, or leave out the colon"
+        )
+    base = os.path.basename(os.path.normpath(path))
+    stem, suffix = os.path.splitext(base)
+    short = stem if suffix.lower() in FORMATS and not glob.has_magic(base) else base
+    return Target(typed, short if key is None else f"{short}:{key}", path, key, shards)
+
+
+def natural(text: str) -> list[tuple[int, int | str]]:
+    """Sort key by which shard_10 follows shard_9."""
+    parts = re.split(r"([0-9]+)", text)
+    return [(1, int(part)) if i % 2 else (0, part) for i, part in enumerate(parts)]
+
+
+def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        raise FileError(
+            f"the folder '{typed}' may not be read by this user; change its permissions"
+        ) from None
+    paths = [
+        os.path.join(folder, n)
+        for n in names
+        if not n.startswith(".") and os.path.splitext(n)[1].lower() in FORMATS
+    ]
+    paths = [p for p in paths if os.path.isfile(p)]
+    if not paths:
+        raise FileError(
+            f"the folder '{typed}' has no shards in it; expected files in {_READABLE}: "
+            "check the folder, or name a file in it"
+        )
+    return _one_format(paths, typed)
+
+
+def _matching(pattern: str, typed: str) -> tuple[str, ...]:
+    paths = [p for p in glob.glob(pattern, recursive=True) if os.path.isfile(p)]
+    for path in paths:
+        if os.path.splitext(path)[1].lower() not in FORMATS:
+            raise FileError(
+                f"the pattern '{typed}' also matches '{path}', which holds no rows; expected only "
+                f"files in {_READABLE}: make the pattern narrower"
+            )
+    return _one_format(paths, typed) if paths else ()
+
+
+def _one_format(paths: list[str], typed: str) -> tuple[str, ...]:
+    """Sort shards; refuse formats side by side, which are more likely copies than shards."""
+    suffixes = sorted({os.path.splitext(p)[1].lower() for p in paths})
+    if len({FORMATS[s] for s in suffixes}) > 1:
+        raise FileError(
+            f"'{typed}' mixes the formats {' and '.join(suffixes)}; expected shards of one format: "
+            f"use a pattern such as '*{suffixes[0]}'"
+        )
+    return tuple(sorted(paths, key=natural))
+
+
+def open_file(path: str, key: str | None, spec: str, name: str) -> BaseSource:
+    """Open one file by its suffix; see :func:`open_rows` for what is raised."""
+    suffix = os.path.splitext(path)[1].lower()
+    if FORMATS.get(suffix) == "parquet":
+        return open_parquet(path, key, spec, name)
+    return FlatSource(open_layout(path, key, spec), spec, name)
+
+
+def open_layout(path: str, key: str | None, spec: str, floats: bool = True) -> Layout:
+    """Find one array of a .npy, .npz or .safetensors file, of whatever shape and number format.
+
+    Where no key is named, the one array that fits is meant: rows of floats, or integers otherwise.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    what = f"'{spec}'"
+    if suffix == ".npy":
+        if key is not None:
+            raise FileError(
+                f"{what} asks for the key '{key}', but a .npy file holds one array without a name; "
+                f"expected '{path}': leave out the colon"
+            )
+        return npy_layout(path, what)
+    if suffix == ".npz":
+        layouts = npz_layouts(path, what)
+    elif suffix == ".safetensors":
+        layouts = tensor_layouts(path, what)[0]
+    else:
+        raise FileError(
+            f"'{path}' has the suffix '{suffix}', which is not a format that is read; "
+            f"expected {_READABLE}: save the array with numpy.save"
+        )
+    entries = {k: ("" if _fits(v, floats) else "-") + str(v) for k, v in layouts.items()}
+    return layouts[choose(what, f"'{path}'", key, entries, "key")]
+
+
+def _fits(layout: Layout, floats: bool) -> bool:
+    if floats:
+        return len(layout.shape) == 2 and is_float(layout.stored)
+    return layout.stored.raw.kind in "iu" and layout.stored.name != "bfloat16"
+
+
+class ShardSource(BaseSource):
+    """Shards of one format and dimension, one after another.
+
+    Where number formats differ, blocks have the widest of them.
+    """
+
+    shards: tuple[BaseSource, ...]
+
+    def __init__(self, target: Target) -> None:
+        shards: list[BaseSource] = []
+        for path in target.shards or ():
+            spec = path if target.key is None else f"{path}:{target.key}"
+            short = os.path.splitext(os.path.basename(path))[0]
+            shards.append(open_file(path, target.key, spec, short))
+        known = [s for s in shards if s.dim]
+        if not known:
+            raise ShapeError(
+                f"'{target.spec}' has {len(shards)} shards without a single row; expected rows "
+                "in them: check what wrote them"
+            )
+        for shard in known:
+            if shard.dim != known[0].dim:
+                raise ShapeError(
+                    f"'{target.spec}' has shards of different dimensions: '{known[0].spec}' has "
+                    f"{known[0].dim} and '{shard.spec}' has {shard.dim}; expected one dimension: "
+                    "make the pattern narrower"
+                )
+        formats = {s.dtype for s in known}
+        wide = np.result_type(*(s.native for s in known)).name
+        super().__init__(
+            spec=target.spec,
+            name=target.name,
+            rows=sum(s.rows for s in shards),
+            dim=known[0].dim,
+            dtype=formats.pop() if len(formats) == 1 else wide,
+        )
+        object.__setattr__(self, "shards", tuple(shards))
+
+    @property
+    def shard_bounds(self) -> list[int]:
+        """Row offsets where shards begin, plus the end."""
+        return [0, *np.cumsum([s.rows for s in self.shards]).tolist()]
+
+    def pieces(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Pieces of each shard in turn."""
+        at = 0
+        for shard in self.shards:
+            lo, hi = max(start - at, 0), min(stop - at, shard.rows)
+            if lo < hi:
+                for piece in shard.pieces(size, lo, hi):
+                    yield piece.astype(self.native, copy=False)
+            at += shard.rows
+
+    def take_sorted(self, wanted: np.ndarray) -> np.ndarray:
+        """Rows at increasing indices, shard by shard."""
+        out = np.empty((len(wanted), self.dim), self.native)
+        cuts = np.searchsorted(wanted, self.shard_bounds)
+        for shard, at, lo, hi in zip(self.shards, self.shard_bounds, cuts[:-1], cuts[1:]):
+            if lo < hi:
+                out[lo:hi] = shard.take_sorted(wanted[lo:hi] - at)
+        return out

@@ -1,0 +1,213 @@
+"""Rows in a Parquet column of lists, one column, batch by batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from isthmus.data.flat import file_size
+from isthmus.data.source import BaseSource
+from isthmus.data.words import check_axes, choose, looks_like, opening, refuse_empty
+from isthmus.errors import CorruptFile, DtypeError, FileError, ShapeError, ValuesError
+
+_BATCH = 4096  # least rows per batch: smaller blocks are cut from these
+
+
+@contextmanager
+def parquet_file(path: str, what: str) -> Iterator[Any]:
+    """Open a Parquet file as ``pyarrow.parquet.ParquetFile``; its errors become CorruptFile."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    size = file_size(path)
+    refuse_empty(what, size)
+    with opening(path), open(path, "rb") as handle:
+        head = handle.read(64)
+        handle.seek(max(0, size - 4))
+        tail = handle.read(4)
+    if head.startswith(b"PARE") or tail == b"PARE":
+        raise FileError(f"{what} is an encrypted Parquet file; expected a plain one: decrypt it")
+    if not head.startswith(b"PAR1"):
+        raise CorruptFile(
+            f"{what} is not a Parquet file: it looks like {looks_like(head)}; "
+            "expected a file that begins with PAR1: check where the file came from"
+        )
+    if tail != b"PAR1" or size < 12:
+        raise CorruptFile(
+            f"{what} is cut short: a Parquet file ends with its index, and this one does not; "
+            "copy or download it again"
+        )
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            yield file
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise CorruptFile(
+            f"{what} is a damaged Parquet file; expected one that can be read to its end: "
+            "write it again"
+        ) from error
+
+
+def number_column(type_: Any) -> str | None:
+    """The number format of a list column as NumPy calls it, or None where it is no list."""
+    import pyarrow.types as pt
+
+    if not (pt.is_list(type_) or pt.is_large_list(type_) or pt.is_fixed_size_list(type_)):
+        return None
+    inner = type_.value_type
+    names = {"halffloat": "float16", "float": "float32", "double": "float64"}
+    return names.get(str(inner), str(inner))
+
+
+def open_parquet(path: str, key: str | None, spec: str, name: str) -> ParquetSource:
+    """Open one column of a Parquet file; reads the footer, and one row where lists vary in length.
+
+    Raises FileError for a column that is missing or ambiguous, DtypeError for one without lists of
+    floats, CorruptFile for a damaged file.
+    """
+    import pyarrow.types as pt
+
+    what = f"'{spec}'"
+    with parquet_file(path, what) as file:
+        schema = file.schema_arrow
+        columns: dict[str, str | None] = {}
+        for field in schema:
+            number = number_column(field.type)
+            fits = number in ("float16", "float32", "float64")
+            columns[field.name] = ("" if fits else "-") + str(field.type)
+        column = choose(what, f"'{path}'", key, columns, "column")
+        type_ = schema.field(column).type
+        number = number_column(type_)
+        if number not in ("float16", "float32", "float64"):
+            raise DtypeError(
+                f"the column '{column}' of '{path}' holds {type_}; expected lists of float16, "
+                "float32 or float64: write one list of floats per row"
+            )
+        rows = int(file.metadata.num_rows)
+        groups = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
+        if pt.is_fixed_size_list(type_):
+            dim = int(type_.list_size)
+        elif rows == 0:
+            dim = 0  # a column of varying lists without rows does not say its dimension
+        else:
+            batches = file.iter_batches(batch_size=1, columns=[column], use_threads=False)
+            batch = next(batches, None)
+            if batch is None or len(batch) == 0:
+                raise _too_few(what, 0, rows)
+            lists = _column(batch, column)
+            refuse_null(lists, 0, what)
+            dim = len(lists.flatten())
+    if rows or dim:
+        check_axes((rows, dim), what)
+    return ParquetSource(path, column, groups, spec, name, dim, number)
+
+
+class ParquetSource(BaseSource):
+    """One list column of a Parquet file; memory is about a row group of that column."""
+
+    path: str
+    column: str
+    bounds: np.ndarray  # (row groups + 1,) row offsets
+
+    def __init__(
+        self, path: str, column: str, groups: list[int], spec: str, name: str, dim: int, dtype: str
+    ) -> None:
+        super().__init__(spec=spec, name=name, rows=sum(groups), dim=dim, dtype=dtype)
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "column", column)
+        object.__setattr__(self, "bounds", np.concatenate([[0], np.cumsum(groups)]).astype(int))
+
+    def pieces(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Rows batch by batch, from the row groups that hold them."""
+        first = int(np.searchsorted(self.bounds, start, side="right")) - 1
+        last = int(np.searchsorted(self.bounds, stop, side="left"))
+        for at, rows in self._groups(list(range(first, last)), size):
+            lo, hi = max(start - at, 0), min(stop - at, len(rows))
+            if lo < hi:
+                yield rows[lo:hi]
+
+    def take_sorted(self, wanted: np.ndarray) -> np.ndarray:
+        """Rows at increasing indices; only row groups that hold one are read."""
+        out = np.empty((len(wanted), self.dim), self.native)
+        groups = np.unique(np.searchsorted(self.bounds, wanted, side="right") - 1).tolist()
+        for at, rows in self._groups(groups, _BATCH):
+            lo, hi = np.searchsorted(wanted, [at, at + len(rows)])
+            out[lo:hi] = rows[wanted[lo:hi] - at]
+        return out
+
+    def _groups(self, groups: list[int], size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Batches of the row groups named, each with the number of its first row."""
+        what = f"'{self.spec}'"
+        with parquet_file(self.path, what) as file:
+            if int(file.metadata.num_rows) != self.rows:
+                raise CorruptFile(
+                    f"{what} had {self.rows} rows when it was opened and has "
+                    f"{file.metadata.num_rows} now; expected a file at rest: open it again"
+                )
+            for group in groups:
+                at = int(self.bounds[group])
+                batches = file.iter_batches(
+                    batch_size=max(size, _BATCH),
+                    row_groups=[group],
+                    columns=[self.column],
+                    use_threads=False,
+                )
+                for batch in batches:
+                    rows = self._rows(_column(batch, self.column), at, what)
+                    yield at, rows
+                    at += len(rows)
+                if at != self.bounds[group + 1]:
+                    raise _too_few(what, at, int(self.bounds[group + 1]))
+
+    def _rows(self, lists: Any, at: int, what: str) -> np.ndarray:
+        """A batch of lists as an array (k, dim)."""
+        import pyarrow.types as pt
+
+        refuse_null(lists, at, what)
+        if not pt.is_fixed_size_list(lists.type):
+            lengths = np.diff(lists.offsets.to_numpy())
+            uneven = np.flatnonzero(lengths != self.dim)
+            if uneven.size:
+                row = int(uneven[0])
+                raise ShapeError(
+                    f"{what} has lists of different lengths: row {at + row} holds {lengths[row]} "
+                    f"numbers and row 0 holds {self.dim}; expected one dimension: "
+                    "drop or repair that row"
+                )
+        values = lists.flatten()
+        if values.null_count:
+            bad = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
+            row = at + int(bad[0]) // self.dim
+            raise ValuesError(
+                f"{what} has a null in the vector of row {row}; expected a number everywhere: "
+                "drop or repair that row"
+            )
+        return values.to_numpy(zero_copy_only=False).reshape(len(lists), self.dim)
+
+
+def _too_few(what: str, found: int, promised: int) -> CorruptFile:
+    return CorruptFile(
+        f"{what} is a damaged Parquet file: its rows end at {found} where its index promises "
+        f"{promised}; write it again"
+    )
+
+
+def _column(batch: Any, column: str) -> Any:
+    return batch.column(batch.schema.get_field_index(column))
+
+
+def refuse_null(lists: Any, at: int, what: str) -> None:
+    """Raise ValuesError naming the first row of a batch that has no vector at all."""
+    if lists.null_count:
+        row = int(np.flatnonzero(lists.is_null().to_numpy(zero_copy_only=False))[0])
+        raise ValuesError(
+            f"{what} has no vector (null) in row {at + row}; expected one in every row: drop it"
+        )
+
+
+def is_parquet(path: str) -> bool:
+    """Whether the name of a file says that it is Parquet."""
+    return os.path.splitext(path)[1].lower() in (".parquet", ".pq")

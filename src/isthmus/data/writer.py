@@ -1,0 +1,307 @@
+"""Rows out, block by block, to .npy, .safetensors or Parquet, written beside and renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from isthmus.data.atomic import atomic_path
+from isthmus.data.dtypes import FLOATS, check_float, decode, stored_as
+from isthmus.data.parquet import is_parquet
+from isthmus.data.tensors import tensor_header
+from isthmus.data.words import check_axes, opening
+from isthmus.errors import FileError, OptionError, ShapeError, ValuesError
+
+_GROUP_BYTES = 32 << 20  # rows of a Parquet row group
+
+
+class _Sink(Protocol):
+    """One format: takes checked blocks, then finishes once the number of rows is known."""
+
+    def add(self, block: np.ndarray, extra: Mapping[str, np.ndarray]) -> None: ...
+
+    def finish(self, rows: int) -> None: ...
+
+
+class RowWriter:
+    """Write rows (n, dim) block by block; a context manager, atomic as :func:`atomic_path` is.
+
+    The suffix of ``path`` names the format: ``.npy``, ``.safetensors`` (under ``key``, by default
+    "rows") or ``.parquet`` (in ``column``, by default "embedding"; ``key`` and ``column`` mean the
+    same). ``dtype`` is float16, float32 or float64. ``rows``, if given, is checked at the end;
+    nothing depends on knowing it, and the same rows give the same bytes whatever the blocks in
+    .npy and .safetensors. Memory: a block, and about 32 MB of waiting rows for Parquet.
+
+    Raises FileError for another suffix or a failing disk, OptionError for another dtype or a name
+    where the format has none, ShapeError for blocks or counts that do not fit, DtypeError for
+    blocks that are not floats, ValuesError where ``dtype`` cannot hold a value.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dim: int,
+        dtype: str = "float32",
+        rows: int | None = None,
+        key: str | None = None,
+        column: str | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.dim = int(dim)
+        self.rows = rows
+        self.written = 0
+        self._named = key if key is not None else column
+        self._suffix = os.path.splitext(self.path)[1].lower()
+        self._stack = ExitStack()
+        self._sink: _Sink | None = None
+        if dtype not in FLOATS:
+            raise OptionError(f"cannot write rows as '{dtype}'; choose one of: {', '.join(FLOATS)}")
+        self.dtype = np.dtype(dtype)
+        if self.dim < 1:
+            raise ShapeError(f"cannot write rows of dimension {dim}; expected at least 1")
+        if not is_parquet(self.path) and self._suffix not in (".npy", ".safetensors"):
+            raise FileError(
+                f"'{self.path}' has the suffix '{self._suffix}', which is not a format that is "
+                "written; expected .npy, .safetensors or .parquet: change the name"
+            )
+        if self._suffix == ".npy" and self._named is not None:
+            raise OptionError(
+                f"a .npy file has no names, got '{self._named}' for '{self.path}'; "
+                "leave it out, or write .safetensors or .parquet"
+            )
+
+    def __enter__(self) -> RowWriter:
+        with ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            with opening(self.path, "written"):
+                if is_parquet(self.path):
+                    column = self._named or "embedding"
+                    parquet = _ParquetSink(temporary, self.dim, self.dtype, column)
+                    stack.callback(parquet.close)
+                    self._sink = parquet
+                else:
+                    handle = stack.enter_context(open(temporary, "wb"))
+                    tensor = self._suffix == ".safetensors"
+                    key = (self._named or "rows") if tensor else None
+                    self._sink = _FlatSink(handle, self.dim, self.dtype, key, self.path)
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, block: np.ndarray, extra: Mapping[str, np.ndarray] | None = None) -> None:
+        """Append rows (k, dim), k of any size, and for Parquet further columns (k,) each.
+
+        Every call needs the same names in ``extra``.
+        """
+        if self._sink is None:
+            raise RuntimeError("RowWriter.write is used inside 'with RowWriter(...)' only")
+        rows = self._checked(np.asarray(block))
+        columns = {name: np.asarray(values) for name, values in (extra or {}).items()}
+        for name, values in columns.items():
+            if values.shape != (len(rows),):
+                raise ShapeError(
+                    f"the column '{name}' has shape {values.shape} beside a block of {len(rows)} "
+                    f"rows; expected ({len(rows)},)"
+                )
+        with opening(self.path, "written"):
+            self._sink.add(rows, columns)
+        self.written += len(rows)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        sink, self._sink = self._sink, None
+        with self._stack as stack:
+            if error is not None:
+                stack.pop_all().__exit__(kind, error, trace)
+            elif self.rows is not None and self.written != self.rows:
+                raise ShapeError(
+                    f"{self.written} rows were written to '{self.path}'; expected {self.rows}, "
+                    "as announced: nothing was kept"
+                )
+            elif sink is not None:
+                with opening(self.path, "written"):
+                    sink.finish(self.written)
+
+    def _checked(self, block: np.ndarray) -> np.ndarray:
+        """The block in the dtype of the file."""
+        what = f"the block for '{self.path}'"
+        stored = stored_as(block.dtype)
+        check_float(stored, what)
+        check_axes(block.shape, what)
+        if block.shape[1] != self.dim:
+            raise ShapeError(
+                f"{what} has rows of {block.shape[1]} numbers after the file was begun with "
+                f"{self.dim}; expected (rows, {self.dim})"
+            )
+        rows = decode(block.view(np.uint16) if stored.name == "bfloat16" else block, stored)
+        if rows.dtype == self.dtype:
+            return np.ascontiguousarray(rows)
+        with np.errstate(over="ignore"):
+            cast = np.ascontiguousarray(rows, dtype=self.dtype)
+        if self.dtype.itemsize < rows.dtype.itemsize:
+            lost = np.isinf(cast) & np.isfinite(rows)
+            if lost.any():
+                row = int(np.flatnonzero(lost.any(axis=1))[0])
+                raise ValuesError(
+                    f"row {self.written + row} for '{self.path}' has a value too large for "
+                    f"{self.dtype.name}; expected values that fit: write a wider dtype"
+                )
+        return cast
+
+
+class _FlatSink:
+    """.npy and .safetensors: a header with room for any row count, then the rows."""
+
+    def __init__(
+        self, handle: IO[bytes], dim: int, dtype: np.dtype, key: str | None, path: str
+    ) -> None:
+        self.handle = handle
+        self.dim = dim
+        self.dtype = dtype.newbyteorder("<")
+        self.key = key
+        self.path = path
+        self.room = 0
+        if key is not None:
+            widest = tensor_header({key: (dtype.name, (10**15, dim))}, {})
+            self.room = len(widest)
+        self._header(0)
+
+    def _header(self, rows: int) -> None:
+        """Write the header at the start; its length does not depend on ``rows``."""
+        if self.key is not None:
+            shapes = {self.key: (self.dtype.name, (rows, self.dim))}
+            self.handle.write(tensor_header(shapes, {}, self.room))
+            return
+        fields = {"descr": self.dtype.str, "fortran_order": False, "shape": (rows, self.dim)}
+        npy_format.write_array_header_1_0(self.handle, fields)
+
+    def add(self, block: np.ndarray, extra: Mapping[str, np.ndarray]) -> None:
+        """Append the bytes of a block."""
+        if extra:
+            raise OptionError(
+                f"'{self.path}' can hold no further columns, got {', '.join(extra)}; "
+                "write a .parquet file, or a file of their own"
+            )
+        if block.size:
+            self.handle.write(block.astype(self.dtype, copy=False).reshape(-1).view(np.uint8).data)
+
+    def finish(self, rows: int) -> None:
+        """Put the final row count into the header."""
+        self.handle.flush()
+        self.handle.seek(0)
+        self._header(rows)
+        self.handle.flush()
+
+
+class _ParquetSink:
+    """Parquet: a fixed-size-list column without nulls (fastest to read) and plain columns."""
+
+    def __init__(self, path: os.PathLike[str], dim: int, dtype: np.dtype, column: str) -> None:
+        self.path = os.fspath(path)
+        self.dim = dim
+        self.dtype = dtype
+        self.column = column
+        self.blocks: list[np.ndarray] = []
+        self.extras: dict[str, list[np.ndarray]] | None = None
+        self.waiting = 0
+        self.writer: Any = None
+
+    def add(self, block: np.ndarray, extra: Mapping[str, np.ndarray]) -> None:
+        """Keep a copy of the block until a row group is full."""
+        if self.extras is None:
+            if self.column in extra:
+                raise OptionError(
+                    f"a further column may not be named '{self.column}' like the embeddings; "
+                    "rename one of the two"
+                )
+            self.extras = {name: [] for name in extra}
+        if set(extra) != set(self.extras):
+            raise ShapeError(
+                f"a block came with the columns [{', '.join(extra)}] after earlier ones with "
+                f"[{', '.join(self.extras)}]; expected the same columns in every block"
+            )
+        self.blocks.append(block.copy())
+        for name, values in extra.items():
+            self.extras[name].append(values.copy())
+        self.waiting += block.nbytes
+        if self.waiting >= _GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the waiting rows as one row group."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        inner = pa.field("element", pa.from_numpy_dtype(self.dtype), nullable=False)
+        rows = np.concatenate([np.empty((0, self.dim), self.dtype), *self.blocks])
+        lists = pa.FixedSizeListArray.from_arrays(
+            pa.array(rows.reshape(-1)), type=pa.list_(inner, self.dim)
+        )
+        fields = [pa.field(self.column, lists.type, nullable=False)]
+        arrays = [lists]
+        for name, parts in (self.extras or {}).items():
+            values = pa.array(np.concatenate(parts))
+            fields.append(pa.field(name, values.type, nullable=False))
+            arrays.append(values)
+        if self.writer is None:
+            schema = pa.schema(fields)
+            self.writer = pq.ParquetWriter(
+                self.path, schema, compression="none", use_dictionary=False
+            )
+        try:
+            table = pa.Table.from_arrays(arrays, schema=self.writer.schema)
+        except (pa.ArrowException, ValueError, TypeError) as error:
+            raise ShapeError(
+                "a further column changed its number format between blocks; "
+                "expected the same one in every block"
+            ) from error
+        if len(rows):
+            self.writer.write_table(table, row_group_size=len(rows))
+        self.blocks = []
+        self.extras = {name: [] for name in self.extras or {}}
+        self.waiting = 0
+
+    def finish(self, rows: int) -> None:
+        """Write what waits and the footer."""
+        if self.blocks or self.writer is None:
+            self._flush()
+        self.writer.close()
+        self.writer = None
+
+    def close(self) -> None:
+        """Close a file that was given up; what is in it is about to be removed."""
+        if self.writer is not None:
+            with contextlib.suppress(OSError):
+                self.writer.close()
+
+
+def write_rows(
+    path: str | os.PathLike[str],
+    array: np.ndarray,
+    dtype: str | None = None,
+    key: str | None = None,
+) -> None:
+    """Write an array (n, dim) in one go, in its own float format unless ``dtype`` is given.
+
+    bfloat16 is written as float32. See :class:`RowWriter` for formats and errors.
+    """
+    rows = np.asarray(array)
+    what = f"the array for '{os.fspath(path)}'"
+    stored = stored_as(rows.dtype)
+    check_float(stored, what)
+    check_axes(rows.shape, what)
+    with RowWriter(
+        path, rows.shape[1], dtype or stored.native.name, rows=len(rows), key=key
+    ) as writer:
+        for at in range(0, len(rows), 16384):
+            writer.write(rows[at : at + 16384])

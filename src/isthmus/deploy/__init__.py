@@ -1,0 +1,1 @@
+"""Out of here: exports, store coordinates, thresholds, and comparisons of versions."""

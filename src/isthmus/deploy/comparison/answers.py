@@ -1,0 +1,238 @@
+"""What searches answer before and after, which answers cannot have changed, and the gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isthmus.core.arrays import EPS32, row_norms, to_numpy
+from isthmus.core.statistics import Share, mcnemar, quantiles, wilson
+from isthmus.search.relevance import Relevance
+from isthmus.search.scores import Ranking, TopK, top1, top_k
+from isthmus.theory.prediction import query_radius
+
+GATES = ("worst", "new-old", "old-new", "new-new")
+Z = 1.959963984540054  # of the 95 % intervals
+DRAWS, DRAWN = 3, 1000  # random errors of the measured lengths: draws, and queries at most
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """One search (queries' version - candidates' version) beside the old one, n queries each.
+
+    ``best`` (n,): answers. ``flipped``: another answer, told apart by the old search. ``near``:
+    another answer that the old search could not tell from its own in float32. ``overlap`` (n,):
+    share of the old k best among the new. ``reach`` (n,): error over the radius within which no
+    error can change the answer; below 1 the answer is certified. ``certified`` (n,) bool.
+    ``random_rate``: flips under random errors of the same lengths, where queries alone moved.
+    """
+
+    best: np.ndarray
+    flipped: np.ndarray
+    near: np.ndarray
+    overlap: np.ndarray
+    reach: np.ndarray
+    certified: np.ndarray
+    k: int
+    random_rate: float | None = None
+
+    @property
+    def rate(self) -> Share:
+        """Share of answers that changed by more than rounding, Wilson's interval."""
+        return wilson(int(self.flipped.sum()), len(self.flipped))
+
+    def as_dict(self, places: np.ndarray) -> dict[str, Any]:
+        """Plain numbers; rows are named by ``places``, their numbers in the input."""
+        rate = self.rate
+        return {
+            "queries": len(self.best),
+            "flips": int(self.flipped.sum()),
+            "near_ties": int(self.near.sum()),
+            "flip_rate": rate.mean,
+            "flip_rate_ci": [rate.low, rate.high],
+            "first_flipped": [int(places[i]) for i in np.flatnonzero(self.flipped)[:10]],
+            "overlap_at_k": float(self.overlap.mean()),
+            "k": self.k,
+            "random_error_flip_rate": self.random_rate,
+            "certified": {
+                "queries": int(self.certified.sum()),
+                "share": float(self.certified.mean()),
+                "flips": int((self.certified & self.flipped).sum()),
+                "error_over_radius": {
+                    "flipped": _quantiles(self.reach[self.flipped]),
+                    "kept": _quantiles(self.reach[~self.flipped]),
+                },
+            },
+        }
+
+
+def _quantiles(values: np.ndarray) -> dict[str, float | None] | None:
+    return quantiles(values) if len(values) else None
+
+
+def searches(
+    old: np.ndarray,
+    new: np.ndarray,
+    pool: np.ndarray,
+    new_pool: np.ndarray | None,
+    score: str,
+    k: int,
+    *,
+    seed: int = 0,
+) -> dict[str, Search]:
+    """Old and new queries (n, d) among old and, where given, new candidates (K, d). O(n K d) each.
+
+    Certificates (dot, euclidean; unit rows under cosine). Queries moved by e: no answer changes
+    while ‖e‖ is below ``predict.query_radius``. Candidates moved: see :func:`pool_reach`. Both:
+    the first holds, and the second for the new queries.
+    """
+    plain = Ranking.of(old, pool, score)
+    first = top_k(plain, k)
+    widths = to_numpy(plain.rounding(EPS32 / 2))[:, 0]
+    moved = row_norms(new - old)
+    by_query = _over(moved, query_radius(plain))
+    found = {"old-old": _beside(plain, first, first, widths, np.zeros(len(old)), k)}
+    mixed = Ranking.of(new, pool, score)
+    chance = random_error_rate(old, moved, pool, score, first.rows[:, 0], seed=seed)
+    second = top_k(mixed, k)
+    found["new-old"] = _beside(plain, first, second, widths, by_query, k, chance)
+    if new_pool is None:
+        return found
+    steps = row_norms(new_pool - pool)
+    by_pool = pool_reach(plain, first.rows[:, 0], score, steps)
+    both = np.maximum(by_query, pool_reach(mixed, second.rows[:, 0], score, steps))
+    for name, rows, reach in (("old-new", old, by_pool), ("new-new", new, both)):
+        ranking = Ranking.of(rows, new_pool, score)
+        found[name] = _beside(plain, first, top_k(ranking, k), widths, reach, k)
+    return found
+
+
+def pool_reach(ranking: Ranking, winners: np.ndarray, score: str, steps: np.ndarray) -> np.ndarray:
+    """How near moves of the candidates (K,) may come to changing answers (n,): (n,). O(n K d).
+
+    dot: max_j ‖q‖ (‖e_1‖ + ‖e_j‖) / (s_1 - s_j), by Cauchy and Schwarz; euclidean:
+    max_j (‖e_1‖ + ‖e_j‖) / (‖u_j‖ - ‖u_1‖), by the triangle inequality, u_j = q - x_j. Below 1 no
+    answer changes. ``predict.candidate_radius`` is the case of equal moves.
+    """
+    squares = np.einsum("ij,ij->i", ranking.queries, ranking.queries)
+    parts = []
+    for start, scores in ranking.score_blocks():
+        rows = np.arange(len(scores))
+        first = winners[start : start + len(scores)]
+        ahead = squares[start : start + len(scores), None]
+        if score == "euclidean":
+            far = np.sqrt(np.maximum(ahead - 2 * scores, 0.0))
+            margin = far - far[rows, first][:, None]
+            error = steps[first][:, None] + steps
+        else:
+            margin = scores[rows, first][:, None] - scores
+            error = np.sqrt(ahead) * (steps[first][:, None] + steps)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = np.where(error > 0, error / np.maximum(margin, 0.0), 0.0)
+        reach[rows, first] = 0.0
+        parts.append(reach.max(axis=1))
+    return np.concatenate(parts)
+
+
+def _over(error: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Error over radius; no error is 0 of any radius."""
+    with np.errstate(divide="ignore"):
+        return np.where(error > 0, error / np.maximum(radius, 1e-300), 0.0)
+
+
+def _beside(
+    plain: Ranking,
+    old: TopK,
+    new: TopK,
+    widths: np.ndarray,
+    reach: np.ndarray,
+    k: int,
+    chance: float | None = None,
+) -> Search:
+    first, last = old.rows[:, 0], new.rows[:, 0]
+    drop = linear_scores(plain, first) - linear_scores(plain, last)
+    near = (first != last) & (np.abs(drop) <= widths)
+    flipped = (first != last) & ~near
+    shared = (old.rows[:, :, None] == new.rows[:, None, :]).any(axis=2).mean(axis=1)
+    return Search(last, flipped, near, shared, reach, reach < 1, k, chance)
+
+
+def random_error_rate(
+    old: np.ndarray,
+    lengths: np.ndarray,
+    pool: np.ndarray,
+    score: str,
+    answers: np.ndarray,
+    *,
+    seed: int = 0,
+) -> float:
+    """Share of answers that errors of these lengths (n,) in random directions change.
+
+    Three seeded draws on at most 1,000 queries. A measured flip rate near it is explained by the
+    size of the error; one far above it says that the error points where answers are told apart.
+    """
+    rng = np.random.default_rng([seed, 0xE0])
+    rows = np.sort(rng.permutation(len(old))[:DRAWN])
+    if not lengths[rows].any():
+        return 0.0
+    flips = []
+    for _ in range(DRAWS):
+        noise = rng.standard_normal((len(rows), old.shape[1]))
+        noise *= (lengths[rows] / row_norms(noise))[:, None]
+        flips.append((top1(Ranking.of(old[rows] + noise, pool, score)) != answers[rows]).mean())
+    return float(np.mean(flips))
+
+
+def linear_scores(ranking: Ranking, answers: np.ndarray) -> np.ndarray:
+    """Ranking of one candidate per query, (n,)."""
+    scores = np.einsum("nd,nd->n", ranking.queries, ranking.candidates[answers])
+    if ranking.scale is not None:
+        scores = scores * ranking.scale[answers]
+    return scores if ranking.offset is None else scores + ranking.offset[answers]
+
+
+def accuracy_of(parts: dict[str, Search], truth: Relevance) -> dict[str, Any]:
+    """Accuracy of each search on queries with a truth, and McNemar's exact test against old-old."""
+    judged = truth.judged
+    right = {name: truth.correct(part.best)[judged] for name, part in parts.items()}
+    base = right["old-old"]
+    out: dict[str, Any] = {"judged": int(judged.sum())}
+    for name, hits in right.items():
+        share = wilson(int(hits.sum()), len(hits))
+        out[name] = {"accuracy": share.mean, "accuracy_ci": [share.low, share.high]}
+        if name != "old-old":
+            out[name] |= {
+                "lost": int((base & ~hits).sum()),
+                "won": int((~base & hits).sum()),
+                "mcnemar_p": mcnemar(base, hits),
+            }
+    return out
+
+
+def gate_of(parts: dict[str, Search], limit: float, gate: str) -> dict[str, Any]:
+    """The limit held against the point estimate; the interval says whether n could decide.
+
+    ``exceeded`` (exit code 3): the measured rate lies above the limit. ``verdict``: ``pass`` or
+    ``fail`` where the 95 % interval lies on one side of the limit, else ``undecided``, and
+    ``rows_to_decide`` says how many queries would leave the limit outside the interval if the rate
+    stayed (Wilson's interval is the score test turned round: n > z² L (1 - L) / (p - L)²).
+    """
+    names = [n for n in parts if n != "old-old"] if gate == "worst" else [gate]
+    name = max(names, key=lambda n: parts[n].rate.mean)
+    rate = parts[name].rate
+    exceeded = bool(rate.mean > limit)
+    clear = rate.low > limit if exceeded else rate.high <= limit
+    away = (rate.mean - limit) ** 2
+    need = Z**2 * limit * (1 - limit) / away if away else float("inf")
+    return {
+        "limit": limit,
+        "search": name,
+        "rate": rate.mean,
+        "rate_ci": [rate.low, rate.high],
+        "basis": "point estimate",
+        "exceeded": exceeded,
+        "verdict": ("fail" if exceeded else "pass") if clear else "undecided",
+        "rows_to_decide": None if clear or not np.isfinite(need) else int(np.floor(need)) + 1,
+    }

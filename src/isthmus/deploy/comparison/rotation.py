@@ -1,0 +1,88 @@
+"""Do two versions differ by a rotation? Then each is as good as the other, and they never mix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from isthmus.core.statistics import wilson
+from isthmus.search.scores import Ranking, top1
+
+LOOK_ABOVE = 0.01  # relative error below which a rotation explains nothing that matters
+HELPS = 0.5
+FIT_SHARE = 0.8
+FIT_MOST, HELD_MOST = 50_000, 2000
+
+
+def rotation_hint(
+    before: np.ndarray,
+    after: np.ndarray,
+    candidates: np.ndarray,
+    after_candidates: np.ndarray | None,
+    score: str,
+    *,
+    seed: int = 0,
+) -> tuple[dict[str, Any] | None, np.ndarray | None]:
+    """The orthogonal map that lays new rows on old ones, judged on rows it was not fitted on.
+
+    Args:
+        before, after: (n, d) float64, as searched. candidates: (K, d). after_candidates: their new
+            version or None. score: dot or euclidean.
+
+    Returns:
+        Figures and the map R (d, d) with ``after @ R`` ≈ ``before``, fitted on a seeded four
+        fifths of the rows, up to 50,000 (``scipy.linalg.orthogonal_procrustes``, Schönemann 1966).
+        Residuals are ‖turned - before‖ / ‖before‖ (Frobenius) of the other fifth, up to 2,000;
+        ``rotated`` where turning more than halves them. (None, None) where the versions agree to
+        1 % or n < 10. With fewer fitted rows than dimensions the map is known in part only, and
+        residuals are too large.
+    """
+    error = np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), 1e-300)
+    if error <= LOOK_ABOVE or len(before) < 10:
+        return None, None
+    from scipy.linalg import orthogonal_procrustes
+
+    order = np.random.default_rng([seed, 0x207]).permutation(len(before))
+    cut = int(FIT_SHARE * len(order))
+    fit, held = order[: min(cut, FIT_MOST)], np.sort(order[cut:][:HELD_MOST])
+    turn = orthogonal_procrustes(after[fit], before[fit])[0]
+    turned = after[held] @ turn
+    size = max(float(np.linalg.norm(before[held])), 1e-300)
+    plain = float(np.linalg.norm(after[held] - before[held])) / size
+    left = float(np.linalg.norm(turned - before[held])) / size
+    rotated = bool(left < HELPS * plain)
+    old = top1(Ranking.of(before[held], candidates, score))
+    flips = old != top1(Ranking.of(turned, candidates, score))
+    share = wilson(int(flips.sum()), len(held))
+    side = None
+    if after_candidates is not None:
+        gone = np.linalg.norm(after_candidates @ turn - candidates)
+        side = float(gone / max(float(np.linalg.norm(candidates)), 1e-300))
+    partly = len(fit) < before.shape[1]
+    words = ""
+    if rotated:
+        words = (
+            f"the versions differ by a rotation: turning the new rows takes the relative error "
+            f"from {plain:.3g} to {left:.3g} on {len(held)} rows it was not fitted on, and "
+            f"{share.mean:.1%} of their answers then differ; as they are, new rows are "
+            "incompatible with an old index: re-embed the candidates, or turn the rows"
+        )
+        if partly:
+            words += (
+                f" ({len(fit)} fitted rows cannot tell a rotation of {before.shape[1]} "
+                "dimensions in full; more rows would leave less)"
+            )
+    hint = {
+        "rotated": rotated,
+        "fit_rows": len(fit),
+        "held_out_rows": len(held),
+        "residual_before": plain,
+        "residual_after": left,
+        "flips_after": share.mean,
+        "flips_after_ci": [share.low, share.high],
+        "candidates_residual_after": side,
+        "underdetermined": partly,
+        "words": words,
+    }
+    return hint, turn

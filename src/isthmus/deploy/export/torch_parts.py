@@ -1,0 +1,171 @@
+"""The torch classes. Imported only where torch is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import linear
+
+from isthmus.closers.maps import AffineMap, Closer, Role
+from isthmus.deploy.export.stores import Evened
+from isthmus.errors import CloserError, ShapeError
+
+
+def unit(rows: torch.Tensor) -> torch.Tensor:
+    """Rows over their norms, through their largest magnitude so that squares stay in range."""
+    tiny = torch.finfo(rows.dtype).tiny
+    scaled = rows / rows.abs().amax(-1, keepdim=True).clamp_min(tiny)
+    return scaled / scaled.norm(dim=-1, keepdim=True).clamp_min(tiny)
+
+
+def _number(values: Any) -> torch.Tensor | None:
+    return None if values is None else torch.as_tensor(values, dtype=torch.float32)
+
+
+class Step(nn.Module):
+    """One :class:`~isthmus.closers.maps.AffineMap`: buffers ``matrix`` (r, d) and ``offset``
+    (r,)."""
+
+    def __init__(self, step: AffineMap) -> None:
+        super().__init__()
+        self.unit_in, self.unit_out = bool(step.unit_in), bool(step.unit_out)
+        self.register_buffer("matrix", _number(step.matrix))
+        self.register_buffer("offset", _number(step.offset))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        if self.unit_in:
+            rows = unit(rows)
+        if self.matrix is not None:
+            rows = linear(rows, self.matrix)
+        if self.offset is not None:
+            rows = rows + self.offset
+        return unit(rows) if self.unit_out else rows
+
+
+class ClosingModule(nn.Module):
+    """One role of a closer: rows (…, d) -> (…, r), float32 (half precision is computed in it).
+
+    ``number(rows)`` gives the candidates' stored numbers (…,), zeros where there is none, from the
+    rows as they enter. The state dict holds float32 buffers; flags and shapes come from the closer
+    that the module is built of.
+    """
+
+    def __init__(self, closer: Closer | Evened, role: Role) -> None:
+        super().__init__()
+        inner = closer.closer if isinstance(closer, Evened) else closer
+        side = inner.map_of(role)
+        self.role, self.dim, self.dim_out = role, side.dim, side.dim_out
+        self.score = closer.score
+        self.steps = nn.Sequential(*(Step(step) for step in side.steps))
+        self.number_of_unit = bool(side.unit_in)
+        candidate = role == "candidate"
+        self.register_buffer("bias", _number(inner.bias) if candidate else None)
+        self.evens, self.squares = isinstance(closer, Evened), True
+        limit = None
+        if isinstance(closer, Evened):
+            self.dim_out, self.squares = closer.dim_out, closer.squares
+            limit = torch.tensor(closer.limit, dtype=torch.float32) if candidate else None
+        self.register_buffer("limit", limit)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        rows = self._working(rows)
+        out = self.steps(rows)
+        if not self.evens:
+            return out
+        if self.limit is None:  # queries
+            return torch.cat([out, torch.zeros_like(out[..., :1])], -1)
+        rest = self.limit - 2 * self._stored(rows)
+        if self.squares:
+            rest = rest - out.square().sum(-1)
+        return torch.cat([out, rest.clamp_min(0).sqrt()[..., None]], -1)
+
+    def number(self, rows: torch.Tensor) -> torch.Tensor:
+        """The stored number of each candidate, from its row before the map: add it to its score.
+
+        Raises:
+            CloserError: this is the queries' module.
+        """
+        if self.role != "candidate":
+            raise CloserError("queries have no stored number; ask the candidates' module")
+        rows = self._working(rows)
+        return torch.zeros_like(rows[..., 0]) if self.evens else self._stored(rows)
+
+    def _stored(self, rows: torch.Tensor) -> torch.Tensor:
+        if self.bias is None:
+            return torch.zeros_like(rows[..., 0])
+        return (unit(rows) if self.number_of_unit else rows) @ self.bias
+
+    def _working(self, rows: torch.Tensor) -> torch.Tensor:
+        if rows.shape[-1] != self.dim:
+            raise ShapeError(
+                f"rows have shape {tuple(rows.shape)}, but this module was made for {self.dim} "
+                "dimensions; use rows of the same model"
+            )
+        held = next((b.dtype for b in self.buffers()), None)
+        half = rows.dtype in (torch.float16, torch.bfloat16)
+        return rows.to(held or torch.float32) if held or half else rows
+
+
+class ClosedClip(nn.Module):
+    """An OpenCLIP model whose ``encode_image`` and ``encode_text`` give closed rows.
+
+    Everything else (``visual``, ``logit_scale``, ``context_length`` …) is the model's own. Its
+    state dict has the model under ``clip.`` and the closer under ``closing.``: a plain model that
+    is given it refuses by name instead of losing the closer.
+    """
+
+    def __init__(self, clip: nn.Module, closer: Closer | Evened, query: str) -> None:
+        super().__init__()
+        self.clip = clip
+        self.score = closer.score
+        roles: dict[str, Role] = (
+            {"image": "query", "text": "candidate"}
+            if query == "image"
+            else {"text": "query", "image": "candidate"}
+        )
+        self.closing = nn.ModuleDict({name: ClosingModule(closer, roles[name]) for name in roles})
+        where = next(clip.parameters(), None)
+        if where is not None:
+            self.closing.to(where.device)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("clip"), name)
+
+    def encode_image(self, image: Any, normalize: bool = False) -> torch.Tensor:
+        """Closed rows of pictures."""
+        return self._rows("image", self.clip.encode_image(image), normalize)
+
+    def encode_text(self, text: Any, normalize: bool = False) -> torch.Tensor:
+        """Closed rows of tokens."""
+        return self._rows("text", self.clip.encode_text(text), normalize)
+
+    def number(self, inputs: Any) -> torch.Tensor:
+        """The stored number of each candidate, (n,): pictures or tokens, whichever they are."""
+        if self.closing["image"].role == "candidate":
+            return self.closing["image"].number(self.clip.encode_image(inputs))
+        return self.closing["text"].number(self.clip.encode_text(inputs))
+
+    def forward(self, image: Any = None, text: Any = None) -> tuple[Any, ...]:
+        """(rows of pictures, rows of texts, scale), as OpenCLIP's own; None for what is not given.
+
+        The scale belongs to cosine. The bias follows where the model has one.
+        """
+        pictures = None if image is None else self.encode_image(image)
+        texts = None if text is None else self.encode_text(text)
+        bias = getattr(self.clip, "logit_bias", None)
+        scale = self.clip.logit_scale.exp()
+        return (pictures, texts, scale) if bias is None else (pictures, texts, scale, bias)
+
+    def _rows(self, name: str, raw: torch.Tensor, normalize: bool) -> torch.Tensor:
+        if normalize and self.score != "cosine":
+            raise CloserError(
+                f"normalize=True would undo a closer that is searched by {self.score}; leave it "
+                "out, the rows are ready as they are"
+            )
+        rows = self.closing[name](raw)
+        return unit(rows) if normalize else rows

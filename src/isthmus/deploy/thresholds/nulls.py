@@ -1,0 +1,131 @@
+"""Scores of pairs that match and of pairs that do not, from one blocked search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.core.arrays import unit
+from isthmus.errors import OptionError
+from isthmus.search.relevance import Relevance
+from isthmus.search.scores import Ranking, check_score
+
+MOST_PAIRS = 2**22  # null scores kept at once: 32 MB
+MOST_SAME = 2000  # rows of one side whose pairs are looked at
+
+
+def score_blocks(
+    queries: np.ndarray, candidates: np.ndarray, score: str, bias: np.ndarray | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(first query, scores (b, K)), higher is nearer, on a scale that compares across queries.
+
+    cosine and dot as they are (plus a stored number), euclidean as -‖q - x‖, or with a stored
+    number b as -½‖q - x‖² + b.
+    """
+    if check_score(score) == "cosine":
+        queries, candidates = np.asarray(unit(queries)), np.asarray(unit(candidates))
+    ranking = Ranking.of(queries, candidates, "dot" if score == "cosine" else score, bias)
+    squares = np.einsum("ij,ij->i", queries, queries)
+    for start, block in ranking.score_blocks():
+        if score == "euclidean":
+            halves = block - 0.5 * squares[start : start + len(block), None]
+            block = halves if bias is not None else -np.sqrt(np.maximum(-2 * halves, 0.0))
+        yield start, block
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What n queries scored among K candidates.
+
+    ``pairs`` (n, m): scores with a seeded m of the candidates, NaN where they match. ``best``
+    (n,): the best non-match of each query. ``by_size``: the same in nested seeded parts of the
+    candidates. ``match``, ``match_query`` (t,): scores of true pairs and whose they are.
+    """
+
+    pairs: np.ndarray
+    best: np.ndarray
+    by_size: dict[int, np.ndarray]
+    match: np.ndarray
+    match_query: np.ndarray
+
+    def of(self, rows: np.ndarray) -> Scores:
+        """The same of some of the queries; ``match_query`` keeps the old numbers."""
+        chosen = np.isin(self.match_query, rows)
+        return Scores(
+            self.pairs[rows],
+            self.best[rows],
+            {size: best[rows] for size, best in self.by_size.items()},
+            self.match[chosen],
+            self.match_query[chosen],
+        )
+
+
+def sizes_of(count: int) -> list[int]:
+    """Parts of K candidates: 10, 100, … and K itself."""
+    return [10**e for e in range(1, 12) if 10**e < count] + [count]
+
+
+def collect(
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    truth: Relevance,
+    score: str,
+    bias: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] = lambda what, done, of: None,
+) -> Scores:
+    """Score every query with every candidate once. O(n K d), a block and n·m scores in memory.
+
+    Raises:
+        OptionError: some query has no non-matching candidate.
+    """
+    rng = np.random.default_rng([seed, 0xCA])
+    count, many = len(queries), len(candidates)
+    width = max(2, min(many, MOST_PAIRS // count))
+    columns = np.sort(rng.permutation(many)[:width])
+    shuffled, sizes = rng.permutation(many), sizes_of(many)
+    pairs, match = np.empty((count, width)), np.empty(len(truth.pairs))
+    best = {size: np.empty(count) for size in sizes}
+    for start, block in score_blocks(queries, candidates, score, bias):
+        stop = start + len(block)
+        lo, hi = np.searchsorted(truth.pairs[:, 0], [start, stop])
+        rows, true = truth.pairs[lo:hi, 0] - start, truth.pairs[lo:hi, 1]
+        match[lo:hi] = block[rows, true]
+        block[rows, true] = np.nan
+        pairs[start:stop] = block[:, columns]
+        block[rows, true] = -np.inf
+        for size in sizes:
+            part = block if size == many else block[:, shuffled[:size]]
+            best[size][start:stop] = part.max(axis=1)
+        progress("scoring", stop, count)
+    none = np.flatnonzero(~np.isfinite(best[many]))
+    if len(none):
+        raise OptionError(
+            f"query {int(none[0])} matches all {many} candidates, so it has no non-match; expected "
+            "candidates that do not match as well: leave such queries out"
+        )
+    return Scores(pairs, best[many], best, match, truth.pairs[:, 0])
+
+
+def same_side(rows: np.ndarray, truth: Relevance, score: str, *, seed: int = 0) -> np.ndarray:
+    """Scores (p,) of pairs of one side's own rows that share no true partner, up to 2,000 rows.
+
+    Args:
+        rows: (n, d), the queries of ``truth`` (turn it round for candidates).
+    """
+    from scipy.sparse import csr_array
+
+    order = np.random.default_rng([seed, 0x5A]).permutation(len(rows))
+    chosen = np.sort(order[:MOST_SAME])
+    kept = truth.restricted(chosen, np.arange(truth.candidates)).pairs
+    shape = (len(chosen), truth.candidates)
+    told = csr_array((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=shape)
+    found = []
+    for start, block in score_blocks(rows[chosen], rows[chosen], score):
+        shared = (told[start : start + len(block)] @ told.T).toarray() > 0
+        later = np.arange(len(chosen))[None, :] > np.arange(start, start + len(block))[:, None]
+        found.append(block[later & ~shared])
+    return np.concatenate(found)

@@ -1,0 +1,77 @@
+"""Warnings of a calibration; the rules and what to do are in ``docs/warnings.md``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.data.embeddings import InputWarning
+from isthmus.search.relevance import Relevance
+
+FOR_BOTH = 10.0  # times the stated rate, or half-way to all: one threshold for both misleads
+
+
+def cautions_of(
+    figures: dict[str, Any], truth: Relevance | None, rate: float, searched: int
+) -> list[InputWarning]:
+    """What makes a threshold of these figures mean less than it says."""
+    found = []
+    for per, what in (("pair", "pairs"), ("search", "searches")):
+        part = figures[per]
+        if part["resolved"] and part["threshold_ci"][1] is not None:
+            continue
+        count = part["null"]["count"]
+        text = (
+            f"per {per}: a false-match rate of {rate:g} is below what {count} non-matching {what} "
+            f"can resolve, so the threshold is their largest score and the rate may be higher"
+            if not part["resolved"]
+            else f"per {per}: {count} non-matching {what} of {figures['fit_queries']} queries put "
+            f"no upper end to the threshold at a false-match rate of {rate:g}"
+        )
+        found.append(
+            InputWarning(
+                "rate-below-resolution", text + "; take more queries, or state a larger rate"
+            )
+        )
+    if truth is None:
+        found.append(
+            InputWarning(
+                "no-truth",
+                "nothing says which pairs match, so every pair counts as a non-match; where "
+                "queries do match candidates, thresholds are too high (per search by far)",
+            )
+        )
+    apart = figures["separation"]
+    if apart is not None and apart["auc_ci"] is not None and apart["auc_ci"][0] <= 0.5:
+        found.append(
+            InputWarning(
+                "matches-without-signal",
+                f"matches do not score above non-matches (AUC {apart['auc']:.3f}): the pairing "
+                "looks broken, or the two sides are of different models",
+            )
+        )
+    both = {
+        side: part
+        for side, part in figures["same_modality"].items()
+        if part is not None and part["above_cross_threshold"] > min(FOR_BOTH * rate, (1 + rate) / 2)
+    }
+    if both:
+        told = " and ".join(
+            f"{part['above_cross_threshold']:.1%} of the pairs of {side} among themselves"
+            for side, part in both.items()
+        )
+        own = " and ".join(f"{part['threshold']:.4g} for {side}" for side, part in both.items())
+        found.append(
+            InputWarning(
+                "one-threshold-for-both",
+                f"{told} score above the threshold per pair of a query and a candidate, which is "
+                f"for {rate:.2%}: within one modality another threshold holds ({own})",
+            )
+        )
+    if searched < figures["queries"]:
+        found.append(
+            InputWarning(
+                "queries-sampled",
+                f"{searched} of {figures['queries']} queries were scored (a seeded sample)",
+            )
+        )
+    return found

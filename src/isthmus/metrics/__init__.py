@@ -1,0 +1,1 @@
+"""How large the gap is, of what kind, and what is suspicious about the rows."""

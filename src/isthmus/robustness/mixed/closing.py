@@ -1,0 +1,149 @@
+"""A closing of one direction, used on a pool that holds both modalities.
+
+A :class:`~isthmus.closers.maps.Closer` has a map for queries and one for candidates of the other
+modality.
+In a mixed pool there are also candidates of the queries' own modality. Where queries and stored
+rows of a modality are alike, these go through the queries' map; where queries are of another kind
+(questions against captions), through that of a closer fitted on the stored ones. For ``centering``
+that is GR-CLIP with its three means (arXiv 2507.19054).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from isthmus.closers import fit
+from isthmus.closers.maps import Closer, RowMap
+from isthmus.data.moments import Moments
+from isthmus.errors import OptionError, ShapeError
+from isthmus.search.scores import Ranking
+
+METHODS = ("none", "mean-shift", "database-shift", "centering", "center-both")
+"""Closings that :func:`pool_closers` fits unless others are named."""
+
+LEVELLED = ("center-both",)
+"""Those that are fitted levelled as well."""
+
+
+@dataclass(frozen=True, eq=False)
+class PoolCloser:
+    """A closer for queries of one modality and a pool of both.
+
+    Attributes:
+        closer: of the direction from the queries' modality to the other.
+        own: the map of documents of the queries' own modality; the closer's query map by default.
+        own_level, other_level: taken off the stored numbers of documents of the queries' own and of
+            the other modality.
+    """
+
+    closer: Closer
+    own: RowMap | None = None
+    own_level: float = 0.0
+    other_level: float = 0.0
+
+    def levelled(self, own: Moments, other: Moments) -> PoolCloser:
+        """The same with stored numbers ⟨w, x_j⟩ that lose the mean of their modality, ⟨w, μ⟩.
+
+        ``own``, ``other``: moments of documents of the queries' own and of the other modality.
+
+        One constant per modality changes no ranking within a modality, only how the two are set
+        against each other: ``center-both`` so levelled ranks by ⟨q, x - μ_m⟩, m the document's
+        modality, keeps each modality's own ranking exactly, and no longer prefers one by its mean.
+
+        Raises:
+            OptionError: the closer stores no number.
+        """
+        bias = self.closer.bias
+        if bias is None:
+            raise OptionError(
+                f"{self.closer.name} stores no number to be levelled; choose center-both, or leave "
+                "levelling out"
+            )
+        return replace(self, own_level=float(bias @ own.mean), other_level=float(bias @ other.mean))
+
+
+Closings = Mapping[str, Mapping[str, PoolCloser | Closer]]
+"""By name, and by the side whose rows ask: ``a`` or ``b``."""
+
+
+def pool_closers(
+    moments_a: Moments,
+    moments_b: Moments,
+    methods: Sequence[str] = METHODS,
+    levelled: Sequence[str] = LEVELLED,
+    *,
+    asking: Mapping[str, Moments] | None = None,
+) -> dict[str, dict[str, PoolCloser]]:
+    """Closings by name, each for queries of side ``a`` and of side ``b``.
+
+    Args:
+        moments_a, moments_b: of unit rows, of other items than those to be scored.
+        methods: names of ``closers.CLOSERS`` that need moments alone. levelled: those to be fitted
+            with levelled numbers as well, under ``"NAME, levelled"``. asking: by side, moments of
+            the queries where they are of another kind than the stored rows of that side.
+
+    Raises:
+        OptionError: an unknown name, or one that stores no number among ``levelled``.
+    """
+    out: dict[str, dict[str, PoolCloser]] = {}
+    asking = asking or {}
+    sides = {"a": (moments_a, moments_b), "b": (moments_b, moments_a)}
+    for method in methods:
+        fitted = {}
+        for side, (own, other) in sides.items():
+            closer = fit(method, asking.get(side, own), other)
+            fitted[side] = PoolCloser(closer, fit(method, own, other).query)
+        out[method] = fitted
+        if method in levelled:
+            level = {side: fitted[side].levelled(*pair) for side, pair in sides.items()}
+            out[f"{method}, levelled"] = level
+    return out
+
+
+def pool_ranking(
+    closing: PoolCloser | Closer, queries: np.ndarray, documents: np.ndarray, own: np.ndarray
+) -> Ranking:
+    """The search of one pool by queries of one modality. One mapped copy of the pool, O(K d).
+
+    Args:
+        queries: (n, d) rows of one modality. documents: (K, d) rows of both.
+        own: (K,) bool, True for documents of the queries' modality.
+
+    Raises:
+        ShapeError: ``own`` is not one truth value per document, or dimensions do not fit.
+    """
+    closing = closing if isinstance(closing, PoolCloser) else PoolCloser(closing)
+    closer, own = closing.closer, np.asarray(own)
+    if own.shape != (len(documents),) or own.dtype != bool:
+        raise ShapeError(
+            f"own has shape {own.shape} and dtype {own.dtype} for {len(documents)} documents; "
+            "expected one truth value per document"
+        )
+    asked = np.asarray(closer.query(queries))
+    stored = np.empty((len(documents), asked.shape[1]), asked.dtype)
+    stored[own] = (closing.own or closer.query)(documents[own])
+    stored[~own] = closer.candidate(documents[~own])
+    numbers = closer.bias_of(documents) - np.where(own, closing.own_level, closing.other_level)
+    return Ranking.of(asked, stored, closer.score, numbers)
+
+
+def sides_of(
+    closings: Mapping[str, Mapping[str, PoolCloser | Closer]], sides: Sequence[str]
+) -> None:
+    """Refuse closings that lack a side that is going to ask.
+
+    Raises:
+        OptionError: no closing, or one without a side.
+    """
+    if not closings:
+        raise OptionError("no closing was given; expected at least {'none': …} by name")
+    for name, of in closings.items():
+        lacking = [side for side in sides if side not in of]
+        if lacking:
+            raise OptionError(
+                f"closing '{name}' has no closer for queries of side {lacking[0]}; give one per "
+                "side, as pool_closers does"
+            )

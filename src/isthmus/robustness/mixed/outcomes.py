@@ -1,0 +1,151 @@
+"""What happened to each query of a mixed pool: gain, recall, shares and places. No averages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.core.arrays import to_numpy
+from isthmus.errors import LabelsError, OptionError, ShapeError
+from isthmus.search.relevance import Relevance
+from isthmus.search.scores import Ranking, top_k
+
+
+@dataclass(frozen=True, eq=False)
+class PoolOutcome:
+    """Per query, each (n,); NaN where a query has no relevant document or a share has no rival.
+
+    ``ndcg``: nDCG at k. ``first``: 1 where the best document is relevant. ``recall``: share of the
+    relevant documents among the k best. ``share_a``: share of side a among the k best. ``place``:
+    of the best placed relevant document, 0 is first. ``over_same``, ``over_other``: shares of the
+    other documents of that document's own modality, and of the other modality, that stand above it.
+    ``relevant_a``: that document is of side a.
+    """
+
+    ndcg: np.ndarray
+    first: np.ndarray
+    recall: np.ndarray
+    share_a: np.ndarray
+    place: np.ndarray
+    over_same: np.ndarray
+    over_other: np.ndarray
+    relevant_a: np.ndarray
+
+    @property
+    def displaced(self) -> np.ndarray:
+        """``over_other`` - ``over_same``, (n,), in [-1, 1]: the rank penalty of the modality.
+
+        0 where both modalities let the same share of their documents pass; 1 where all of the other
+        modality and none of its own stand above the relevant document.
+        """
+        return self.over_other - self.over_same
+
+
+def ndcg_at(found: np.ndarray, truth: Relevance, k: int) -> np.ndarray:
+    """Normalised discounted cumulative gain of the k best, (n,); NaN for queries without a truth.
+
+    A relevant document at place i (from 0) gains 1 / log2(i + 2) (Järvelin and Kekäläinen 2002).
+    The ideal has min(R, k) relevant documents on top, R being *all* that are relevant in the pool:
+    what was not retrieved counts against a query.
+
+    Args:
+        found: (n, k or more) document rows, best first, -1 for none.
+
+    Raises:
+        OptionError: k below 1 or above the depth of ``found``. LabelsError: another number of
+        queries than the truth has.
+    """
+    if not 1 <= k <= found.shape[1]:
+        raise OptionError(f"nDCG at {k} of {found.shape[1]} documents found; expected 1 to all")
+    if len(found) != truth.queries:
+        raise LabelsError(f"{len(found)} rankings but a truth of {truth.queries} queries")
+    weight = 1 / np.log2(np.arange(2, k + 2))
+    hits = _right(found[:, :k], truth)
+    relevant = np.bincount(truth.pairs[:, 0], minlength=truth.queries)
+    ideal = np.concatenate([[np.nan], np.cumsum(weight)])[np.minimum(relevant, k)]
+    gain: np.ndarray = hits @ weight / ideal
+    return gain
+
+
+def _right(found: np.ndarray, truth: Relevance) -> np.ndarray:
+    """(n, k) bool: the document is relevant; places that hold none (-1) are not."""
+    keys = truth.pairs[:, 0] * truth.candidates + truth.pairs[:, 1]
+    asked = np.arange(len(found))[:, None] * truth.candidates + found
+    return np.isin(asked, keys) & (found >= 0)
+
+
+def search_pool(
+    ranking: Ranking, truth: Relevance, is_a: np.ndarray, *, k: int = 10
+) -> PoolOutcome:
+    """Search a pool exactly. O(n K d) in blocks; one block of scores is held at a time.
+
+    Args:
+        ranking: n queries and K documents. truth: relevant documents of each query.
+        is_a: (K,) bool, True for documents of side a. k: depth.
+
+    Raises:
+        OptionError: k below 1 or above K. ShapeError: ``is_a`` or the truth do not fit the pool.
+    """
+    count = int(ranking.candidates.shape[0])
+    if np.shape(is_a) != (count,) or truth.candidates != count:
+        raise ShapeError(
+            f"a pool of {count} documents was given {np.size(is_a)} sides and a truth of "
+            f"{truth.candidates} documents; expected one each"
+        )
+    if truth.queries != int(ranking.queries.shape[0]):
+        raise ShapeError(
+            f"{int(ranking.queries.shape[0])} queries but a truth of {truth.queries} queries; "
+            "expected as many"
+        )
+    is_a = np.asarray(is_a, bool)
+    best = top_k(ranking, k).rows
+    right = _right(best, truth)
+    relevant = np.bincount(truth.pairs[:, 0], minlength=truth.queries)
+    judged = relevant > 0
+    place, same, other, side = _places(ranking, truth, is_a)
+    return PoolOutcome(
+        ndcg_at(best, truth, k),
+        np.where(judged, right[:, 0], np.nan),
+        np.where(judged, right.sum(axis=1) / np.maximum(relevant, 1), np.nan),
+        is_a[best].mean(axis=1),
+        place,
+        same,
+        other,
+        side,
+    )
+
+
+def _places(
+    ranking: Ranking, truth: Relevance, is_a: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Place of each query's best relevant document, and the shares of each modality above it."""
+    widths = to_numpy(ranking.tie_widths)[:, 0]
+    rights = truth.of_query()
+    out = np.full((3, truth.queries), np.nan)
+    side = np.zeros(truth.queries, bool)
+    totals = np.array([(~is_a).sum(), is_a.sum()])
+    for start, block in ranking.score_blocks():
+        for i, line in enumerate(to_numpy(block), start):
+            if len(rights[i]):
+                target, above = _above(line, rights[i], float(widths[i]))
+                side[i] = is_a[target]
+                same = int(side[i])
+                passed = np.array([(above & ~is_a).sum(), (above & is_a).sum()])
+                out[0, i] = passed.sum()
+                out[1, i] = _share(passed[same], totals[same] - 1)
+                out[2, i] = _share(passed[1 - same], totals[1 - same])
+    return out[0], out[1], out[2], side
+
+
+def _above(line: np.ndarray, right: np.ndarray, width: float) -> tuple[int, np.ndarray]:
+    """The best placed relevant row, and (K,) bool: rows before it; the lower row wins a tie."""
+    best = line[right].max()
+    target = int(right[line[right] >= best - width].min())
+    above = line > best + width
+    above[:target] |= np.abs(line[:target] - best) <= width
+    return target, above
+
+
+def _share(part: int, whole: int) -> float:
+    return float(part / whole) if whole > 0 else float("nan")

@@ -1,0 +1,234 @@
+"""A direction of a task, a closer set up on it, and what a perturbation came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from isthmus.closers.maps import Closer
+from isthmus.core.arrays import unit
+from isthmus.perturb.shapes import Shape, covariance_shape, line_shape, span_shape
+from isthmus.robustness.perturbations import Perturbation
+from isthmus.search.relevance import Relevance, choose
+from isthmus.search.scores import Ranking, top1
+
+OVERLAP_AT = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """One direction: queries (n, d) and candidates (K, d) as float64 rows, and the truth.
+
+    ``calibration`` are row numbers of the candidates that codecs are fitted on, and
+    ``query_calibration`` those of the queries: fixed by the seed, never silently all rows.
+    ``lists`` (n, c), for multiple choice: the candidate rows each query chooses among.
+    """
+
+    direction: str
+    queries: np.ndarray
+    candidates: np.ndarray
+    truth: Relevance
+    calibration: np.ndarray
+    query_calibration: np.ndarray
+    lists: np.ndarray | None = None
+
+    def best(self, ranking: Ranking, *, ties: bool = True) -> np.ndarray:
+        """The answer to every query, (n,): of its own list, or of all candidates.
+
+        ``ties=False`` skips the look for ties: independent noise on candidates leaves none.
+        """
+        if self.lists is not None:
+            return choose(ranking, self.lists)
+        if ties:
+            return top1(ranking)
+        return np.concatenate([s.argmax(axis=1) for _, s in ranking.score_blocks()])
+
+
+def halves(
+    queries: int, candidates: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A problem's ``calibration`` and ``query_calibration``: sorted row numbers, drawn in turn."""
+    stored, asked = (
+        np.sort(rng.permutation(count)[: max(1, count // 2)]) for count in (candidates, queries)
+    )
+    return stored, asked
+
+
+def reseeded(problem: Problem, seed: int) -> Problem:
+    """The same rows, scored alike, with the calibration halves that another seed draws.
+
+    Which queries closers are fitted on must not depend on the seed of the noise: they are fitted
+    once for all seeds.
+    """
+    rng = np.random.default_rng([seed, 0x5EED])
+    stored, asked = halves(len(problem.queries), len(problem.candidates), rng)
+    return replace(problem, calibration=stored, query_calibration=asked)
+
+
+@dataclass(frozen=True, eq=False)
+class ClosedSearch:
+    """A closer set up on a problem: mapped rows, the clean search, and its clean answers."""
+
+    closer: Closer
+    score: str
+    queries: np.ndarray
+    candidates: np.ndarray
+    bias: np.ndarray | None
+    clean: Ranking
+    clean_top1: np.ndarray
+    before_top1: np.ndarray
+    problem: Problem
+    _shapes: dict[tuple[str, str], Shape | None] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, problem: Problem, closer: Closer, before_top1: np.ndarray) -> ClosedSearch:
+        """Map the rows once; O((n + K) d) and one clean search."""
+        queries = np.asarray(closer.query(problem.queries))
+        candidates = np.asarray(closer.candidate(problem.candidates))
+        bias = None if closer.bias is None else closer.bias_of(problem.candidates)
+        clean = Ranking.of(queries, candidates, closer.score, bias)
+        answers = problem.best(clean)
+        return cls(
+            closer, closer.score, queries, candidates, bias, clean, answers, before_top1, problem
+        )
+
+    @cached_property
+    def _clean_head(self) -> np.ndarray:
+        return _top_of_head(self.clean, OVERLAP_AT)
+
+    def overlap(self, perturbed: Ranking) -> float:
+        """``overlap_at`` of the clean search, whose top is found once for all perturbations."""
+        if len(self.candidates) < 2 * OVERLAP_AT:
+            return float("nan")
+        return _overlap(self._clean_head, _top_of_head(perturbed, OVERLAP_AT))
+
+    @property
+    def stored_dims(self) -> int:
+        """Coordinates of a mapped row that are stored as a vector: all but the closer's memo."""
+        return self.candidates.shape[1] - self.closer.memo
+
+    @property
+    def floats_beside(self) -> int:
+        """Floats kept per candidate beside its vector: memo coordinates and the stored number."""
+        return self.closer.memo + (self.bias is not None)
+
+    def candidate_shape(self, family: str) -> Shape | None:
+        """Directions that noise of a family takes in what is stored; None where in all alike.
+
+        ``covariance`` is that of the calibration half, ``in-span`` and ``off-span`` are about the
+        candidates searched, ``along-gap`` follows the gap through the map's matrices.
+        """
+
+        def found() -> Shape | None:
+            stored = self.candidates[:, : self.stored_dims]
+            if family == "covariance":
+                return covariance_shape(stored[self.problem.calibration])
+            if family in ("in-span", "off-span"):
+                return span_shape(stored, inside=family == "in-span")
+            if family != "along-gap":
+                return None
+            gap = self._gap()
+            for step in self.closer.candidate.steps:
+                gap = gap if step.matrix is None else step.matrix @ gap
+            return line_shape(gap[: self.stored_dims])
+
+        return self._kept(family, "candidate", found)
+
+    def query_shape(self, family: str) -> Shape | None:
+        """The same for queries as they enter their map: what disturbs them comes before it."""
+
+        def found() -> Shape | None:
+            queries, candidates = self._entering()
+            if family == "covariance":
+                return covariance_shape(queries[self.problem.query_calibration])
+            if family in ("in-span", "off-span"):
+                return span_shape(candidates, inside=family == "in-span")
+            return line_shape(self._gap()) if family == "along-gap" else None
+
+        return self._kept(family, "query", found)
+
+    def _kept(self, family: str, role: str, found: Callable[[], Shape | None]) -> Shape | None:
+        if (family, role) not in self._shapes:
+            self._shapes[family, role] = found()
+        return self._shapes[family, role]
+
+    def _entering(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows as they enter the two maps."""
+        q, c = self.problem.queries, self.problem.candidates
+        return (
+            np.asarray(unit(q)) if self.closer.query.unit_in else q,
+            np.asarray(unit(c)) if self.closer.candidate.unit_in else c,
+        )
+
+    def _gap(self) -> np.ndarray:
+        queries, candidates = self._entering()
+        return queries.mean(axis=0) - candidates.mean(axis=0)
+
+    @property
+    def clean_agreement(self) -> np.ndarray:
+        """(n,) bool: closing alone left the answer as it was."""
+        return self.clean_top1 == self.before_top1
+
+
+def plain_top1(problem: Problem, score: str) -> np.ndarray:
+    """Answers of plain search on the rows as they are: "before" for every agreement."""
+    return problem.best(Ranking.of(problem.queries, problem.candidates, score))
+
+
+def closed_searches(problem: Problem, closers: Iterable[Closer]) -> list[ClosedSearch]:
+    """Every closer set up on a problem, each beside plain search under its own score."""
+    befores: dict[str, np.ndarray] = {}
+    searches = []
+    for closer in closers:
+        if closer.score not in befores:
+            befores[closer.score] = plain_top1(problem, closer.score)
+        searches.append(ClosedSearch.of(problem, closer, befores[closer.score]))
+    return searches
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A perturbation played by a closer: answers (trials, n), and what the rows of the table need.
+
+    ``told`` are further columns of its row: what a codec's error is like, how deep was rescored.
+    """
+
+    perturbation: Perturbation
+    search: ClosedSearch
+    answers: np.ndarray
+    trials: int
+    overlap: float
+    bytes_per_vector: float | None
+    predicted: float | None
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> np.ndarray:
+        """(trials, n) bool: the answer survived."""
+        return self.answers == self.search.clean_top1[None, :]
+
+    @property
+    def agreed(self) -> np.ndarray:
+        """(trials, n) bool: the answer is the one before closing and perturbing."""
+        return self.answers == self.search.before_top1[None, :]
+
+
+def overlap_at(clean: Ranking, perturbed: Ranking, k: int = OVERLAP_AT) -> float:
+    """Mean share of the clean top k that is in the perturbed top k. NaN below 2k candidates."""
+    if len(clean.candidates) < 2 * k:
+        return float("nan")
+    return _overlap(_top_of_head(clean, k), _top_of_head(perturbed, k))
+
+
+def _top_of_head(ranking: Ranking, k: int) -> np.ndarray:
+    """The k best rows, in no order, of the first 512 queries: enough for one column."""
+    head = Ranking(ranking.queries[:512], ranking.candidates, ranking.scale, ranking.offset)
+    return np.concatenate([np.argpartition(-s, k, axis=1)[:, :k] for _, s in head.score_blocks()])
+
+
+def _overlap(top_a: np.ndarray, top_b: np.ndarray) -> float:
+    return float((top_a[:, :, None] == top_b[:, None, :]).any(axis=2).mean())

@@ -1,0 +1,1 @@
+"""Scores, exact search, and what a right answer is."""

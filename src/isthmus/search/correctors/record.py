@@ -1,0 +1,153 @@
+"""The frozen record of a correction: apply, search, save and load. Nothing is fitted here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from typing import ClassVar
+
+import numpy as np
+
+from isthmus.core.arrays import Array, like, namespace, row_norms, unit
+from isthmus.errors import CorruptFile, OptionError, ShapeError
+from isthmus.search.scores import Ranking, TopK, top1, top_k
+
+
+@dataclass(frozen=True, eq=False)
+class Corrector:
+    """A fitted, frozen correction of scores. Build one with :func:`fit_corrector`; holds no rows.
+
+    Attributes:
+        name: its name in the table :data:`CORRECTORS`.
+        score: the score it was fitted for.
+        offset: (K,) float64, added to the ranking of each candidate, in units of the score.
+        active: (K,) bool, or None. Where given, only queries whose plain first answer is one of
+            these candidates are corrected (:meth:`search`).
+        facts: the options of the fit and the size of the bank.
+    """
+
+    changes_answers: ClassVar[bool] = True
+
+    name: str
+    score: str
+    offset: np.ndarray
+    active: np.ndarray | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+    def apply(self, ranking: Ranking) -> Ranking:
+        """The ranking with the offset added; rows are shared, not copied. O(K).
+
+        Under the cosine score queries are normalised (a copy where they are not unit rows), since
+        a ranking leaves their norm out and the offset is in units of the cosine.
+
+        Raises:
+            ShapeError: another number of candidates than fitted.
+            OptionError: a ranking by another score, or a corrector that acts on some queries only
+                (use :meth:`search`).
+        """
+        if self.active is not None:
+            raise OptionError(
+                f"{self.name} corrects some queries and leaves others, which no single ranking "
+                "does; call its search(ranking, k)"
+            )
+        return self._corrected(ranking)
+
+    def search(self, ranking: Ranking, k: int) -> TopK:
+        """The k best candidates of each query after the correction (``scores.top_k``).
+
+        Queries that are left alone (``active``) keep plain scores, the others have corrected ones.
+        """
+        if self.active is None:
+            return top_k(self.apply(ranking), k)
+        corrected = self._corrected(ranking)
+        act = self.active[top1(ranking)]
+        parts = {}
+        for on, one in ((False, ranking), (True, corrected)):
+            places = np.flatnonzero(act == on)
+            if len(places):
+                parts[on] = places, top_k(replace(one, queries=_taken(one.queries, places)), k)
+        places = np.concatenate([where for where, _ in parts.values()])
+        back = np.argsort(places)
+        found = [found for _, found in parts.values()]
+        rows, scores, ties = (
+            np.concatenate([getattr(part, name) for part in found])[back]
+            for name in ("rows", "scores", "ties")
+        )
+        return TopK(rows, scores, ties)
+
+    def _corrected(self, ranking: Ranking) -> Ranking:
+        count = int(ranking.candidates.shape[0])
+        if count != len(self.offset):
+            raise ShapeError(
+                f"{count} candidates, but {self.name} was fitted for {len(self.offset)}; fit it "
+                "for the candidates that are searched"
+            )
+        if (ranking.scale is not None) != (self.score == "cosine"):
+            raise OptionError(
+                f"{self.name} was fitted for the {self.score} score and the ranking is by another; "
+                "use one score for both"
+            )
+        queries = ranking.queries
+        if self.score == "cosine":
+            norms = row_norms(queries)
+            xp = namespace(norms)
+            if bool(xp.any(xp.abs(norms - 1) > 1e-6)):
+                if ranking.offset is not None:
+                    raise OptionError(
+                        "the ranking adds stored numbers to cosines of queries that are not "
+                        "normalised, so their units are unknown; normalise the queries first"
+                    )
+                queries = unit(queries)
+        extra = like(ranking.candidates, self.offset)
+        offset = extra if ranking.offset is None else ranking.offset + extra
+        return Ranking(queries, ranking.candidates, ranking.scale, offset)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write as safetensors: 8 bytes a candidate, everything else readable in the header."""
+        from isthmus.data import save_tensors
+
+        tensors = {"offset": self.offset}
+        if self.active is not None:
+            tensors["active"] = self.active
+        metadata = {
+            "isthmus": "corrector",
+            "schema": "1",
+            "name": self.name,
+            "score": self.score,
+            "facts": json.dumps(dict(self.facts), sort_keys=True),
+        }
+        save_tensors(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Corrector:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            CorruptFile: the file is something else, or lacks a part.
+        """
+        from isthmus.data import load_tensors
+
+        tensors, metadata = load_tensors(path)
+        if metadata.get("isthmus") != "corrector":
+            raise CorruptFile(
+                f"{path} is no corrector (its header says {metadata.get('isthmus', 'nothing')}); "
+                "expected a file written by Corrector.save"
+            )
+        try:
+            facts = json.loads(metadata["facts"])
+            name, score = metadata["name"], metadata["score"]
+            return cls(name, score, tensors["offset"], tensors.get("active"), facts)
+        except (KeyError, ValueError) as missing:
+            raise CorruptFile(
+                f"{path} is a corrector with a part missing or unreadable ({missing}); "
+                "write it again"
+            ) from None
+
+
+def _taken(rows: Array, places: np.ndarray) -> Array:
+    if isinstance(rows, np.ndarray):
+        return rows[places]
+    xp = namespace(rows)
+    return xp.take(rows, xp.asarray(places.tolist()), axis=0)

@@ -1,0 +1,222 @@
+"""Dot, cosine, euclidean; the best candidates of each query, with a defined order of ties.
+
+Every score is ranked in one linear form, which is what search engines do too:
+
+    ranking(q, x_j) = ⟨q, x_j⟩ · scale_j + offset_j
+
+dot: scale 1, offset 0. cosine: scale 1/‖x_j‖. euclidean: scale 1, offset -½‖x_j‖², which is
+-½‖q - x_j‖² plus a constant of the query. A stored bias adds to the offset. Constants of the query
+never matter for its ranking and are left out.
+
+Ties. Two candidates whose rankings differ by no more than rounding (``TIE_ULPS`` units of the
+working dtype at the size of the terms) are tied, and the lower row comes first, so that exact
+duplicates have one defined order whatever a matrix product rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.core.arrays import Array, is_numpy, namespace, row_norms, to_numpy, working
+from isthmus.core.topk import Part, Pool, lines_top_k
+from isthmus.errors import OptionError, ShapeError
+
+SCORES = ("dot", "cosine", "euclidean")
+TIE_ULPS = 16
+BLOCK_ELEMENTS = 2**21  # scores held at once: 16 MB of float64
+TILE = (1024, 1024)  # queries × candidates scored at once by ``top_k``
+
+
+def check_score(score: str) -> str:
+    """Return the score's name or refuse it."""
+    if score not in SCORES:
+        raise OptionError(f"score '{score}' is unknown; choose one of {', '.join(SCORES)}")
+    return score
+
+
+def linear_terms(candidates: Array, score: str) -> tuple[Array | None, Array | None]:
+    """Scale and offset per candidate, each (K,) or None where they are 1 and 0."""
+    check_score(score)
+    if score == "dot":
+        return None, None
+    norms = row_norms(candidates)
+    if score == "cosine":
+        xp = namespace(candidates)
+        return 1.0 / xp.where(norms > 0, norms, xp.ones_like(norms)), None
+    return None, -0.5 * norms * norms
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Queries (n, d), candidates (K, d) and the linear terms of one score, ready to search."""
+
+    queries: Array
+    candidates: Array
+    scale: Array | None
+    offset: Array | None
+
+    @classmethod
+    def of(
+        cls, queries: Array, candidates: Array, score: str, bias: np.ndarray | None = None
+    ) -> Ranking:
+        """Prepare a search.
+
+        Args:
+            queries: (n, d). candidates: (K, d). Half precision is searched in float32, sides of
+                two dtypes in float64. bias: (K,) stored numbers or None.
+
+        Raises:
+            OptionError: unknown score. ShapeError: dimensions or the bias' length do not fit.
+        """
+        if int(queries.shape[1]) != int(candidates.shape[1]):
+            raise ShapeError(
+                f"queries have {int(queries.shape[1])} dimensions, candidates "
+                f"{int(candidates.shape[1])}; both must come from one model"
+            )
+        queries, candidates = working(queries), working(candidates)
+        if queries.dtype != candidates.dtype:
+            queries, candidates = working(queries, double=True), working(candidates, double=True)
+        scale, offset = linear_terms(candidates, score)
+        if bias is not None:
+            if len(bias) != int(candidates.shape[0]):
+                raise ShapeError(
+                    f"{len(bias)} stored numbers for {int(candidates.shape[0])} candidates; "
+                    "expected one per candidate"
+                )
+            if np.any(bias):
+                extra = namespace(candidates).asarray(bias, dtype=candidates.dtype)
+                offset = extra if offset is None else offset + extra
+        return cls(queries, candidates, scale, offset)
+
+    @property
+    def tie_widths(self) -> Array:
+        """Rankings closer than this are tied, (n, 1): rounding in the dtype of the rows."""
+        return self.rounding(float(namespace(self.queries).finfo(self.queries.dtype).eps))
+
+    def rounding(self, eps: float) -> Array:
+        """``TIE_ULPS`` roundings of size ``eps`` at the size of a query's terms: (n, 1)."""
+        xp = namespace(self.queries)
+        c = row_norms(self.candidates)
+        size = row_norms(self.queries) * xp.max(c if self.scale is None else c * self.scale)
+        if self.offset is not None:
+            size = size + xp.max(xp.abs(self.offset))
+        return TIE_ULPS * eps * size[:, None]
+
+    def block_rows(self) -> int:
+        """Queries whose scores are held at once."""
+        return max(1, BLOCK_ELEMENTS // max(int(self.candidates.shape[0]), 1))
+
+    def score_blocks(self, size: int | None = None) -> Iterator[tuple[int, Array]]:
+        """(first query row, scores (b, K)) for consecutive queries."""
+        xp = namespace(self.queries)
+        step = size or self.block_rows()
+        across = xp.matrix_transpose(self.candidates)
+        count = int(self.queries.shape[0])
+        for start in range(0, count, step):
+            scores = xp.matmul(self.queries[start : min(start + step, count), :], across)
+            if self.scale is not None:
+                scores *= self.scale[None, :]
+            if self.offset is not None:
+                scores += self.offset[None, :]
+            yield start, scores
+
+
+def first_best(scores: Array, tie_widths: Array) -> Array:
+    """Row of the best candidate per query, (b,); among tied ones (widths (b, 1)) the lowest."""
+    xp = namespace(scores)
+    best = xp.max(scores, axis=1, keepdims=True)
+    tied = scores >= best - tie_widths
+    if is_numpy(scores):
+        return tied.argmax(axis=1)
+    rows = xp.arange(int(scores.shape[1]))
+    last = xp.asarray(int(scores.shape[1]), dtype=rows.dtype)
+    return xp.min(xp.where(tied, rows[None, :], last), axis=1)
+
+
+def top1(ranking: Ranking) -> np.ndarray:
+    """Best candidate of each query, (n,) int64."""
+    widths = ranking.tie_widths
+    return np.concatenate(
+        [
+            to_numpy(first_best(s, widths[start : start + int(s.shape[0]), :])).astype(np.int64)
+            for start, s in ranking.score_blocks()
+        ]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class TopK:
+    """The k best candidates of each query, best first, and how many of its answers were ties.
+
+    ``rows`` (n, k) int64; ``scores`` (n, k) rankings (constants of the query left out);
+    ``ties`` (n,) int64: other candidates tied with the best one.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    ties: np.ndarray
+
+
+def top_k(ranking: Ranking, k: int) -> TopK:
+    """Exact search in O(n K d), tile by tile: the rows are neither copied nor scored all at once.
+
+    NumPy rows are scored in tiles of about ``TILE``; of each tile only scores that reach the k-th
+    best so far of their query, or are tied with it, are looked at again. Memory beside the rows: a
+    tile of scores and a few k numbers a query. Tensors are scored in blocks of whole queries.
+
+    Raises:
+        OptionError: k is below 1 or above the number of candidates.
+    """
+    count = int(ranking.candidates.shape[0])
+    if not 1 <= k <= count:
+        raise OptionError(f"k={k} of {count} candidates; expected 1 to {count}")
+    if is_numpy(ranking.queries) and is_numpy(ranking.candidates):
+        return _by_tiles(ranking, k, TILE)
+    widths = to_numpy(ranking.tie_widths)
+    parts = [
+        lines_top_k(to_numpy(s), k, widths[start : start + int(s.shape[0])])
+        for start, s in ranking.score_blocks()
+    ]
+    return _joined(parts)
+
+
+def _joined(parts: list[Part]) -> TopK:
+    rows, scores, ties = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return TopK(rows, scores, ties)
+
+
+def _by_tiles(ranking: Ranking, k: int, tile: tuple[int, int]) -> TopK:
+    queries, candidates = ranking.queries, ranking.candidates
+    count, widths = len(candidates), ranking.tie_widths[:, 0]
+    width = min(max(tile[1], 4 * k), count)
+    height = max(1, min(tile[0], tile[0] * tile[1] // width))
+    buffer = np.empty(min(height, len(queries)) * width, queries.dtype)
+    parts = []
+    for start in range(0, len(queries), height):
+        q = queries[start : start + height]
+        pool = Pool(k, widths[start : start + height], queries.dtype)
+        for first in range(0, count, width):
+            some = slice(first, min(first + width, count))
+            size = some.stop - first
+            scores = buffer[: len(q) * size].reshape(len(q), size)
+            pool.add(_scored(ranking, q, some, scores), first)
+        rows, scores, ties = pool.best()
+        for i in np.flatnonzero(pool.crowded):
+            line = _scored(ranking, q[i : i + 1], slice(0, count), None)
+            rows[i], scores[i], ties[i] = (
+                x[0] for x in lines_top_k(line, k, pool.widths[i : i + 1, None])
+            )
+        parts.append((rows, scores, ties))
+    return _joined(parts)
+
+
+def _scored(ranking: Ranking, q: np.ndarray, some: slice, out: np.ndarray | None) -> np.ndarray:
+    scores = np.matmul(q, ranking.candidates[some].T, out=out)
+    if ranking.scale is not None:
+        scores *= ranking.scale[some]
+    if ranking.offset is not None:
+        scores += ranking.offset[some]
+    return scores

@@ -1,0 +1,198 @@
+"""Curves of one ranking, or of many closers from one product."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.closers.maps import AffineMap, Closer
+from isthmus.core.arrays import to_numpy
+from isthmus.errors import OptionError, ShapeError
+from isthmus.search.scores import Ranking, check_score
+from isthmus.theory.curves.search import Search
+from isthmus.theory.prediction import keep_probability
+from isthmus.theory.rows import stored_numbers
+
+BLOCK_ELEMENTS, BLOCK_ROWS = 2**20, 1024  # scores a thread holds: 4 MB of float32
+THREADS = 4  # at most: beside the threads of the matrix product
+LEAST_DIMENSIONS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Predicted consistency at each level of noise on the candidates.
+
+    ``totals`` (L,): E‖ε‖² of a candidate's noise. ``value`` (L,): mean over queries of ``kept``
+    (L, n), the chance that the answer survives. ``error`` (L,): what the mean is known to; NaN
+    where the levels were taken one by one by ``predict``. ``method``: one line.
+    """
+
+    totals: np.ndarray
+    value: np.ndarray
+    kept: np.ndarray
+    error: np.ndarray
+    method: str
+
+
+def consistency_curve(
+    ranking: Ranking, score: str, totals: Sequence[float], *, spreads: np.ndarray | None = None
+) -> Curve | None:
+    """Share of answers that survive Gaussian noise on the candidates, at every level at once.
+
+    Args:
+        ranking: clean queries (n, d) and candidates (K, d) as they are searched (after a closer's
+            maps), stored numbers included.
+        score: dot or euclidean; cosine has no closed form.
+        totals: (L,) levels E‖ε‖², each at least 0.
+        spreads: (n,), dot alone: √(qᵀΣq) of each query, for noise of covariance total · Σ that is
+            not isotropic. Isotropic noise has ‖q‖/√d, the default.
+
+    Returns:
+        :class:`Curve`; None for cosine and for fewer than 2 candidates. Below 64 dimensions, and
+        with stored numbers, Euclidean levels are taken one by one by ``predict``.
+
+    Raises:
+        OptionError: an unknown score, a level that is no variance, spreads under Euclidean search.
+        ShapeError: spreads that do not fit the queries.
+
+    Source: D11 and D12 of ``docs/formulas.md``. Cost: one clean search, then a few passes a level
+    over the rivals within reach. Memory: a block of scores, and 16 bytes a rival within reach.
+    """
+    check_score(score)
+    levels = np.asarray(totals, np.float64)
+    if levels.ndim != 1 or not len(levels) or not (np.isfinite(levels) & (levels >= 0)).all():
+        raise OptionError(f"totals {totals} are no list of variances; expected numbers >= 0")
+    n, dim = (int(size) for size in ranking.queries.shape)
+    if spreads is not None:
+        if score != "dot":
+            raise OptionError(f"spreads were given under {score}; they are for dot alone")
+        spreads = np.asarray(spreads, np.float64)
+        if spreads.shape != (n,):
+            raise ShapeError(f"spreads have shape {spreads.shape}; expected one a query, ({n},)")
+    if score == "cosine" or int(ranking.candidates.shape[0]) < 2:
+        return None
+    ranking = Ranking(
+        *(
+            None if part is None else to_numpy(part)
+            for part in (ranking.queries, ranking.candidates, ranking.scale, ranking.offset)
+        )
+    )
+    if score == "euclidean" and ranking.offset is not None:  # it has one: -½‖x‖²
+        stored = stored_numbers(ranking.candidates, ranking.offset)
+        if dim < LEAST_DIMENSIONS or stored.any():
+            kept = np.stack([_one_by_one(ranking, score, float(level)) for level in levels])
+            unknown = np.full(len(levels), np.nan)
+            return Curve(levels, kept.mean(axis=1), kept, unknown, "level by level")
+    return _curves([Search(ranking, score, levels, spreads)], ranking)[0]
+
+
+def consistency_curves(
+    queries: np.ndarray, candidates: np.ndarray, closers: Sequence[Closer], totals: Sequence[float]
+) -> list[Curve | None]:
+    """:func:`consistency_curve` of many closers on the same rows: one product for all of them.
+
+    A translation of either side with stored numbers changes the score of a pair by a number of the
+    query and a number of the candidate, ⟨q + a, x + b⟩ + ⟨w, x⟩ = ⟨q, x⟩ + ⟨a + w, x⟩ + ⟨q + a, b⟩,
+    so the inner products are taken once. Closers of other kinds are mapped and searched one by one.
+
+    Args:
+        queries, candidates: (n, d), (K, d) rows before the closers' maps.
+        closers: fitted, each with its own score and strength. totals: as above.
+
+    Returns:
+        A curve (or None) per closer, in their order.
+
+    Raises:
+        OptionError: levels that are no variances. ShapeError: rows of another model.
+    """
+    out: list[Curve | None] = [None] * len(closers)
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for i, closer in enumerate(closers):
+        if _translates(closer) and int(queries.shape[1]) >= LEAST_DIMENSIONS:
+            groups.setdefault((closer.score, closer.query.unit_in), []).append(i)
+        else:
+            bias = None if closer.bias is None else closer.bias_of(candidates)
+            mapped = to_numpy(closer.query(queries)), to_numpy(closer.candidate(candidates))
+            out[i] = consistency_curve(
+                Ranking.of(*mapped, closer.score, bias), closer.score, totals
+            )
+    levels = np.asarray(totals, np.float64)
+    for (score, unit_in), mine in groups.items():
+        plain = AffineMap(int(queries.shape[1]), unit_in=unit_in)
+        rows = Ranking.of(to_numpy(plain(queries)), to_numpy(plain(candidates)), "dot")
+        searches: list[Search] = []
+        for i in mine:
+            like = searches[0] if searches else None
+            searches.append(_translated(rows, closers[i], score, levels, like))
+        for i, curve in zip(mine, _curves(searches, rows), strict=True):
+            out[i] = curve
+    return out
+
+
+def _translates(closer: Closer) -> bool:
+    """Whether both maps only move rows, and the search is one the cells are for."""
+    steps = (*closer.query.steps, *closer.candidate.steps)
+    moves = len(steps) == 2 and not any(s.unit_out or s.matrix is not None for s in steps)
+    same = closer.query.unit_in == closer.candidate.unit_in
+    numbers = closer.score == "euclidean" and closer.bias is not None
+    return moves and same and not closer.memo and closer.score != "cosine" and not numbers
+
+
+def _translated(
+    rows: Ranking, closer: Closer, score: str, levels: np.ndarray, like: Search | None
+) -> Search:
+    """A search of moved rows whose scores are those of ``rows`` and two sums."""
+    zero = np.zeros(int(rows.queries.shape[1]))
+    a, b = (
+        step.offset if step.offset is not None else zero
+        for step in (*closer.query.steps, *closer.candidate.steps)
+    )
+    dtype = rows.queries.dtype
+    queries = rows.queries if not a.any() else rows.queries + a.astype(dtype)
+    candidates = rows.candidates if not b.any() else rows.candidates + b.astype(dtype)
+    weights = a if closer.bias is None else a + closer.bias
+    column = rows.candidates @ weights.astype(dtype)
+    bias = None if closer.bias is None else rows.candidates @ closer.bias
+    ranking = Ranking.of(queries, candidates, score, bias)
+    search = Search(ranking, score, levels, None, like)
+    if score == "euclidean":
+        column = column - 0.5 * np.einsum("ij,ij->i", candidates, candidates)
+    search.column, search.row = column.astype(dtype), queries @ b.astype(dtype)
+    return search
+
+
+def _curves(searches: Sequence[Search], rows: Ranking) -> list[Curve]:
+    """Every search through the blocks of one product."""
+    n, count = int(rows.queries.shape[0]), len(rows.candidates)
+    levels = searches[0].levels
+    kept = np.empty((len(searches), len(levels), n))
+    error = np.empty_like(kept)
+    step = min(BLOCK_ROWS, max(1, BLOCK_ELEMENTS // count))
+
+    def work(start: int) -> None:
+        part = slice(start, min(start + step, n))
+        some = Ranking(rows.queries[part], rows.candidates, rows.scale, rows.offset)
+        scores = next(some.score_blocks(step))[1]
+        for i, search in enumerate(searches):
+            own = scores
+            if search.column is not None:
+                own = scores + search.column
+                own += search.row[part, None]
+            kept[i, :, part], error[i, :, part] = search.block(own, part)
+
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        list(pool.map(work, range(0, n, step)))
+    return [
+        Curve(levels, k.mean(axis=1), k, e.mean(axis=1), f"cells of leads, {search.score}")
+        for search, k, e in zip(searches, kept, error, strict=True)
+    ]
+
+
+def _one_by_one(ranking: Ranking, score: str, level: float) -> np.ndarray:
+    kept = keep_probability(ranking, score, level)
+    assert kept is not None
+    return kept

@@ -1,0 +1,94 @@
+"""Clean rows in the form predictions need: float64, the winner, and one cost per candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.core.arrays import to_numpy
+from isthmus.errors import OptionError
+from isthmus.search.scores import Ranking, first_best
+
+BIAS_ULPS = 64
+BLOCK = 2**18
+
+
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """A ranking in float64, with its stored numbers apart from the score's own offset.
+
+    ``queries`` (n, d), ``candidates`` (K, d), ``bias`` (K,), ``winner`` (n,): the answers of
+    ``ranking`` itself, ties and all.
+    """
+
+    queries: np.ndarray
+    candidates: np.ndarray
+    bias: np.ndarray
+    winner: np.ndarray
+    score: str
+
+    @classmethod
+    def of(cls, ranking: Ranking, score: str) -> Clean:
+        """Read a ranking."""
+        queries = to_numpy(ranking.queries).astype(np.float64)
+        candidates = to_numpy(ranking.candidates).astype(np.float64)
+        offset = None if ranking.offset is None else to_numpy(ranking.offset).astype(np.float64)
+        bias = np.zeros(len(candidates)) if offset is None else offset
+        if score == "cosine" and ranking.scale is not None:
+            candidates = candidates * to_numpy(ranking.scale).astype(np.float64)[:, None]
+        if score == "euclidean":
+            bias = stored_numbers(to_numpy(ranking.candidates), bias)
+        widths = ranking.tie_widths
+        winner = [
+            to_numpy(first_best(s, widths[start : start + int(s.shape[0]), :]))
+            for start, s in ranking.score_blocks()
+        ]
+        return cls(queries, candidates, bias, np.concatenate(winner).astype(np.int64), score)
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """(queries, margins m_j = s_1 - s_j clipped at 0 (b, K), winners (b,)), block by block."""
+        offset = self.bias
+        if self.score == "euclidean":
+            offset = offset - 0.5 * np.einsum("ij,ij->i", self.candidates, self.candidates)
+        step = max(1, BLOCK // len(self.candidates))
+        for start in range(0, len(self.queries), step):
+            part = slice(start, min(start + step, len(self.queries)))
+            scores = self.queries[part] @ self.candidates.T + offset
+            first = self.winner[part]
+            best = np.take_along_axis(scores, first[:, None], axis=1)
+            yield part, np.maximum(best - scores, 0.0), first
+
+    def squares(self, part: slice, dims: int) -> np.ndarray:
+        """‖q - x_j‖² over the first ``dims`` coordinates, (b, K)."""
+        q, x = self.queries[part, :dims], self.candidates[:, :dims]
+        out = np.einsum("ij,ij->i", q, q)[:, None] - 2 * q @ x.T
+        return np.maximum(out + np.einsum("ij,ij->i", x, x), 0.0)
+
+
+def stored_numbers(candidates: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """What Euclidean search adds to -½‖x‖², (K,) float64: offset + ½‖x‖².
+
+    What rounding of the rows' dtype leaves of a number that was 0 counts as 0. Holds no copy of
+    the rows.
+    """
+    half = 0.5 * np.einsum("ij,ij->i", candidates, candidates, dtype=np.float64)
+    bias = offset.astype(np.float64) + half
+    eps = np.finfo(candidates.dtype).eps
+    return np.where(np.abs(bias) <= BIAS_ULPS * eps * half, 0.0, bias)
+
+
+def check_noise(total: float, name: str = "total") -> None:
+    """Refuse a level that is no variance."""
+    if not (np.isfinite(total) and total >= 0):
+        raise OptionError(f"{name} {total} is not a variance; expected a number >= 0")
+
+
+def check_dims(noisy_dims: int | None, dim: int) -> int:
+    """How many leading coordinates carry noise; all by default."""
+    if noisy_dims is None:
+        return dim
+    if not 1 <= noisy_dims <= dim:
+        raise OptionError(f"noisy_dims={noisy_dims} of {dim} coordinates; expected 1 to {dim}")
+    return noisy_dims

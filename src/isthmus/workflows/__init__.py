@@ -1,0 +1,1 @@
+"""Jobs that walk through several folders: audit, recommend, demo."""

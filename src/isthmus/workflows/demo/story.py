@@ -1,0 +1,62 @@
+"""The story in order: embed, audit, perturb the inputs, show what flipped, write one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus.encoders.emoji import stored_figures
+from isthmus.workflows.audits import Audit, AuditOptions, audit
+from isthmus.workflows.demo.flips import flip_gallery
+from isthmus.workflows.demo.inputs import measure_trials
+from isthmus.workflows.demo.rows import UNSEEN, DemoRows, embed_world
+
+NAMES = ("pictures", "names")
+
+
+@dataclass(frozen=True, eq=False)
+class Story:
+    """The audit of the demo, and the rows it was made of."""
+
+    audit: Audit
+    rows: DemoRows
+
+
+def demo(
+    *, encoder: str = "emoji", seed: int = 0, progress: Callable[[str, int, int], None]
+) -> Story:
+    """Run the demo on the drawings the model has never seen. About a minute on two cores.
+
+    Returns:
+        The rows, and an audit whose report has one more key, ``demo``: the model's stored
+        figures, input-level stress with diagnoses, and galleries of flipped answers.
+
+    Raises:
+        MissingExtra: ONNX Runtime or Pillow is not installed.
+    """
+    rows = embed_world(encoder, progress)
+    result = audit(
+        rows.unseen, rows.names, options=AuditOptions(names=NAMES, seed=seed), progress=progress
+    )
+    for side, name in zip("ab", NAMES, strict=True):  # the files that save_rows writes
+        result.report["inputs"][side]["source"] = f"{name}.npy"
+    model = encoder.partition(":")[2] or None
+    result.report["demo"] = {
+        "encoder": encoder,
+        "drawing": UNSEEN,
+        "emoji": len(rows.names),
+        "figures": stored_figures(model),
+        "inputs": measure_trials(rows, seed=seed, progress=progress),
+        "flips": flip_gallery(rows, seed=seed),
+    }
+    return Story(result, rows)
+
+
+def save_rows(out: Path, rows: DemoRows) -> None:
+    """Write ``pictures.npy`` and ``names.npy``, so that every command can be tried on them."""
+    from isthmus.data import write_rows
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_rows(out / "pictures.npy", rows.unseen.astype("float32"))
+    write_rows(out / "names.npy", rows.names.astype("float32"))

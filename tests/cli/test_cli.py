@@ -1,0 +1,301 @@
+"""The commands as a person runs them: what is printed where, exit codes, files."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from commands import run
+from isthmus.closers.maps import Closer
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """Two files of paired rows with a gap, 90 x 16, and the folder as working directory."""
+    rng = np.random.default_rng(0)
+    meaning = rng.standard_normal((90, 16))
+    offset = np.zeros(16)
+    offset[0] = 4.0
+    np.save(tmp_path / "a.npy", (meaning + offset).astype(np.float32))
+    b = meaning + 0.3 * rng.standard_normal((90, 16)) - offset
+    np.save(tmp_path / "b.npy", b.astype(np.float32))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+AUDIT = ("audit", "a.npy", "b.npy", "--names", "pictures,captions", "--trials", "3")
+
+
+def test_audit_writes_both_reports_and_both_closers(pair, capsys):
+    code, out, _ = run(capsys, *AUDIT, "--out", "report")
+    assert code == 0
+    report = json.loads((pair / "report" / "report.json").read_text())
+    assert report["schema"] == 1
+    assert report["inputs"]["a"]["name"] == "pictures"
+    page = (pair / "report" / "report.html").read_text()
+    assert "pictures" in page
+    for direction in report["directions"]:
+        closer = Closer.load(pair / "report" / direction["recommendation"]["file"])
+        assert closer.name == direction["recommendation"]["closer"]
+        said = " ".join(out.split())
+        flips = direction["recommendation"]["flips_before"]
+        assert f"{direction['query_name']} → {direction['candidate_name']}" in said
+        assert f"{flips:.1%}" in said
+
+
+def test_json_has_standard_output_to_itself(pair, capsys):
+    code, out, err = run(capsys, *AUDIT, "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert document["seed"] == 0
+    assert "Wrote isthmus-report/report.html" in err
+
+
+def test_same_seed_same_report(pair, capsys):
+    reports = []
+    for name in ("one", "two"):
+        run(capsys, *AUDIT, "--seed", "5", "--out", name)
+        report = json.loads((pair / name / "report.json").read_text())
+        report.pop("created")
+        reports.append(report)
+    assert reports[0] == reports[1]
+
+
+def test_shards_give_the_report_of_one_file(pair, capsys):
+    a, b = np.load("a.npy"), np.load("b.npy")
+    for side, rows, cuts in (("a", a, (0, 40, 90)), ("b", b, (0, 10, 55, 90))):
+        (pair / side).mkdir()
+        for i, (start, stop) in enumerate(pairwise(cuts)):
+            np.save(pair / side / f"part_{i}.npy", rows[start:stop])
+    run(capsys, *AUDIT, "--out", "one")
+    run(capsys, "audit", "a", "b", "--names", "pictures,captions", "--trials", "3", "--out", "two")
+    one = json.loads((pair / "one" / "report.json").read_text())
+    two = json.loads((pair / "two" / "report.json").read_text())
+    assert one["directions"][0]["clean"] == two["directions"][0]["clean"]
+    assert one["gap"]["norm"] == pytest.approx(two["gap"]["norm"], rel=1e-12)
+    assert one["gap"]["rmg"] == pytest.approx(two["gap"]["rmg"], rel=1e-12)
+
+
+def test_close_then_apply_is_the_closer_on_the_rows(pair, capsys):
+    code, out, _ = run(
+        capsys, "close", "a.npy", "b.npy", "--method", "center-queries", "--out", "c.safetensors"
+    )
+    assert code == 0
+    assert "clean agreement 1.0000" in out
+    assert "guarantee: exact" in out
+    closer = Closer.load("c.safetensors")
+    for role, rows in (("query", "a.npy"), ("candidate", "b.npy")):
+        code, _, _ = run(
+            capsys, "apply", "c.safetensors", rows, "--role", role, "--out", f"{role}.npy"
+        )
+        assert code == 0
+        np.testing.assert_allclose(
+            np.load(f"{role}.npy"), closer.apply(np.load(rows), role), rtol=1e-6, atol=1e-7
+        )
+    bias = np.load("candidate.bias.npy")
+    b = np.load("b.npy").astype(float)
+    unit = b / np.linalg.norm(b, axis=1, keepdims=True)
+    np.testing.assert_allclose(bias, unit @ closer.bias, rtol=1e-5, atol=1e-6)
+    assert not (pair / "query.bias.npy").exists()
+
+
+def test_apply_to_parquet_keeps_the_bias_as_a_column(pair, capsys):
+    import pyarrow.parquet as pq
+
+    run(capsys, "close", "a.npy", "b.npy", "--out", "c.safetensors")
+    code, out, _ = run(
+        capsys, "apply", "c.safetensors", "b.npy", "--role", "candidate", "--out", "c.parquet"
+    )
+    assert code == 0
+    assert "c.parquet:bias" in out
+    closer = Closer.load("c.safetensors")
+    stored = pq.read_table("c.parquet").column("bias").to_numpy()
+    np.testing.assert_allclose(stored, closer.bias_of(np.load("b.npy")), rtol=1e-6)
+
+
+def test_labels_make_b_the_class_texts(pair, capsys):
+    np.save("labels.npy", np.arange(90) % 7)
+    np.save("classes.npy", np.load("b.npy")[:7])
+    code, out, _ = run(
+        capsys, "audit", "a.npy", "classes.npy", "--labels", "labels.npy", "--trials", "2", "--json"
+    )
+    assert code == 0
+    report = json.loads(out)
+    assert report["inputs"]["labels"] is True
+    assert report["directions"][0]["task"] == "zero-shot"
+    assert report["directions"][0]["candidates"] == 7
+
+
+REFUSED = [
+    (("audit", "a.npy", "nowhere.npy"), "there is no file or folder 'nowhere.npy'"),
+    (("audit", "a.npy", "b.npy", "--score", "manhattan"), "score 'manhattan' is unknown"),
+    (("audit", "a.npy", "b.npy", "--names", "one"), "expected two different names"),
+    (("audit", "a.npy", "b.npy", "--levels", "x"), "expected numbers"),
+    (("audit", "a.npy", "b.npy", "--levels", "0"), "variances above 0"),
+    (("audit", "a.npy", "b.npy", "--convention", "sigma"), "level convention 'sigma' is unknown"),
+    (("audit", "a.npy", "b.npy", "--floor", "2"), "floor 2.0 is not a share"),
+    (("audit", "a.npy", "b.npy", "--trials", "0"), "0 trials; expected at least 1"),
+    (("audit", "a.npy", "short.npy", "--paired"), "row i cannot belong to row i"),
+    (("audit", "a.npy", "narrow.npy"), "both sides must come from"),
+    (("audit", "a.npy", "nan.npy"), "holds NaN or infinity in 2 of 90 rows"),
+    (("audit", "a.npy", "zero.npy"), "has 1 zero vector"),
+    (("audit", "a.npy", "b.npy", "--labels", "a.npy"), "expected"),
+    (("close", "a.npy", "b.npy", "--method", "magic", "--out", "c.safetensors"), "choose one of"),
+    (("close", "a.npy", "b.npy", "--out", "c.npy"), "a closer is a .safetensors file"),
+    (("close", "a.npy", "b.npy", "--variance", "0.9", "--out", "c.safetensors"), "has no option"),
+    (("apply", "a.npy", "b.npy", "--role", "query", "--out", "x.npy"), "a.npy"),
+    (("apply", "c.safetensors", "b.npy", "--role", "both", "--out", "x.npy"), "query or candidate"),
+    (("embed", "--encoder", "emoji", "--out", "x.npy"), "either --images or --texts"),
+    (
+        ("embed", "--encoder", "emoji", "--images", ".", "--workers", "0", "--out", "x.npy"),
+        "--workers 0: expected at least 1",
+    ),
+    (("embed", "--encoder", "nonesuch", "--texts", "t.txt", "--out", "x.npy"), "nonesuch"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), REFUSED)
+def test_refusals_are_one_sentence_and_code_1(pair, capsys, words, sentence):
+    b = np.load("b.npy")
+    np.save("short.npy", b[:50])
+    np.save("narrow.npy", b[:, :9])
+    b[[3, 8], 2] = np.nan
+    np.save("nan.npy", b)
+    b = np.load("b.npy")
+    b[4] = 0
+    np.save("zero.npy", b)
+    Path("t.txt").write_text("one\ntwo\n")
+    before = sorted(p.name for p in pair.iterdir())
+    code, out, err = run(capsys, *words)
+    assert code == 1
+    assert err.startswith("isthmus: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert out == ""
+    assert sorted(p.name for p in pair.iterdir()) == before
+
+
+def test_bad_usage_is_code_2(pair, capsys):
+    code, _, err = run(capsys, "audit", "a.npy")
+    assert code == 2
+    assert "Missing argument" in err
+    code, _, _ = run(capsys, "nonsense")
+    assert code == 2
+
+
+@pytest.mark.parametrize("command", ["audit", "close", "apply", "embed", "demo"])
+def test_help_has_an_example(capsys, command):
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    assert f"Example: isthmus {command}" in " ".join(out.split())
+
+
+def test_embed_texts_and_pictures(pair, capsys):
+    pytest.importorskip("onnxruntime")
+    from isthmus.encoders import load_encoder
+    from isthmus.encoders.emoji_world import load_world
+
+    Path("t.txt").write_text("red heart\npig\nsnowflake\n")
+    code, out, _ = run(
+        capsys, "embed", "--encoder", "emoji", "--texts", "t.txt", "--out", "t.npy", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["rows"] == 3
+    direct = load_encoder("emoji").encode_texts(["red heart", "pig", "snowflake"])
+    np.testing.assert_allclose(np.load("t.npy"), direct, atol=1e-5)
+    Path("pictures").mkdir()
+    drawn = load_world().pictures("google")[:3]
+    for i, picture in enumerate(drawn):
+        picture.save(f"pictures/{i}.png")
+    Path("pictures/9.png").write_bytes(b"no picture")
+    code, out, _ = run(
+        capsys, "embed", "--encoder", "emoji", "--images", "pictures", "--out", "p.npy"
+    )
+    assert code == 0
+    assert "1 could not be read" in out
+    np.testing.assert_allclose(
+        np.load("p.npy"), load_encoder("emoji").encode_images(drawn), atol=1e-5
+    )
+    before = Path("p.npy").read_bytes()
+    words = ("--images", "pictures", "--workers", "3", "--out", "p.npy")
+    assert run(capsys, "embed", "--encoder", "emoji", *words)[0] == 0
+    assert Path("p.npy").read_bytes() == before
+
+
+def test_console_script_in_a_fresh_process(pair):
+    """The real entry point, with nothing but the package: version, and a refusal's exit code."""
+    command = [sys.executable, "-c", "from isthmus.cli import main; main()"]
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, env=env)
+    assert version.stdout.startswith("isthmus ")
+    refused = subprocess.run(
+        [*command, "audit", "a.npy", "none.npy"], capture_output=True, text=True, env=env
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("isthmus: there is no file")
+
+
+def test_help_and_import_stay_light():
+    code = (
+        "import sys, isthmus; from isthmus.cli import app; "
+        "print([m for m in ('torch','faiss','pandas','matplotlib','plotly','scipy','pyarrow',"
+        "'sklearn','PIL','onnxruntime','jinja2') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_report_names_inputs_as_they_were_typed(pair, capsys):
+    run(capsys, *AUDIT, "--out", "report")
+    report = json.loads((pair / "report" / "report.json").read_text())
+    assert [report["inputs"][side]["source"] for side in "ab"] == ["a.npy", "b.npy"]
+    page = (pair / "report" / "report.html").read_text()
+    assert "isthmus apply" in page
+    assert "a.npy" in page
+
+
+def test_close_takes_every_closer_and_its_own_options(pair, capsys):
+    words = ("close", "a.npy", "b.npy", "--out", "c.safetensors")
+    for method in ("procrustes", "realign", "low-rank-memo", "biased-shift"):
+        code, _, _ = run(capsys, *words, "--method", method)
+        assert code == 0
+        assert Closer.load(pair / "c.safetensors").name == method
+    code, _, _ = run(capsys, *words, "--method", "subspace", "--option", "rank=3")
+    assert Closer.load(pair / "c.safetensors").candidate.dim_out == 3
+    facts = {}
+    for noise in ("rabitq", "bins-64"):
+        run(capsys, *words, "--method", "ridge-shift", "--option", f"noise={noise}")
+        facts[noise] = Closer.load(pair / "c.safetensors").facts["noise"]
+    assert facts["rabitq"] > 20 * facts["bins-64"] > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("rank", "--option rank: expected NAME=VALUE, such as rank=64"),
+        ("rank=a", "subspace got rank='a'; expected a whole number"),
+        ("ridge=1", "subspace has no option 'ridge'"),
+    ],
+)
+def test_close_refuses_options(pair, capsys, option, sentence):
+    code, _, err = run(
+        capsys,
+        "close",
+        "a.npy",
+        "b.npy",
+        "--method",
+        "subspace",
+        "--option",
+        option,
+        "--out",
+        "c.safetensors",
+    )
+    assert code == 1
+    assert sentence in " ".join(err.split())
+    assert not (pair / "c.safetensors").exists()

@@ -1,0 +1,583 @@
+"""Contract of every closer: what it promises is held against what it does."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus.closers import CLOSERS, fit, hull_rank, off_hull
+from isthmus.closers.maps import AffineMap, Closer
+from isthmus.data import load_tensors, save_tensors
+from isthmus.data.moments import Moments
+from isthmus.errors import CloserError, CorruptFile, OptionError, ShapeError
+from isthmus.search.scores import SCORES, Ranking, top1
+from worlds import fitted, full_scores, played, problem_of, two_modalities, unit_rows
+
+NAMES = tuple(CLOSERS)
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+CENTRED = ("center-queries", "center-both")
+LINEAR = (*CENTRED, "biased-shift", "span", "subspace", "low-rank-memo", "ridge-shift")
+WHOLE = ("subspace", "low-rank-memo")  # strength 0 or 1
+APART = ("centering", "distribution-normalization", "whitening")  # act on each side by itself
+EXTRA: dict[str, list[dict[str, Any]]] = {
+    "orthogonal-shift": [{"variance": v} for v in (None, 0.6, 1.0)],
+    "mean-shift": [
+        {"side": side, "renormalise": again}
+        for side, again in itertools.product(("query", "candidate"), (True, False))
+    ],
+    "biased-shift": [{"side": "query"}, {"side": "candidate"}],
+    "span": [{}, {"center": False}, {"variance": 0.8}],
+    "subspace": [{}, {"variance": 0.8}, {"rank": 3}],
+    "low-rank-memo": [{"rank": r} for r in (1, 2, 4)],
+    "ridge-shift": [{}, {"noise": 0.01, "ridge": 2.0}],
+    "centering": [{"renormalise": True}, {"renormalise": False}],
+    "procrustes": [{}, {"scale": True}],
+}
+
+
+def scores_of(name: str, unit_in: bool) -> list[str]:
+    """Scores a closer takes."""
+    if name in CENTRED:
+        return ["dot", "cosine"] if unit_in else ["dot"]
+    if name in LINEAR:
+        return list(SCORES) if unit_in else ["dot", "euclidean"]
+    return list(SCORES)
+
+
+def variants() -> list[tuple[str, dict[str, Any]]]:
+    """Every closer with every score, side and normalisation it can be asked for."""
+    return [
+        (name, {"score": score, "unit_in": unit_in, **extra})
+        for name, unit_in in itertools.product(NAMES, (True, False))
+        for score in scores_of(name, unit_in)
+        for extra in EXTRA.get(name, [{}])
+    ]
+
+
+def strength_of(name: str, strength: float) -> float:
+    """A strength the closer takes."""
+    return float(strength != 0) if name in WHOLE else strength
+
+
+VARIANTS = variants()
+LABELS = [f"{name}-{'-'.join(str(v) for v in o.values())}" for name, o in VARIANTS]
+every_variant = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=LABELS)
+
+
+def answers(closer: Closer, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Top-1 of a closed search, from the full score matrix."""
+    q, c = closer.apply(queries, "query"), closer.apply(candidates, "candidate")
+    if closer.score == "euclidean":  # the ranking quantity, in which a bias is stored
+        totals = -0.5 * full_scores(q, c, "euclidean") ** 2
+    else:
+        totals = full_scores(q, c, closer.score)
+    return (totals + closer.bias_of(candidates)[None, :]).argmax(axis=1)
+
+
+def plain_answers(queries: np.ndarray, candidates: np.ndarray, score: str) -> np.ndarray:
+    return full_scores(queries, candidates, score).argmax(axis=1)
+
+
+# --- the promise ------------------------------------------------------------------------------
+
+
+@every_variant
+@pytest.mark.parametrize("strength", [0.5, 1.0, 1.7, -1.0])
+def test_a_closer_that_says_exact_changes_no_answer(
+    name: str, options: dict[str, Any], strength: float
+) -> None:
+    for n, k, dim in ((30, 12, 20), (25, 40, 8), (40, 9, 9)):
+        rng = np.random.default_rng(n)
+        q, c = rng.normal(size=(n, dim)) + 1, rng.normal(size=(k, dim)) - 0.5
+        c *= rng.uniform(0.5, 2, size=(k, 1))  # candidates of unequal norm
+        q *= rng.uniform(0.5, 2, size=(n, 1))
+        if options["unit_in"]:  # what the moments are fitted on
+            q, c = unit_rows(q), unit_rows(c)
+        closer = fitted(name, q, c, strength=strength_of(name, strength), **options)
+        if closer.guarantee.kind == "exact":
+            before = plain_answers(q, c, closer.score)
+            np.testing.assert_array_equal(answers(closer, q, c), before)
+            assert played(problem_of(q, c, _no_truth(n, k)), closer).clean_agreement.all()
+
+
+@every_variant
+def test_strength_zero_is_the_identity_on_answers(name: str, options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(1)
+    q, c = rng.normal(size=(30, 6)) + 1, rng.normal(size=(20, 6)) * 2
+    c *= rng.uniform(0.3, 3, size=(20, 1))
+    if options["unit_in"]:
+        q, c = unit_rows(q), unit_rows(c)
+    closer = fitted(name, q, c, strength=0.0, **options)
+    assert closer.guarantee.kind == "exact"
+    np.testing.assert_array_equal(answers(closer, q, c), plain_answers(q, c, closer.score))
+
+
+@every_variant
+def test_identical_modalities_change_no_answer(name: str, options: dict[str, Any]) -> None:
+    rows = unit_rows(np.random.default_rng(2).normal(size=(25, 6)) + 0.5)
+    closer = fitted(name, rows, rows, **options)
+    if name in APART or (closer.guarantee.kind != "exact" and name in LINEAR):
+        return  # these act on each side by itself, or trade answers for noise, gap or no gap
+    if closer.guarantee.kind != "exact":  # matching and shifting one side onto itself: no move
+        for role in ("query", "candidate"):
+            plain = unit_rows(rows) if closer.map_of(role).unit_in else rows
+            np.testing.assert_allclose(closer.apply(rows, role), plain, atol=1e-7)
+    np.testing.assert_array_equal(
+        answers(closer, rows, rows), plain_answers(rows, rows, closer.score)
+    )
+
+
+@every_variant
+def test_fitted_on_some_rows_it_applies_to_others(name: str, options: dict[str, Any]) -> None:
+    a, b = two_modalities(40, 10, seed=1)
+    c, d = two_modalities(17, 10, seed=2)
+    closer = fitted(name, a, b, **options)
+    assert closer.apply(c, "query").shape == (17, closer.query.dim_out)
+    assert closer.apply(d, "candidate").shape == (17, closer.candidate.dim_out)
+    assert closer.query.dim_out == closer.candidate.dim_out
+    assert closer.bias_of(d).shape == (17,)
+    if name in (
+        *CENTRED,
+        "biased-shift",
+        "low-rank-memo",
+        "none",
+    ):  # exact for candidates the fit has never seen
+        np.testing.assert_array_equal(answers(closer, c, d), plain_answers(c, d, closer.score))
+
+
+@every_variant
+def test_a_saved_closer_is_the_same_closer(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    a, b = two_modalities(12, 16, seed=4)
+    closer = fitted(name, a, b, strength=strength_of(name, 0.7), **options)
+    closer.save(tmp_path / "one.safetensors")
+    back = Closer.load(tmp_path / "one.safetensors")
+    back.save(tmp_path / "two.safetensors")
+    assert (tmp_path / "one.safetensors").read_bytes() == (
+        tmp_path / "two.safetensors"
+    ).read_bytes()
+    assert (back.name, back.score, back.strength) == (closer.name, closer.score, closer.strength)
+    assert back.guarantee == closer.guarantee
+    assert dict(back.facts) == dict(closer.facts)
+    for role in ("query", "candidate"):
+        np.testing.assert_array_equal(back.apply(b, role), closer.apply(b, role))
+    np.testing.assert_array_equal(back.bias_of(b), closer.bias_of(b))
+
+
+@every_variant
+def test_rows_come_back_in_their_own_float_dtype_and_unchanged(
+    name: str, options: dict[str, Any]
+) -> None:
+    a, b = two_modalities(12, 16, seed=4)
+    closer = fitted(name, a, b, **options)
+    for role, rows in (("query", a), ("candidate", b)):
+        exact = closer.apply(rows, role)
+        assert exact.dtype == np.float64
+        for dtype, out in (("float32", "float32"), ("float16", "float32")):
+            given = rows.astype(dtype)
+            before = given.copy()
+            got = closer.apply(given, role)
+            assert got.dtype == out
+            scale = max(1.0, float(np.abs(exact).max()))
+            atol = (3e-3 if dtype == "float16" else 1e-6) * scale
+            np.testing.assert_allclose(got, exact, atol=atol)
+            np.testing.assert_array_equal(given, before)
+
+
+@given(
+    n=st.integers(3, 20),
+    k=st.integers(2, 20),
+    dim=st.integers(2, 24),
+    seed=st.integers(0, 99),
+    strength=st.floats(-2, 2),
+    variant=st.sampled_from(VARIANTS),
+)
+def test_exact_means_exact_on_any_shape(
+    n: int,
+    k: int,
+    dim: int,
+    seed: int,
+    strength: float,
+    variant: tuple[str, dict[str, Any]],
+) -> None:
+    name, options = variant
+    if options.get("rank", 1) > dim:
+        return  # refused, see test_refused_options
+    rng = np.random.default_rng(seed)
+    q = rng.normal(size=(n, dim)) + rng.normal(size=dim)
+    c = (rng.normal(size=(k, dim)) + rng.normal(size=dim)) * rng.uniform(0.5, 2, size=(k, 1))
+    if options["unit_in"]:
+        q, c = unit_rows(q), unit_rows(c)
+    closer = fitted(name, q, c, strength=strength_of(name, strength), **options)
+    if closer.guarantee.kind != "exact":
+        return
+    play = played(problem_of(q, c, _no_truth(n, k)), closer)
+    changed = np.flatnonzero(~play.clean_agreement)
+    full = full_scores(q, c, closer.score)
+    for i in changed:  # only a margin at the size of rounding may go either way
+        best = np.sort(full[i])[::-1]
+        assert best[0] - best[1] <= 1e-9, (name, options, strength)
+
+
+def _no_truth(n: int, k: int) -> Any:
+    from isthmus.search.relevance import no_truth
+
+    return no_truth(n, k)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+def test_a_map_that_normalises_says_that_its_promise_is_for_unit_candidates(
+    name: str, score: str
+) -> None:
+    """With ``unit_in``, rows of other norms are normalised first, which does change answers."""
+    if score not in scores_of(name, True):
+        return
+    a, b = two_modalities(12, 16, seed=4)
+    closer = fitted(name, a, b, score=score)
+    if closer.guarantee.kind == "exact":
+        assert "unit" in closer.guarantee.condition
+    raw = fitted(name, a, b, score=score, unit_in=False)
+    if raw.guarantee.kind == "exact":
+        assert "unit" not in raw.guarantee.condition
+
+
+def test_float32_moments_never_promise_more_than_they_can_see() -> None:
+    """A direction of small variance that float32 products lose is no direction to move along."""
+    rng = np.random.default_rng(0)
+    c = rng.normal(size=(9000, 3)) * np.array([1.0, 1.0, 2e-4])
+    c = c.astype(np.float32).astype(np.float64)
+    q = rng.normal(size=(300, 3)) * np.array([1.0, 1.0, 2e-4]) + np.array([0, 0, 50.0])
+    moments = Moments.of(c.astype(np.float32))
+    assert moments.rank < 3 <= len(c)
+    closer = fit("orthogonal-shift", Moments.of(q), moments, unit_in=False)
+    agreement = played(problem_of(q, c, _no_truth(300, 9000)), closer).clean_agreement.mean()
+    assert agreement < 1
+    assert closer.guarantee.kind == "bounded"
+    assert closer.guarantee.bound > 0
+    precise = fit("orthogonal-shift", Moments.of(q), Moments.of(c), unit_in=False)
+    assert precise.guarantee.kind == "exact"
+    assert played(problem_of(q, c, _no_truth(300, 9000)), precise).clean_agreement.all()
+
+
+# --- orthogonal shift -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "dim"), [(5, 12), (40, 96), (30, 31)])
+def test_the_shift_is_orthogonal_to_all_differences(n: int, dim: int) -> None:
+    a, b = two_modalities(n, dim, seed=n)
+    closer = fitted("orthogonal-shift", a, b)
+    v = closer.candidate.offset
+    assert v is not None
+    basis = np.linalg.svd(b - b.mean(axis=0), full_matrices=False)[2][: n - 1]
+    assert np.linalg.norm(basis @ v) <= 1e-10 * np.linalg.norm(v)
+    differences = b - b[0]
+    assert np.abs(differences @ v).max() <= 1e-10 * np.linalg.norm(v)
+    gap = a.mean(axis=0) - b.mean(axis=0)
+    expected = gap - basis.T @ (basis @ gap)
+    np.testing.assert_allclose(v, expected, atol=1e-12)
+    share = expected @ expected / (gap @ gap)
+    assert closer.facts["share"] == pytest.approx(share, rel=1e-9)
+    assert closer.facts["rank"] == n - 1
+    assert closer.facts["norm_moved"] == pytest.approx(np.linalg.norm(expected), rel=1e-9)
+
+
+def test_nothing_is_left_to_move_where_candidates_fill_the_space(pairs_small: Rows) -> None:
+    closer = fitted("orthogonal-shift", *pairs_small)
+    assert closer.candidate.is_identity
+    assert closer.facts["norm_moved"] == 0
+    assert "nothing is moved" in closer.guarantee.condition
+
+
+@pytest.mark.parametrize("variance", [0.3, 0.8, 0.9, 0.97])
+def test_a_truncated_shift_matches_an_svd_reference(variance: float, pairs_small: Rows) -> None:
+    a, b = pairs_small
+    _, singular, basis = np.linalg.svd(b - b.mean(axis=0), full_matrices=False)
+    held = np.cumsum(singular**2) / (singular**2).sum()
+    rank = int(np.argmax(held >= variance)) + 1
+    gap = a.mean(axis=0) - b.mean(axis=0)
+    expected = gap - basis[:rank].T @ (basis[:rank] @ gap)
+    closer = fitted("orthogonal-shift", a, b, variance=variance, strength=0.5)
+    np.testing.assert_allclose(closer.candidate.offset, 0.5 * expected, atol=1e-12)
+    assert closer.facts["rank"] == rank
+    assert closer.facts["variance"] == variance
+
+
+@pytest.mark.parametrize("strength", [1.0, -0.5, 2.0])
+@pytest.mark.parametrize("unit_in", [True, False])
+def test_a_bounded_promise_bounds_every_margin(strength: float, unit_in: bool) -> None:
+    """The bound is not below the largest change of a margin, and answers beyond it all keep."""
+    for seed in range(4):
+        a, b = two_modalities(60, 24, seed=seed)
+        b = b if unit_in else b * np.random.default_rng(seed).uniform(0.5, 2, size=(60, 1))
+        closer = fitted("orthogonal-shift", a, b, variance=0.5, strength=strength, unit_in=unit_in)
+        assert closer.guarantee.kind == "bounded"
+        bound = closer.guarantee.bound
+        assert bound is not None
+        along = b @ closer.candidate.offset
+        assert along.max() - along.min() <= bound * (1 + 1e-9)
+        before = -0.5 * full_scores(a, b, "euclidean") ** 2
+        two = np.sort(before, axis=1)[:, ::-1]
+        safe = two[:, 0] - two[:, 1] > bound
+        kept = answers(closer, a, b) == before.argmax(axis=1)
+        assert kept[safe].all()
+
+
+def test_hull_rank_and_off_hull(pairs_wide: Rows) -> None:
+    a, b = pairs_wide
+    moments = Moments.of(b, precise=True)
+    assert hull_rank(moments, None) == hull_rank(moments, 1.0) == 39
+    ranks = [hull_rank(moments, v) for v in (0.1, 0.5, 0.9, 0.99, 1.0)]
+    assert ranks == sorted(ranks)
+    inside = moments.spectrum[1][:, 3]
+    assert not off_hull(moments, inside, 39).any()
+    gap = a.mean(axis=0) - b.mean(axis=0)
+    np.testing.assert_array_equal(off_hull(moments, gap, 0), gap)
+
+
+def test_a_small_part_outside_the_hull_is_still_orthogonal_to_it(pairs_wide: Rows) -> None:
+    """One projection leaves rounding of the whole vector in a part a million times shorter."""
+    moments = Moments.of(pairs_wide[1], precise=True)
+    basis = moments.spectrum[1]
+    for size in (1e-6, 1e-8):
+        vector = basis[:, :39] @ np.linspace(1, 2, 39) + size * basis[:, 50]
+        part = off_hull(moments, vector, 39)
+        assert np.linalg.norm(basis[:, :39].T @ part) <= 1e-12 * np.linalg.norm(part)
+
+
+def test_all_candidates_alike_can_be_moved_by_the_whole_gap() -> None:
+    a, _ = two_modalities(9, 5)
+    b = np.tile(unit_rows(np.ones((1, 5))), (6, 1))
+    closer = fitted("orthogonal-shift", a, b)
+    np.testing.assert_allclose(
+        closer.candidate.offset, unit_rows(a).mean(axis=0) - b[0], atol=1e-12
+    )
+    assert closer.facts["share"] == pytest.approx(1)
+
+
+# --- center-queries and mean-shift ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit_in", [True, False])
+@pytest.mark.parametrize("strength", [0.3, 1.0, 2.0])
+def test_the_stored_bias_gives_back_every_score(unit_in: bool, strength: float) -> None:
+    a, b = two_modalities(30, 12, seed=9)
+    b = b * np.random.default_rng(0).uniform(0.5, 2, size=(30, 1))
+    closer = fitted("center-queries", a, b, unit_in=unit_in, strength=strength)
+    q, c = closer.apply(a, "query"), closer.apply(b, "candidate")
+    before = a @ (unit_rows(b) if unit_in else b).T
+    np.testing.assert_allclose(q @ c.T + closer.bias_of(b)[None, :], before, atol=1e-12)
+    mean = a.mean(axis=0)
+    np.testing.assert_allclose(q, a - strength * mean, atol=1e-12)
+    np.testing.assert_allclose(closer.bias, strength * mean, atol=1e-12)
+    assert closer.score == "dot"
+
+
+def test_center_queries_shortens_queries(pairs_small: Rows) -> None:
+    a, b = pairs_small
+    closer = fitted("center-queries", a, b)
+    assert np.linalg.norm(closer.apply(a, "query"), axis=1).mean() < 1
+    assert fitted("center-queries", a, b, strength=0).bias is None
+
+
+@pytest.mark.parametrize("side", ["query", "candidate"])
+def test_mean_shift_brings_the_means_together(side: str, pairs_small: Rows) -> None:
+    a, b = pairs_small
+    closer = fitted("mean-shift", a, b, side=side, renormalise=False)
+    q, c = closer.apply(a, "query"), closer.apply(b, "candidate")
+    np.testing.assert_allclose(q.mean(axis=0), c.mean(axis=0), atol=1e-12)
+    half = fitted("mean-shift", a, b, side=side, renormalise=False, strength=0.5)
+    q, c = half.apply(a, "query"), half.apply(b, "candidate")
+    gap = np.linalg.norm(a.mean(axis=0) - b.mean(axis=0))
+    assert np.linalg.norm(q.mean(axis=0) - c.mean(axis=0)) == pytest.approx(gap / 2)
+    again = fitted("mean-shift", a, b, side=side)
+    for rows in (again.apply(a, "query"), again.apply(b, "candidate")):
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-12)
+    assert closer.facts["norm_moved"] == pytest.approx(gap)
+
+
+def test_mean_shift_does_change_answers_and_says_so(pairs_small: Rows) -> None:
+    a, b = pairs_small
+    closer = fitted("mean-shift", a, b)
+    assert closer.guarantee.kind == "none"
+    assert (answers(closer, a, b) != plain_answers(a, b, "cosine")).any()
+
+
+# --- maps -------------------------------------------------------------------------------------
+
+
+def maps(dim: int, rng: np.random.Generator) -> list[AffineMap]:
+    """Maps of every kind from ``dim`` dimensions to ``dim``."""
+    out = []
+    for with_matrix, with_offset, unit_in in itertools.product((0, 1), (0, 1), (0, 1)):
+        out.append(
+            AffineMap(
+                dim,
+                rng.normal(size=(dim, dim)) if with_matrix else None,
+                rng.normal(size=dim) if with_offset else None,
+                bool(unit_in),
+            )
+        )
+    return out
+
+
+def test_then_equals_applying_in_turn(rng: np.random.Generator) -> None:
+    rows = rng.normal(size=(9, 4))
+    refused = 0
+    for inner, outer in itertools.product(maps(4, rng), maps(4, rng)):
+        if outer.unit_in and not inner.is_identity:
+            with pytest.raises(CloserError, match=r"a normalisation stands between .* in turn"):
+                inner.then(outer)
+            refused += 1
+            continue
+        np.testing.assert_allclose(inner.then(outer)(rows), outer(inner(rows)), atol=1e-12)
+    assert refused == 24
+    ends = AffineMap(4, rng.normal(size=(4, 4)), None, unit_out=True)
+    first = maps(4, rng)[2]
+    np.testing.assert_allclose(first.then(ends)(rows), ends(first(rows)), atol=1e-12)
+    with pytest.raises(CloserError, match="a normalisation stands between"):
+        ends.then(first)
+
+
+def test_maps_between_dimensions_chain_or_are_refused(rng: np.random.Generator) -> None:
+    down = AffineMap(5, rng.normal(size=(2, 5)), rng.normal(size=2))
+    up = AffineMap(2, rng.normal(size=(3, 2)), rng.normal(size=3))
+    rows = rng.normal(size=(7, 5))
+    assert (down.dim_out, down.then(up).dim_out) == (2, 3)
+    np.testing.assert_allclose(down.then(up)(rows), up(down(rows)), atol=1e-12)
+    with pytest.raises(ShapeError, match=r"a map to 3 dimensions cannot feed one of 5"):
+        up.then(down)
+    with pytest.raises(ShapeError, match=r"rows have shape \(7, 5\), but this map was fitted"):
+        up(rows)
+    with pytest.raises(ShapeError, match=r"rows have shape \(5,\), but this map was fitted"):
+        down(rows[0])
+
+
+def test_maps_take_array_api_strict_rows(rng: np.random.Generator) -> None:
+    strict = pytest.importorskip("array_api_strict")
+    rows = rng.normal(size=(6, 4))
+    for one in (*maps(4, rng), AffineMap(4, unit_out=True)):
+        np.testing.assert_allclose(np.asarray(one(strict.asarray(rows))), one(rows), atol=1e-12)
+    closer = fitted("center-queries", rows, rows[::-1])
+    np.testing.assert_allclose(closer.bias_of(strict.asarray(rows)), closer.bias_of(rows))
+
+
+@pytest.mark.torch
+def test_maps_take_torch_rows(rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch")
+    rows = rng.normal(size=(6, 4))
+    for one in (*maps(4, rng), AffineMap(4, unit_out=True)):
+        out = one(torch.tensor(rows))
+        assert isinstance(out, torch.Tensor)
+        np.testing.assert_allclose(out.numpy(), one(rows), atol=1e-12)
+        assert one(torch.tensor(rows).half()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["mean-shift", "centering"])
+def test_moved_rows_are_normalised_where_rows_were(name: str, pairs_small: Rows) -> None:
+    """Unless told otherwise: raw rows keep their norms, unit rows stay unit."""
+    a, b = pairs_small
+    for unit_in, told, expected in (
+        (True, None, True),
+        (False, None, False),
+        (False, True, True),
+        (True, False, False),
+    ):
+        closer = fitted(name, a, b, unit_in=unit_in, renormalise=told)
+        assert closer.query.unit_out is expected
+    assert fitted("database-shift", a, b, unit_in=False).candidate.unit_out
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+REFUSED: list[tuple[str, dict[str, Any], type[Exception], str]] = [
+    ("no-such", {}, OptionError, r"method 'no-such' is unknown; choose one of none, orthogonal"),
+    ("mean-shift", {"side": "both"}, OptionError, r"side 'both' is unknown; say 'query' or"),
+    ("mean-shift", {"score": "l2"}, OptionError, r"score 'l2' is unknown; choose one of dot"),
+    ("mean-shift", {"variance": 0.9}, OptionError, r"mean-shift has no option '?variance'?"),
+    ("none", {"side": "query"}, OptionError, r"none has no option '?side'?"),
+    ("orthogonal-shift", {"variance": 0.0}, OptionError, r"variance=0.0 is not a share"),
+    ("orthogonal-shift", {"variance": 1.2}, OptionError, r"variance=1.2 is not a share"),
+    ("orthogonal-shift", {"strength": np.nan}, OptionError, r"strength nan is not a number"),
+    ("orthogonal-shift", {"strength": np.inf}, OptionError, r"strength inf is not a number"),
+    ("subspace", {"rank": "a64"}, OptionError, r"subspace got rank='a64'; expected a whole number"),
+    ("subspace", {"rank": 2.5}, OptionError, r"subspace got rank=2.5; expected a whole number"),
+    ("ridge-shift", {"ridge": "x"}, OptionError, r"ridge-shift got ridge='x'; expected a number"),
+    ("centering", {"renormalise": 3}, OptionError, r"renormalise=3; expected true or false"),
+    ("mean-shift", {"unit_in": None}, OptionError, r"unit_in=None; expected true or false"),
+    ("standardise", {"center": None}, OptionError, r"=None; expected true or false"),
+    ("center-queries", {"score": "euclidean"}, OptionError, r"works under the dot score \(got eu"),
+    (
+        "center-queries",
+        {"score": "cosine", "unit_in": False},
+        OptionError,
+        r"works under the dot score \(got cosine of rows",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "error", "sentence"), REFUSED)
+def test_refused_options(
+    name: str, options: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    moments = Moments.of(np.eye(4))
+    with pytest.raises(error, match=sentence):
+        fit(name, moments, moments, **options)
+
+
+def test_other_refusals(tmp_path: Path) -> None:
+    with pytest.raises(ShapeError, match=r"queries have 3 dimensions, candidates 4"):
+        fit("none", Moments.of(np.eye(3)), Moments.of(np.eye(4)))
+    closer = fit("none", Moments.of(np.eye(3)), Moments.of(np.eye(3)))
+    with pytest.raises(CloserError, match=r"role 'image' is unknown; say 'query' or 'candidate'"):
+        closer.apply(np.eye(3), "image")  # type: ignore[arg-type]
+    few = Moments.of(np.eye(4, dtype=np.float32))
+    with pytest.raises(CloserError, match=r"formed in float32.*compute them with precise=True"):
+        fit("orthogonal-shift", few, few)
+    path = tmp_path / "x.safetensors"
+    save_tensors(path, {"bias": np.zeros(3)}, {"isthmus": "moments"})
+    with pytest.raises(CorruptFile, match=r"is no closer \(its header says moments\)"):
+        Closer.load(path)
+    save_tensors(path, {"bias": np.zeros(3)}, {})
+    with pytest.raises(CorruptFile, match=r"is no closer \(its header says nothing\)"):
+        Closer.load(path)
+    closer.save(path)
+    tensors, metadata = load_tensors(path)
+    for broken in (
+        {**metadata, "guarantee": "{"},
+        {k: v for k, v in metadata.items() if k != "sides"},
+    ):
+        save_tensors(path, tensors, broken)
+        with pytest.raises(CorruptFile, match=r"a closer with a part missing or unreadable"):
+            Closer.load(path)
+
+
+def test_the_header_of_a_saved_closer_reads_as_text(tmp_path: Path) -> None:
+    a, b = two_modalities(6, 12)
+    fitted("orthogonal-shift", a, b, strength=0.5).save(tmp_path / "c.safetensors")
+    safetensors = pytest.importorskip("safetensors")
+    with safetensors.safe_open(tmp_path / "c.safetensors", "np") as opened:
+        metadata = opened.metadata()
+    assert metadata["isthmus"] == "closer"
+    assert metadata["name"] == "orthogonal-shift"
+    assert metadata["strength"] == "0.5"
+    assert '"kind": "exact"' in metadata["guarantee"]
+
+
+def test_ranking_with_a_bias_is_what_the_closer_promises(pairs_small: Rows) -> None:
+    a, b = pairs_small
+    closer = fitted("center-queries", a, b)
+    found = top1(
+        Ranking.of(closer.apply(a, "query"), closer.apply(b, "candidate"), "dot", closer.bias_of(b))
+    )
+    np.testing.assert_array_equal(found, answers(closer, a, b))

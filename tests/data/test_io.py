@@ -1,0 +1,1027 @@
+"""Files: every format round trip, streaming, atomic writing, and one sentence per bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import safetensors
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from io_helpers import (
+    FORMS,
+    bfloat16_bits,
+    bfloat16_value,
+    rows,
+    save_any,
+    save_bfloat16_tensors,
+    save_lists,
+    save_parquet,
+    zip_of,
+)
+from isthmus import data as io
+from isthmus.errors import (
+    CorruptFile,
+    DtypeError,
+    FileError,
+    IsthmusError,
+    LabelsError,
+    OptionError,
+    ShapeError,
+    ValuesError,
+)
+
+
+def joined(source: io.RowSource, size: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+    parts = [block.copy() for block in source.blocks(size, start, stop)]
+    return np.concatenate([np.empty((0, source.dim), np.float16), *parts])
+
+
+def same(a: np.ndarray, b: np.ndarray) -> None:
+    assert a.dtype == b.dtype
+    np.testing.assert_array_equal(a, b)
+
+
+# ---------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_format_gives_back_its_rows(tmp_path: Path, form: str, dtype: str) -> None:
+    x = rows(257, 5, dtype)
+    source = io.open_rows(save_any(tmp_path, form, x))
+    assert (source.rows, source.dim, source.dtype) == (257, 5, dtype)
+    assert source.shard_bounds == [0, 257]
+    same(source.read(), x)
+    for size in (1, 3, 64, 256, 257, 5000):
+        same(joined(source, size), x)
+        lengths = [len(b) for b in source.blocks(size)]
+        assert all(n == size for n in lengths[:-1])
+        assert sum(lengths) == 257
+    same(source.take([256, 0, 0, 17, 3, 256]), x[[256, 0, 0, 17, 3, 256]])
+    same(source.take(np.arange(257)[::-1]), x[::-1])
+    same(source.take([]), x[:0])
+    for start, stop in ((0, 0), (1, 2), (99, 201), (200, 257), (257, 257)):
+        parts = [b.copy() for b in source.blocks(7, start, stop)]
+        same(np.concatenate([x[:0], *parts]), x[start:stop])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sources_travel_between_processes(tmp_path: Path, form: str) -> None:
+    source = io.open_rows(save_any(tmp_path, form, rows(20, 3)))
+    again = pickle.loads(pickle.dumps(source))
+    same(again.read(), rows(20, 3))
+    assert again.spec == source.spec
+
+
+def test_rows_larger_than_one_read_cross_its_edges(tmp_path: Path) -> None:
+    x = rows(3001, 300)  # 3.6 MB: several reads of 1 MiB, and gaps for take
+    np.save(tmp_path / "x.npy", x)
+    source = io.open_rows(tmp_path / "x.npy")
+    same(joined(source, 100, 5, 2999), x[5:2999])
+    wanted = np.r_[0, 1, 500, 501, 502, 2000:2400, 3000]
+    same(source.take(wanted), x[wanted])
+    same(source.take(np.arange(0, 3001)), x)
+    np.save(tmp_path / "f.npy", np.asfortranarray(rows(20000, 3)))
+    fortran = io.open_rows(tmp_path / "f.npy")
+    same(joined(fortran, 16383), rows(20000, 3))
+    same(fortran.take([19999, 3]), rows(20000, 3)[[19999, 3]])
+
+
+def test_take_reads_long_runs_in_parts(tmp_path: Path) -> None:
+    x = rows(5000, 300)  # 6 MB, past the span of a single read
+    np.savez_compressed(tmp_path / "x.npz", x=x)
+    same(io.open_rows(tmp_path / "x.npz").take(np.arange(5000)), x)
+
+
+def test_blocks_are_reused_and_take_is_a_copy(tmp_path: Path) -> None:
+    x = rows(100_000, 8)
+    np.save(tmp_path / "x.npy", x)
+    first, second = (b for i, b in enumerate(io.open_rows(tmp_path / "x.npy").blocks(50_000)))
+    assert first.base is not None
+    assert np.shares_memory(first, second)
+    kept = io.open_rows(x).take([1])
+    kept[:] = 0
+    assert x[1].any()
+
+
+def test_two_passes_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    x = rows(50, 4)
+    np.save(tmp_path / "x.npy", x)
+    source = io.open_rows(tmp_path / "x.npy")
+    for a, b in zip(source.blocks(7), source.blocks(7), strict=True):
+        same(a, b)
+
+
+@pytest.mark.parametrize(
+    ("size", "start", "stop", "error"),
+    [
+        (0, 0, None, ValueError),
+        (5, -1, None, IndexError),
+        (5, 0, 11, IndexError),
+        (5, 7, 6, IndexError),
+    ],
+)
+def test_ranges_are_checked_at_once(
+    size: int, start: int, stop: int | None, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        io.open_rows(rows(10, 2)).blocks(size, start, stop)
+
+
+@pytest.mark.parametrize("indices", [[10], [-1], [1.5], [[1, 2]], [True, False]])
+def test_take_refuses_what_is_no_row(indices: Any) -> None:
+    with pytest.raises(IndexError):
+        io.open_rows(rows(10, 2)).take(indices)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_block_size_never_changes_content(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("h")
+    n, dim = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 4))
+    form = data.draw(st.sampled_from([*FORMS, "shards"]))
+    dtype = data.draw(st.sampled_from(["float16", "float32", "float64"]))
+    x = rows(n, dim, dtype)
+    if form == "shards":
+        cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=4)))
+        for i, part in enumerate(np.split(x, cuts)):
+            np.save(folder / f"s{i}.npy", part)
+        spec = str(folder)
+    else:
+        spec = save_any(folder, form, x)
+    source = io.open_rows(spec)
+    start = data.draw(st.integers(0, n))
+    stop = data.draw(st.integers(start, n))
+    size = data.draw(st.integers(1, 70))
+    blocks = [b.copy() for b in source.blocks(size, start, stop)]
+    same(np.concatenate([x[:0], *blocks]), x[start:stop])
+    assert all(len(b) == size for b in blocks[:-1])
+    wanted = data.draw(st.lists(st.integers(0, n - 1), max_size=20))
+    same(source.take(wanted), x[np.array(wanted, int)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x,
+        np.asfortranarray,
+        lambda x: np.repeat(x, 2, axis=0)[::2],
+        lambda x: x[::-1].copy()[::-1],
+        lambda x: x.astype(">f4"),
+    ],
+)
+def test_an_array_is_a_source(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    x = rows(31, 4)
+    given_array = change(x)
+    given_array.flags.writeable = False
+    source = io.open_rows(given_array)
+    assert isinstance(source, io.ArraySource)
+    assert isinstance(source, io.RowSource)
+    assert io.open_rows(source) is source
+    assert (source.name, source.dtype) == ("array", "float32")
+    same(source.read(), x)
+    same(joined(source, 10, 3, 29), x[3:29])
+    same(source.take([5, 5, 1]), x[[5, 5, 1]])
+    if x.dtype == given_array.dtype:  # a view, not a decoded copy
+        with pytest.raises(ValueError, match="read-only"):
+            next(source.blocks())[:] = 0
+
+
+def test_bfloat16_is_exact_for_every_bit_pattern(tmp_path: Path) -> None:
+    bits = np.arange(65536, dtype="<u2").reshape(-1, 16)
+    reference = np.array([bfloat16_value(int(b)) for b in bits.reshape(-1)]).reshape(bits.shape)
+    assert np.isnan(reference).sum() == 2 * 127
+    save_bfloat16_tensors(tmp_path / "x.safetensors", "vec", bits)
+    np.save(tmp_path / "x.npy", bits.view("V2"))
+    np.save(tmp_path / "f.npy", np.asfortranarray(bits.view("V2")))
+    np.savez_compressed(tmp_path / "x.npz", a=bits.view("V2"))
+    for spec in ("x.safetensors", "x.npy", "f.npy", "x.npz"):
+        source = io.open_rows(tmp_path / spec)
+        assert source.dtype == "bfloat16"
+        for got in (source.read(), joined(source, 33), source.take(np.arange(4096))):
+            assert got.dtype == np.float32
+            np.testing.assert_array_equal(got, reference)
+            assert bool(np.all(np.signbit(got) == (bits >> 15 == 1)))
+    same(io.open_rows(bits.view("V2")).read(), io.open_rows(tmp_path / "x.npy").read())
+    tensors, _ = io.load_tensors(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(tensors["vec"], reference)
+    assert bfloat16_value(int(bfloat16_bits(np.array([1.5], "f4"))[0])) == 1.5
+
+
+def test_the_only_fitting_array_needs_no_name(tmp_path: Path) -> None:
+    x = rows(9, 3)
+    np.savez(tmp_path / "x.npz", image=x, labels=np.arange(9), logit_scale=np.float32(100))
+    safetensors.numpy.save_file({"image": x, "scale": np.ones(3, "f4")}, tmp_path / "x.safetensors")
+    save_parquet(tmp_path / "x.parquet", x)
+    for name in ("x.npz", "x.safetensors", "x.parquet"):
+        same(io.open_rows(tmp_path / name).read(), x)
+
+
+def test_names_are_short(tmp_path: Path) -> None:
+    x = rows(9, 3)
+    np.savez(tmp_path / "images.npz", vec=x)
+    np.save(tmp_path / "v1.5.npy", x)
+    assert io.open_rows(tmp_path / "images.npz").name == "images"
+    assert io.open_rows(f"{tmp_path}/images.npz:vec").name == "images:vec"
+    assert io.open_rows(tmp_path / "v1.5.npy").name == "v1.5"
+    assert io.open_rows(f"{tmp_path}/v1.5.npy").spec == f"{tmp_path}/v1.5.npy"
+
+
+def test_a_colon_or_bracket_in_a_name_that_exists_is_honoured(tmp_path: Path) -> None:
+    x = rows(9, 3)
+    np.save(tmp_path / "a:b.npy", x)
+    np.save(tmp_path / "a[1].npy", x + 1)
+    np.savez(tmp_path / "c:d.npz", **{"e:f": x + 2, "g": x})
+    same(io.open_rows(tmp_path / "a:b.npy").read(), x)
+    same(io.open_rows(tmp_path / "a[1].npy").read(), x + 1)
+    same(io.open_rows(f"{tmp_path}/c:d.npz:e:f").read(), x + 2)
+
+
+# ---------------------------------------------------------------- shards
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "safetensors", "parquet"])
+@pytest.mark.parametrize("how", ["folder", "glob"])
+def test_shards_equal_their_concatenation(tmp_path: Path, form: str, how: str) -> None:
+    lengths = [7, 1, 0, 30, 13, 5, 5, 5, 5, 5, 5, 2]  # shard_10 and shard_11 sort naturally
+    x = rows(sum(lengths), 4)
+    at = 0
+    for i, n in enumerate(lengths):
+        part, path = x[at : at + n], tmp_path / f"shard_{i}.{form}"
+        at += n
+        if form == "npy":
+            np.save(path, part)
+        elif form == "npz":
+            np.savez(path, vec=part, other=part)
+        elif form == "safetensors":
+            safetensors.numpy.save_file({"vec": part, "other": part}, path)
+        else:
+            save_parquet(path, part, "list")
+    (tmp_path / "README.md").write_text("about these shards")
+    (tmp_path / f".hidden.{form}").write_text("not a shard")
+    spec = f"{tmp_path}/" if how == "folder" else f"{tmp_path}/shard_*.{form}"
+    source = io.open_rows(spec if form == "npy" else f"{spec}:vec")
+    assert source.shard_bounds == [0, *np.cumsum(lengths).tolist()]
+    assert source.rows == len(x)
+    same(source.read(), x)
+    for size in (1, 6, 8, 1000):
+        same(joined(source, size), x)
+    same(joined(source, 4, 6, 40), x[6:40])
+    wanted = np.random.default_rng(3).integers(0, len(x), 50)
+    same(source.take(wanted), x[wanted])
+
+
+def test_shards_of_two_number_formats_get_the_wider(tmp_path: Path) -> None:
+    np.save(tmp_path / "1.npy", rows(3, 2, "float16"))
+    np.save(tmp_path / "2.npy", rows(3, 2, "float32"))
+    source = io.open_rows(tmp_path)
+    assert source.dtype == "float32"
+    assert {b.dtype.name for b in source.blocks(2)} == {"float32"}
+    assert source.take([0, 5]).dtype == np.float32
+
+
+def test_shards_may_lie_in_folders_below(tmp_path: Path) -> None:
+    for i in (2, 10, 1):
+        (tmp_path / f"part{i}").mkdir()
+        np.save(tmp_path / f"part{i}" / "x.npy", np.full((1, 2), i, "f4"))
+    assert io.open_rows(f"{tmp_path}/**/*.npy").read()[:, 0].tolist() == [1, 2, 10]
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def raw_npy(header: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY" + version + struct.pack("<H", len(text)) + text + data
+
+
+def raw_tensors(header: str, data: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header)) + header.encode() + data
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    return raw_npy(
+        str({"descr": array.dtype.str, "fortran_order": False, "shape": array.shape}),
+        array.tobytes(),
+    )
+
+
+def put(name: str, content: bytes) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        (folder / name).write_bytes(content)
+        return str(folder / name)
+
+    return make
+
+
+def saved(array: np.ndarray) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        np.save(folder / "x.npy", array, allow_pickle=array.dtype.hasobject)
+        return str(folder / "x.npy")
+
+    return make
+
+
+def cut(form: str, keep: float) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        spec = save_any(folder, form, rows(300, 16))
+        path = Path(spec.removesuffix(":vec"))
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * keep)])
+        return spec
+
+    return make
+
+
+def keyed(name: str, **arrays: np.ndarray) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        if name.startswith("x.npz"):
+            np.savez(folder / "x.npz", allow_pickle=True, **arrays)
+        else:
+            safetensors.numpy.save_file(arrays, folder / "x.safetensors")
+        return f"{folder}/{name}"
+
+    return make
+
+
+def columns(spec: str, **given_columns: Any) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        pq.write_table(pa.table(given_columns), folder / "x.parquet")
+        return f"{folder}/{spec}"
+
+    return make
+
+
+def lists(values: list[Any], type_: Any = None) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        save_lists(folder / "x.parquet", values, type_)
+        return f"{folder}/x.parquet:vec"
+
+    return make
+
+
+def shards(spec: str, **parts: np.ndarray) -> Callable[[Path], str]:
+    def make(folder: Path) -> str:
+        (folder / "d").mkdir()
+        for name, part in parts.items():
+            np.save(folder / "d" / f"{name}.npy", part)
+        return f"{folder}/{spec}"
+
+    return make
+
+
+def mixed(folder: Path) -> str:
+    np.save(folder / "a.npy", rows(3, 2))
+    np.savez(folder / "b.npz", rows(3, 2))
+    return str(folder)
+
+
+def too_wide(folder: Path) -> str:
+    np.save(folder / "a.npy", rows(3, 2))
+    (folder / "a.txt").write_text("notes")
+    return f"{folder}/a.*"
+
+
+def flipped(form: str, share: float) -> Callable[[Path], str]:
+    """Damage 64 bytes in the middle of a file whose data is checked."""
+
+    def make(folder: Path) -> str:
+        spec = save_any(folder, form, rows(3000, 16))
+        path = Path(spec.removesuffix(":vec"))
+        content = bytearray(path.read_bytes())
+        at = int(len(content) * share)
+        content[at : at + 64] = bytes(b ^ 255 for b in content[at : at + 64])
+        path.write_bytes(bytes(content))
+        return spec
+
+    return make
+
+
+def damaged_page(folder: Path) -> str:
+    """A Parquet file whose index is sound and whose first page of vectors is not."""
+    spec = save_any(folder, "parquet-list", rows(3000, 16))
+    path = Path(spec.removesuffix(":vec"))
+    chunk = pq.ParquetFile(path).metadata.row_group(3).column(1)
+    at = chunk.dictionary_page_offset or chunk.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[at : at + 16] = b"\xff" * 16
+    path.write_bytes(bytes(content))
+    return spec
+
+
+F4 = np.ones((3, 2), "f4")
+BAD: list[tuple[str, Callable[[Path], str], type[IsthmusError], str]] = [
+    # names
+    ("empty-name", lambda p: "", FileError, "name of the input is empty"),
+    ("missing", lambda p: f"{p}/no.npy", FileError, "no file or folder '.*no.npy'"),
+    ("missing-with-key", lambda p: f"{p}/no.npz:k", FileError, "no file or folder '.*no.npz';"),
+    ("no-match", lambda p: f"{p}/*.npy", FileError, "matches no file"),
+    ("no-match-with-key", lambda p: f"{p}/*.npz:k", FileError, "matches no file"),
+    ("no-shards", lambda p: str(p), FileError, "has no shards in it"),
+    ("suffix", put("x.pt", b"PK\3\4"), FileError, "suffix '.pt', which is not a format"),
+    ("no-suffix", put("x", b"1"), FileError, "suffix '', which is not a format"),
+    ("colon-end", keyed("x.npz:", k=F4), FileError, "ends in a colon"),
+    ("npy-key", lambda p: saved(F4)(p) + ":k", FileError, "holds one array without a name"),
+    ("npz-key", keyed("x.npz:z", a=F4, b=F4), FileError, r"key 'z'.*does not have.*'a' \(float32"),
+    ("npz-two", keyed("x.npz", a=F4, b=F4), FileError, "2 keys that could be meant.*'a'.*'b'"),
+    (
+        "npz-none",
+        keyed("x.npz", a=np.arange(3), b=np.ones(2)),
+        FileError,
+        r"no key with floating-point rows.*'a' \(int64 \(3,\)\)",
+    ),
+    ("st-key", keyed("x.safetensors:z", a=F4), FileError, "key 'z'.*does not have.*'a'"),
+    ("st-two", keyed("x.safetensors", a=F4, b=F4), FileError, "2 keys that could be meant"),
+    ("st-none", put("x.safetensors", raw_tensors("{}")), FileError, "has no key in it"),
+    ("pq-column", columns("x.parquet:z", a=[1]), FileError, "column 'z'.*does not have.*int64"),
+    (
+        "pq-two",
+        columns("x.parquet", a=[[1.0]], b=[[1.0]]),
+        FileError,
+        "2 columns that could be meant; name one as FILE:COLUMN",
+    ),
+    ("pq-no-columns", columns("x.parquet"), FileError, "has no column in it"),
+    ("mixed", mixed, FileError, "mixes the formats .npy and .npz"),
+    ("too-wide", too_wide, FileError, "also matches '.*a.txt', which holds no rows"),
+    # not what the name says
+    ("npy-empty", put("x.npy", b""), CorruptFile, r"empty file \(0 bytes\)"),
+    ("npz-empty", put("x.npz", b""), CorruptFile, "empty file"),
+    ("st-empty", put("x.safetensors", b""), CorruptFile, "empty file"),
+    ("pq-empty", put("x.parquet", b""), CorruptFile, "empty file"),
+    ("npy-html", put("x.npy", b"\n<!DOCTYPE html><p>404"), CorruptFile, "looks like an HTML"),
+    ("pq-html", put("x.parquet", b"<html>" * 9), CorruptFile, "not a Parquet.*HTML"),
+    ("npy-pickle", put("x.npy", pickle.dumps([1])), CorruptFile, "looks like a Python pickle"),
+    ("npy-zip", put("x.npy", b"PK\3\4" + b"0" * 99), CorruptFile, "looks like a zip archive"),
+    ("npy-text", put("x.npy", b"0.1,0.2\n0.3,0.4\n"), CorruptFile, "looks like plain text"),
+    ("npy-lfs", put("x.npy", b"version https://git-lfs.github.com"), CorruptFile, "Git LFS"),
+    ("npy-other", put("x.npy", bytes(99)), CorruptFile, "something else .first bytes 00 00"),
+    ("npz-npy", put("x.npz", npy_bytes(F4)), CorruptFile, "not an .npz.*NumPy .npy file"),
+    (
+        "npz-foreign",
+        lambda p: (zip_of(p / "x.npz", {"a.txt": b"1"}), f"{p}/x.npz")[1],
+        CorruptFile,
+        "zip archive without a NumPy array",
+    ),
+    (
+        "npz-member",
+        lambda p: (zip_of(p / "x.npz", {"a.npy": b"hello"}), f"{p}/x.npz")[1],
+        CorruptFile,
+        "array 'a' of .* is not a NumPy array",
+    ),
+    ("st-npy", put("x.safetensors", npy_bytes(F4)), CorruptFile, "not a safetensors.*NumPy"),
+    ("pq-st", put("x.parquet", raw_tensors("{}     ")), CorruptFile, "a safetensors file"),
+    ("pq-encrypted", put("x.parquet", b"PARE" + bytes(20)), FileError, "encrypted Parquet"),
+    # cut short or damaged
+    ("npy-cut-magic", put("x.npy", b"\x93NUM"), CorruptFile, "cut short inside its header"),
+    ("npy-cut-header", put("x.npy", npy_bytes(F4)[:50]), CorruptFile, "short inside its header"),
+    ("npy-cut-data", cut("npy", 0.5), CorruptFile, r"holds \d+ of the 19200 bytes"),
+    ("npy-cut-fortran", cut("npy-fortran", 0.9), CorruptFile, "is cut short"),
+    ("npy-longer", put("x.npy", npy_bytes(F4) * 2), CorruptFile, "bytes more than the 24"),
+    ("npy-version", put("x.npy", raw_npy("{}", version=b"\x07\x00")), CorruptFile, "version 7.0"),
+    ("npy-header", put("x.npy", raw_npy("{'descr': ")), CorruptFile, "damaged .npy header"),
+    ("npy-header-keys", put("x.npy", raw_npy("{'a': 1}")), CorruptFile, "damaged .npy header"),
+    (
+        "npy-negative",
+        put("x.npy", raw_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 2)}")),
+        CorruptFile,
+        "impossible shape",
+    ),
+    ("npz-cut", cut("npz", 0.5), CorruptFile, "damaged or cut short"),
+    ("npz-cut-deflated", cut("npz-deflated", 0.9), CorruptFile, "damaged or cut short"),
+    ("npz-flipped", flipped("npz-deflated", 0.5), CorruptFile, "damaged or cut short"),
+    ("st-cut-header", cut("safetensors", 0.003), CorruptFile, "cut short inside its header"),
+    ("st-cut-data", cut("safetensors", 0.5), CorruptFile, "cut short: its header promises"),
+    ("st-json", put("x.safetensors", raw_tensors("{nonsense")), CorruptFile, "damaged safetensors"),
+    ("st-list", put("x.safetensors", raw_tensors('{"a":[1,2]}')), CorruptFile, "damaged safetens"),
+    (
+        "st-size",
+        put(
+            "x.safetensors",
+            raw_tensors('{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,8]}}', bytes(8)),
+        ),
+        CorruptFile,
+        "damaged safetensors",
+    ),
+    ("pq-cut", cut("parquet-fixed", 0.7), CorruptFile, "Parquet file ends with its index"),
+    ("pq-short", put("x.parquet", b"PAR1PAR1"), CorruptFile, "Parquet file ends with its index"),
+    ("pq-footer", put("x.parquet", b"PAR1" + b"\xff" * 40 + b"PAR1"), CorruptFile, "damaged Parq"),
+    ("pq-flipped", damaged_page, CorruptFile, "damaged Parquet"),
+    # axes
+    ("axes-0", saved(np.float32(1)), ShapeError, "0 axes"),
+    ("axes-1", saved(np.ones(4)), ShapeError, r"one axis, shape \(4,\)"),
+    ("axes-middle", saved(np.ones((4, 1, 3))), ShapeError, r"stray middle axis.*array\[:, 0, :\]"),
+    ("axes-first", saved(np.ones((1, 4, 3))), ShapeError, "stray first axis"),
+    ("axes-halves", saved(np.ones((2, 4, 3))), ShapeError, "two halves.*as two files"),
+    ("axes-4", saved(np.ones((2, 4, 3, 1))), ShapeError, "4 axes"),
+    ("no-numbers", saved(np.ones((4, 0))), ShapeError, "rows without a single number"),
+    ("shard-dims", shards("d", a=F4, b=np.ones((2, 5))), ShapeError, "has 2 and '.*b.npy' has 5"),
+    ("uneven", lists([[1, 2], [1, 2], [1]]), ShapeError, "row 2 holds 1 numbers and row 0 holds 2"),
+    ("list-no-rows", lists([]), ShapeError, "do not say their dimension"),
+    ("list-empty", lists([[], []]), ShapeError, "rows without a single number"),
+    # number formats
+    ("int", saved(np.ones((3, 2), int)), DtypeError, r"integers \(int64\)"),
+    ("bool", saved(np.ones((3, 2), bool)), DtypeError, "booleans"),
+    ("complex", saved(np.ones((3, 2), complex)), DtypeError, "complex numbers"),
+    ("object", saved(np.ones((3, 2), object)), DtypeError, "Python objects.*ever unpickled"),
+    ("object-npz", keyed("x.npz:a", a=np.ones((3, 2), object)), DtypeError, "Python objects"),
+    ("records", saved(np.ones(3, [("x", "f4")])), DtypeError, r"named fields \(x\)"),
+    ("text", saved(np.array([["a"]])), DtypeError, "holds str"),
+    (
+        "longdouble",
+        saved(np.ones((3, 2), np.longdouble)),
+        DtypeError,
+        "holds (float128|longdouble)",
+    ),
+    ("st-int", keyed("x.safetensors", a=np.ones((3, 2), "i4")), DtypeError, "integers"),
+    (
+        "st-float8",
+        put(
+            "x.safetensors",
+            raw_tensors('{"a":{"dtype":"F8_E4M3","shape":[2,2],"data_offsets":[0,4]}}', bytes(4)),
+        ),
+        DtypeError,
+        "holds float8_e4m3",
+    ),
+    ("pq-scalar", columns("x.parquet:a", a=[1.0]), DtypeError, "column 'a'.*holds double"),
+    ("pq-int-list", lists([[1]], pa.list_(pa.int32())), DtypeError, "expected lists of float16"),
+    # values
+    ("null-row", lists([[1, 2], None]), ValuesError, r"no vector \(null\) in row 1"),
+    ("null-row-0", lists([None, [1, 2]]), ValuesError, r"no vector \(null\) in row 0"),
+    ("null-fixed", lists([[1, 2], None], pa.list_(pa.float32(), 2)), ValuesError, "null.* row 1"),
+    ("null-inside", lists([[1, 2], [3, None]]), ValuesError, "null in the vector of row 1"),
+]
+
+
+@pytest.mark.parametrize(("make", "error", "match"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+def test_bad_input_is_refused_in_one_sentence(
+    tmp_path: Path, make: Callable[[Path], str], error: type[IsthmusError], match: str
+) -> None:
+    spec = make(tmp_path)
+    with pytest.raises(error, match=match) as caught:
+        list(io.open_rows(spec).blocks(7))
+    assert type(caught.value) is error
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "Traceback" not in text
+    for library_word in ("pyarrow", "Arrow", "zlib", "Errno"):
+        assert library_word not in text
+
+
+def test_reading_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, F4)
+    real = open
+
+    def deny(file: Any, *args: Any, **kwargs: Any) -> Any:
+        if str(file) == str(path):
+            raise PermissionError(13, "Permission denied", str(file))
+        return real(file, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.open", deny)
+    with pytest.raises(FileError, match="may not be read by this user"):
+        io.open_rows(path)
+
+
+def test_a_file_that_shrinks_after_opening(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, rows(100, 4))
+    source = io.open_rows(path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(CorruptFile, match="too early while it was read"):
+        source.read()
+    with pytest.raises(CorruptFile, match="too early while it was read"):
+        source.take([99])
+    path.unlink()
+    with pytest.raises(FileError, match="no file or folder"):
+        source.read()
+    save_parquet(tmp_path / "p.parquet", rows(100, 4))
+    parquet = io.open_rows(tmp_path / "p.parquet")
+    save_parquet(tmp_path / "p.parquet", rows(99, 4))
+    with pytest.raises(CorruptFile, match="had 100 rows when it was opened and has 99 now"):
+        parquet.read()
+    save_parquet(tmp_path / "p.parquet", rows(100, 4), group=7)
+    with pytest.raises(CorruptFile, match="rows end at 7 where its index promises 100"):
+        parquet.read()
+
+
+def test_arrays_are_refused_like_files() -> None:
+    with pytest.raises(ShapeError, match="array 'array' has one axis"):
+        io.open_rows(np.ones(3))
+    with pytest.raises(DtypeError, match="integers"):
+        io.open_rows(np.ones((3, 2), int))
+    with pytest.raises(DtypeError, match="is a list"):
+        io.ArraySource([[1.0]])  # type: ignore[arg-type]
+    with pytest.raises(ValuesError, match="masked"):
+        io.open_rows(np.ma.masked_greater(np.ones((3, 2)), 0.5))
+
+
+def test_importing_loads_numpy_only() -> None:
+    code = (
+        "import sys, isthmus.data\n"
+        "print([m for m in ('pyarrow', 'safetensors', 'scipy', 'torch') if m in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert out.strip() == "[]"
+
+
+# ---------------------------------------------------------------- writing
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("suffix", ["npy", "safetensors", "parquet"])
+def test_rows_written_are_rows_read(tmp_path: Path, suffix: str, dtype: str) -> None:
+    x = rows(101, 6, dtype)
+    path = tmp_path / "new" / "folder" / f"x.{suffix}"
+    with io.RowWriter(path, 6, dtype) as writer:
+        for at in range(0, 101, 13):
+            writer.write(x[at : at + 13])
+        writer.write(x[:0])
+    same(io.open_rows(path).read(), x)
+    io.write_rows(path, np.asfortranarray(x))
+    same(io.open_rows(path).read(), x)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    if suffix == "npy":
+        same(np.load(path), x)
+    elif suffix == "safetensors":
+        same(safetensors.numpy.load_file(path)["rows"], x)
+    else:
+        field = pq.read_schema(path).field("embedding")
+        assert field.type == pa.list_(
+            pa.field("element", pa.from_numpy_dtype(x.dtype), nullable=False), 6
+        )
+        assert not field.nullable
+
+
+@pytest.mark.parametrize("suffix", ["npy", "safetensors"])
+def test_bytes_do_not_depend_on_blocks_or_on_knowing_the_rows(tmp_path: Path, suffix: str) -> None:
+    x = rows(50, 3)
+    io.write_rows(tmp_path / f"a.{suffix}", x)
+    with io.RowWriter(tmp_path / f"b.{suffix}", 3) as writer:
+        for row in x:
+            writer.write(row[None])
+    assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["npy", "safetensors", "parquet"])
+def test_no_rows_at_all_is_a_file_of_no_rows(tmp_path: Path, suffix: str) -> None:
+    with io.RowWriter(tmp_path / f"x.{suffix}", 4):
+        pass
+    source = io.open_rows(tmp_path / f"x.{suffix}")
+    assert (source.rows, source.dim) == (0, 4)
+    assert list(source.blocks()) == []
+    assert source.read().shape == (0, 4)
+
+
+def test_keys_columns_and_extra_columns(tmp_path: Path) -> None:
+    x, bias = rows(70, 3), np.arange(70, dtype="f8")
+    with io.RowWriter(tmp_path / "x.safetensors", 3, key="closed") as writer:
+        writer.write(x)
+    same(io.open_rows(f"{tmp_path}/x.safetensors:closed").read(), x)
+    with io.RowWriter(tmp_path / "x.parquet", 3, column="closed") as writer:
+        writer.write(x[:30], extra={"bias": bias[:30]})
+        writer.write(x[30:], extra={"bias": bias[30:]})
+    same(io.open_rows(f"{tmp_path}/x.parquet:closed").read(), x)
+    same(pq.read_table(tmp_path / "x.parquet")["bias"].to_numpy(), bias)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "safetensors", "parquet"])
+def test_a_buffer_may_be_reused_between_writes(tmp_path: Path, suffix: str) -> None:
+    x = rows(30, 3)
+    buffer = np.empty((10, 3), "f4")
+    with io.RowWriter(tmp_path / f"x.{suffix}", 3) as writer:
+        for at in (0, 10, 20):
+            buffer[:] = x[at : at + 10]
+            writer.write(buffer)
+    same(io.open_rows(tmp_path / f"x.{suffix}").read(), x)
+
+
+def test_parquet_is_written_in_row_groups_of_bounded_size(tmp_path: Path) -> None:
+    x = rows(20_000, 512)  # 41 MB
+    io.write_rows(tmp_path / "x.parquet", x)
+    meta = pq.ParquetFile(tmp_path / "x.parquet").metadata
+    assert meta.num_row_groups == 2
+    same(io.open_rows(tmp_path / "x.parquet").take([19_999, 3]), x[[19_999, 3]])
+
+
+def test_writing_casts_and_says_what_does_not_fit(tmp_path: Path) -> None:
+    io.write_rows(tmp_path / "x.npy", rows(5, 2, "float64"), dtype="float32")
+    same(io.open_rows(tmp_path / "x.npy").read(), rows(5, 2, "float64").astype("f4"))
+    bits = bfloat16_bits(rows(5, 2)).view("V2")
+    io.write_rows(tmp_path / "x.npy", bits)
+    same(io.open_rows(tmp_path / "x.npy").read(), io.open_rows(bits).read())
+    with (  # noqa: PT012
+        pytest.raises(ValuesError, match=r"row 5 .* too large for float16"),
+        io.RowWriter(tmp_path / "y.npy", 2, "float16") as writer,
+    ):
+        writer.write(np.array([[1, 2]] * 3, "f4"))
+        writer.write(np.array([[1, np.inf], [np.nan, 2], [1, 1e6]], "f4"))
+    assert not (tmp_path / "y.npy").exists()
+
+
+def write_once(path: Path, block: Any, dim: int = 2, **options: Any) -> None:
+    with io.RowWriter(path, dim, **options) as writer:
+        writer.write(block)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda p: write_once(p / "x.npz", F4), FileError, "'.npz'.*expected .npy, .safetensors"),
+        (
+            lambda p: write_once(p / "x.npy", F4, dtype="int8"),
+            OptionError,
+            "choose one of: float16",
+        ),
+        (lambda p: write_once(p / "x.npy", F4, key="k"), OptionError, "npy file has no names"),
+        (lambda p: write_once(p / "x.npy", F4, dim=0), ShapeError, "dimension 0"),
+        (lambda p: write_once(p / "x.npy", F4, dim=3), ShapeError, "2 numbers.*begun with 3"),
+        (lambda p: write_once(p / "x.npy", F4[0]), ShapeError, "one axis"),
+        (lambda p: write_once(p / "x.npy", F4.astype(int)), DtypeError, "integers"),
+        (lambda p: write_once(p / "x.npy", F4, rows=4), ShapeError, "3 rows were written.*4"),
+        (lambda p: write_once(p / "x.parquet", F4, rows=4), ShapeError, "3 rows were written.*4"),
+        (lambda p: io.write_rows(p, F4), FileError, "suffix ''"),
+        (lambda p: io.write_json(p, {}), FileError, "is a folder; expected a file name"),
+    ],
+)
+def test_writing_refuses_in_one_sentence(
+    tmp_path: Path, call: Callable[[Path], None], error: type[IsthmusError], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        call(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_extra_columns_that_do_not_fit(tmp_path: Path) -> None:
+    def write(name: str, *extras: dict[str, np.ndarray]) -> None:
+        with io.RowWriter(tmp_path / name, 2, column=None) as writer:
+            for extra in extras:
+                writer.write(F4, extra=extra)
+
+    bias = np.ones(3)
+    with pytest.raises(OptionError, match="can hold no further columns, got bias"):
+        write("x.npy", {"bias": bias})
+    with pytest.raises(ShapeError, match=r"column 'bias' has shape \(2,\)"):
+        write("x.parquet", {"bias": bias[:2]})
+    with pytest.raises(ShapeError, match="same columns in every block"):
+        write("x.parquet", {"bias": bias}, {})
+    with pytest.raises(OptionError, match="may not be named 'embedding'"):
+        write("x.parquet", {"embedding": bias})
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError, match="inside 'with"):
+        io.RowWriter(tmp_path / "x.npy", 2).write(F4)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "safetensors", "parquet"])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    io.write_rows(path, rows(9, 2))
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), io.RowWriter(path, 2) as writer:  # noqa: PT012
+        writer.write(rows(5, 2, seed=1))
+        assert path.read_bytes() == before
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_atomic_path(tmp_path: Path) -> None:
+    final = tmp_path / "a" / "b" / "x.tar.gz"
+    with io.atomic_path(final) as temporary:
+        assert temporary.parent == final.parent
+        assert temporary.name.startswith(".")
+        assert temporary.suffix == ".gz"
+        temporary.write_text("new")
+        assert not final.exists()
+    assert final.read_text() == "new"
+    with pytest.raises(ZeroDivisionError), io.atomic_path(final) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert final.read_text() == "new"
+    with pytest.raises(ZeroDivisionError), io.atomic_path(final):
+        raise ZeroDivisionError
+    assert [p.name for p in final.parent.iterdir()] == ["x.tar.gz"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links and modes are POSIX")
+def test_atomic_path_follows_links_and_honours_the_umask(tmp_path: Path) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    io.write_json(tmp_path / "link.json", {"a": 1})
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text()) == {"a": 1}
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "real.json").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="could not be written"):
+        io.write_json(tmp_path / "file" / "x.json", {})
+
+
+def test_write_json(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    io.write_json(
+        path,
+        {
+            "z": np.float32(0.5),
+            "a": float("nan"),
+            "inf": [np.inf, -np.float64("inf")],
+            "n": np.int64(3),
+            "b": np.bool_(True),
+            "arr": np.array([[1.0, np.nan]]),
+            "tuple": (1, None, "é"),
+            3: Path("p"),
+        },
+    )
+    text = path.read_text(encoding="utf-8")
+    assert "é" in text
+    assert text.endswith("}\n")
+    got = json.loads(text)
+    assert list(got) == ["z", "a", "inf", "n", "b", "arr", "tuple", "3"]
+    assert got == {
+        "z": 0.5,
+        "a": None,
+        "inf": [None, None],
+        "n": 3,
+        "b": True,
+        "arr": [[1.0, None]],
+        "tuple": [1, None, "é"],
+        "3": "p",
+    }
+    for bad in ({"s": {1}}, {(1,): 2}, {"c": 1j}):
+        with pytest.raises(TypeError):
+            io.write_json(path, bad)
+    assert json.loads(path.read_text(encoding="utf-8")) == got
+
+
+# ---------------------------------------------------------------- tensors
+
+
+def some_tensors() -> dict[str, np.ndarray]:
+    return {
+        "mean": rows(1, 5, "float64")[0],
+        "basis": np.asfortranarray(rows(5, 2)),
+        "half": rows(3, 3, "float16"),
+        "count": np.array(7, np.int64),
+        "flags": np.array([True, False, True]),
+        "none": np.empty((0, 4), "f4"),
+        "big": np.arange(3, dtype=">i4"),
+        "bytes": np.arange(3, dtype=np.uint8),
+    }
+
+
+def test_tensors_round_trip_and_the_library_agrees(tmp_path: Path) -> None:
+    path = tmp_path / "t.safetensors"
+    meta = {"kind": "closer", "note": 'größer\n"quoted"', "a": "1"}
+    io.save_tensors(path, some_tensors(), meta)
+    arrays, metadata = io.load_tensors(path)
+    theirs = safetensors.numpy.load_file(path)
+    assert metadata == meta
+    with safetensors.safe_open(path, "np") as file:
+        assert file.metadata() == meta
+    assert set(arrays) == set(theirs) == set(some_tensors())
+    for key, value in some_tensors().items():
+        np.testing.assert_array_equal(arrays[key], value)
+        np.testing.assert_array_equal(theirs[key], value)
+        assert arrays[key].dtype == value.dtype.newbyteorder("=")
+        assert arrays[key].shape == value.shape
+    safetensors.numpy.save_file(theirs, tmp_path / "theirs.safetensors", {"x": "y"})
+    again, metadata = io.load_tensors(tmp_path / "theirs.safetensors")
+    assert metadata == {"x": "y"}
+    for key, value in arrays.items():
+        np.testing.assert_array_equal(again[key], value)
+
+
+def test_tensors_have_the_same_bytes_in_any_order(tmp_path: Path) -> None:
+    arrays, meta = some_tensors(), {"b": "1", "a": "2", "c": "3"}
+    io.save_tensors(tmp_path / "1.safetensors", arrays, meta)
+    io.save_tensors(
+        tmp_path / "2.safetensors",
+        dict(reversed(arrays.items())),
+        dict(reversed(meta.items())),
+    )
+    assert (tmp_path / "1.safetensors").read_bytes() == (tmp_path / "2.safetensors").read_bytes()
+
+
+def test_tensors_that_cannot_be_stored(tmp_path: Path) -> None:
+    path = tmp_path / "t.safetensors"
+    for arrays, meta, match in (
+        ({"a": np.array(["x"])}, {}, "'a' holds <U1, which safetensors cannot store"),
+        ({"a": np.array([None])}, {}, "cannot store"),
+        ({"__metadata__": F4}, {}, "may be named '__metadata__'"),
+        ({"a": F4}, {"n": 3}, "metadata entry 'n' is a int"),
+    ):
+        with pytest.raises(DtypeError, match=match):
+            io.save_tensors(path, arrays, meta)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileError, match="no file or folder"):
+        io.load_tensors(path)
+    put("t.safetensors", b"hello world, this is text")(tmp_path)
+    with pytest.raises(CorruptFile, match="not a safetensors file: it looks like plain text"):
+        io.load_tensors(path)
+
+
+# ---------------------------------------------------------------- labels and relevance
+
+
+def test_labels_from_every_format(tmp_path: Path) -> None:
+    want = np.array([3, 0, 2, 2, -1])
+    np.save(tmp_path / "l.npy", want.astype("i2"))
+    np.save(tmp_path / "u.npy", (want + 1).astype("u8"))
+    np.savez(tmp_path / "l.npz", labels=want, vec=rows(5, 2))
+    (tmp_path / "l.txt").write_text("3\n0\n2\n2\n-1\n\n")
+    (tmp_path / "l.csv").write_text("\ufefflabel\r\n3\r\n0\r\n 2\r\n2\r\n-1", encoding="utf-8")
+    pq.write_table(
+        pa.table({"y": pa.array(want, pa.int16()), "t": list("abcde")}), tmp_path / "l.parquet"
+    )
+    for name in ("l.npy", "l.npz", "l.npz:labels", "l.txt", "l.csv", "l.parquet", "l.parquet:y"):
+        same(io.read_labels(f"{tmp_path}/{name}"), want)
+    same(io.read_labels(tmp_path / "u.npy"), want + 1)
+
+
+def test_relevance_from_every_format(tmp_path: Path) -> None:
+    want = np.array([[0, 3], [0, 1], [2, 2]])
+    np.save(tmp_path / "r.npy", np.asfortranarray(want.astype("u4")))
+    (tmp_path / "r.csv").write_text("query, candidate\n0,3\n0, 1\n2,2\n")
+    (tmp_path / "plain.csv").write_text("0,3\n0,1\n2,2")
+    (tmp_path / "r.tsv").write_text("0\t3\n0\t1\n2\t2\n")
+    (tmp_path / "r.txt").write_text("0 3\n0  1\n2 2\n")
+    table = {"q": want[:, 0], "note": list("xyz"), "c": want[:, 1]}
+    pq.write_table(pa.table(table), tmp_path / "r.parquet")
+    pq.write_table(pa.table({**table, "more": want[:, 0]}), tmp_path / "three.parquet")
+    for name in ("r.npy", "r.csv", "plain.csv", "r.tsv", "r.txt", "r.parquet", "three.parquet:q,c"):
+        same(io.read_relevance(f"{tmp_path}/{name}"), want)
+
+
+@pytest.mark.parametrize(
+    ("read", "make", "error", "match"),
+    [
+        (io.read_labels, put("l.txt", b"1\n2\nx\n"), LabelsError, "'x' in line 3"),
+        (io.read_labels, put("l.txt", b"label\n1\n"), LabelsError, "'label' in line 1"),
+        (io.read_labels, put("l.csv", b"1\n2.0\n"), LabelsError, r"'2.0' in line 2"),
+        (io.read_labels, put("l.csv", b"1.5\n2\n"), LabelsError, r"'1.5' in line 1"),
+        (io.read_labels, put("l.csv", b'""\n2\n'), LabelsError, "in line 1"),
+        (io.read_labels, put("l.csv", b"nan\n2\n"), LabelsError, r"'nan' in line 1"),
+        (io.read_labels, put("l.csv", b"1,2\n"), LabelsError, "one whole number"),
+        (io.read_labels, put("l.csv", b"99999999999999999999\n1"), LabelsError, "in line 1"),
+        (io.read_labels, put("l.txt", b"9999999999999999999\n"), LabelsError, "int64 in line 1"),
+        (io.read_labels, put("l.txt", b"\n"), LabelsError, "holds no number"),
+        (io.read_labels, put("l.txt", b"\xff\xfe\x00"), LabelsError, "not a text file in UTF-8"),
+        (io.read_labels, put("l.json", b"[1]"), FileError, "suffix '.json'"),
+        (io.read_labels, lambda p: f"{p}/no.txt", FileError, "no file or folder"),
+        (io.read_labels, lambda p: f"{p}", FileError, "has no shards"),
+        (io.read_labels, shards("d", a=F4), FileError, "is a folder or a pattern"),
+        (io.read_labels, lambda p: put("l.txt", b"1")(p) + ":y", FileError, "has no keys"),
+        (io.read_labels, saved(np.ones(3)), LabelsError, "float64; expected integers"),
+        (io.read_labels, saved(np.ones(3, "V2")), LabelsError, "bfloat16; expected integers"),
+        (io.read_labels, saved(np.ones((3, 1), int)), LabelsError, r"shape \(3, 1\)"),
+        (io.read_labels, saved(np.array([1, 2**64 - 1], "u8")), LabelsError, "int64 in row 1"),
+        (io.read_labels, put("l.npy", b"junk"), CorruptFile, "not a NumPy array"),
+        (io.read_labels, columns("x.parquet:a", a=[1, None]), LabelsError, "null in row 1"),
+        (io.read_labels, columns("x.parquet:a", a=["b"]), LabelsError, "holds string"),
+        (io.read_labels, columns("x.parquet", a=[1], b=[1]), FileError, "2 columns that could"),
+        (io.read_relevance, put("r.csv", b"q,c\n0,1\n0\n"), LabelsError, "'0' in line 3"),
+        (io.read_relevance, put("r.csv", b"0,1,2\n"), LabelsError, "two whole numbers"),
+        (io.read_relevance, put("r.csv", b"q,c,s\n0,1,2\n"), LabelsError, "'q,c,s' in line 1"),
+        (io.read_relevance, saved(np.ones((3, 3), int)), LabelsError, r"shape \(3, 3\)"),
+        (io.read_relevance, saved(np.ones((0, 2), int)), LabelsError, "no relevance judgement"),
+        (
+            io.read_relevance,
+            columns("x.parquet", a=[1], b=[1], c=[2]),
+            LabelsError,
+            "has 3 columns of integers.*FILE:QUERY,CANDIDATE",
+        ),
+        (io.read_relevance, columns("x.parquet:a", a=[1]), LabelsError, "names 1 columns"),
+        (io.read_relevance, columns("x.parquet:a,z", a=[1]), FileError, "column 'z'"),
+    ],
+)
+def test_bad_labels(
+    tmp_path: Path,
+    read: Callable[[str], np.ndarray],
+    make: Callable[[Path], str],
+    error: type[IsthmusError],
+    match: str,
+) -> None:
+    spec = make(tmp_path)
+    with pytest.raises(error, match=match) as caught:
+        read(spec)
+    assert type(caught.value) is error

@@ -1,0 +1,515 @@
+"""What score means a match: brute force, thresholds by simulation, the record, the command."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+import commands
+from isthmus.closers import fit
+from isthmus.data.moments import Moments
+from isthmus.deploy.thresholds import Calibration, Null, calibrate
+from isthmus.deploy.thresholds.intervals import (
+    order,
+    pair_threshold,
+    search_threshold,
+    share_by_query,
+    share_of_pairs,
+)
+from isthmus.deploy.thresholds.nulls import collect, same_side, score_blocks, sizes_of
+from isthmus.deploy.thresholds.separation import separation
+from isthmus.errors import CorruptFile, FileError, OptionError, ShapeError, ValuesError
+from isthmus.search.relevance import no_truth, retrieval_by_pairs, retrieval_by_relevance, zero_shot
+from worlds import fitted, full_scores, two_modalities, unit_rows
+
+
+@pytest.fixture(scope="module")
+def world() -> tuple[np.ndarray, np.ndarray]:
+    """160 pairs in 24 dimensions, not unit norm."""
+    a, b = two_modalities(160, 24, seed=8)
+    rng = np.random.default_rng(1)
+    return a * rng.uniform(0.5, 2, (160, 1)), b * rng.uniform(0.5, 2, (160, 1))
+
+
+PAIRS = retrieval_by_pairs(160, 160)
+MANY = retrieval_by_relevance([[0, 3], [0, 5], [7, 3], [8, 8], [8, 9], [150, 0]], 160, 160)
+
+
+@pytest.mark.parametrize("score", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("truth", [PAIRS, MANY], ids=["pairs", "relevance"])
+def test_scores_are_those_of_full_searches(world, score, truth):
+    a, b = world
+    table = full_scores(a, b, score)
+    found = collect(a, b, truth, score)
+    true = np.zeros(table.shape, bool)
+    true[truth.pairs[:, 0], truth.pairs[:, 1]] = True
+    np.testing.assert_allclose(found.match, table[truth.pairs[:, 0], truth.pairs[:, 1]])
+    np.testing.assert_allclose(found.pairs, np.where(true, np.nan, table))
+    np.testing.assert_allclose(found.best, np.where(true, -np.inf, table).max(axis=1))
+    assert sizes_of(160) == [10, 100, 160]
+    assert (found.by_size[10] <= found.by_size[100]).all()
+    assert (found.by_size[100] <= found.by_size[160]).all()
+    assert found.by_size[10].mean() < found.by_size[160].mean()
+
+
+def test_many_candidates_are_sampled_for_pairs_but_searched_in_full(world, monkeypatch):
+    a, b = world
+    monkeypatch.setattr("isthmus.deploy.thresholds.nulls.MOST_PAIRS", 160 * 30)
+    found = collect(a, b, PAIRS, "dot")
+    table = a @ b.T
+    np.fill_diagonal(table, np.nan)
+    assert found.pairs.shape == (160, 30)
+    columns = [int(np.flatnonzero(np.isclose(table[5], s))[0]) for s in found.pairs[5] if s == s]
+    np.testing.assert_allclose(found.pairs[90][:20], table[90, columns][:20], equal_nan=True)
+    np.testing.assert_allclose(found.best, np.nanmax(table, axis=1))
+
+
+def test_a_stored_number_is_added(world):
+    a, b = world
+    bias = np.linspace(-1, 1, 160)
+    (_, dot), *_ = score_blocks(a, b, "dot", bias)
+    np.testing.assert_allclose(dot, a @ b.T + bias)
+    (_, far), *_ = score_blocks(a, b, "euclidean", bias)
+    np.testing.assert_allclose(far, -0.5 * full_scores(a, b, "euclidean") ** 2 + bias)
+
+
+@pytest.mark.parametrize("truth", [PAIRS, MANY, zero_shot(np.arange(160) % 9, 160, 160)])
+def test_pairs_of_one_side_leave_out_what_shares_a_partner(world, truth):
+    a, _ = world
+    partners = [set(t.tolist()) for t in truth.of_query()]
+    table = full_scores(a, a, "cosine")
+    slow = [
+        table[i, j] for i in range(160) for j in range(i + 1, 160) if not partners[i] & partners[j]
+    ]
+    np.testing.assert_allclose(np.sort(same_side(a, truth, "cosine")), np.sort(slow), atol=1e-12)
+
+
+def test_area_and_d_prime(world):
+    from sklearn.metrics import roc_auc_score
+
+    a, b = world
+    for truth in (PAIRS, MANY):
+        scores = collect(np.round(a, 1), np.round(b, 1), truth, "dot")  # rounded: some ties
+        null = scores.pairs[np.isfinite(scores.pairs)]
+        told = separation(scores)
+        right = np.r_[np.ones(len(scores.match)), np.zeros(len(null))]
+        area = roc_auc_score(right, np.r_[scores.match, null])
+        assert told["auc"] == pytest.approx(area)
+        spread = np.sqrt((scores.match.var() + null.var()) / 2)
+        assert told["d_prime"] == pytest.approx((scores.match.mean() - null.mean()) / spread)
+
+
+def test_the_interval_of_the_area_covers():
+    rng = np.random.default_rng(0)
+    truth = 0.9213503964748575  # Φ(2 / √2): normal scores two apart
+    inside = 0
+    for _ in range(100):
+        table = rng.normal(size=(60, 60)) + 2 * np.eye(60)
+        one_hot = np.eye(60)
+        scores = collect(table, one_hot, retrieval_by_pairs(60, 60), "dot")
+        low, high = separation(scores)["auc_ci"]
+        inside += low <= truth <= high
+    assert 88 <= inside <= 100
+
+
+def test_thresholds_by_order_statistics():
+    assert [order(0.001, n) for n in (998, 999, 1998, 1999)] == [0, 1, 1, 2]
+    assert order(0.1, 9) == 1
+    rng = np.random.default_rng(0)
+    null = rng.permutation(1000).astype(float)  # 0 … 999
+    told = search_threshold(null, 0.05)
+    assert told.value == 950  # the 50th largest of 1,000: 49 lie above
+    assert told.resolved
+    few, many = binomtest(50, 1000).proportion_ci(0.95, "exact")
+    assert told.low == pytest.approx(999 - 1000 * many, abs=8)
+    assert told.high == pytest.approx(999 - 1000 * few, abs=8)
+    told = search_threshold(null[:30], 0.01)
+    assert not told.resolved
+    assert told.value == null[:30].max()
+    assert told.high is None
+
+
+def test_the_rate_of_a_threshold_is_kept_on_average_and_its_interval_covers():
+    """Uniform scores: the true quantile is 1 - rate, and the rate of a threshold is 1 - it."""
+    rng = np.random.default_rng(0)
+    found = [search_threshold(rng.uniform(size=400), 0.05) for _ in range(1000)]
+    rates = np.array([1 - t.value for t in found])
+    assert rates.mean() == pytest.approx(20 / 401, abs=3 * rates.std() / np.sqrt(1000))
+    covered = np.mean([t.low <= 0.95 <= t.high for t in found])
+    assert covered > 0.94
+
+
+def two_way(rng: np.random.Generator, n: int, m: int) -> np.ndarray:
+    """Scores with effects of row and column, variances 0.3, 0.3 and 0.4: standard normal each."""
+    rows, columns = rng.normal(size=(n, 1)), rng.normal(size=(1, m))
+    return np.sqrt(0.3) * (rows + columns) + np.sqrt(0.4) * rng.normal(size=(n, m))
+
+
+def test_intervals_of_pairs_cover_although_pairs_share_rows_and_columns():
+    rng = np.random.default_rng(0)
+    edge, rate = 1.6448536269514722, 0.05  # the true quantile of a standard normal
+    inside, naive, edges = 0, 0, 0
+    for _ in range(200):
+        table = two_way(rng, 80, 60)
+        np.fill_diagonal(table, np.nan)
+        known = np.isfinite(table)
+        hits = (table > edge) & known
+        told = share_of_pairs(hits, known)
+        inside += told.low <= rate <= told.high
+        plain = binomtest(int(hits.sum()), int(known.sum())).proportion_ci(method="wilson")
+        naive += plain.low <= rate <= plain.high
+        between = pair_threshold(table, rate)
+        edges += between.low <= edge <= (np.inf if between.high is None else between.high)
+    assert inside >= 180
+    assert edges >= 180
+    assert naive < 130  # as if all pairs were independent
+
+
+def test_one_pair_a_query_is_a_plain_binomial():
+    hits = np.arange(50) < 13
+    told = share_by_query(hits, np.arange(50))
+    plain = binomtest(13, 50).proportion_ci(method="exact")
+    assert (told.mean, told.effective) == pytest.approx((0.26, 50))
+    assert (told.low, told.high) == pytest.approx((plain.low, plain.high))
+    alike = share_by_query(np.repeat(hits, 4), np.repeat(np.arange(50), 4))  # four copies of each
+    assert (alike.low, alike.high) == pytest.approx((told.low, told.high))
+    assert share_by_query(np.zeros(20, bool), np.arange(20) // 2).high == pytest.approx(
+        binomtest(0, 10).proportion_ci(method="exact").high
+    )
+
+
+@given(seed=st.integers(0, 10**6), count=st.integers(2, 6000), rate=st.floats(0.001, 0.3))
+def test_p_values(seed, count, rate):
+    rng = np.random.default_rng(seed)
+    scores = np.round(rng.normal(size=count), 2)  # ties
+    asked = np.r_[scores[:50], rng.normal(size=50) * 3, -9, 9]
+    null = Null.of(scores)
+    told = null.p_value(asked)
+    slow = (1 + (scores[None] >= asked[:, None]).sum(1)) / (count + 1)
+    assert (told >= slow - 1e-15).all()  # never too small
+    tail = asked > np.sort(scores)[max(0, count - 900)]
+    np.testing.assert_allclose(told[tail], slow[tail])
+    np.testing.assert_allclose(told, slow, atol=0.002 + 2 / (count + 1) if count > 2000 else 1e-12)
+    edge = search_threshold(scores, rate)
+    if edge.resolved and rate * count < 900:
+        np.testing.assert_array_equal(told <= rate + 1e-12, asked > edge.value)
+    again = Null.read(json.loads(json.dumps(null.as_dict())))
+    np.testing.assert_array_equal(again.p_value(asked), told)
+    assert np.isnan(null.p_value(np.nan))
+
+
+def test_what_is_judged_is_not_what_was_fitted(world):
+    a, b = world
+    plain = calibrate(a, b, truth=PAIRS, rate=0.05, score="dot", seed=4)
+    rng = np.random.default_rng([4, 0xCA1])
+    rng.permutation(160)
+    held = np.sort(rng.permutation(160)[80:])
+    other = a.copy()
+    other[held] = 5 * other[held]  # higher scores of the judged half, all of them
+    moved = calibrate(other, b, truth=PAIRS, rate=0.05, score="dot", seed=4)
+    assert moved.thresholds == plain.thresholds
+    low = plain.figures["pair"]["held_out"]["false_match_rate"]
+    assert moved.figures["pair"]["held_out"]["false_match_rate"] > 2 * low
+    assert plain.figures["fit_queries"] == plain.figures["held_out_queries"] == 80
+
+
+def test_figures_of_the_held_out_half(world):
+    a, b = world
+    told = calibrate(a, b, truth=PAIRS, rate=0.05, score="dot", seed=4)
+    rng = np.random.default_rng([4, 0xCA1])
+    rng.permutation(160)
+    split = rng.permutation(160)
+    fit_rows, held = np.sort(split[:80]), np.sort(split[80:])
+    table = a @ b.T
+    match = np.diag(table).copy()
+    np.fill_diagonal(table, -np.inf)
+    null = np.sort(table[fit_rows][np.isfinite(table[fit_rows])])
+    edge = null[len(null) - order(0.05, len(null))]
+    part = told.figures["pair"]
+    assert part["threshold"] == pytest.approx(edge)
+    false = (table[held] > edge).sum() / (80 * 159)
+    assert part["held_out"]["false_match_rate"] == pytest.approx(false)
+    assert part["held_out"]["match_rate"] == pytest.approx((match[held] > edge).mean())
+    any_false = (table[held].max(1) > edge).mean()
+    assert part["held_out"]["searches_with_false_match"] == pytest.approx(any_false)
+    best = np.sort(table[fit_rows].max(1))[80 - order(0.05, 80)]
+    assert told.figures["search"]["threshold"] == pytest.approx(best)
+    got = told.figures["search"]["held_out"]
+    assert got["false_match_rate"] == pytest.approx((table[held].max(1) > best).mean())
+    assert told.p_value(edge + 1e-9) <= 0.05 < told.p_value(edge)
+    assert told.is_match([edge, edge + 1e-9]).tolist() == [False, True]
+    assert told.p_value(best + 1e-9, per="search") <= 0.05 < told.p_value(best, per="search")
+
+
+def codes(found: Calibration) -> list[str]:
+    return [w["code"] for w in found.figures["warnings"]]
+
+
+def test_cautions(world):
+    a, b = world
+    fine = calibrate(a, b, truth=PAIRS, rate=0.2)
+    assert codes(fine) == ["one-threshold-for-both"]
+    same = fine.figures["same_modality"]["queries"]
+    assert same["null"]["mean"] > fine.figures["pair"]["null"]["mean"] + 0.2
+    small = calibrate(a, b, truth=PAIRS, rate=0.00001)
+    assert codes(small).count("rate-below-resolution") == 2
+    assert not small.figures["pair"]["resolved"]
+    assert "no-truth" in codes(calibrate(a, b, rate=0.2))
+    mixed = calibrate(a, b[np.random.default_rng(0).permutation(160)], truth=PAIRS, rate=0.2)
+    assert "matches-without-signal" in codes(mixed)
+    part = calibrate(a, b, truth=PAIRS, rate=0.2, max_queries=50)
+    assert "queries-sampled" in codes(part)
+    assert part.figures["fit_queries"] + part.figures["held_out_queries"] == 50
+    other = np.random.default_rng(0).normal(size=(2, 160, 24))
+    assert codes(calibrate(*other, rate=0.2)) == ["no-truth"]
+
+
+def test_a_closer_comes_first(world):
+    a, b = world
+    plain = calibrate(unit_rows(a), unit_rows(b), truth=PAIRS, rate=0.05, score="dot")
+    centred = calibrate(a, b, truth=PAIRS, rate=0.05, closer=fitted("center-queries", a, b))
+    assert centred.closer == "center-queries"
+    assert centred.score == "dot"
+    assert centred.figures["same_modality"] == {"queries": None, "candidates": None}
+    assert "stored number" in centred.figures["why_null"]["same_modality"]
+    assert plain.figures["why_null"] == {}
+    for per, value in plain.thresholds.items():  # its stored numbers bring every score back
+        assert centred.thresholds[per] == pytest.approx(value)
+    shift = fitted("mean-shift", a, b, score="cosine")
+    moved = calibrate(a, b, truth=PAIRS, rate=0.05, closer=shift)
+    by_hand = calibrate(shift.query(a), shift.candidate(b), truth=PAIRS, rate=0.05)
+    assert moved.thresholds == by_hand.thresholds
+    assert abs(moved.thresholds["pair"] - plain.thresholds["pair"]) > 0.1
+
+
+def test_the_record_comes_back_and_refuses_other_rows(world, here):
+    a, b = world
+    found = calibrate(a, b, truth=PAIRS, rate=0.05, model="two towers")
+    found.save(here / "match.json")
+    again = Calibration.load(here / "match.json", dim=24, score="cosine", model="two towers")
+    asked = np.linspace(-1, 1, 501)
+    for per in ("pair", "search"):
+        np.testing.assert_array_equal(again.p_value(asked, per), found.p_value(asked, per))
+    assert again.thresholds == found.thresholds
+    assert (again.candidates, again.rate, again.closer) == (160, 0.05, None)
+    assert again.figures["pair"] == found.figures["pair"]
+    with pytest.raises(ShapeError, match="rows of 32 dimensions, but the calibration is of 24"):
+        Calibration.load(here / "match.json", dim=32)
+    with pytest.raises(OptionError, match="score 'dot', but the calibration is of score 'cosine'"):
+        Calibration.load(here / "match.json", score="dot")
+    with pytest.raises(OptionError, match="the calibration is of model 'two towers'"):
+        again.check(model="another")
+    with pytest.raises(OptionError, match="per 'row' is unknown; say pair or search"):
+        again.p_value(0.1, per="row")
+
+
+def test_what_is_no_calibration_is_refused(world, here):
+    with pytest.raises(FileError, match="cannot be read"):
+        Calibration.load(here / "none.json")
+    (here / "text.json").write_text("no json")
+    with pytest.raises(CorruptFile, match="is no JSON"):
+        Calibration.load(here / "text.json")
+    (here / "other.json").write_text("[1]")
+    with pytest.raises(CorruptFile, match="is no calibration"):
+        Calibration.load(here / "other.json")
+    calibrate(*world, truth=PAIRS, rate=0.05).save(here / "match.json")
+    told = json.loads((here / "match.json").read_text())
+    for change, words in (
+        ({"nulls": {}}, "'pair'"),
+        ({"dim": None}, "part missing or unreadable"),
+        ({"nulls": {p: {**n, "values": [2, 1]} for p, n in told["nulls"].items()}}, "in length"),
+    ):
+        (here / "broken.json").write_text(json.dumps({**told, **change}))
+        with pytest.raises(CorruptFile, match=words):
+            Calibration.load(here / "broken.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"rate": 0.0}, OptionError, "false-match rate 0.0 is not between 0 and 1"),
+        ({"rate": float("nan")}, OptionError, "is not between 0 and 1"),
+        ({"score": "manhattan"}, OptionError, "score 'manhattan' is unknown"),
+        ({"candidates": np.ones((9, 7))}, ShapeError, "both sides must come from"),
+        ({"queries": np.full((160, 24), np.inf)}, ValuesError, "queries holds NaN or infinity"),
+        ({"candidates": np.zeros((160, 24))}, ValuesError, "160 zero vectors"),
+        ({"truth": retrieval_by_pairs(9, 9)}, ShapeError, "the truth speaks of 9 queries"),
+        ({"max_queries": 3}, OptionError, "3 queries; expected at least 4"),
+        (
+            {"truth": retrieval_by_relevance([[4, j] for j in range(160)], 160, 160)},
+            OptionError,
+            "query 4 matches all 160 candidates",
+        ),
+    ],
+)
+def test_refusals(world, change, error, words):
+    a, b = world
+    with pytest.raises(error, match=words):
+        calibrate(**{"queries": a, "candidates": b, "rate": 0.05, **change})
+
+
+def test_a_closer_of_another_score_or_dimension_is_refused(world):
+    a, b = world
+    closer = fitted("center-queries", a, b)
+    with pytest.raises(OptionError, match="the closer center-queries is searched by dot"):
+        calibrate(a, b, closer=closer, score="cosine", rate=0.05)
+    with pytest.raises(ShapeError, match="the closer was fitted for 24"):
+        calibrate(a[:, :8], b[:, :8], closer=closer, rate=0.05)
+
+
+# the command
+
+
+@pytest.fixture
+def files(world, tmp_path, monkeypatch) -> Path:
+    a, b = world
+    np.save(tmp_path / "a.npy", a)
+    np.save(tmp_path / "b.npy", b)
+    np.save(tmp_path / "few.npy", b[:40])
+    np.save(tmp_path / "labels.npy", np.arange(160) % 40)
+    np.save(tmp_path / "narrow.npy", b[:, :5])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys, *words: str) -> tuple[int, str, str]:
+    """Standard output as one line of words."""
+    code, out, err = commands.run(capsys, *words)
+    return code, " ".join(out.split()), err
+
+
+def test_the_command_saves_and_says(files, capsys):
+    code, out, err = run(
+        capsys,
+        "calibrate",
+        "a.npy",
+        "b.npy",
+        "--false-match-rate",
+        "0.05",
+        "--out",
+        "m.json",
+        "--model",
+        "towers",
+    )
+    assert (code, err) == (0, "")
+    found = Calibration.load("m.json", dim=24, model="towers")
+    assert f"per pair: a match scores above {found.thresholds['pair']:.4g}" in out
+    assert f"per search: a match scores above {found.thresholds['search']:.4g}" in out
+    assert "queries among themselves" in out
+    assert out.endswith("wrote m.json")
+    same = calibrate(np.load("a.npy"), np.load("b.npy"), truth=PAIRS, rate=0.05, model="towers")
+    assert found.thresholds == same.thresholds
+
+
+def test_the_command_in_json_with_labels_and_a_closer(files, capsys):
+    code, out, err = run(
+        capsys,
+        "calibrate",
+        "a.npy",
+        "few.npy",
+        "--labels",
+        "labels.npy",
+        "--json",
+        "--false-match-rate",
+        "0.1",
+    )
+    assert code == 0
+    told = json.loads(out)
+    assert told["truth"] == "zero-shot"
+    assert told["match"]["count"] == 160
+    assert "per search" in err
+    a, b = (unit_rows(np.load(f"{n}.npy")) for n in "ab")
+    moments = Moments.of(a, precise=True), Moments.of(b, precise=True)
+    fit("mean-shift", *moments, score="cosine").save("c.safetensors")
+    code, out, _ = run(capsys, "calibrate", "a.npy", "b.npy", "--closer", "c.safetensors", "--json")
+    assert code == 0
+    assert json.loads(out)["closer"] == "mean-shift"
+
+
+def test_unpaired_means_that_nothing_matches(files, capsys):
+    code, out, _ = run(capsys, "calibrate", "a.npy", "b.npy", "--unpaired", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["match"] is told["separation"] is told["truth"] is None
+    assert set(told["why_null"]) == {"match", "separation"}
+    assert told["pair"]["null"]["count"] == 80 * 160
+    with_none = calibrate(np.load("a.npy"), np.load("b.npy"), truth=no_truth(160, 160))
+    assert with_none.thresholds["pair"] == told["pair"]["threshold"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("a.npy", "none.npy"), "there is no file or folder 'none.npy'"),
+        (("a.npy", "narrow.npy"), "both sides must come from"),
+        (("a.npy", "few.npy", "--paired"), "row i cannot belong to row i"),
+        (("a.npy", "b.npy", "--false-match-rate", "2"), "is not between 0 and 1"),
+        (("a.npy", "b.npy", "--out", "m.npy"), "a calibration is a .json file"),
+        (("a.npy", "b.npy", "--closer", "a.npy"), "a.npy"),
+        (("a.npy", "b.npy", "--labels", "labels.npy", "--paired"), "more than one of"),
+    ],
+)
+def test_the_command_refuses_in_one_sentence(files, capsys, words, sentence):
+    before = sorted(p.name for p in files.iterdir())
+    code, out, err = run(capsys, "calibrate", *words)
+    assert (code, out) == (1, "")
+    assert err.startswith("isthmus: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert sorted(p.name for p in files.iterdir()) == before
+
+
+def test_bad_usage_and_help(files, capsys):
+    assert run(capsys, "calibrate", "a.npy")[0] == 2
+    code, out, _ = run(capsys, "calibrate", "--help")
+    assert code == 0
+    assert "Example: isthmus calibrate" in out
+
+
+@pytest.mark.real_data
+def test_coco_thresholds():
+    """What docs/calibrate.md says of CLIP on COCO."""
+    folder = os.environ.get("ISTHMUS_REAL_DATA")
+    if not folder:
+        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
+    images, captions = np.load(Path(folder) / "modgap/features_clip.npy").astype(np.float64)
+    truth = retrieval_by_pairs(500, 500)
+    found = calibrate(images, captions, truth=truth, rate=0.01)
+    told = found.figures
+    assert told["match"]["mean"] == pytest.approx(0.310, abs=0.001)  # matched cosine, published
+    assert told["pair"]["null"]["mean"] == pytest.approx(0.162, abs=0.002)
+    assert told["same_modality"]["queries"]["null"]["mean"] == pytest.approx(0.531, abs=0.001)
+    assert told["same_modality"]["candidates"]["null"]["mean"] == pytest.approx(0.515, abs=0.001)
+    assert told["separation"]["auc"] == pytest.approx(0.989, abs=0.002)
+    low, high = told["pair"]["held_out"]["false_match_rate_ci"]
+    assert low < 0.01 < high
+    for side in ("queries", "candidates"):
+        assert told["same_modality"][side]["above_cross_threshold"] > 0.95
+    assert told["search"]["threshold"] > told["pair"]["threshold"] + 0.03
+
+
+def test_the_example_of_the_page_runs(pairs_small, tmp_path, monkeypatch, capsys):
+    from test_docs import run_blocks
+
+    monkeypatch.chdir(tmp_path)
+    for name, rows in zip(("images", "captions"), pairs_small):
+        np.save(f"{name}.npy", 3 * rows)
+    calibrate(*pairs_small, truth=retrieval_by_pairs(60, 60), rate=0.1).save("match.json")
+    left, names = run_blocks("calibrate")
+    assert names == ["load"]
+    np.testing.assert_allclose(left["best"], (pairs_small[0] @ pairs_small[1].T).max(axis=1))
+    assert capsys.readouterr().out.startswith("[")
+
+
+def test_every_key_is_on_the_page(world):
+    told = calibrate(*world, truth=PAIRS, rate=0.05).figures
+    page = (Path(__file__).parents[2] / "docs" / "calibrate.md").read_text(encoding="utf-8")
+    keys = set(told) | set(told["search"]) | set(told["pair"])
+    assert [k for k in sorted(keys) if f"`{k}`" not in page] == []

@@ -1,0 +1,947 @@
+"""The encoder contract, image reading and embedding to a file, with tiny encoders of our own."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from isthmus.data import load_tensors, open_rows
+from isthmus.encoders import ENCODERS, Encoder, load_encoder
+from isthmus.encoders.ahead import ahead
+from isthmus.encoders.embed import embed_to_file
+from isthmus.encoders.images import SMALL_FILE, UnreadableImage, open_image
+from isthmus.encoders.inputs import open_source
+from isthmus.errors import (
+    CorruptFile,
+    DtypeError,
+    FileError,
+    IsthmusError,
+    MissingExtra,
+    OptionError,
+    ShapeError,
+    ValuesError,
+)
+
+
+class Tiny(Encoder):
+    """Rows that name their input: an image's corner colour and size, a text's length and bytes."""
+
+    name = "tiny"
+    dim = 4
+
+    def __init__(self, fail_after: int | None = None) -> None:
+        self.batches: list[int] = []
+        self.fail_after = fail_after
+
+    def _count(self, size: int) -> None:
+        if self.fail_after is not None and len(self.batches) >= self.fail_after:
+            raise KeyboardInterrupt
+        self.batches.append(size)
+
+    def _embed_images(self, batch: list[Any]) -> np.ndarray:
+        self._count(len(batch))
+        assert all(image.mode == "RGB" for image in batch)
+        return np.array([[*image.getpixel((0, 0)), image.width] for image in batch], np.float64)
+
+    def _embed_texts(self, batch: list[str]) -> np.ndarray:
+        self._count(len(batch))
+        return np.array([[len(t), len(t.encode()), sum(t.encode()), 1] for t in batch], np.float64)
+
+
+def picture(index: int) -> Image.Image:
+    return Image.new("RGB", (index % 7 + 1, 2), (index % 256, index // 256, 7))
+
+
+# -- the contract ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10, 64])
+def test_rows_do_not_depend_on_the_batch_size(batch_size: int) -> None:
+    rows = Tiny().encode_images([picture(i) for i in range(10)], batch_size=batch_size)
+    assert rows.dtype == np.float32
+    assert rows.shape == (10, 4)
+    np.testing.assert_array_equal(rows[:, 0], np.arange(10))
+    texts = ["a", "", "ü", "two words"] * 2
+    rows = Tiny().encode_texts(iter(texts), batch_size=batch_size)
+    np.testing.assert_array_equal(rows[:, 0], [len(t) for t in texts])
+
+
+def test_an_endless_iterable_is_taken_batch_by_batch() -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[Image.Image]:
+        while True:
+            taken.append(threading.get_ident())
+            yield picture(len(taken))
+
+    stream = Tiny().iter_image_batches(endless(), batch_size=5)
+    indices, rows = next(stream)
+    assert indices.tolist() == [0, 1, 2, 3, 4]
+    assert rows.shape == (5, 4)
+    next(stream)
+    assert len(taken) <= 15  # two batches given out, one ahead
+    assert set(taken) == {threading.get_ident()}  # the caller's iterator stays in its thread
+    stream.close()
+
+
+class Parallel(Tiny):
+    """Tiny, called from several threads; notes who opens and who computes."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self.threads = threads
+        self.opening = self.most_opening = 0
+        self.computed_in: set[int] = set()
+        self.together = threading.Barrier(threads)
+
+    def _prepare_image(self, image: Image.Image) -> Image.Image:
+        self.opening += 1
+        self.most_opening = max(self.most_opening, self.opening)
+        time.sleep(0.0005)  # lets another thread in, if it may come in
+        self.opening -= 1
+        return image
+
+    def _embed_images(self, batch: list[Any]) -> np.ndarray:
+        if len(self.computed_in) < self.threads:
+            self.computed_in.add(threading.get_ident())
+            self.together.wait(timeout=60)  # passed only when all of them compute at a time
+        return super()._embed_images(batch)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_batches_computed_side_by_side_come_in_order(threads: int) -> None:
+    encoder, taken = Parallel(threads), []
+
+    def counted() -> Iterator[Image.Image]:
+        for index in range(40):
+            taken.append(threading.get_ident())
+            yield picture(index)
+
+    stream = encoder.iter_image_batches(counted(), batch_size=3)
+    indices, rows = next(stream)
+    assert indices.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(rows[:, 0], [0, 1, 2])
+    assert len(taken) == 3 * (threads + 1)  # one given out, `threads` ahead
+    rest = list(stream)
+    np.testing.assert_array_equal(np.concatenate([i for i, _ in rest]), np.arange(3, 40))
+    np.testing.assert_array_equal(np.concatenate([r for _, r in rest])[:, 0], np.arange(3, 40))
+    assert set(taken) == {threading.get_ident()}
+    assert len(encoder.computed_in) == threads
+    assert threading.get_ident() not in encoder.computed_in
+    assert encoder.most_opening == 1
+
+
+def test_side_by_side_unreadable_images_and_faults_are_met_in_order(tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"not an image")
+    encoder = Tiny()
+    encoder.threads = 2
+    inputs = [picture(0), tmp_path / "no.png", picture(2), tmp_path / "gone.png", picture(4)]
+    lost: list[int] = []
+    batches = list(
+        encoder.iter_image_batches(
+            inputs, batch_size=2, on_unreadable="skip", on_skip=lambda i, _: lost.append(i)
+        )
+    )
+    assert [indices.tolist() for indices, _ in batches] == [[0], [2], [4]]
+    assert [rows[0, 0] for _, rows in batches] == [0, 2, 4]
+    assert lost == [1, 3]
+    encoder.batches.clear()
+    stream = encoder.iter_image_batches(inputs, batch_size=1)
+    assert next(stream)[0].tolist() == [0]
+    with pytest.raises(UnreadableImage, match=r"no\.png is not an image"):
+        next(stream)
+    wrong = Tiny()
+    wrong.threads, wrong.dim = 2, 5
+    with pytest.raises(ShapeError, match="gave rows of shape"):
+        wrong.encode_images([picture(i) for i in range(9)], batch_size=2)
+    failing = Tiny(fail_after=2)
+    failing.threads = 2
+    with pytest.raises(KeyboardInterrupt):
+        failing.encode_images([picture(i) for i in range(9)], batch_size=2)
+
+
+class Opening(Tiny):
+    """Tiny, with several openers; notes who opens. The first two must meet."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__()
+        self.workers = workers
+        self.opened: list[int] = []
+        self.together = threading.Barrier(2)
+
+    def _prepare_image(self, image: Image.Image) -> Image.Image:
+        self.opened.append(threading.get_ident())
+        if image.getpixel((0, 0))[0] in (0, 4):  # the first of the two first pieces
+            self.together.wait(timeout=60)
+        return image
+
+
+@pytest.mark.parametrize("workers", [2, 3, 8])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_images_opened_side_by_side_come_in_order(workers: int, threads: int) -> None:
+    encoder, taken = Opening(workers), []
+    encoder.threads = threads
+
+    def counted() -> Iterator[Image.Image]:
+        for index in range(40):
+            taken.append(threading.get_ident())
+            yield picture(index)
+
+    rows = encoder.encode_images(counted(), batch_size=11)
+    np.testing.assert_array_equal(rows, Tiny().encode_images([picture(i) for i in range(40)]))
+    assert set(taken) == {threading.get_ident()}
+    assert len(encoder.opened) == 40
+    assert threading.get_ident() not in encoder.opened
+    assert not [t for t in threading.enumerate() if t.name.startswith("isthmus-")]
+
+
+def test_workers_meet_unreadable_images_and_faults_in_order(tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"not an image")
+    inputs: list[Any] = [picture(i) for i in range(30)]
+    inputs[6], inputs[7], inputs[19] = tmp_path / "no.png", tmp_path / "gone.png", tmp_path
+    encoder = Tiny()
+    encoder.workers = 3
+    lost: list[int] = []
+    batches = list(
+        encoder.iter_image_batches(
+            inputs, batch_size=13, on_unreadable="skip", on_skip=lambda i, _: lost.append(i)
+        )
+    )
+    assert lost == [6, 7, 19]
+    found = np.concatenate([indices for indices, _ in batches])
+    np.testing.assert_array_equal(found, np.setdiff1d(np.arange(30), lost))
+    np.testing.assert_array_equal(np.concatenate([r for _, r in batches])[:, 0], found)
+    for _ in range(5):
+        with pytest.raises(UnreadableImage, match=r"no\.png is not an image"):
+            encoder.encode_images(inputs, batch_size=30)
+
+    class Faulty(Tiny):
+        def _prepare_image(self, image: Image.Image) -> Image.Image:
+            raise ZeroDivisionError(f"at {image.getpixel((0, 0))[0]}")
+
+    faulty = Faulty()
+    faulty.workers = 3
+    with pytest.raises(ZeroDivisionError, match="at 0"):
+        faulty.encode_images([picture(i) for i in range(20)], batch_size=20)
+
+
+def test_a_loop_left_early_ends_its_openers() -> None:
+    encoder = Tiny()
+    encoder.workers = encoder.threads = 2
+    stream = encoder.iter_image_batches((picture(i % 200) for i in range(10**6)), batch_size=8)
+    assert next(stream)[0].tolist() == list(range(8))
+    stream.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("isthmus-")]
+
+
+def test_a_loop_left_early_waits_for_its_threads() -> None:
+    begun: list[int] = []
+    gate = threading.Event()
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item:
+            gate.wait(timeout=60)
+        return -item
+
+    stream = ahead(work, range(100), threads=2)
+    assert next(stream) == (0, 0)
+    threading.Timer(0.05, gate.set).start()
+    stream.close()
+    assert set(begun) <= {0, 1, 2}
+    assert not [t for t in threading.enumerate() if t.name.startswith("isthmus-images")]
+
+
+def test_nothing_in_gives_no_rows_of_the_right_width() -> None:
+    assert Tiny().encode_images([]).shape == (0, 4)
+    assert Tiny().encode_texts([]).shape == (0, 4)
+
+
+def test_progress_counts_the_inputs_done() -> None:
+    heard: list[int] = []
+    Tiny().encode_texts(["a"] * 7, batch_size=3, progress=heard.append)
+    assert heard == [3, 6, 7]
+
+
+def test_unreadable_images_raise_or_leave_no_row(tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"not an image")
+    inputs = [picture(0), tmp_path / "no.png", picture(2), tmp_path / "gone.png"]
+    with pytest.raises(UnreadableImage, match=r"no\.png is not an image"):
+        Tiny().encode_images(inputs)
+    with pytest.warns(UserWarning, match="2 of 4 images could not be read"):
+        rows = Tiny().encode_images(inputs, on_unreadable="skip", batch_size=3)
+    np.testing.assert_array_equal(rows[:, 0], [0, 2])
+    lost: list[int] = []
+    batches = list(
+        Tiny().iter_image_batches(
+            inputs, batch_size=3, on_unreadable="skip", on_skip=lambda i, _: lost.append(i)
+        )
+    )
+    assert [indices.tolist() for indices, _ in batches] == [[0, 2], []]
+    assert batches[1][1].shape == (0, 4)
+    assert lost == [1, 3]
+
+
+def test_wrong_use_is_refused_with_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="wrap it"):
+        Tiny().encode_texts("one text")
+    with pytest.raises(OptionError, match="wrap it"):
+        Tiny().encode_images(tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="text 1 is of type int"):
+        Tiny().encode_texts(["a", 2])  # type: ignore[list-item]
+    with pytest.raises(OptionError, match="at least 1"):
+        Tiny().encode_texts(["a"], batch_size=0)
+    with pytest.raises(OptionError, match="'raise' or 'skip'"):
+        Tiny().encode_images([], on_unreadable="ignore")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="no audio side"):
+        Tiny().encode_audio([(np.zeros(8, np.float32), 48000)])
+    with pytest.raises(DtypeError, match="expected floats"):
+        Tiny().encode_audio([(np.zeros(8, np.int16), 48000)])
+    with pytest.raises(ShapeError, match="one channel"):
+        Tiny().encode_audio([(np.zeros((2, 8), np.float32), 48000)])
+
+
+def test_a_model_that_breaks_its_word_is_caught() -> None:
+    class Short(Tiny):
+        def _embed_texts(self, batch: list[str]) -> np.ndarray:
+            return np.zeros((len(batch), 3))
+
+    class NotFinite(Tiny):
+        def _embed_texts(self, batch: list[str]) -> np.ndarray:
+            return np.array([[np.nan if t == "bad" else 0.0] * 4 for t in batch])
+
+    with pytest.raises(ShapeError, match=r"\(2, 3\) for 2 inputs, expected \(2, 4\)"):
+        Short().encode_texts(["a", "b"])
+    with pytest.raises(ValuesError, match="NaN or infinity for input 3"):
+        NotFinite().encode_texts(["a", "b", "c", "bad"], batch_size=2)
+
+
+def test_prepared_images_are_what_a_batch_holds() -> None:
+    class Small(Tiny):
+        def _prepare_image(self, image: Image.Image) -> Image.Image:
+            return image.resize((1, 1))
+
+        def _embed_images(self, batch: list[Any]) -> np.ndarray:
+            assert {image.size for image in batch} == {(1, 1)}
+            return super()._embed_images(batch)
+
+    assert Small().encode_images([picture(i) for i in range(9)], batch_size=4).shape == (9, 4)
+
+
+# -- the registry ------------------------------------------------------------------------------
+
+
+def test_unknown_names_list_the_known() -> None:
+    with pytest.raises(OptionError, match=r"unknown encoder 'clap'.*emoji.*open_clip.*onnx"):
+        load_encoder("clap:x")
+
+
+@pytest.mark.parametrize("name", ["open_clip", "transformers", "sentence_transformers", "onnx"])
+def test_a_missing_library_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"onnx": "onnx"}.get(name, name.replace("_", "-"))
+    for module in ("torch", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtra, match=rf"isthmus\[{extra}\]"):
+        load_encoder(f"{name}:somewhere")
+
+
+def test_the_emoji_encoder_has_no_device() -> None:
+    with pytest.raises(OptionError, match="CPU only"):
+        load_encoder("emoji", device="cuda")
+
+
+def test_importing_the_encoders_imports_no_library() -> None:
+    code = (
+        "import sys, isthmus\n"
+        "before = set(sys.modules)\n"
+        "import isthmus.encoders, isthmus.encoders.images, isthmus.encoders.embed\n"
+        f"for module, _ in {list(ENCODERS.values())!r}:\n"
+        "    __import__(module)\n"
+        "new = set(sys.modules) - before\n"
+        "print([m for m in ('torch', 'transformers', 'open_clip', 'sentence_transformers',"
+        " 'onnxruntime', 'PIL', 'tokenizers', 'scipy', 'pyarrow') if m in new])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# -- images ------------------------------------------------------------------------------------
+
+
+def gradient(height: int = 8, width: int = 12) -> np.ndarray:
+    """(h, w, 3) uint8, every pixel different."""
+    values = np.arange(height * width * 3) * 255 // (height * width * 3 - 1)
+    return values.reshape(height, width, 3).astype(np.uint8)
+
+
+@pytest.mark.parametrize("as_path", [True, False])
+def test_rgb_comes_back_exactly(tmp_path: Path, as_path: bool) -> None:
+    Image.fromarray(gradient()).save(tmp_path / "a.png")
+    item: Any = tmp_path / "a.png" if as_path else Image.open(tmp_path / "a.png")
+    image = open_image(item)
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), gradient())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    pixels = gradient(4, 6)
+    stored_from_upright = {  # how a camera that is held so stores the upright picture
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, 1),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(stored_from_upright(pixels)))
+    stored.save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.png")), pixels)
+
+
+def test_exif_and_xmp_orientations_of_small_and_large_files(tmp_path: Path) -> None:
+    """Small PNG and JPEG files are read whole, large ones are not: both are turned."""
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for side, suffix in ((8, "png"), (300, "png"), (8, "jpg"), (300, "jpg")):
+        stored = Image.fromarray(rng.integers(0, 256, (side, side + 8, 3), dtype=np.uint8))
+        path = tmp_path / f"{side}.{suffix}"
+        stored.save(path, exif=exif, quality=95)
+        assert (path.stat().st_size > SMALL_FILE) == (side == 300)
+        plain = np.asarray(Image.open(path))
+        np.testing.assert_array_equal(np.asarray(open_image(path)), plain[::-1, ::-1])
+    data = (tmp_path / "8.png").read_bytes()
+    at = data.index(b"eXIf") - 4
+    size = 12 + struct.unpack(">I", data[at : at + 4])[0]
+    chunk, rest = data[at : at + size], data[:at] + data[at + size :]
+    (tmp_path / "late.png").write_bytes(rest[:-12] + chunk + rest[-12:])  # after the pixels
+    upright = np.asarray(open_image(tmp_path / "8.png"))
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "late.png")), upright)
+    turned = Image.fromarray(upright)
+    turned.getexif()[0x0112] = 3  # of an image in memory
+    np.testing.assert_array_equal(np.asarray(open_image(turned)), upright[::-1, ::-1])
+
+
+def test_an_animated_png_gives_its_first_frame(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("#f00", "#0f0", "#00f")]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    image = open_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(image.resize((2, 2)))[0, 0], [255, 0, 0])
+
+
+def test_exif_that_cannot_be_parsed_does_not_refuse_the_image(tmp_path: Path) -> None:
+    Image.fromarray(gradient()).save(tmp_path / "a.png", exif=b"Exif\x00\x00MM\x00*\xff\xff")
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.png")), gradient())
+
+
+def png(width: int, height: int, depth: int, colour: int, raw: bytes, *chunks: bytes) -> bytes:
+    """A PNG written by hand, so that the expectation owes nothing to a library's writer."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    extra = b"".join(chunk(c[:4], c[4:]) for c in chunks)
+    data = chunk(b"IDAT", zlib.compress(raw))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + data + chunk(b"IEND", b"")
+
+
+def test_16_bit_gray_is_scaled_not_clipped(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 128, 255, 256, 257], [4096, 32768, 40000, 65000, 65534, 65535]])
+    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in values)
+    (tmp_path / "a.png").write_bytes(png(6, 2, 16, 0, rows))
+    got = np.asarray(open_image(tmp_path / "a.png"))
+    expected = np.rint(values / 65535 * 255).astype(np.uint8)
+    np.testing.assert_array_equal(got, np.repeat(expected[:, :, None], 3, axis=2))
+    clear = b"tRNS" + struct.pack(">H", 4096)
+    (tmp_path / "b.png").write_bytes(png(6, 2, 16, 0, rows, clear))
+    expected[1, 0] = 255
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "b.png"))[:, :, 0], expected)
+
+
+def test_16_bit_rgb_is_scaled_within_one_step(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 24).astype(np.int64).reshape(2, 4, 3)
+    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in values)
+    (tmp_path / "a.png").write_bytes(png(4, 2, 16, 2, rows))
+    got = np.asarray(open_image(tmp_path / "a.png")).astype(int)
+    assert np.abs(got - values / 257).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_deep_gray_files_of_the_library(tmp_path: Path, suffix: str) -> None:
+    values = np.linspace(0, 65535, 60).astype(np.uint16).reshape(6, 10)
+    Image.fromarray(values).save(tmp_path / f"a.{suffix}")
+    got = np.asarray(open_image(tmp_path / f"a.{suffix}"))[:, :, 1]
+    np.testing.assert_array_equal(got, np.rint(values / 257.0))
+
+
+def test_float_images_are_scaled_by_their_range() -> None:
+    unit = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    for values, expected in (
+        (unit, unit * 255),
+        (unit * 255, unit * 255),
+        (unit * 2 - 1, unit * 255),
+        (np.full_like(unit, 5e6), np.full_like(unit, 255)),
+    ):
+        got = np.asarray(open_image(Image.fromarray(values)))[:, :, 0]
+        assert np.abs(got - expected).max() <= 0.5 + 1e-4
+    with pytest.raises(UnreadableImage, match="NaN or infinity"):
+        open_image(Image.fromarray(np.full((2, 2), np.nan, np.float32)))
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    ink = np.zeros((16, 48, 4), np.uint8)
+    ink[:, :16] = (255, 0, 0, 0)  # cyan
+    ink[:, 16:32] = (0, 200, 200, 0)  # red, not full
+    ink[:, 32:] = (0, 0, 0, 255)  # black
+    Image.fromarray(ink, "CMYK").save(tmp_path / "a.jpg", quality=95)
+    assert Image.open(tmp_path / "a.jpg").mode == "CMYK"
+    got = np.asarray(open_image(tmp_path / "a.jpg")).astype(int)
+    expected = (255 - ink[..., :3].astype(int)) * (255 - ink[..., 3:].astype(int)) / 255
+    assert np.abs(got - expected)[:, [4, 24, 44]].max() <= 4
+
+
+def test_alpha_is_composited_on_white(tmp_path: Path) -> None:
+    rgba = np.dstack([gradient(), np.linspace(0, 255, 96).astype(np.uint8).reshape(8, 12)])
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    alpha = rgba[..., 3:] / 255
+    expected = rgba[..., :3] * alpha + 255 * (1 - alpha)
+    got = np.asarray(open_image(tmp_path / "a.png"))
+    assert np.abs(got - expected).max() <= 1
+    Image.fromarray(rgba[..., [0, 3]], "LA").save(tmp_path / "b.png")
+    got = np.asarray(open_image(tmp_path / "b.png"))
+    gray = rgba[..., :1] * alpha + 255 * (1 - alpha)
+    assert np.abs(got - gray).max() <= 1
+
+
+def test_palette_with_transparent_entries(tmp_path: Path) -> None:
+    index = np.array([[0, 1], [2, 3]], np.uint8)
+    image = Image.fromarray(index, "P")
+    image.putpalette([10, 20, 30, 200, 0, 0, 0, 200, 0, 0, 0, 200])
+    image.save(tmp_path / "a.png", transparency=bytes([255, 0, 128, 255]))
+    got = np.asarray(open_image(tmp_path / "a.png")).astype(int)
+    expected = [[[10, 20, 30], [255, 255, 255]], [[127, 227, 127], [0, 0, 200]]]
+    assert np.abs(got - expected).max() <= 1
+    image.save(tmp_path / "a.gif", transparency=1)
+    got = np.asarray(open_image(tmp_path / "a.gif"))
+    np.testing.assert_array_equal(got[0], [[10, 20, 30], [255, 255, 255]])
+
+
+def test_other_modes(tmp_path: Path) -> None:
+    gray = gradient()[:, :, 0]
+    np.testing.assert_array_equal(
+        np.asarray(open_image(Image.fromarray(gray))), np.repeat(gray[:, :, None], 3, axis=2)
+    )
+    bits = Image.fromarray(gray > 100)
+    assert bits.mode == "1"
+    assert set(np.unique(np.asarray(open_image(bits)))) == {0, 255}
+    keyed = Image.fromarray(gradient())
+    keyed.save(tmp_path / "a.png", transparency=tuple(int(v) for v in gradient()[0, 0]))
+    got = np.asarray(open_image(tmp_path / "a.png"))
+    np.testing.assert_array_equal(got[0, 0], [255, 255, 255])
+    np.testing.assert_array_equal(got[1:], gradient()[1:])
+
+
+def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("#f00", "#0f0")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.gif"))[0, 0], [255, 0, 0])
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "tif"])
+@pytest.mark.parametrize("keep", [0.9, 0.5, 0.1])
+def test_truncated_files_are_refused(tmp_path: Path, suffix: str, keep: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / f"a.{suffix}")
+    whole = (tmp_path / f"a.{suffix}").read_bytes()
+    (tmp_path / f"a.{suffix}").write_bytes(whole[: int(len(whole) * keep)])
+    with pytest.raises(UnreadableImage, match=f"a.{suffix}") as caught:
+        open_image(tmp_path / f"a.{suffix}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("size", [40, 400])  # a file that is read in one go, and one that is not
+def test_bytes_after_the_end_change_nothing(tmp_path: Path, suffix: str, size: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / f"a.{suffix}")
+    whole = (tmp_path / f"a.{suffix}").read_bytes()
+    assert (len(whole) > SMALL_FILE) == (size == 400)
+    before = np.asarray(open_image(tmp_path / f"a.{suffix}"))
+    with Image.open(tmp_path / f"a.{suffix}") as direct:
+        np.testing.assert_array_equal(before, np.asarray(direct))
+    (tmp_path / f"a.{suffix}").write_bytes(whole + b"more than the picture")
+    np.testing.assert_array_equal(before, np.asarray(open_image(tmp_path / f"a.{suffix}")))
+
+
+def test_a_small_file_with_a_broken_header_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(gradient()).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    for broken in (whole.replace(b"IHDR", b"IHDX"), whole[:8] + whole[-12:]):  # or none at all
+        (tmp_path / "a.png").write_bytes(broken)
+        with pytest.raises(UnreadableImage, match=r"a\.png is not an image in a known format"):
+            open_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_read_that_stops_short_is_no_truncated_file(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / f"a.{suffix}")
+    expected = np.asarray(open_image(tmp_path / f"a.{suffix}"))
+    real, short = os.read, []
+
+    def some(handle: int, _: int) -> bytes:
+        short.append(handle)
+        return real(handle, 100)
+
+    monkeypatch.setattr(os, "read", some)
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / f"a.{suffix}")), expected)
+    assert len(short) == 1
+
+
+def test_decompression_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:
+    (tmp_path / "bomb.png").write_bytes(png(60000, 60000, 1, 0, b"\x00" * 7501))
+    with pytest.raises(UnreadableImage, match=r"decompression bomb"):
+        open_image(tmp_path / "bomb.png")
+    Image.new("1", (2000, 1000)).save(tmp_path / "large.png")
+    assert open_image(tmp_path / "large.png").size == (2000, 1000)
+    with pytest.raises(UnreadableImage, match=r"2000 x 1000 = 2,000,000 pixels"):
+        open_image(tmp_path / "large.png", max_pixels=10**6)
+    with pytest.raises(UnreadableImage, match=r"in memory is 2000 x 1000"):
+        open_image(Image.new("1", (2000, 1000)), max_pixels=10**6)
+
+
+def test_other_unreadable_things(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImage, match="does not exist"):
+        open_image(tmp_path / "gone.jpg")
+    with pytest.raises(UnreadableImage, match="is a folder"):
+        open_image(tmp_path)
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(UnreadableImage, match="not an image"):
+        open_image(tmp_path / "empty.jpg")
+    with pytest.raises(UnreadableImage, match="no pixels"):
+        open_image(Image.new("RGB", (0, 5)))
+
+
+def test_opened_files_are_closed(tmp_path: Path) -> None:
+    Image.fromarray(gradient()).save(tmp_path / "a.png")
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        pytest.skip("no list of open files here")
+    before = len(list(folder.iterdir()))
+    kept = [open_image(tmp_path / "a.png") for _ in range(20)]
+    assert len(list(folder.iterdir())) <= before
+    assert len(kept) == 20
+
+
+# -- embed to a file ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """25 images in natural order 0 … 24, two of them broken, and files that are no images."""
+    here = tmp_path / "images"
+    (here / "sub").mkdir(parents=True)
+    for index in range(25):
+        place = here / f"{index}.png" if index < 15 else here / "sub" / f"x{index}.PNG"
+        picture(index).save(place)
+    (here / "9.png").write_bytes(b"broken")
+    whole = io.BytesIO()
+    Image.fromarray(gradient(40, 40)).save(whole, "PNG")
+    (here / "sub" / "x20.PNG").write_bytes(whole.getvalue()[:200])
+    (here / "labels.txt").write_text("no image")
+    (here / ".hidden.png").write_bytes(b"no image")
+    return here
+
+
+def read(out: Path) -> np.ndarray:
+    return np.asarray(open_rows(str(out)).read())
+
+
+READABLE = [i for i in range(25) if i not in (9, 20)]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".parquet"])
+def test_a_folder_to_rows(folder: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"rows{suffix}"
+    heard: list[int] = []
+    result = embed_to_file(Tiny(), folder, out, batch_size=4, progress=heard.append)
+    assert result.rows == 23
+    assert heard[-1] == 25
+    np.testing.assert_array_equal(read(out)[:, 0], READABLE)
+    assert [item.index for item in result.skipped] == [9, 20]
+    listed = json.loads((tmp_path / f"rows{suffix}.skipped.json").read_text())
+    assert [(item["index"], item["path"]) for item in listed] == [(9, "9.png"), (20, "sub/x20.PNG")]
+    assert "not an image" in listed[0]["reason"]
+    if suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        ids = pq.read_table(out).column("id").to_pylist()
+        assert result.ids is None
+    else:
+        assert result.ids is not None
+        ids = json.loads(result.ids.read_text())
+    assert ids == [f"{i}.png" if i < 15 else f"sub/x{i}.PNG" for i in READABLE]
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_strict_ends_the_run_and_keeps_what_was_done(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.npy"
+    with pytest.raises(UnreadableImage, match=r"9\.png"):
+        embed_to_file(Tiny(), folder, out, batch_size=4, strict=True)
+    assert not out.exists()
+    picture(9).save(folder / "9.png")
+    picture(20).save(folder / "sub" / "x20.PNG")
+    encoder = Tiny()
+    assert embed_to_file(encoder, folder, out, batch_size=4, strict=True).rows == 25
+    assert sum(encoder.batches) == 25 - 8
+    np.testing.assert_array_equal(read(out)[:, 0], range(25))
+
+
+def test_strict_refuses_a_run_that_has_skipped(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.npy"
+    with pytest.raises(KeyboardInterrupt):
+        embed_to_file(Tiny(fail_after=4), folder, out, batch_size=4)
+    with pytest.raises(UnreadableImage, match="strict"):
+        embed_to_file(Tiny(), folder, out, batch_size=4, strict=True)
+
+
+@pytest.mark.parametrize("killed_after", range(7))
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".parquet"])
+def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, killed_after: int, suffix: str) -> None:
+    whole, out = tmp_path / f"whole{suffix}", tmp_path / f"rows{suffix}"
+    uninterrupted = Tiny()
+    embed_to_file(uninterrupted, folder, whole, batch_size=4)
+    first = Tiny(fail_after=killed_after)
+    with pytest.raises(KeyboardInterrupt):
+        embed_to_file(first, folder, out, batch_size=4)
+    with open(tmp_path / f"rows{suffix}.partial", "ab") as work:
+        work.write(b"half a batch that the state does not count")
+    second = Tiny()
+    result = embed_to_file(second, folder, out, batch_size=4)
+    assert first.batches + second.batches == uninterrupted.batches
+    assert out.read_bytes() == whole.read_bytes()
+    assert [item.index for item in result.skipped] == [9, 20]
+    for name in (".skipped.json", ".ids.json"):
+        one, other = Path(f"{whole}{name}"), Path(f"{out}{name}")
+        assert one.exists() == other.exists()
+        assert not one.exists() or one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(("seconds", "again"), [("0", 23 - 11), ("60", 23)])
+def test_a_real_kill(folder: Path, tmp_path: Path, seconds: str, again: int) -> None:
+    """What was done since the state was last written is done again, and nothing is lost."""
+    out = tmp_path / "rows.npy"
+    code = (
+        "import os, sys; sys.path[:0] = [sys.argv[1]]\n"
+        "from test_encoders import Tiny\n"
+        "from isthmus.encoders import embed\n"
+        "from isthmus.encoders.embed import embed_to_file\n"
+        f"embed.STATE_SECONDS = {seconds}\n"
+        "class Dies(Tiny):\n"
+        "    def _count(self, size):\n"
+        "        os.kill(os.getpid(), 9) if len(self.batches) == 3 else self.batches.append(size)\n"
+        "embed_to_file(Dies(), sys.argv[2], sys.argv[3], batch_size=4)\n"
+    )
+    here = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", code, here, str(folder), str(out)], check=False)
+    assert done.returncode == -9
+    assert not out.exists()
+    encoder = Tiny()
+    assert embed_to_file(encoder, folder, out, batch_size=4).rows == 23
+    np.testing.assert_array_equal(read(out)[:, 0], READABLE)
+    assert sum(encoder.batches) == again  # 12 inputs, one of them broken, were done
+
+
+def test_a_run_killed_while_converting_computes_nothing_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import isthmus.encoders.embed as module
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "rows.npy"
+    with monkeypatch.context() as patch:
+        patch.setattr(module.RowWriter, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            embed_to_file(Tiny(), folder, out)
+    encoder = Tiny()
+    assert embed_to_file(encoder, folder, out).rows == 23
+    assert encoder.batches == []
+
+
+def test_a_state_of_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.npy"
+    with pytest.raises(KeyboardInterrupt):
+        embed_to_file(Tiny(fail_after=2), folder, out, batch_size=4)
+    other = Tiny()
+    other.name = "other"
+    with pytest.raises(FileError, match="another encoder: tiny there, other now"):
+        embed_to_file(other, folder, out)
+    (folder / "3.png").rename(folder / "03b.png")
+    with pytest.raises(FileError, match="another list of inputs"):
+        embed_to_file(Tiny(), folder, out)
+    (folder / "03b.png").unlink()
+    with pytest.raises(FileError, match="another number of inputs: 25 there, 24 now"):
+        embed_to_file(Tiny(), folder, out)
+    with pytest.raises(FileError, match="another kind of input"):
+        embed_to_file(Tiny(), ["a"], out, kind="texts")
+
+
+def test_a_damaged_state_is_refused(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rows.npy"
+    with pytest.raises(KeyboardInterrupt):
+        embed_to_file(Tiny(fail_after=2), folder, out, batch_size=4)
+    (tmp_path / "rows.npy.partial").write_bytes(b"short")
+    with pytest.raises(CorruptFile, match="holds 5 bytes, fewer than the 128"):
+        embed_to_file(Tiny(), folder, out)
+    (tmp_path / "rows.npy.partial.json").write_text("{")
+    with pytest.raises(CorruptFile, match="delete it to start over"):
+        embed_to_file(Tiny(), folder, out)
+
+
+def test_two_runs_do_not_share_a_work_file(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    out = tmp_path / "rows.npy"
+
+    class Nested(Tiny):
+        def _count(self, size: int) -> None:
+            with pytest.raises(FileError, match="in use by another run"):
+                embed_to_file(Tiny(), folder, out)
+            super()._count(size)
+
+    assert embed_to_file(Nested(), folder, out).rows == 23
+
+
+def test_nothing_readable_is_refused_but_listed(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"x")
+    out = tmp_path / "rows.npy"
+    with pytest.raises(UnreadableImage, match="none of the 1 images"):
+        embed_to_file(Tiny(), tmp_path / "in", out)
+    assert len(json.loads((tmp_path / "rows.npy.skipped.json").read_text())) == 1
+    assert not out.exists()
+
+
+def test_a_bad_name_is_refused_before_the_work(folder: Path, tmp_path: Path) -> None:
+    encoder = Tiny()
+    with pytest.raises(IsthmusError, match=r"\.npy"):
+        embed_to_file(encoder, folder, tmp_path / "rows.xyz")
+    assert encoder.batches == []
+
+
+def test_texts_from_lines(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes("\ufeffone\r\n\r\nthrée\u2028x\nlast".encode())
+    out = tmp_path / "rows.safetensors"
+    result = embed_to_file(Tiny(), tmp_path / "t.txt", out, kind="texts", batch_size=3)
+    assert result.rows == 4
+    assert json.loads(Path(f"{out}.ids.json").read_text()) == ["one", "", "thrée\u2028x", "last"]
+    np.testing.assert_array_equal(load_tensors(out)[0]["rows"][:, 0], [3, 0, 7, 4])
+    (tmp_path / "t.txt").write_bytes(b"fine\n\xff\xfe\n")
+    with pytest.raises(CorruptFile, match="not a UTF-8 text file"):
+        embed_to_file(Tiny(), tmp_path / "t.txt", out, kind="texts")
+
+
+def test_texts_from_a_parquet_column(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = [f"text {i}" for i in range(9000)]
+    table = pa.table({"caption": texts, "other": texts, "number": range(9000)})
+    pq.write_table(table, tmp_path / "t.parquet")
+    out = tmp_path / "rows.npy"
+    assert embed_to_file(Tiny(), f"{tmp_path}/t.parquet:caption", out, kind="texts").rows == 9000
+    np.testing.assert_array_equal(read(out), Tiny().encode_texts(texts))
+    with pytest.raises(FileError, match="no column is named; its columns of text are: caption"):
+        open_source(tmp_path / "t.parquet", "texts")
+    with pytest.raises(FileError, match="'number' is not a column of text"):
+        open_source(f"{tmp_path}/t.parquet:number", "texts")
+    pq.write_table(pa.table({"caption": ["a", None]}), tmp_path / "n.parquet")
+    with pytest.raises(CorruptFile, match="row 1 of the column 'caption' is null"):
+        embed_to_file(Tiny(), tmp_path / "n.parquet", tmp_path / "n.npy", kind="texts")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    with pytest.raises(CorruptFile, match="not a readable Parquet"):
+        open_source(tmp_path / "bad.parquet", "texts")
+
+
+def test_images_from_a_list(folder: Path, tmp_path: Path) -> None:
+    lines = ["12.png", "", str(folder / "3.png"), "sub/x17.PNG"]
+    (folder / "list.txt").write_text("\n".join(lines))
+    out = tmp_path / "rows.npy"
+    embed_to_file(Tiny(), folder / "list.txt", out)
+    np.testing.assert_array_equal(read(out)[:, 0], [12, 3, 17])
+    given = [folder / "4.png", str(folder / "2.png")]
+    embed_to_file(Tiny(), given, out)
+    np.testing.assert_array_equal(read(out)[:, 0], [4, 2])
+    assert json.loads(Path(f"{out}.ids.json").read_text()) == [str(p) for p in given]
+
+
+def test_inputs_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="does not exist; expected a folder of images"):
+        open_source(tmp_path / "gone", "images")
+    with pytest.raises(FileError, match="holds no image file"):
+        open_source(tmp_path, "images")
+    with pytest.raises(FileError, match="is a folder; expected a UTF-8 text file"):
+        open_source(tmp_path, "texts")
+    with pytest.raises(OptionError, match="'images' or 'texts'"):
+        open_source(tmp_path, "sounds")  # type: ignore[arg-type]
+    (tmp_path / "none.txt").touch()
+    with pytest.raises(FileError, match="is empty"):
+        embed_to_file(Tiny(), tmp_path / "none.txt", tmp_path / "o.npy", kind="texts")
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    place = os.path.join(os.fsencode(tmp_path / "in"), b"caf\xe9.png")
+    try:
+        with open(place, "wb") as file:
+            picture(5).save(file, "PNG")
+    except OSError:
+        pytest.skip("the file system wants UTF-8 names")
+    out = tmp_path / "rows.parquet"
+    assert embed_to_file(Tiny(), tmp_path / "in", out).rows == 1
+
+
+@given(st.lists(st.text("aA1290./", min_size=1, max_size=8), unique=True))
+def test_natural_order_of_names(names: list[str]) -> None:
+    import re
+
+    from isthmus.encoders.inputs import natural
+
+    def slow(path: str) -> tuple[list[list[tuple[int, int, str]]], str]:
+        return [
+            [
+                (0, int(piece), "") if piece.isdecimal() else (1, 0, piece.casefold())
+                for piece in re.split(r"(\d+)", part)
+                if piece
+            ]
+            for part in path.split("/")
+        ], path
+
+    assert sorted(names, key=natural) == sorted(names, key=slow)
+    assert sorted(["b10", "B2", "a", "a1"], key=natural) == ["a", "a1", "B2", "b10"]

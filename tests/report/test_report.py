@@ -1,0 +1,459 @@
+"""The report: page, picture, terminal table and Markdown say what the dict says, safely."""
+
+from __future__ import annotations
+
+import copy
+import html
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isthmus.metrics.picture import gap_picture
+from isthmus.report.markdown import render_markdown
+from isthmus.report.render import render_html, script_json, write_html
+from isthmus.report.table import print_summary
+from isthmus.report.words import commands, flips, number, percent, sentence
+from isthmus.workflows.audits import AuditOptions, audit
+
+EVIL = "<script>alert(1)</script>"
+ROWS, DIM = 60, 8
+
+
+def two_sides(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(60, 8) unit rows each, correlated pairs, a gap between them."""
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(ROWS, DIM))
+    offset = 2.5 * np.eye(DIM)[0]
+    a = shared + 0.3 * rng.normal(size=(ROWS, DIM)) + offset
+    b = shared + 0.3 * rng.normal(size=(ROWS, DIM)) - offset
+    return tuple(x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))  # type: ignore
+
+
+def report_of(*, names: tuple[str, str] = ("images", "captions"), paired: bool = True) -> Any:
+    a, b = two_sides()
+    if not paired:
+        b = b[:50]
+    options = AuditOptions(names=names, trials=3, paired=paired)
+    report = audit(a, b, options=options).report
+    report["picture"] = gap_picture(a, b, a.mean(axis=0), b.mean(axis=0), seed=0, paired=paired)
+    return report
+
+
+@pytest.fixture(scope="module")
+def report() -> Any:
+    return report_of()
+
+
+@pytest.fixture(scope="module")
+def evil_report() -> Any:
+    evil = report_of(names=(EVIL, "b & <img src=//x.example/y>"))
+    evil["warnings"].append({"code": EVIL, "text": f"a warning with {EVIL} in it"})
+    for direction in evil["directions"]:
+        direction["recommendation"]["reason"] += f" {EVIL}"
+    return evil
+
+
+class Page(HTMLParser):
+    """Tags with attributes, visible text, and the texts of style and script elements."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: dict[str, list[str]] = {"script": [], "style": []}
+        self.shown: list[str] = []
+        self._inside = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag if tag in self.raw else ""
+        if self._inside:
+            self.raw[tag].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.raw[self._inside][-1] += data
+        else:
+            self.shown.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.shown).split())
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        places = [
+            i
+            for i, (tag, a) in enumerate([t for t in self.tags if t[0] == "script"])
+            if a.get("type") == "application/json"
+        ]
+        return json.loads(self.raw["script"][places[0]])
+
+
+def loads(page: Page) -> list[str]:
+    """Everything a browser would fetch or link to: attributes and style sheets."""
+    found = [
+        value or ""
+        for tag, attributes in page.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "action", "data", "poster", "xlink:href")
+    ]
+    styles = " ".join(page.raw["style"]) + " ".join(a.get("style") or "" for _, a in page.tags)
+    found += re.findall(r"url\(\s*['\"]?([^'\")]+)", styles)
+    return found + re.findall(r"@import\s+['\"]?([^'\";]+)", styles)
+
+
+def test_page_has_no_outside_address(report: Any) -> None:
+    page = Page(render_html(report))
+    outside = [x for x in loads(page) if not x.startswith(("#", "data:"))]
+    assert outside == []
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv"))
+    assert "default-src 'none'" in (policy or "")
+    ours = [s for s in page.raw["script"] if len(s) < 1_000_000]
+    assert not re.search(r"https?://|//cdn", " ".join(ours + page.raw["style"]))
+
+
+def test_plotly_is_inlined_once(report: Any) -> None:
+    page = Page(render_html(report))
+    big = [s for s in page.raw["script"] if len(s) > 1_000_000]
+    assert len(big) == 1
+    assert sum("plotly.js v" in s for s in page.raw["script"]) == 1
+
+
+def test_every_figure_has_its_place_and_every_place_its_figure(report: Any) -> None:
+    page = Page(render_html(report))
+    places = [a["id"] for _, a in page.tags if a.get("class") == "plot"]
+    assert len(places) == len(set(places)) == len(page.figures)
+    assert set(places) == set(page.figures)
+
+
+def test_texts_are_shown_and_escaped(evil_report: Any) -> None:
+    source = render_html(evil_report)
+    page = Page(source)
+    assert "<script>alert" not in source
+    assert "<img" not in source
+    assert [t for t, _ in page.tags].count("script") == 3
+    for warning in evil_report["warnings"]:
+        assert " ".join(warning["text"].split()) in page.text
+        assert warning["code"] in page.text
+    for direction in evil_report["directions"]:
+        assert " ".join(direction["recommendation"]["reason"].split()) in page.text
+        assert sentence(direction) in page.text
+    assert EVIL in page.text
+
+
+def test_names_in_plots_cannot_be_markup(evil_report: Any) -> None:
+    """plotly reads tags and entities in labels: a name must come out as it was written."""
+    texts = json.dumps(Page(render_html(evil_report)).figures)
+    assert "<script" not in texts
+    assert "<img" not in texts
+    assert html.escape(EVIL, quote=False) in texts
+
+
+def test_script_json_cannot_end_its_element() -> None:
+    value = {"a": "</script><!-- \u2028 & ]]>"}
+    text = script_json(value)
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == value
+
+
+def test_numbers_shown_are_the_rounded_numbers_of_the_dict(report: Any) -> None:
+    page, gap = Page(render_html(report)).text, report["gap"]
+    assert f"{gap['norm']:.3f}" in page
+    assert f"{gap['matched_cosine']:.3f}" in page
+    for direction in report["directions"]:
+        assert f"{direction['clean']['recall@1']:.1%}" in page
+        assert f"{direction['closable']['exact_share']:.1%}" in page
+        row = direction["stress"][-1]
+        assert f"{row['consistency_lo']:.3f} to {row['consistency_hi']:.3f}" in page
+
+
+def test_figures_hold_the_numbers_of_the_dict(report: Any) -> None:
+    figures = Page(render_html(report)).figures.values()
+    rows = [
+        r
+        for r in report["directions"][0]["stress"]
+        if (r["family"], r["side"], r["closer"]) == ("gaussian", "candidates", "center-queries")
+    ]
+    wanted = [r["consistency"] for r in rows], [r["predicted_consistency"] for r in rows]
+    drawn = [trace["y"] for f in figures for trace in f["data"]]
+    assert wanted[0] in drawn
+    assert wanted[1] in drawn
+    curve = report["directions"][1]["closing_curve"]
+    assert [p["gap"] for p in curve if p["closer"] == "mean-shift"] in drawn
+
+
+def test_one_colour_per_closer_in_all_plots(report: Any) -> None:
+    seen: dict[str, set[str]] = {}
+    for figure in Page(render_html(report)).figures.values():
+        for trace in figure["data"]:
+            name = trace["name"].split(" ·")[0]
+            colour = trace.get("marker", {}).get("color")
+            if name in ("none", "mean-shift", "orthogonal-shift", "center-queries"):
+                seen.setdefault(name, set()).add(colour)
+    assert all(len(c) == 1 for c in seen.values())
+    assert len({next(iter(c)) for c in seen.values()}) == len(seen) == 4
+
+
+def test_unpaired_input_renders_with_reasons() -> None:
+    unpaired = report_of(paired=False)
+    page = Page(render_html(unpaired)).text
+    assert "needs pairs: row i of a belonging to row i of b" in page
+    assert "no pairs, labels or relevance say what is right" in page
+    assert "nan" not in page.lower().split()
+    assert "None" not in page
+    print_summary(unpaired, _console(io.StringIO()))
+    assert "needs pairs" in render_markdown(unpaired)
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of every dict entry, one list element deep."""
+    found = []
+    if isinstance(value, dict):
+        for key, item in value.items():
+            found += [(*path, key), *_leaves(item, (*path, key))]
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        found += _leaves(value[0], (*path, 0))
+    return found
+
+
+@pytest.mark.parametrize("how", ["missing", "null"])
+def test_any_key_may_be_missing_or_null(report: Any, how: str, monkeypatch: Any) -> None:
+    """Take each key out in turn; the page, the table and Markdown must still come."""
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "")
+    small = copy.deepcopy(report)
+    small["directions"] = small["directions"][:1]
+    small["directions"][0]["stress"] = small["directions"][0]["stress"][::7]
+    small["picture"] = {side: {"x": [0.0], "y": [0.0]} for side in ("a", "b")}
+    paths = [p for p in _leaves(small) if p[0] != "picture" or len(p) == 1]
+    assert len(paths) > 150
+    failed = []
+    for path in paths:
+        broken = copy.deepcopy(small)
+        holder: Any = broken
+        for step in path[:-1]:
+            holder = holder[step]
+        if how == "missing":
+            del holder[path[-1]]
+        else:
+            holder[path[-1]] = None
+        try:
+            assert "None" not in render_html(broken)
+            render_markdown(broken)
+            print_summary(broken, _console(io.StringIO()))
+        except Exception as error:
+            failed.append(f"{path}: {error!r}")
+    assert failed == []
+
+
+def test_an_empty_report_renders() -> None:
+    assert "<h1>" in render_html({})
+    assert render_markdown({}).startswith("# ")
+
+
+def test_nan_is_a_dash_and_no_broken_json(report: Any) -> None:
+    broken = copy.deepcopy(report)
+    row = broken["directions"][0]["stress"][0]
+    row["overlap_at_10"] = row["consistency_hi"] = float("nan")
+    page = Page(render_html(broken))
+    assert page.figures
+    assert "nan" not in page.text.lower().split()
+
+
+def test_leave_it_alone_is_said(report: Any) -> None:
+    alone = copy.deepcopy(report)
+    for direction in alone["directions"]:
+        direction["recommendation"] |= {"closer": "none", "reason": "leave it alone: because"}
+    page = Page(render_html(alone)).text
+    assert page.count("Leave it alone: no closing kept") == 2
+    assert "isthmus apply" not in page
+
+
+def test_recommended_closer_comes_with_its_commands(report: Any) -> None:
+    acts = copy.deepcopy(report)
+    direction = acts["directions"][0]
+    direction["recommendation"] |= {
+        "closer": "center-queries",
+        "score": "dot",
+        "file": "a b.safetensors",
+    }
+    shell = "\n".join(commands(acts, direction)).replace("\\\n    ", "")
+    assert "isthmus apply 'a b.safetensors' QUERIES --role query --out" in shell
+    assert "isthmus apply 'a b.safetensors' CANDIDATES --role candidate --out" in shell
+    assert "isthmus close" not in shell
+    direction["recommendation"]["file"] = None
+    assert "isthmus close QUERIES CANDIDATES" in commands(acts, direction)[0]
+
+
+def test_clean_agreement_is_with_plain_search_of_the_closers_own_score(report: Any) -> None:
+    direction = copy.deepcopy(report["directions"][0])
+    direction["recommendation"] |= {"closer": "orthogonal-shift", "score": "euclidean"}
+    assert "first answers stay what they are today" in sentence(direction)
+    direction["score"] = "dot"  # rows are not unit rows: Euclidean search is another search
+    assert "stay what plain search by euclidean gives" in sentence(direction)
+
+
+def test_where_the_recommended_closer_is_worse_it_is_said(report: Any) -> None:
+    acts = copy.deepcopy(report)
+    direction = acts["directions"][0]
+    direction["recommendation"] |= {"closer": "center-queries", "score": "dot"}
+    for row in direction["stress"]:
+        if row["family"] == "sign-bits" and row["side"] == "candidates":
+            good = row["closer"] == "none"
+            row["consistency"], row["consistency_lo"], row["consistency_hi"] = (
+                (0.9, 0.85, 0.95) if good else (0.3, 0.25, 0.35)
+            )
+    said = "Under sign bits on candidates it keeps fewer answers than plain search: 30.0%"
+    assert said in Page(render_html(acts)).text
+    assert said in render_markdown(acts)
+
+
+def test_write_html_is_atomic_and_utf8(report: Any, tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "report.html"
+    write_html(target, report)
+    assert target.read_text(encoding="utf-8") == render_html(report)
+    assert [p.name for p in target.parent.iterdir()] == ["report.html"]
+
+
+def test_rounding_never_claims_all_or_nothing() -> None:
+    assert percent(1.0) == "100.0%"
+    assert percent(0.9996) == "over 99.9%"
+    assert percent(0.0) == "0.0%"
+    assert percent(0.0002) == "under 0.1%"
+    assert percent(0.1817) == "18.2%"
+    assert percent(None) == number(float("nan")) == "–"
+    assert number(-0.0001) == "0.000"
+    assert number(12345) == "12,345"
+    assert flips({"consistency": 0.75}) == 0.25
+    assert flips(None) is None
+
+
+def _console(file: io.StringIO, **options: Any) -> Any:
+    from rich.console import Console
+
+    return Console(file=file, **options)
+
+
+def test_summary_in_a_pipe_is_plain_and_whole(report: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = io.StringIO()
+    print_summary(report, _console(out))
+    text = out.getvalue()
+    assert "\x1b" not in text
+    assert "…" not in text
+    for direction in report["directions"]:
+        assert sentence(direction) in text
+        row = next(r for r in direction["stress"] if r["level"] == 64.0)
+        assert f"{1 - row['consistency']:.1%}" in text
+    for warning in report["warnings"]:
+        assert warning["text"] in text
+    assert report["gap"]["severity"] in text
+
+
+def test_summary_marks_the_recommended_row_and_takes_names_as_they_are() -> None:
+    odd = report_of(names=("[red]x[/red]", "y\x1b[31m"))
+    recommendation = odd["directions"][0]["recommendation"]
+    out = io.StringIO()
+    print_summary(odd, _console(out))
+    text = out.getvalue()
+    assert "[red]x[/red]" in text
+    assert "\x1b" not in text
+    marked = [line for line in text.splitlines() if line.startswith("> ")]
+    assert len(marked) == 2
+    assert recommendation["closer"] in marked[0]
+    assert recommendation["score"] in marked[0]
+
+
+def test_summary_fits_a_terminal_of_80_columns(report: Any) -> None:
+    out = io.StringIO()
+    print_summary(report, _console(out, force_terminal=True, width=80))
+    assert "\x1b[" in out.getvalue()
+    assert "…" not in out.getvalue()
+
+
+def test_markdown_is_inert(evil_report: Any) -> None:
+    text = render_markdown(evil_report)
+    assert "<script" not in text
+    assert "<img" not in text
+    assert f"{evil_report['gap']['norm']:.3f}" in text
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        bars = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(bars) == 1
+
+
+def test_picture_spans_the_gap_and_y_is_orthogonal_to_it() -> None:
+    """Against a straight computation: Gram-Schmidt basis, SVD of what is left."""
+    a, b = two_sides(3)
+    mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
+    picture = gap_picture(a, b, mean_a, mean_b, seed=0)
+    length = np.linalg.norm(mean_b - mean_a)
+    x_a, x_b = np.mean(picture["a"]["x"]), np.mean(picture["b"]["x"])
+    assert x_b - x_a == pytest.approx(length, abs=2e-4)
+    assert x_a + x_b == pytest.approx(0, abs=2e-4)
+    means = picture["means"]
+    assert means["b"]["x"][0] - means["a"]["x"][0] == pytest.approx(length, abs=2e-4)
+    assert means["a"]["y"] == means["b"]["y"] == [0.0]
+    unit = (mean_b - mean_a) / length
+    rest = np.vstack([a - mean_a, b - mean_b])
+    rest = rest - np.outer(rest @ unit, unit)
+    leading = np.linalg.svd(rest, full_matrices=False)[2][0]
+    order = np.random.default_rng([0, 0x91C]).permutation(ROWS)
+    expected = (a[order] - (mean_a + mean_b) / 2) @ leading
+    drawn = np.array(picture["a"]["y"])
+    assert np.allclose(drawn, expected, atol=1e-4) or np.allclose(drawn, -expected, atol=1e-4)
+    # moving all rows along the gap must leave y as it is
+    moved = gap_picture(a - 3 * unit, b + 3 * unit, mean_a - 3 * unit, mean_b + 3 * unit, seed=0)
+    assert np.allclose(np.abs(moved["a"]["y"]), np.abs(drawn), atol=2e-4)
+    assert means["a"]["x"][0] < 0 < means["b"]["x"][0]
+    assert 0 < picture["y_share"] < 1
+
+
+def test_picture_draws_a_seeded_sample_and_keeps_pairs_together() -> None:
+    a, b = two_sides()
+    means = a.mean(axis=0), b.mean(axis=0)
+    picture = gap_picture(a, b, *means, seed=1, most=20, paired=True)
+    assert picture == gap_picture(a, b, *means, seed=1, most=20, paired=True)
+    assert picture != gap_picture(a, b, *means, seed=2, most=20, paired=True)
+    assert picture["rows"] == 40
+    assert picture["pairs"] == 20
+    unit = (means[1] - means[0]) / np.linalg.norm(means[1] - means[0])
+    middle = (means[0] + means[1]) / 2
+    all_a, all_b = (a - middle) @ unit, (b - middle) @ unit
+    for x, y in zip(picture["a"]["x"], picture["b"]["x"], strict=True):
+        assert np.argmin(np.abs(all_a - x)) == np.argmin(np.abs(all_b - y))
+    assert all(round(v, 4) == v for v in picture["a"]["x"] + picture["b"]["y"])
+
+
+def test_picture_without_a_gap_or_without_spread() -> None:
+    a, _ = two_sides()
+    same = gap_picture(a, a, a.mean(axis=0), a.mean(axis=0), seed=0)
+    assert "no gap" in same["axes"]["x"]
+    assert same["a"] == gap_picture(a, a, a.mean(axis=0), a.mean(axis=0), seed=0)["a"]
+    ones, zeros = np.ones((3, 4)), np.zeros((2, 4))
+    flat = gap_picture(ones, zeros, ones[0], zeros[0], seed=0)
+    assert flat["a"]["x"] == [-1.0] * 3
+    assert flat["b"]["y"] == [0.0, 0.0]
+    assert flat["y_share"] is None
+    json.dumps(flat, allow_nan=False)
+
+
+def test_nothing_heavy_is_imported_with_the_package() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, isthmus.report.render, isthmus.report.table, isthmus.report.markdown; "
+        "print([m for m in ('plotly', 'jinja2', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,290 @@
+"""A grid to a file: killed, resumed, cut differently, and always the same bytes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import commands
+from isthmus.errors import OptionError
+from isthmus.robustness import COLUMNS, Perturbation, Problem, reseeded, run, run_grid
+from isthmus.search import scores
+from worlds import fitted, problem_of, two_modalities, unit_rows
+
+CELLS = [
+    Perturbation("gaussian", "candidates", 0.02, "total"),
+    Perturbation("gaussian", "both", 0.02, "spread"),
+    Perturbation("sq8", "candidates", 1.0),
+    Perturbation("truncation", "both", 8.0),
+]
+
+
+def work() -> dict[str, Any]:
+    q, c = two_modalities(50, 16, seed=1)
+    names = ("none", "mean-shift", "center-queries", "orthogonal-shift")
+    closers = [
+        fitted("none", q, c, score="dot"),
+        fitted("none", q, c, score="euclidean"),
+        *(fitted(n, q, c) for n in names),
+    ]
+    problems: dict[int, Problem] = {s: problem_of(q, c, seed=s) for s in (0, 1)}
+    return {
+        "problems": problems,
+        "closers": closers,
+        "perturbations": CELLS,
+        "trials": 6,
+        "control_trials": 2,
+    }
+
+
+def test_the_table_has_a_row_per_closer_cell_and_seed(tmp_path: Path) -> None:
+    out = tmp_path / "t.parquet"
+    seen: list[tuple[int, int]] = []
+    rows = run_grid(**work(), out=out, say=lambda done, of: seen.append((done, of)))
+    assert len(rows) == 6 * 4 * 2
+    assert seen[0] == (0, 8)
+    assert seen[-1] == (8, 8)
+    table = pq.ParquetFile(out, pre_buffer=False).read().to_pylist()
+    assert tuple(table[0])[: len(COLUMNS)] == COLUMNS
+    for stored, row in zip(table, rows, strict=True):
+        assert {k: v for k, v in stored.items() if v is not None} == {
+            k: v for k, v in row.items() if v is not None
+        }
+    assert [r["seed"] for r in rows] == [0] * 24 + [1] * 24
+    assert rows[0]["closer"] == "none"
+    assert [r["family"] for r in rows[:4]] == ["gaussian", "gaussian", "sq8", "truncation"]
+    assert [r["trials"] for r in rows[:4]] == [6, 2, 1, 1]
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tmp_path / "whole.parquet"
+    run_grid(**work(), out=whole)
+    out = tmp_path / "t.parquet"
+    journal = tmp_path / "t.parquet.journal"
+
+    class Killed(Exception):
+        pass
+
+    def stop_at(step: int) -> Any:
+        def say(done: int, of: int) -> None:
+            if done == step:
+                raise Killed
+
+        return say
+
+    for step in (1, 3, 5):  # killed three times, resumed each time
+        with pytest.raises(Killed):
+            run_grid(**work(), out=out, say=stop_at(step))
+        assert not out.exists()
+        assert len(journal.read_text().splitlines()) == step + 1
+    with journal.open("a") as file:
+        file.write('[{"torn": 1')  # killed in the middle of a line
+    played: list[Perturbation] = []
+    real = run.measure
+
+    def watched(problem: Any, searches: Any, perturbation: Perturbation, **options: Any) -> Any:
+        played.append(perturbation)
+        return real(problem, searches, perturbation, **options)
+
+    monkeypatch.setattr(run, "measure", watched)
+    run_grid(**work(), out=out)
+    assert played == CELLS[1:]  # what was done is not done again
+    assert out.read_bytes() == whole.read_bytes()
+    assert not journal.exists()
+
+
+def test_another_grids_journal_is_not_gone_on_with(tmp_path: Path) -> None:
+    out = tmp_path / "t.json"
+    given = work()
+
+    def stop(done: int, of: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(**given, out=out, say=stop)
+    fresh = run_grid(**{**given, "trials": 7})
+    assert run_grid(**{**given, "trials": 7}, out=out) == fresh
+    assert json.loads(out.read_text()) == fresh
+
+
+def test_neither_batches_nor_blocks_change_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_grid(**work())
+    monkeypatch.setattr(run, "BATCH_NUMBERS", 1)  # one closer at a time beside the plain ones
+    assert run_grid(**work()) == whole
+    monkeypatch.setattr(scores, "BLOCK_ELEMENTS", 50 * 7)  # seven queries at a time
+    assert run_grid(**work()) == whole
+
+
+PROGRAM = """
+import sys
+sys.path[:0] = {tests!r}
+from pathlib import Path
+from test_stress_run import work
+from isthmus.robustness import run_grid
+run_grid(**work(), out=Path(sys.argv[1]))
+"""
+
+
+def test_the_number_of_threads_changes_no_byte(tmp_path: Path) -> None:
+    import os
+
+    files = []
+    for threads in ("1", "2", "4"):
+        out = tmp_path / f"{threads}.parquet"
+        env = os.environ | {"OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        code = PROGRAM.format(tests=[str(Path(__file__).parent), str(Path(__file__).parents[1])])
+        subprocess.run([sys.executable, "-c", code, str(out)], check=True, env=env, timeout=120)
+        files.append(out.read_bytes())
+    assert files[0] == files[1] == files[2]
+
+
+def test_refusals(tmp_path: Path) -> None:
+    given = work()
+    with pytest.raises(OptionError, match=r"nothing to stress: expected at least one seed"):
+        run_grid(**{**given, "perturbations": []})
+    with pytest.raises(OptionError, match=r"t.csv: the table is a .parquet or .json file"):
+        run_grid(**given, out=tmp_path / "t.csv")
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    a, b = two_modalities(40, 12, seed=3)
+    np.save(tmp_path / "a.npy", a.astype(np.float32))
+    np.save(tmp_path / "b.npy", b.astype(np.float32))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    return commands.run(capsys, "stress", "a.npy", "b.npy", *words)
+
+
+def test_the_command_prints_and_writes(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        "--perturb",
+        "gaussian,rabitq,truncation",
+        "--kept",
+        "6",
+        "--levels",
+        "0.02",
+        "--trials",
+        "4",
+        "--seeds",
+        "2",
+        "--closers",
+        "center-queries,procrustes,realign",
+        "--controls",
+        "--out",
+        "t.parquet",
+    )
+    code, out, _ = command(capsys, *words)
+    assert code == 0
+    assert "center-queries:random" in out
+    assert "truncation 6 on both" in out
+    rows = pq.ParquetFile(files / "t.parquet").read().to_pylist()
+    assert {r["seed"] for r in rows} == {0, 1}
+    assert {r["closer"] for r in rows} >= {"none", "center-queries", "procrustes", "realign"}
+    assert f"Wrote {len(rows)} rows to t.parquet." in out
+    code, out, err = command(capsys, *words[:-2], "--json")
+    assert code == 0
+    assert len(json.loads(out)) == len(rows)
+    assert "center-queries" in err
+
+
+def test_another_seed_draws_other_halves_of_the_same_rows() -> None:
+    problem = problem_of(*two_modalities(30, 8, seed=2))
+    again = reseeded(problem, 5)
+    assert again.queries is problem.queries
+    assert again.truth is problem.truth
+    for half, count in ((again.calibration, 30), (again.query_calibration, 30)):
+        assert len(half) == count // 2
+        assert (np.diff(half) > 0).all()
+    assert not np.array_equal(again.calibration, problem.calibration)
+    np.testing.assert_array_equal(reseeded(problem, 5).calibration, again.calibration)
+
+
+def test_no_seed_scores_a_query_that_closers_were_fitted_on(
+    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from isthmus.cli import run_stress
+    from isthmus.data.moments import Moments
+
+    seen: dict[str, Any] = {}
+
+    def fitted_on(methods: Any, queries: Moments, *rest: Any, **options: Any) -> Any:
+        seen.update(moments=queries, options=options)
+        return fit_many(methods, queries, *rest, **options)
+
+    def watched(problems: dict[int, Problem], *rest: Any, **options: Any) -> Any:
+        seen["problems"] = problems
+        return run_grid(problems, *rest, **options)
+
+    fit_many = run_stress.fit_many
+    monkeypatch.setattr(run_stress, "fit_many", fitted_on)
+    monkeypatch.setattr(run_stress, "run_grid", watched)
+    code, out, _ = command(
+        capsys,
+        "--fit-share",
+        "0.5",
+        "--seeds",
+        "3",
+        "--trials",
+        "2",
+        "--levels",
+        "0.02",
+        "--closers",
+        "center-queries,procrustes,realign",
+    )
+    assert code == 0
+    scored = seen["problems"][0].queries
+    rows = unit_rows(np.load(files / "a.npy"))
+    fit = rows[[i for i, row in enumerate(rows) if np.abs(scored - row).max(axis=1).min() > 1e-6]]
+    assert len(fit) + len(scored) == 40
+    np.testing.assert_allclose(seen["moments"].mean, fit.mean(axis=0), atol=1e-6)
+    for problem in seen["problems"].values():
+        assert problem.queries is scored
+    assert seen["options"]["pairs"] is None
+    assert seen["options"]["query_rows"] is None
+    said = " ".join(out.split())
+    for name, why in (
+        ("procrustes", "it is fitted on the scored queries' pairs; give paired rows and no --fit-"),
+        ("realign", "it is fitted on rows of the scored queries; give no --fit-share"),
+    ):
+        assert f"note: {name} is left out: {why}" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--perturb", "dust"), "family 'dust' is unknown; choose one of gaussian"),
+        (("--closers", "dust"), "method 'dust' is unknown; choose one of none"),
+        (("--seeds", "0"), "--seeds 0; expected at least 1"),
+        (("--sides", "texts"), "--sides texts: expected some of queries, candidates"),
+        (("--strengths", "much"), "--strengths much: expected numbers, such as 0.5,1"),
+        (("--kept", "-3"), "--kept -3: expected dimensions to keep, or shares below 1"),
+        (("--page", "t.pdf"), "--page t.pdf: expected a file name that ends in .html"),
+        (("--out", "t.csv"), "the table is a .parquet or .json file"),
+    ],
+)
+def test_the_command_refuses(
+    words: tuple[str, str], sentence: str, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = command(capsys, *words)
+    assert code == 1
+    assert out == ""
+    assert sentence in " ".join(err.split())
+    assert sorted(p.name for p in files.iterdir()) == ["a.npy", "b.npy"]

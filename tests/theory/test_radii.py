@@ -1,0 +1,397 @@
+"""Certified radii against the attacks that reach them, against other formulas, against search."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import brentq, minimize
+from scipy.stats import binomtest, norm
+
+from isthmus.errors import OptionError
+from isthmus.perturb.worst_case import worst_candidates, worst_queries, worst_rotations
+from isthmus.search.scores import Ranking
+from isthmus.theory.hyperbola import nearest_on_branch
+from isthmus.theory.prediction import (
+    candidate_radius,
+    joint_radius,
+    query_angle,
+    query_radius,
+    smoothing_certificate,
+    smoothing_radius,
+)
+from worlds import two_modalities, unit_rows
+
+SHARES = ((1.001, 1.0), (0.999, 0.0))
+
+
+def answers(queries: np.ndarray, candidates: np.ndarray, score: str, bias=None) -> np.ndarray:
+    """Plain argmax in float64, no ties looked for: (n,)."""
+    scores = queries @ candidates.T
+    if score == "cosine":
+        scores = scores / np.linalg.norm(candidates, axis=1)
+    if score == "euclidean":
+        scores = scores - 0.5 * (candidates**2).sum(axis=1)
+    return (scores + (0.0 if bias is None else bias)).argmax(axis=1)
+
+
+def queries_flipped(q, c, score, radius, norm="l2", bias=None) -> float:
+    clean = answers(q, c, score, bias)
+    moved = worst_queries(q, c, radius, score, norm=norm, bias=bias)
+    return float((answers(moved, c, score, bias) != clean).mean())
+
+
+def candidates_flipped(q, c, score, radius, norm="l2", bias=None) -> float:
+    clean = answers(q, c, score, bias)
+    flips = 0
+    for i in range(len(q)):
+        moved = worst_candidates(q[i], c, int(clean[i]), float(radius[i]), score, norm=norm)
+        assert_moves(moved - c, radius[i], norm)
+        flips += answers(q[i : i + 1], moved, score, bias)[0] != clean[i]
+    return flips / len(q)
+
+
+def assert_moves(moves: np.ndarray, radius: float, norm: str) -> None:
+    size = np.abs(moves).max(axis=1) if norm == "linf" else np.linalg.norm(moves, axis=1)
+    assert size.max() <= radius * (1 + 1e-9) + 1e-15
+
+
+def replay_everything(q: np.ndarray, c: np.ndarray) -> None:
+    """At 1.001 r every answer flips, at 0.999 r none: every radius, dot and Euclidean."""
+    for score in ("dot", "euclidean"):
+        ranking = Ranking.of(q, c, score)
+        turn = query_angle(ranking)
+        clean = answers(q, c, score)
+        for share, flips in SHARES:
+            for how in ("l2", "linf"):
+                radius = share * query_radius(ranking, how)
+                assert queries_flipped(q, c, score, radius, how) == flips, (score, how, share)
+                radius = share * candidate_radius(ranking, score, how)
+                assert candidates_flipped(q, c, score, radius, how) == flips, (score, how, share)
+            turned = worst_rotations(q, c, share * turn, score)
+            np.testing.assert_allclose(
+                np.linalg.norm(turned, axis=1), np.linalg.norm(q, axis=1), rtol=1e-9
+            )
+            assert (answers(turned, c, score) != clean).mean() == flips, (score, "angle", share)
+        move = 0.5 * float(np.quantile(candidate_radius(ranking, score), 0.5))
+        assert joint_flipped(q, c, score, move, 1.001) == 1.0
+        assert joint_flipped(q, c, score, move, 0.999) == 0.0
+
+
+def joint_flipped(q, c, score, move, share, bias=None) -> float:
+    """Share of certified queries that flip when moved ``share`` of the joint radius."""
+    joint = joint_radius(Ranking.of(q, c, score, bias), score, move)
+    clean = answers(q, c, score, bias)
+    some = np.flatnonzero((joint.radius > 0) & np.isfinite(joint.radius))
+    assert len(some) > 0.2 * len(q)
+    flips = 0
+    for i in some:
+        moved = q[i] + share * joint.radius[i] * joint.direction[i]
+        rows = worst_candidates(moved, c, int(clean[i]), move, score)
+        flips += answers(moved[None, :], rows, score, bias)[0] != clean[i]
+    return flips / len(some)
+
+
+def test_every_attack_flips_just_outside_its_radius_and_not_inside() -> None:
+    q, c = two_modalities(500, 24, seed=1)
+    replay_everything(q, c[:120])
+
+
+def test_rows_of_any_length() -> None:
+    rng = np.random.default_rng(4)
+    q, c = rng.normal(size=(60, 12)), rng.normal(size=(25, 12)) + 0.3
+    replay_everything(q, c)
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_every_attack_on_clip_and_coco() -> None:
+    name = os.environ.get("ISTHMUS_REAL_DATA")
+    if not name:
+        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
+    a, b = np.load(Path(name) / "modgap/features_clip.npy", allow_pickle=False)
+    replay_everything(unit_rows(a), unit_rows(b))
+
+
+# --- queries ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+def test_the_query_radius_by_a_double_loop(score: str) -> None:
+    rng = np.random.default_rng(0)
+    q, c = rng.normal(size=(20, 7)), rng.normal(size=(9, 7))
+    bias = rng.normal(size=9) * 0.3
+    ranking = Ranking.of(q, c, score, bias)
+    got = {how: query_radius(ranking, how) for how in ("l2", "linf")}
+    for i in range(20):
+        value = c @ q[i] + bias - (0.5 * (c**2).sum(axis=1) if score == "euclidean" else 0.0)
+        best = value.argmax()
+        for how, dual in (("l2", 2), ("linf", 1)):
+            radius = min(
+                (value[best] - value[j]) / np.linalg.norm(c[j] - c[best], dual)
+                for j in range(9)
+                if j != best
+            )
+            assert got[how][i] == pytest.approx(radius, rel=1e-9)
+    for share, flips in SHARES:
+        for how in ("l2", "linf"):
+            assert queries_flipped(q, c, score, share * got[how], how, bias) == flips
+
+
+def test_no_move_of_the_query_within_the_radius_flips() -> None:
+    rng = np.random.default_rng(2)
+    q, c = rng.normal(size=(15, 6)), rng.normal(size=(10, 6))
+    radius, clean = query_radius(Ranking.of(q, c, "dot")), answers(q, c, "dot")
+    for i in range(15):
+        wild = rng.normal(size=(200, 6))
+        wild *= 0.999 * radius[i] / np.linalg.norm(wild, axis=1, keepdims=True)
+        assert (answers(q[i] + wild, c, "dot") == clean[i]).all()
+
+
+def test_cosine_counts_candidates_over_their_norms() -> None:
+    rng = np.random.default_rng(3)
+    q, c = rng.normal(size=(30, 8)), rng.normal(size=(12, 8)) * rng.uniform(0.2, 3, (12, 1))
+    plain = query_radius(Ranking.of(q, unit_rows(c), "dot"))
+    np.testing.assert_allclose(query_radius(Ranking.of(q, c, "cosine")), plain, rtol=1e-9)
+    for share, flips in SHARES:
+        assert queries_flipped(q, c, "cosine", share * plain) == flips
+
+
+def test_on_the_sphere_the_angle_is_the_arcsine_of_the_radius() -> None:
+    q, c = two_modalities(60, 10, seed=5)
+    ranking = Ranking.of(q, c, "dot")
+    np.testing.assert_allclose(query_angle(ranking), np.arcsin(query_radius(ranking)), rtol=1e-7)
+    np.testing.assert_allclose(query_angle(Ranking.of(3 * q, c, "dot")), query_angle(ranking))
+
+
+def test_a_plane_that_misses_the_sphere_is_no_rival() -> None:
+    q, c = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [-1.0, 0.0]])
+    near = Ranking.of(q, c, "dot", np.array([1.0, 0.0]))
+    assert query_angle(near)[0] == pytest.approx(2 * np.pi / 3)  # 2 cos φ = -1
+    assert np.isinf(query_angle(Ranking.of(q, c, "dot", np.array([5.0, 0.0])))[0])
+
+
+def test_a_stored_bias_leaves_the_query_radius_alone() -> None:
+    """Centring queries moves them all alike, so no query noise is met better or worse."""
+    a, b = two_modalities(30, 20, seed=6)
+    mean = a.mean(axis=0)
+    plain, centred = Ranking.of(a, b, "dot"), Ranking.of(a - mean, b, "dot", b @ mean)
+    np.testing.assert_allclose(query_radius(centred), query_radius(plain), rtol=1e-9)
+    assert (candidate_radius(centred, "dot") > candidate_radius(plain, "dot")).mean() > 0.9
+    margins = np.sort(a @ b.T, axis=1)
+    expected = (margins[:, -1] - margins[:, -2]) / 2 / np.linalg.norm(a - mean, axis=1)
+    np.testing.assert_allclose(candidate_radius(centred, "dot"), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+def test_an_exact_twin_of_the_winner_is_no_rival_of_the_query(score: str) -> None:
+    """No query tells a candidate from its twin, so the radius is that to the next different one."""
+    for seed in range(5):
+        a, b = two_modalities(30, 50, seed=seed)
+        twins = np.vstack([b, b])
+        for how in ("l2", "linf"):
+            once = query_radius(Ranking.of(a, b, score), how)
+            np.testing.assert_allclose(query_radius(Ranking.of(a, twins, score), how), once, 1e-6)
+        assert candidate_radius(Ranking.of(a, twins, score), score).max() <= 1e-12
+
+
+def test_one_candidate_is_never_lost() -> None:
+    a, b = two_modalities(5, 6)
+    for score in ("dot", "euclidean"):
+        ranking = Ranking.of(a, b[:1], score)
+        assert np.isinf(query_radius(ranking)).all()
+        assert np.isinf(query_radius(ranking, "linf")).all()
+        assert np.isinf(query_angle(ranking)).all()
+        for how in ("l2", "linf"):
+            assert np.isinf(candidate_radius(ranking, score, how)).all()
+        assert np.isinf(joint_radius(ranking, score, 0.1).radius).all()
+
+
+# --- candidates -------------------------------------------------------------------------------
+
+
+def test_the_euclidean_candidate_radius_is_half_the_difference_of_distances() -> None:
+    q, c = two_modalities(40, 16, seed=7)
+    far = np.sort(np.linalg.norm(q[:, None] - c[None], axis=2), axis=1)
+    got = candidate_radius(Ranking.of(q, c, "euclidean"), "euclidean")
+    np.testing.assert_allclose(got, (far[:, 1] - far[:, 0]) / 2, rtol=1e-9)
+
+
+def test_it_falls_with_the_height_over_the_candidates() -> None:
+    """½ (√(r_2² + h²) - √(r_1² + h²)): the gap enters by the height alone, and hurts."""
+    c = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    heights = np.array([0.0, 0.5, 1.0, 2.0, 8.0])
+    q = np.stack([np.full(5, 0.2), np.zeros(5), heights], axis=1)
+    got = candidate_radius(Ranking.of(q, c, "euclidean"), "euclidean")
+    expected = 0.5 * (np.sqrt(0.64 + heights**2) - np.sqrt(0.04 + heights**2))
+    np.testing.assert_allclose(got, expected, rtol=1e-12)
+    assert (np.diff(got) < 0).all()
+
+
+def test_a_spread_gap_hurts_more_than_a_peaky_one_in_the_largest_coordinate() -> None:
+    c = np.zeros((2, 16))
+    c[1, 0] = 1.0
+    q = np.zeros((2, 16))
+    q[:, 0] = 0.2
+    q[0, 1] = 1.0
+    q[1, 1:] = 1 / np.sqrt(15)
+    peaky, spread = candidate_radius(Ranking.of(q, c, "euclidean"), "euclidean", "linf")
+    assert spread < peaky
+    for row, got in zip(q, (peaky, spread), strict=True):
+        root = brentq(
+            lambda r, row=row: (
+                (np.maximum(np.abs(row - c[1]) - r, 0) ** 2).sum()
+                - ((np.abs(row - c[0]) + r) ** 2).sum()
+            ),
+            0,
+            2,
+            xtol=1e-14,
+        )
+        assert got == pytest.approx(root, rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [0.1, 3.0])
+@pytest.mark.parametrize("how", ["l2", "linf"])
+def test_stored_numbers_enter_the_euclidean_radius(how: str, size: float) -> None:
+    rng = np.random.default_rng(8)
+    q, c = rng.normal(size=(40, 5)), rng.normal(size=(8, 5))
+    bias = rng.normal(size=8) * size  # at 3.0 rivals would be carried past the query
+    radius = candidate_radius(Ranking.of(q, c, "euclidean", bias), "euclidean", how)
+    for share, flips in SHARES:
+        assert candidates_flipped(q, c, "euclidean", share * radius, how, bias) == flips
+
+
+def test_a_query_of_length_zero_ranks_by_stored_numbers_alone() -> None:
+    _, b = two_modalities(6, 8, seed=1)
+    bias = np.array([0.0, 1.0, 0.5, 0.2, 0.1, 0.3])
+    ranking = Ranking.of(np.zeros((2, 8)), b, "dot", bias)
+    for how in ("l2", "linf"):
+        assert np.isinf(candidate_radius(ranking, "dot", how)).all()
+
+
+# --- both -------------------------------------------------------------------------------------
+
+
+@given(a=st.floats(0.01, 2), b=st.floats(0.01, 2), depth=st.floats(1e-3, 5), t=st.floats(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_the_nearest_point_of_a_branch(a: float, b: float, depth: float, t: float) -> None:
+    p = a * np.sqrt(1 + t * t / b / b) + depth
+    one = np.ones(1)
+    foot = nearest_on_branch(p * one, t * one, a * one, b * one, b * one, a * one)
+    got = np.hypot(foot[0] - p, foot[1] - t)[0]
+    assert foot[0][0] == pytest.approx(a * np.sqrt(1 + foot[1][0] ** 2 / b**2), rel=1e-9)
+    grid = np.concatenate([np.linspace(0, 12, 20001), foot[1][0] * np.linspace(0.99, 1.01, 2001)])
+    far = np.hypot(a * np.sqrt(1 + grid**2 / b**2) - p, grid - t)
+    assert got <= far.min() + 1e-9
+    assert got >= far.min() - 1e-3
+
+
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+def test_the_joint_radius_by_a_general_optimiser(score: str) -> None:
+    """Least query move to where the worst candidates draw level, found by SLSQP."""
+    rng = np.random.default_rng(9)
+    q, c = unit_rows(rng.normal(size=(6, 4)) + 0.5), unit_rows(rng.normal(size=(2, 4)) - 0.3)
+    bias = np.array([0.03, -0.02]) if score == "dot" else None
+    move = 0.05
+    joint = joint_radius(Ranking.of(q, c, score, bias), score, move)
+    best = answers(q, c, score, bias)
+    for i in range(6):
+        one, two = c[best[i]], c[1 - best[i]]
+
+        def lead(z: np.ndarray, one=one, two=two, best=int(best[i])) -> float:
+            if score == "euclidean":
+                return np.linalg.norm(z - two) - np.linalg.norm(z - one) - 2 * move
+            return z @ (one - two) + bias[best] - bias[1 - best] - 2 * move * np.linalg.norm(z)
+
+        if lead(q[i]) <= 0:
+            assert joint.radius[i] == 0
+            continue
+        found = [
+            minimize(
+                lambda z, i=i: ((z - q[i]) ** 2).sum(),
+                q[i] + 0.3 * rng.normal(size=4),
+                constraints={"type": "eq", "fun": lead},
+                tol=1e-14,
+            )
+            for _ in range(8)
+        ]
+        least = min(np.sqrt(f.fun) for f in found if f.success)
+        assert joint.radius[i] == pytest.approx(least, rel=1e-4)
+
+
+def test_stored_numbers_enter_the_joint_radius_of_dot() -> None:
+    a, b = two_modalities(80, 16, seed=10)
+    mean = a.mean(axis=0)
+    for share, flips in SHARES:
+        assert joint_flipped(a - mean, b, "dot", 0.01, share, b @ mean) == flips
+
+
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+def test_the_joint_radius_has_the_others_as_its_ends(score: str) -> None:
+    q, c = two_modalities(50, 12, seed=11)
+    ranking = Ranking.of(q, c, score)
+    whole, alone = candidate_radius(ranking, score), query_radius(ranking)
+    none = joint_radius(ranking, score, 0.0)
+    np.testing.assert_allclose(none.radius, alone, rtol=1e-9)
+    for i in range(0, 50, 7):
+        one = Ranking.of(q[i : i + 1], c, score)
+        before = joint_radius(one, score, 0.999 * whole[i]).radius[0]
+        assert 0 < before < 0.01 * alone[i] + 1e-3
+        assert joint_radius(one, score, 1.001 * whole[i]).radius[0] == 0
+    moves = np.linspace(0, float(np.median(whole)), 5)
+    radii = np.array([joint_radius(ranking, score, m).radius for m in moves])
+    assert (np.diff(radii, axis=0) <= 1e-12).all()
+
+
+# --- smoothing --------------------------------------------------------------------------------
+
+
+def test_two_candidates_smoothed_have_the_plain_radius_at_every_sigma() -> None:
+    rng = np.random.default_rng(12)
+    q, c = rng.normal(size=(20, 6)), rng.normal(size=(2, 6))
+    plain = query_radius(Ranking.of(q, c, "dot"))
+    for sigma in (0.3, 1.0, 4.0):
+        first = norm.cdf(plain / sigma)
+        np.testing.assert_allclose(smoothing_radius(first, 1 - first, sigma), plain, rtol=1e-6)
+
+
+def test_smoothing_by_hand() -> None:
+    got = smoothing_radius(np.array([0.9, 0.5, 0.2]), np.array([0.05, 0.5, 0.7]), 2.0)
+    np.testing.assert_allclose(got, [norm.ppf(0.9) - norm.ppf(0.05), 0, 0])
+    certified = smoothing_certificate(np.array([0, 500, 990, 1000]), 1000, 0.25, 0.99)
+    low = [binomtest(k, 1000, alternative="greater").proportion_ci(0.99).low for k in (990, 1000)]
+    np.testing.assert_allclose(certified, [0, 0, *(0.25 * norm.ppf(low))], rtol=1e-9)
+
+
+def test_refusals() -> None:
+    a, b = two_modalities(5, 6)
+    ranking = Ranking.of(a, b, "euclidean")
+    with pytest.raises(OptionError, match=r"norm 'l1' is unknown; choose one of l2, linf"):
+        query_radius(ranking, "l1")
+    with pytest.raises(OptionError, match=r"norm 'l1' is unknown"):
+        candidate_radius(ranking, "dot", "l1")
+    with pytest.raises(OptionError, match=r"no radius of candidates under 'cosine'"):
+        candidate_radius(ranking, "cosine")
+    with pytest.raises(OptionError, match=r"no joint radius under 'cosine'"):
+        joint_radius(ranking, "cosine", 0.1)
+    with pytest.raises(OptionError, match=r"candidate_move -1"):
+        joint_radius(ranking, "euclidean", -1)
+    biased = Ranking.of(a, b, "euclidean", np.arange(5.0))
+    with pytest.raises(OptionError, match=r"no joint radius with stored numbers"):
+        joint_radius(biased, "euclidean", 0.1)
+    with pytest.raises(OptionError, match=r"sigma=0; expected a positive number"):
+        smoothing_radius(np.array([0.9]), np.array([0.1]), 0)
+    with pytest.raises(OptionError, match=r"a chance lies outside 0 to 1"):
+        smoothing_radius(np.array([1.9]), np.array([0.1]), 1.0)
+    with pytest.raises(OptionError, match=r"hits lie outside 0 to draws=10"):
+        smoothing_certificate(np.array([11]), 10, 1.0)
+    with pytest.raises(OptionError, match=r"norm 'l1' is unknown"):
+        worst_queries(a, b, np.ones(5), "dot", norm="l1")
+    with pytest.raises(OptionError, match=r"norm 'l1' is unknown"):
+        worst_candidates(a[0], b, 0, 0.1, "dot", norm="l1")
+    with pytest.raises(OptionError, match=r"no worst case of candidates under 'cosine'"):
+        worst_candidates(a[0], b, 0, 0.1, "cosine")

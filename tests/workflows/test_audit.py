@@ -1,0 +1,389 @@
+"""The main job on small arrays in memory: the contract's keys, and that its parts agree."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isthmus.data.moments import Moments
+from isthmus.engines.local import SerialExecutor
+from isthmus.errors import (
+    IsthmusError,
+    LabelsError,
+    NotPaired,
+    OptionError,
+    ShapeError,
+    ValuesError,
+)
+from isthmus.robustness import COLUMNS
+from isthmus.workflows.audits import AuditOptions, audit, default_closers, trials_for
+from worlds import full_scores, two_modalities, unit_rows
+
+QUICK: dict[str, Any] = {"trials": 3, "levels": (0.02,)}
+
+
+def small(n: int = 60, dim: int = 24, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    a, b = two_modalities(n, dim, seed=seed)
+    return a.astype(np.float32), b.astype(np.float32)
+
+
+def report_of(
+    a: Any, b: Any, *, labels: Any = None, relevance: Any = None, **options: Any
+) -> dict[str, Any]:
+    opts = AuditOptions(**{**QUICK, **options})
+    return audit(a, b, labels=labels, relevance=relevance, options=opts).report
+
+
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    return report_of(*small(), names=("image", "text"))
+
+
+TOP = {"schema", "isthmus", "created", "seed", "inputs", "gap", "directions", "mixed", "warnings"}
+INPUT = {"name", "source", "rows", "dim", "dtype", "norm_mean", "norm_std", "duplicates"}
+GAP = {
+    "norm",
+    "norm_unbiased",
+    "norm_ci",
+    "centroid_cosine",
+    "mean_norm",
+    "intra_cosine",
+    "cross_cosine",
+    "matched_cosine",
+    "rmg",
+    "alignment",
+    "uniformity",
+    "frechet",
+    "frechet_centroid_share",
+    "bures",
+    "separability",
+    "variance_share_along_gap",
+    "effective_rank",
+    "participation_ratio",
+    "energy_top10",
+    "subspace_overlap",
+    "hubness_skew",
+    "why_null",
+}
+DIRECTION = {
+    "query",
+    "candidate",
+    "task",
+    "score",
+    "clean",
+    "closable",
+    "closers",
+    "stress",
+    "radius",
+    "recommendation",
+}
+RECOMMENDATION = {"closer", "file", "reason", "flips_before", "flips_after", "clean_agreement"}
+
+
+def test_the_keys_of_the_contract(report: dict[str, Any]) -> None:
+    assert set(report) >= TOP
+    assert report["schema"] == 1
+    assert set(report["inputs"]) >= {"a", "b", "paired", "labels"}
+    assert set(report["inputs"]["a"]) >= INPUT
+    assert report["inputs"]["a"]["name"] == "image"
+    assert report["inputs"]["b"]["dtype"] == "float32"
+    assert set(report["gap"]) >= GAP
+    assert set(report["gap"]["uniformity"]) == {"a", "b", "cross"}
+    assert set(report["gap"]["separability"]) == {"lda", "held_out"}
+    assert set(report["gap"]["hubness_skew"]) == {"a_to_b", "b_to_a"}
+    assert [d["query"] for d in report["directions"]] == ["a", "b"]
+    for entry in report["directions"]:
+        assert set(entry) >= DIRECTION
+        assert set(entry["clean"]) >= {"accuracy", "recall@1", "recall@5", "recall@10", "ties"}
+        assert set(entry["closable"]) >= {"exact_share", "curve"}
+        for point in entry["closable"]["curve"]:
+            assert set(point) >= {"variance_kept", "rank", "share", "clean_agreement"}
+        for closer in entry["closers"]:
+            assert set(closer) >= {"name", "strength", "guarantee", "clean_agreement"}
+            assert set(closer["guarantee"]) >= {"score", "kind", "condition"}
+        assert set(entry["radius"]) >= {"query_l2", "candidate_l2"}
+        for radius in (entry["radius"]["query_l2"], entry["radius"]["candidate_l2"]):
+            assert set(radius) >= {"before", "after"}
+        assert set(entry["recommendation"]) >= RECOMMENDATION
+    assert set(report["mixed"]["image_share_at_10"]) == {"before", "after"}
+    assert all(set(w) == {"code", "text"} for w in report["warnings"])
+
+
+def test_rows_of_the_table_are_those_of_the_contract(report: dict[str, Any]) -> None:
+    for entry in report["directions"]:
+        names = {(r["closer"], r["score"]) for r in entry["stress"]}
+        assert names == {
+            ("none", "cosine"),
+            ("none", "euclidean"),
+            ("none", "dot"),
+            ("mean-shift", "cosine"),
+            ("orthogonal-shift", "euclidean"),
+            ("center-queries", "dot"),
+        }
+        families = {(r["family"], r["side"], r["level"]) for r in entry["stress"]}
+        assert {("gaussian", s, 0.02) for s in ("candidates", "queries", "both")} <= families
+        assert {("uniform-quantisation", "candidates", float(b)) for b in (256, 128, 64, 32)} <= (
+            families
+        )
+        assert ("sign-bits", "candidates", 1.0) in families
+        for row in entry["stress"]:
+            assert list(row)[: len(COLUMNS)] == list(COLUMNS)
+            assert row["direction"] == f"{entry['query']}_to_{entry['candidate']}"
+            assert 0 <= row["consistency_lo"] <= row["consistency"] <= row["consistency_hi"] <= 1
+            assert (row["queries"], row["candidates"]) == (60, 60)
+
+
+def test_the_report_is_json_and_the_same_again(report: dict[str, Any]) -> None:
+    json.dumps(report, allow_nan=False)
+    again = report_of(*small(), names=("image", "text"))
+    assert {k: v for k, v in again.items() if k != "created"} == {
+        k: v for k, v in report.items() if k != "created"
+    }
+    other = report_of(*small(), names=("image", "text"), seed=1)
+    pick = [d["stress"] for d in report["directions"]], [d["stress"] for d in other["directions"]]
+    assert pick[0] != pick[1]
+
+
+def test_clean_figures_by_brute_force(report: dict[str, Any]) -> None:
+    a, b = (unit_rows(x) for x in small())
+    for entry, q, c in ((report["directions"][0], a, b), (report["directions"][1], b, a)):
+        full = full_scores(q, c, "cosine")
+        rank = (full > np.diag(full)[:, None]).sum(axis=1)
+        for k in (1, 5, 10):
+            assert entry["clean"][f"recall@{k}"] == (rank < k).mean()
+        assert entry["clean"]["accuracy"] == entry["clean"]["recall@1"]
+    gap = np.linalg.norm(b.mean(axis=0) - a.mean(axis=0))
+    assert report["gap"]["norm"] == pytest.approx(gap, rel=1e-6)
+
+
+def test_exact_closers_keep_every_answer_and_curves_begin_at_nothing(
+    report: dict[str, Any],
+) -> None:
+    for entry in report["directions"]:
+        for closer in entry["closers"]:
+            if closer["guarantee"]["kind"] == "exact":
+                assert closer["clean_agreement"] == 1.0
+        for point in entry["closing_curve"]:
+            if point["strength"] == 0:
+                assert point["clean_agreement"] == 1.0
+        kept = [p["clean_agreement"] for p in entry["closable"]["curve"]]
+        share = [p["share"] for p in entry["closable"]["curve"]]
+        assert kept[-1] == 1.0
+        assert share == sorted(share, reverse=True)
+        chosen = entry["recommendation"]
+        assert chosen["clean_agreement"] >= 1.0
+        assert chosen["flips_after"] <= chosen["flips_before"]
+
+
+def test_the_recommended_closer_comes_back() -> None:
+    a, b = small()
+    done = audit(a, b, options=AuditOptions(**QUICK))
+    for entry in done.report["directions"]:
+        key = f"{entry['query']}_to_{entry['candidate']}"
+        assert done.closers[key].name == entry["recommendation"]["closer"]
+        assert len(done.results[key]) == len(entry["stress"])
+
+
+def test_each_direction_fits_on_its_own_queries(report: dict[str, Any]) -> None:
+    a, b = (unit_rows(x) for x in small())
+    for entry, queries in zip(report["directions"], (a, b), strict=True):
+        moved = {c["name"]: c["facts"].get("norm_moved") for c in entry["closers"]}
+        mean = np.linalg.norm(queries.mean(axis=0))
+        assert moved["center-queries"] == pytest.approx(mean, rel=1e-6)
+        assert moved["mean-shift"] == pytest.approx(report["gap"]["norm"], rel=1e-6)
+
+
+def test_query_noise_is_a_control_that_shows_nothing(report: dict[str, Any]) -> None:
+    for entry in report["directions"]:
+        rows = [r for r in entry["stress"] if (r["family"], r["side"]) == ("gaussian", "queries")]
+        exact = [r["consistency"] for r in rows if r["closer"] != "mean-shift"]
+        assert np.ptp(exact) <= 1 / 60
+
+
+def test_labels_make_zero_shot(rng: np.random.Generator) -> None:
+    classes = unit_rows(rng.normal(size=(8, 24)))
+    labels = rng.integers(0, 8, 90)
+    a = unit_rows(classes[labels] + 0.25 * rng.normal(size=(90, 24)))
+    got = report_of(a, classes, labels=labels)
+    assert got["inputs"]["labels"] is True
+    assert got["inputs"]["paired"] is False
+    forward, back = got["directions"]
+    assert forward["task"] == back["task"] == "zero-shot"
+    full = full_scores(a, classes, "cosine")
+    assert forward["clean"]["accuracy"] == (full.argmax(axis=1) == labels).mean()
+    right = [labels[i] == j for j, i in enumerate(full.T.argmax(axis=1)) if (labels == j).any()]
+    assert back["clean"]["accuracy"] == np.mean(right)
+    assert got["gap"]["rmg"] is None
+    json.dumps(got, allow_nan=False)
+
+
+def test_relevance_is_many_to_many(rng: np.random.Generator) -> None:
+    a, b = two_modalities(50, 16, seed=1)
+    relevance = np.vstack([np.repeat(np.arange(40), 2), rng.integers(0, 50, 80)]).T
+    got = report_of(a, b, relevance=relevance)
+    full = full_scores(a, b, "cosine")
+    known = {(int(q), int(c)) for q, c in relevance}
+    hits = [(q, int(full[q].argmax())) in known for q in range(40)]
+    clean = got["directions"][0]["clean"]
+    assert clean["judged"] == 40
+    assert clean["accuracy"] == np.mean(hits)
+
+
+def test_unpaired_sides_measure_flips_only() -> None:
+    a, _ = small()
+    _, b = small(40, seed=3)
+    got = report_of(a, b)
+    assert got["inputs"]["paired"] is False
+    for entry in got["directions"]:
+        assert entry["clean"]["accuracy"] is None
+        assert "no pairs, labels or relevance" in entry["clean"]["why_null"]
+        assert all(r["accuracy"] is None for r in entry["stress"])
+        assert all(r["consistency"] is not None for r in entry["stress"])
+    json.dumps(got, allow_nan=False)
+
+
+def test_sampling_keeps_true_candidates() -> None:
+    a, b = small(120, seed=4)
+    got = report_of(a, b, max_candidates=50, max_queries=20)
+    for entry in got["directions"]:
+        assert (entry["queries"], entry["candidates"]) == (20, 50)
+        assert entry["clean"]["judged"] == 20
+    assert got["gap"]["rmg"] is not None
+    assert got["gap"]["sample"]["of_a"] == 120
+    labels = np.arange(120) % 90
+    many = report_of(a, b[:90], labels=labels, max_candidates=50)
+    assert many["directions"][0]["candidates"] == 50
+    assert many["directions"][0]["clean"]["judged"] >= 45
+
+
+def test_a_fit_share_scores_rows_the_fit_has_not_seen() -> None:
+    got = report_of(*small(), fit_share=0.5)
+    for entry in got["directions"]:
+        assert entry["queries"] == 30
+        for closer in entry["closers"]:
+            if closer["guarantee"]["kind"] == "exact":
+                assert closer["clean_agreement"] == 1.0
+    assert "fit-equals-score" not in {w["code"] for w in got["warnings"]}
+    assert "fit-equals-score" in {w["code"] for w in report_of(*small())["warnings"]}
+
+
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+def test_scores_of_rows_that_are_not_unit(score: str) -> None:
+    a, b = small()
+    b = b * np.random.default_rng(0).uniform(0.6, 1.6, size=(60, 1)).astype(np.float32)
+    got = report_of(a, b, score=score)
+    assert got["inputs"]["unit_rows"] is False
+    for entry, q, c in ((got["directions"][0], a, b), (got["directions"][1], b, a)):
+        full = full_scores(q, c, score)
+        rank = (full > np.diag(full)[:, None]).sum(axis=1)
+        assert entry["clean"]["recall@1"] == (rank < 1).mean()
+        for closer in entry["closers"]:
+            if closer["guarantee"]["kind"] == "exact":
+                assert closer["clean_agreement"] == 1.0
+    assert got["gap"]["rmg"] is None
+    json.dumps(got, allow_nan=False)
+
+
+def test_tiny_inputs_still_give_a_report() -> None:
+    for n, dim in ((2, 3), (5, 2), (9, 40)):
+        json.dumps(report_of(*small(n, dim)), allow_nan=False)
+
+
+def test_equal_rows_and_duplicates_still_give_a_report() -> None:
+    a, b = small()
+    json.dumps(report_of(a, np.tile(b[:1], (60, 1))), allow_nan=False)
+    got = report_of(a, np.vstack([b[:30], b[:30]]))
+    assert got["inputs"]["b"]["duplicates"] == 30
+    assert got["directions"][0]["clean"]["ties"] == 60
+    json.dumps(got, allow_nan=False)
+
+
+def test_dtypes_give_nearly_the_same_report(report: dict[str, Any]) -> None:
+    a, b = small()
+    for dtype, close in (("float64", 1e-6), ("float16", 3e-3)):
+        got = report_of(a.astype(dtype), b.astype(dtype))
+        assert got["inputs"]["a"]["dtype"] == dtype
+        for key in ("norm", "rmg", "frechet", "centroid_cosine"):
+            assert got["gap"][key] == pytest.approx(report["gap"][key], rel=close)
+
+
+def test_progress_is_told_and_executors_are_used() -> None:
+    said: list[tuple[str, int, int]] = []
+    used: list[int] = []
+
+    class Counting(SerialExecutor):
+        def map(self, fn: Any, items: Any) -> Any:
+            used.append(len(items))
+            return super().map(fn, items)
+
+    audit(
+        *small(),
+        options=AuditOptions(**QUICK),
+        executor=Counting(),
+        progress=lambda what, done, of: said.append((what, done, of)),
+    )
+    assert used == [1]
+    assert {what for what, _, _ in said} >= {"moments", "gap", "stress a_to_b", "stress b_to_a"}
+    assert all(0 <= done <= of for _, done, of in said)
+
+
+REFUSED: list[tuple[dict[str, Any], type[IsthmusError], str]] = [
+    ({"score": "l2"}, OptionError, r"score 'l2' is unknown; choose one of dot"),
+    ({"convention": "sd"}, OptionError, r"level convention 'sd' is unknown"),
+    ({"fit_share": 1.0}, OptionError, r"fit share 1.0; expected 0 \(all rows\) to below 1"),
+    ({"fit_share": 0.99}, ShapeError, r"fit share 0.99 of 60 queries leaves"),
+    ({"floor": 1.5}, OptionError, r"floor 1.5 is not a share"),
+    ({"trials": 0}, OptionError, r"0 trials; expected at least 1"),
+    ({"max_queries": 1}, OptionError, r"at least 2 queries and 2 candidates"),
+    ({"labels": [0] * 60, "relevance": [[0, 0]]}, OptionError, r"both labels and relevance"),
+    ({"labels": [0] * 60, "paired": True}, OptionError, r"paired rows and labels or relevance"),
+    ({"labels": [0] * 59}, LabelsError, r"59 labels for 60 queries"),
+    ({"relevance": [[0, 99]]}, LabelsError, r"first 99 at row 0; there are 60 candidates"),
+    ({"levels": (-0.1,)}, OptionError, r"noise level -0.1 is not a variance"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "sentence"), REFUSED)
+def test_refused_options(options: dict[str, Any], error: type[IsthmusError], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        report_of(*small(), **options)
+
+
+def test_refused_rows() -> None:
+    a, b = small()
+    with pytest.raises(ShapeError, match=r"image has 24 dimensions and text has 23"):
+        report_of(a, b[:, :23], names=("image", "text"))
+    with pytest.raises(NotPaired, match=r"image has 60 rows and text has 59"):
+        report_of(a, b[:59], names=("image", "text"), paired=True)
+    bad = b.copy()
+    bad[3, 1] = np.nan
+    with pytest.raises(ValuesError, match=r"text holds NaN or infinity in 1 of 60 rows \(row 3\)"):
+        report_of(a, bad, names=("image", "text"))
+    bad = b.copy()
+    bad[4] = 0
+    with pytest.raises(ValuesError, match=r"text has 1 zero vector \(row 4\)"):
+        report_of(a, bad, names=("image", "text"))
+    assert report_of(a, bad, score="dot")["directions"]
+
+
+def test_trials_shrink_as_the_product_grows() -> None:
+    assert trials_for(500, 500) == 60
+    assert trials_for(100, 100) == 60
+    assert trials_for(1000, 1000) == 15
+    assert trials_for(2000, 10_000) == 8
+
+
+@pytest.mark.parametrize("score", ["cosine", "dot", "euclidean"])
+def test_the_default_closers_have_the_names_of_the_contract(score: str) -> None:
+    a, b = small()
+    closers = default_closers(
+        Moments.of(a, precise=True), Moments.of(b, precise=True), AuditOptions(score=score)
+    )
+    names = [(c.name, c.score) for c in closers]
+    assert ("orthogonal-shift", "euclidean") in names
+    assert ("center-queries", "dot") in names
+    assert ("none", score) in names
+    assert len(names) == len(set(names))
