@@ -42,7 +42,7 @@ from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec
 from isthmus.robustness import ClosedSearch, Perturbation, Problem, closed_searches, measure
-from isthmus.search.relevance import no_truth, retrieval_by_pairs
+from isthmus.search.relevance import no_relevance, relevance_by_pairs
 from isthmus.search.scores import SCORES, top1
 from isthmus.workflows.audits import trials_for
 
@@ -85,10 +85,10 @@ class Data:
         q, c = (self.a, self.b) if direction == "a_to_b" else (self.b, self.a)
         every = np.arange(len(c))
         if self.few is None:
-            truth = retrieval_by_pairs(len(q), len(c)).restricted(asked, every)
+            truth = relevance_by_pairs(len(q), len(c)).restricted(asked, every)
         else:
             c, every = c[: self.few], every[: self.few]
-            truth = no_truth(len(asked), self.few)
+            truth = no_relevance(len(asked), self.few)
         return Problem(direction, q[asked], c, truth, every, np.arange(len(asked)))
 
 

@@ -16,7 +16,7 @@ import pytest
 from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.robustness import Perturbation, grid, row_of
-from isthmus.search.relevance import retrieval_by_pairs
+from isthmus.search.relevance import relevance_by_pairs
 from isthmus.workflows.audits import AuditOptions, audit
 from worlds import unit_rows
 
@@ -117,7 +117,7 @@ def test_the_consistency_table(data: Path) -> None:
 
     a, b = np.load(data / "modgap/features_clip.npy", allow_pickle=False)
     a, b = unit_rows(a), unit_rows(b)
-    problem = problem_of(a, b, retrieval_by_pairs(500, 500))
+    problem = problem_of(a, b, relevance_by_pairs(500, 500))
     q, c = Moments.of(a, precise=True), Moments.of(b, precise=True)
     closers = [fit(name, q, c, score=score) for name, score in TABLE]
     perturbations = [

@@ -8,7 +8,7 @@ from isthmus.closers import fit
 from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.robustness import ClosedSearch, Problem, halves, plain_top1
-from isthmus.search.relevance import Relevance, retrieval_by_pairs
+from isthmus.search.relevance import Relevance, relevance_by_pairs
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -38,7 +38,7 @@ def problem_of(
 ) -> Problem:
     """One direction, with half of either side as the codecs' calibration."""
     rng = np.random.default_rng(seed)
-    truth = truth or retrieval_by_pairs(len(queries), len(candidates))
+    truth = truth or relevance_by_pairs(len(queries), len(candidates))
     return Problem(
         "a_to_b", queries, candidates, truth, *halves(len(queries), len(candidates), rng)
     )

@@ -1,41 +1,69 @@
-"""One family of errors. Every message says what was got, what was expected and what to do.
+"""One family of errors. Each has a stable code and one plain sentence.
 
-The command line prints the message of an :class:`IsthmusError` as one sentence and exits with 1;
-anything else that escapes is a bug of ours and keeps its traceback.
+The sentence says what was got, what was expected and what to do; the code names the fault for
+programs and does not change. Each kind is also the Python kind that a caller expects: bad values
+and shapes are a ``ValueError``, a missing library is an ``ImportError``, a file that cannot be read
+is an ``OSError``.
+
+The command line prints the sentence and exits with 1. Anything else that escapes is a fault of ours
+and keeps its traceback.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class IsthmusError(Exception):
-    """Base of everything Isthmus refuses on purpose."""
+    """Base of everything Isthmus refuses on purpose.
+
+    Args:
+        code: stable name of the fault, lower case with hyphens, such as ``unknown-score``.
+        text: one sentence for a person.
+    """
+
+    code: str
+
+    def __init__(self, code: str, text: str | None = None) -> None:
+        super().__init__(code if text is None else text)
+        self.code = "refused" if text is None else code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.code, str(self))
 
 
-class ShapeError(IsthmusError):
+class ShapeError(IsthmusError, ValueError):
     """An array has the wrong number of axes, or two arrays do not fit together."""
 
 
-class DtypeError(IsthmusError):
+class DtypeError(IsthmusError, ValueError):
     """An array holds something other than floating-point numbers."""
 
 
-class ValuesError(IsthmusError):
+class ValuesError(IsthmusError, ValueError):
     """Rows hold NaN, infinity, or a zero vector where a cosine is asked for."""
 
 
-class NotPaired(IsthmusError):
+class NotPaired(IsthmusError, ValueError):
     """Something that needs pairs was asked of unpaired or differently long sides."""
 
 
-class LabelsError(IsthmusError):
+class LabelsError(IsthmusError, ValueError):
     """Labels or relevance judgements do not fit the rows they speak of."""
 
 
-class OptionError(IsthmusError):
+class OptionError(IsthmusError, ValueError):
     """An option has a value that is not one of its values; the message lists them."""
 
 
-class FileError(IsthmusError):
+class CloserError(IsthmusError, ValueError):
+    """A closer cannot be fitted, composed or applied as asked."""
+
+
+class FileError(IsthmusError, OSError):
     """A file is missing, or a name does not say which of its columns or keys is meant."""
 
 
@@ -43,20 +71,21 @@ class CorruptFile(FileError):
     """A file is truncated, or is not what its name says it is."""
 
 
-class CloserError(IsthmusError):
-    """A closer cannot be fitted, composed or applied as asked."""
-
-
-class MissingExtra(IsthmusError):
+class MissingExtra(IsthmusError, ImportError):
     """A library that belongs to an extra is not installed."""
 
     def __init__(self, what: str, library: str, extra: str) -> None:
         super().__init__(
+            "missing-extra",
             f"{what} needs the package '{library}', which is not installed; "
-            f"install it with: pip install 'isthmus[{extra}]'"
+            f"install it with: pip install 'isthmus[{extra}]'",
         )
+        self.what = what
         self.library = library
         self.extra = extra
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.what, self.library, self.extra)
 
 
 def first_rows(rows: list[int], count: int) -> str:

@@ -19,7 +19,7 @@ from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec
 from isthmus.robustness import Perturbation, Problem, closed_searches, measure
-from isthmus.search.relevance import no_truth, retrieval_by_pairs
+from isthmus.search.relevance import no_relevance, relevance_by_pairs
 from isthmus.search.scores import SCORES, top1
 from worlds import fitted, unit_rows
 
@@ -44,7 +44,7 @@ def coco() -> tuple[Sides, Sides]:
 def problem(queries: np.ndarray, candidates: np.ndarray) -> Problem:
     count = len(candidates)
     paired = count == len(queries)
-    truth = retrieval_by_pairs(count, count) if paired else no_truth(len(queries), count)
+    truth = relevance_by_pairs(count, count) if paired else no_relevance(len(queries), count)
     return Problem("", queries, candidates, truth, np.arange(count), np.arange(len(queries)))
 
 

@@ -229,9 +229,9 @@ def test_exact_means_exact_on_any_shape(
 
 
 def _no_truth(n: int, k: int) -> Any:
-    from isthmus.search.relevance import no_truth
+    from isthmus.search.relevance import no_relevance
 
-    return no_truth(n, k)
+    return no_relevance(n, k)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -26,7 +26,12 @@ from isthmus.deploy.thresholds.intervals import (
 from isthmus.deploy.thresholds.nulls import collect, same_side, score_blocks, sizes_of
 from isthmus.deploy.thresholds.separation import separation
 from isthmus.errors import CorruptFile, FileError, OptionError, ShapeError, ValuesError
-from isthmus.search.relevance import no_truth, retrieval_by_pairs, retrieval_by_relevance, zero_shot
+from isthmus.search.relevance import (
+    no_relevance,
+    relevance_by_judgements,
+    relevance_by_labels,
+    relevance_by_pairs,
+)
 from worlds import fitted, full_scores, two_modalities, unit_rows
 
 
@@ -38,8 +43,8 @@ def world() -> tuple[np.ndarray, np.ndarray]:
     return a * rng.uniform(0.5, 2, (160, 1)), b * rng.uniform(0.5, 2, (160, 1))
 
 
-PAIRS = retrieval_by_pairs(160, 160)
-MANY = retrieval_by_relevance([[0, 3], [0, 5], [7, 3], [8, 8], [8, 9], [150, 0]], 160, 160)
+PAIRS = relevance_by_pairs(160, 160)
+MANY = relevance_by_judgements([[0, 3], [0, 5], [7, 3], [8, 8], [8, 9], [150, 0]], 160, 160)
 
 
 @pytest.mark.parametrize("score", ["cosine", "dot", "euclidean"])
@@ -80,7 +85,7 @@ def test_a_stored_number_is_added(world):
     np.testing.assert_allclose(far, -0.5 * full_scores(a, b, "euclidean") ** 2 + bias)
 
 
-@pytest.mark.parametrize("truth", [PAIRS, MANY, zero_shot(np.arange(160) % 9, 160, 160)])
+@pytest.mark.parametrize("truth", [PAIRS, MANY, relevance_by_labels(np.arange(160) % 9, 160, 160)])
 def test_pairs_of_one_side_leave_out_what_shares_a_partner(world, truth):
     a, _ = world
     partners = [set(t.tolist()) for t in truth.of_query()]
@@ -113,7 +118,7 @@ def test_the_interval_of_the_area_covers():
     for _ in range(100):
         table = rng.normal(size=(60, 60)) + 2 * np.eye(60)
         one_hot = np.eye(60)
-        scores = collect(table, one_hot, retrieval_by_pairs(60, 60), "dot")
+        scores = collect(table, one_hot, relevance_by_pairs(60, 60), "dot")
         low, high = separation(scores)["auc_ci"]
         inside += low <= truth <= high
     assert 88 <= inside <= 100
@@ -200,7 +205,7 @@ def test_p_values(seed, count, rate):
     edge = search_threshold(scores, rate)
     if edge.resolved and rate * count < 900:
         np.testing.assert_array_equal(told <= rate + 1e-12, asked > edge.value)
-    again = Null.read(json.loads(json.dumps(null.as_dict())))
+    again = Null.read(json.loads(json.dumps(null.to_dict())))
     np.testing.assert_array_equal(again.p_value(asked), told)
     assert np.isnan(null.p_value(np.nan))
 
@@ -340,10 +345,10 @@ def test_what_is_no_calibration_is_refused(world, here):
         ({"candidates": np.ones((9, 7))}, ShapeError, "both sides must come from"),
         ({"queries": np.full((160, 24), np.inf)}, ValuesError, "queries holds NaN or infinity"),
         ({"candidates": np.zeros((160, 24))}, ValuesError, "160 zero vectors"),
-        ({"truth": retrieval_by_pairs(9, 9)}, ShapeError, "the truth speaks of 9 queries"),
+        ({"truth": relevance_by_pairs(9, 9)}, ShapeError, "the truth speaks of 9 queries"),
         ({"max_queries": 3}, OptionError, "3 queries; expected at least 4"),
         (
-            {"truth": retrieval_by_relevance([[4, j] for j in range(160)], 160, 160)},
+            {"truth": relevance_by_judgements([[4, j] for j in range(160)], 160, 160)},
             OptionError,
             "query 4 matches all 160 candidates",
         ),
@@ -440,7 +445,7 @@ def test_unpaired_means_that_nothing_matches(files, capsys):
     assert told["match"] is told["separation"] is told["truth"] is None
     assert set(told["why_null"]) == {"match", "separation"}
     assert told["pair"]["null"]["count"] == 80 * 160
-    with_none = calibrate(np.load("a.npy"), np.load("b.npy"), truth=no_truth(160, 160))
+    with_none = calibrate(np.load("a.npy"), np.load("b.npy"), truth=no_relevance(160, 160))
     assert with_none.thresholds["pair"] == told["pair"]["threshold"]
 
 
@@ -480,7 +485,7 @@ def test_coco_thresholds():
     if not folder:
         pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
     images, captions = np.load(Path(folder) / "modgap/features_clip.npy").astype(np.float64)
-    truth = retrieval_by_pairs(500, 500)
+    truth = relevance_by_pairs(500, 500)
     found = calibrate(images, captions, truth=truth, rate=0.01)
     told = found.figures
     assert told["match"]["mean"] == pytest.approx(0.310, abs=0.001)  # matched cosine, published
@@ -501,7 +506,7 @@ def test_the_example_of_the_page_runs(pairs_small, tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     for name, rows in zip(("images", "captions"), pairs_small):
         np.save(f"{name}.npy", 3 * rows)
-    calibrate(*pairs_small, truth=retrieval_by_pairs(60, 60), rate=0.1).save("match.json")
+    calibrate(*pairs_small, truth=relevance_by_pairs(60, 60), rate=0.1).save("match.json")
     left, names = run_blocks("calibrate")
     assert names == ["load"]
     np.testing.assert_allclose(left["best"], (pairs_small[0] @ pairs_small[1].T).max(axis=1))

@@ -19,7 +19,7 @@ from isthmus.deploy.comparison import compare
 from isthmus.deploy.comparison.answers import gate_of, pool_reach, random_error_rate, searches
 from isthmus.deploy.comparison.rows import order_of, paired_figures
 from isthmus.errors import NotPaired, OptionError, ShapeError, ValuesError
-from isthmus.search.relevance import retrieval_by_pairs, zero_shot
+from isthmus.search.relevance import relevance_by_labels, relevance_by_pairs
 from isthmus.search.scores import Ranking, top1
 from isthmus.theory.prediction import candidate_radius, query_radius
 from worlds import full_scores, two_modalities, unit_rows
@@ -273,7 +273,9 @@ def test_the_gate_is_held_against_the_point_estimate(flips, count, limit, verdic
 def test_accuracy_and_mcnemar(world):
     a, b, a_new, _ = world
     labels = np.arange(120) % 80
-    told = compare(a, a_new, b, truth=zero_shot(labels, 120, 80), max_flips=1.0).result["accuracy"]
+    told = compare(a, a_new, b, truth=relevance_by_labels(labels, 120, 80), max_flips=1.0).result[
+        "accuracy"
+    ]
     right = [unit_rows(x) @ unit_rows(b).T for x in (a, a_new)]
     right = [s.argmax(1) == labels for s in right]
     assert told["old-old"]["accuracy"] == pytest.approx(right[0].mean())
@@ -285,7 +287,9 @@ def test_accuracy_and_mcnemar(world):
 
 def test_a_sample_of_queries_says_so_and_names_rows_of_the_file(world):
     a, b, a_new, _ = world
-    found = compare(a, a_new, b, max_queries=40, max_flips=1.0, truth=zero_shot([0] * 120, 120, 80))
+    found = compare(
+        a, a_new, b, max_queries=40, max_flips=1.0, truth=relevance_by_labels([0] * 120, 120, 80)
+    )
     assert found.result["searched"] == 40
     assert "queries-sampled" in [w["code"] for w in found.result["warnings"]]
     assert found.result["accuracy"]["judged"] == 40
@@ -315,7 +319,7 @@ def test_same_seed_same_result(world):
         ({"max_flips": 1.5}, OptionError, "max flips 1.5 is not a share"),
         ({"max_flips": float("nan")}, OptionError, "max flips nan is not a share"),
         ({"k": 0}, OptionError, "k 0, max queries 2000; expected at least 1"),
-        ({"truth": retrieval_by_pairs(9, 9)}, ShapeError, "the truth speaks of 9 queries"),
+        ({"truth": relevance_by_pairs(9, 9)}, ShapeError, "the truth speaks of 9 queries"),
     ],
 )
 def test_refusals(world, change, error, words):
@@ -418,7 +422,7 @@ def test_coco_turned_shifted_and_coded():
     from isthmus.perturb.codecs import fit_codec
 
     images, captions = np.load(Path(folder) / "modgap/features_clip.npy").astype(np.float64)
-    truth = retrieval_by_pairs(500, 500)
+    truth = relevance_by_pairs(500, 500)
     half = compare(images, images.astype(np.float16), captions, truth=truth)
     assert half.result["paired"]["identical_rows"] == 500  # published rounded to half precision
     assert half.result["gate"]["verdict"] == "pass"
@@ -452,7 +456,7 @@ def test_the_examples_of_the_page_run(pairs_wide, tmp_path, monkeypatch):
 
 def test_every_key_is_on_the_page(world):
     a, b, a_new, b_new = world
-    truth = zero_shot(np.arange(120) % 80, 120, 80)
+    truth = relevance_by_labels(np.arange(120) % 80, 120, 80)
     told = compare(a, a_new, b, after_candidates=b_new, truth=truth).result
     page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
     plain = {"score", "rows", "dim", "candidates", "dtypes", "searched", "seed", "queries", "k"}

@@ -346,4 +346,4 @@ def test_the_subspaces_compared_are_said(rng: np.random.Generator) -> None:
 )
 def test_severity_words(norm: float, word: str) -> None:
     assert GapReport({"norm": norm}).severity == word
-    assert GapReport({"norm": norm}).as_dict() == {"norm": norm, "severity": word, "why_null": {}}
+    assert GapReport({"norm": norm}).to_dict() == {"norm": norm, "severity": word, "why_null": {}}

@@ -7,7 +7,7 @@ from isthmus.closers import fit
 from isthmus.closers.maps import AffineMap, Closer, Guarantee
 from isthmus.data.moments import Moments
 from isthmus.robustness import Perturbation, Problem, closed_searches, measure
-from isthmus.search.relevance import no_truth
+from isthmus.search.relevance import no_relevance
 
 
 def setting(scale=3.0, n=60, d=10):
@@ -15,7 +15,7 @@ def setting(scale=3.0, n=60, d=10):
     rng = np.random.default_rng(4)
     queries, candidates = rng.standard_normal((n, d)), rng.standard_normal((n, d))
     half = np.arange(n // 2)
-    problem = Problem("q_to_c", queries, candidates, no_truth(n, n), half, half)
+    problem = Problem("q_to_c", queries, candidates, no_relevance(n, n), half, half)
     moments = Moments.of(queries, precise=True), Moments.of(candidates, precise=True)
     plain = fit("none", *moments, score="dot", unit_in=False)
     grown = AffineMap(d, scale * np.eye(d))

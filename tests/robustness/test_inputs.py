@@ -8,7 +8,7 @@ from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError
 from isthmus.robustness import Problem, closed_searches
 from isthmus.robustness.inputs import diagnose, measure_inputs
-from isthmus.search.relevance import retrieval_by_pairs
+from isthmus.search.relevance import relevance_by_pairs
 
 
 def world(seed=0, n=30, d=12, gap=1.0):
@@ -23,7 +23,7 @@ def world(seed=0, n=30, d=12, gap=1.0):
 
 def problem_of(queries, candidates):
     half = np.arange(len(candidates) // 2)
-    truth = retrieval_by_pairs(len(queries), len(candidates))
+    truth = relevance_by_pairs(len(queries), len(candidates))
     return Problem("q_to_c", queries, candidates, truth, half, half)
 
 

@@ -27,7 +27,7 @@ from isthmus.robustness.mixed import (
     pool_ranking,
     search_pool,
 )
-from isthmus.search.relevance import Relevance, retrieval_by_relevance, run
+from isthmus.search.relevance import Relevance, relevance_by_judgements, run
 from isthmus.search.scores import Ranking, top1, top_k
 from worlds import full_scores, two_modalities, unit_rows
 
@@ -58,7 +58,7 @@ def relevance(rng: np.random.Generator, queries: int, documents: int, most: int)
         for i in range(queries)
         for j in rng.permutation(documents)[: rng.integers(0, most + 1)]
     ]
-    return retrieval_by_relevance(np.array(pairs or [(0, 0)]), queries, documents)
+    return relevance_by_judgements(np.array(pairs or [(0, 0)]), queries, documents)
 
 
 # --- gain -------------------------------------------------------------------------------------
@@ -89,14 +89,14 @@ def test_ndcg_is_that_of_scikit_learn_and_of_the_definition(seed: int, k: int, m
 
 
 def test_relevant_documents_that_were_not_found_count_against_a_query() -> None:
-    truth = retrieval_by_relevance([(0, 0), (0, 5), (0, 6)], 1, 9)
+    truth = relevance_by_judgements([(0, 0), (0, 5), (0, 6)], 1, 9)
     gain = ndcg_at(np.array([[0, 1, 2]]), truth, 3)[0]
     assert gain == pytest.approx(1 / (1 + 1 / math.log2(3) + 0.5))
     assert ndcg_at(np.array([[0, -1, -1]]), truth, 3)[0] == gain
 
 
 def test_ndcg_refuses_what_does_not_fit() -> None:
-    truth = retrieval_by_relevance([(0, 0)], 1, 9)
+    truth = relevance_by_judgements([(0, 0)], 1, 9)
     with pytest.raises(OptionError, match=r"nDCG at 4 of 3 documents found"):
         ndcg_at(np.array([[0, 1, 2]]), truth, 4)
     with pytest.raises(LabelsError, match=r"2 rankings but a truth of 1"):
@@ -152,9 +152,9 @@ def test_a_pool_with_no_preference_displaces_nothing(rng: np.random.Generator) -
 def test_search_pool_refuses_what_does_not_fit() -> None:
     ranking = Ranking.of(np.ones((2, 3)), np.ones((5, 3)), "dot")
     with pytest.raises(ShapeError, match=r"5 documents was given 4 sides"):
-        search_pool(ranking, retrieval_by_relevance([(0, 0)], 2, 5), np.ones(4, bool), k=2)
+        search_pool(ranking, relevance_by_judgements([(0, 0)], 2, 5), np.ones(4, bool), k=2)
     with pytest.raises(ShapeError, match=r"2 queries but a truth of 3 queries"):
-        search_pool(ranking, retrieval_by_relevance([(0, 0)], 3, 5), np.ones(5, bool), k=2)
+        search_pool(ranking, relevance_by_judgements([(0, 0)], 3, 5), np.ones(5, bool), k=2)
 
 
 # --- closings of a pool -----------------------------------------------------------------------

@@ -38,7 +38,7 @@ from isthmus.robustness import (
     overlap_at,
     row_of,
 )
-from isthmus.search.relevance import no_truth, zero_shot
+from isthmus.search.relevance import no_relevance, relevance_by_labels
 from isthmus.search.scores import Ranking
 from worlds import fitted, played, problem_of, two_modalities
 
@@ -255,7 +255,7 @@ def test_quantiles() -> None:
 @pytest.fixture(scope="module")
 def problem() -> Problem:
     a, b = two_modalities(70, 40, seed=2)
-    return problem_of(a[:50], b, zero_shot(np.arange(50), 50, 70))
+    return problem_of(a[:50], b, relevance_by_labels(np.arange(50), 50, 70))
 
 
 def closers_of(problem: Problem) -> list[Any]:
@@ -403,7 +403,7 @@ def test_query_noise_tells_no_exact_closer_from_another(problem: Problem) -> Non
 
 
 def test_no_noise_flips_nothing(problem: Problem) -> None:
-    twins = problem_of(problem.queries, np.vstack([problem.candidates] * 2), no_truth(50, 140))
+    twins = problem_of(problem.queries, np.vstack([problem.candidates] * 2), no_relevance(50, 140))
     for side in ("candidates", "queries", "both"):
         perturbation = Perturbation("gaussian", side, 0.0, "total")  # type: ignore[arg-type]
         for result in grid(twins, closers_of(twins), [perturbation], trials=2):
@@ -450,7 +450,7 @@ def test_overlap_by_brute_force(problem: Problem, rng: np.random.Generator) -> N
 
 def test_rows_have_the_contract_s_columns_and_are_json(problem: Problem) -> None:
     assert len(COLUMNS) == 23
-    small = problem_of(problem.queries[:12], problem.candidates[:12], no_truth(12, 12))
+    small = problem_of(problem.queries[:12], problem.candidates[:12], no_relevance(12, 12))
     for case in (problem, small):
         results = grid(case, closers_of(case), default_perturbations(), trials=2, control_trials=1)
         assert len(results) == 5 * (9 + 4 + 2)

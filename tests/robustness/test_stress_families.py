@@ -42,9 +42,9 @@ def problem() -> Problem:
 def few() -> Problem:
     """Six candidates in 24 dimensions: their span is far from all."""
     q, c = two_modalities(60, 24, seed=6)
-    from isthmus.search.relevance import no_truth
+    from isthmus.search.relevance import no_relevance
 
-    return problem_of(q, c[:6], no_truth(60, 6))
+    return problem_of(q, c[:6], no_relevance(60, 6))
 
 
 # --- shapes of noise --------------------------------------------------------------------------

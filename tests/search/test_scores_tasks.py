@@ -15,11 +15,11 @@ from isthmus.errors import LabelsError, NotPaired, OptionError, ShapeError
 from isthmus.search import scores as scores_module
 from isthmus.search.relevance import (
     Relevance,
-    no_truth,
-    retrieval_by_pairs,
-    retrieval_by_relevance,
+    no_relevance,
+    relevance_by_judgements,
+    relevance_by_labels,
+    relevance_by_pairs,
     run,
-    zero_shot,
 )
 from isthmus.search.scores import SCORES, Ranking, check_score, top1, top_k
 from worlds import full_scores, two_modalities, unit_rows
@@ -68,7 +68,7 @@ def test_top_k_matches_the_full_matrix(
         assert (found.ties == 0).all()
         assert (np.diff(found.scores, axis=1) <= 0).all()
     np.testing.assert_array_equal(top1(ranking), expected[:, 0])
-    outcome = run(ranking, retrieval_by_relevance(np.array([[0, 3], [22, 16]]), 23, 17))
+    outcome = run(ranking, relevance_by_judgements(np.array([[0, 3], [22, 16]]), 23, 17))
     np.testing.assert_array_equal(outcome.top1, expected[:, 0])
 
 
@@ -96,7 +96,7 @@ def test_all_tied_gives_the_lowest_rows_first(score: str, dtype: str) -> None:
     np.testing.assert_array_equal(found.rows, np.tile(np.arange(7), (50, 1)))
     assert (found.ties == 28).all()
     assert (top1(Ranking.of(q, c, score)) == 0).all()
-    outcome = run(Ranking.of(q, c, score), zero_shot(np.arange(50) % 29, 50, 29))
+    outcome = run(Ranking.of(q, c, score), relevance_by_labels(np.arange(50) % 29, 50, 29))
     np.testing.assert_array_equal(outcome.rank, np.arange(50) % 29)
     assert (outcome.ties == 28).all()
 
@@ -139,7 +139,7 @@ def test_ties_of_small_whole_numbers(n: int, k: int, distinct: int, seed: int, s
     for depth in range(1, k + 1):
         np.testing.assert_array_equal(top_k(ranking, depth).rows, expected[:, :depth])
     relevance = np.unique(rng.integers(0, [n, k], size=(5, 2)), axis=0)
-    truth = retrieval_by_relevance(relevance, n, k)
+    truth = relevance_by_judgements(relevance, n, k)
     outcome = run(ranking, truth)
     np.testing.assert_array_equal(outcome.rank, oracle_rank(full, truth, 1e-9))
     np.testing.assert_array_equal(outcome.top1, expected[:, 0])
@@ -190,7 +190,7 @@ def _same_search(convert: Callable[[np.ndarray], Any], rng: np.random.Generator)
             there = Ranking.of(convert(q), convert(c), score, stored)
             np.testing.assert_array_equal(top1(there), top1(here))
             np.testing.assert_array_equal(top_k(there, 7).rows, top_k(here, 7).rows)
-            truth = retrieval_by_relevance(np.array([[0, 0], [29, 39]]), 30, 40)
+            truth = relevance_by_judgements(np.array([[0, 0], [29, 39]]), 30, 40)
             np.testing.assert_array_equal(run(there, truth).rank, run(here, truth).rank)
 
 
@@ -216,11 +216,11 @@ def test_what_does_not_fit_is_refused() -> None:
         with pytest.raises(OptionError, match=rf"k={k} of 3 candidates; expected 1 to 3"):
             top_k(Ranking.of(eye, eye, "dot"), k)
     with pytest.raises(NotPaired, match=r"queries has 3 rows and candidates has 4"):
-        retrieval_by_pairs(3, 4)
+        relevance_by_pairs(3, 4)
     with pytest.raises(LabelsError, match=r"first 4 at row 2; there are 4 candidates"):
-        zero_shot([0, 1, 4], 3, 4)
+        relevance_by_labels([0, 1, 4], 3, 4)
     with pytest.raises(LabelsError, match=r"first 3 at row 0; there are 3 queries"):
-        retrieval_by_relevance([[3, 0]], 3, 4)
+        relevance_by_judgements([[3, 0]], 3, 4)
 
 
 # --- tasks ------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_zero_shot_accuracy_matches_sklearn(rng: np.random.Generator) -> None:
     q, c = rng.normal(size=(200, 6)), rng.normal(size=(15, 6))
     labels = rng.integers(0, 15, 200)
-    truth = zero_shot(labels, 200, 15)
+    truth = relevance_by_labels(labels, 200, 15)
     for score in SCORES:
         outcome = run(Ranking.of(q, c, score), truth)
         full = full_scores(q, c, score)
@@ -242,7 +242,7 @@ def test_zero_shot_accuracy_matches_sklearn(rng: np.random.Generator) -> None:
 def test_retrieval_by_pairs_in_both_directions() -> None:
     a, b = two_modalities(80, 12, seed=1)
     for q, c in ((a, b), (b, a)):
-        truth = retrieval_by_pairs(80, 80)
+        truth = relevance_by_pairs(80, 80)
         outcome = run(Ranking.of(q, c, "cosine"), truth)
         full = q @ c.T
         place = [(full[i] > full[i, i]).sum() for i in range(80)]
@@ -254,7 +254,7 @@ def test_retrieval_by_pairs_in_both_directions() -> None:
 def test_many_to_many_relevance_counts_the_best_true_candidate(rng: np.random.Generator) -> None:
     q, c = rng.normal(size=(40, 5)), rng.normal(size=(70, 5))
     relevance = np.column_stack([rng.integers(0, 30, 90), rng.integers(0, 70, 90)])
-    truth = retrieval_by_relevance(relevance, 40, 70)
+    truth = relevance_by_judgements(relevance, 40, 70)
     full = full_scores(q, c, "cosine")
     outcome = run(Ranking.of(q, c, "cosine"), truth)
     np.testing.assert_array_equal(outcome.rank, oracle_rank(full, truth))
@@ -278,7 +278,7 @@ def test_reversed_and_restricted_truth_agree_with_sets(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n, m = 7, 9
     pairs = rng.integers(0, [n, m], size=(rng.integers(1, 20), 2))
-    truth = retrieval_by_relevance(pairs, n, m)
+    truth = relevance_by_judgements(pairs, n, m)
     known = {(int(q), int(c)) for q, c in pairs}
     assert {tuple(p) for p in truth.pairs.tolist()} == known
     back = truth.reversed()
@@ -300,7 +300,7 @@ def test_reversed_and_restricted_truth_agree_with_sets(seed: int) -> None:
 
 
 def test_no_truth_judges_nothing(rng: np.random.Generator) -> None:
-    truth = no_truth(5, 6)
+    truth = no_relevance(5, 6)
     outcome = run(Ranking.of(rng.normal(size=(5, 3)), rng.normal(size=(6, 3)), "dot"), truth)
     assert not truth.judged.any()
     assert (outcome.rank == -1).all()

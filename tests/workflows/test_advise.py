@@ -22,7 +22,12 @@ from isthmus.errors import LabelsError, OptionError, ShapeError, ValuesError
 from isthmus.perturb.codecs import fit_codec, measure_error
 from isthmus.perturb.noise import gaussian
 from isthmus.robustness import Perturbation
-from isthmus.search.relevance import Relevance, no_truth, retrieval_by_pairs, zero_shot
+from isthmus.search.relevance import (
+    Relevance,
+    no_relevance,
+    relevance_by_labels,
+    relevance_by_pairs,
+)
 from isthmus.search.scores import Ranking
 from isthmus.theory.prediction import keep_probability
 from isthmus.workflows.recommendation import Advice, advise
@@ -43,7 +48,7 @@ def pair() -> Pair:
 
 @pytest.fixture(scope="module")
 def advice(pair: Pair) -> Advice:
-    return advise(*pair, retrieval_by_pairs(120, 120), levels=LEVEL, closers=FEW, trials=12)
+    return advise(*pair, relevance_by_pairs(120, 120), levels=LEVEL, closers=FEW, trials=12)
 
 
 def row_named(advice: Advice, closer: str, score: str | None = None) -> Any:
@@ -145,7 +150,9 @@ def test_nothing_of_the_judging_half_reaches_the_choice(pair: Pair, advice: Advi
     other[second] = unit_rows(np.random.default_rng(5).normal(size=(len(second), 24)))
     labels = np.arange(120)
     labels[second] = labels[second][::-1]
-    again = advise(other, c, zero_shot(labels, 120, 120), levels=LEVEL, closers=FEW, trials=12)
+    again = advise(
+        other, c, relevance_by_labels(labels, 120, 120), levels=LEVEL, closers=FEW, trials=12
+    )
 
     def told(one: Advice) -> dict[Any, Any]:
         return {
@@ -184,7 +191,7 @@ def test_a_setting_keeps_the_floor_or_comes_nearest_to_it() -> None:
 
 def test_every_closer_that_applies_is_tried(pair: Pair) -> None:
     q, c = pair
-    got = advise(q, c, retrieval_by_pairs(120, 120), levels=LEVEL, trials=2)
+    got = advise(q, c, relevance_by_pairs(120, 120), levels=LEVEL, trials=2)
     assert {r.closer for r in got.rows} == set(CLOSERS)
     assert got.skipped == {}
     alone = advise(q, c, levels=LEVEL, trials=2)
@@ -228,7 +235,7 @@ def test_floats_beside_the_vector_are_limited(pair: Pair) -> None:
 
 
 def test_do_nothing_where_queries_are_disturbed(pair: Pair) -> None:
-    got = advise(*pair, retrieval_by_pairs(120, 120), levels=LEVEL, side="queries", trials=6)
+    got = advise(*pair, relevance_by_pairs(120, 120), levels=LEVEL, side="queries", trials=6)
     assert got.nothing
     assert got.name == "none"
     assert "no closer that keeps rankings can help (D10)" in got.reason
@@ -278,7 +285,7 @@ def wrong_prior(seed: int) -> tuple[np.ndarray, np.ndarray, Relevance]:
     labels = rng.integers(classes, size=n)
     pictures = 1.5 * common + meaning[labels] + 0.08 * rng.normal(size=(n, dim))
     texts = meaning + np.outer(0.25 * rng.normal(size=classes), common)
-    return unit_rows(pictures), unit_rows(texts), zero_shot(labels, n, classes)
+    return unit_rows(pictures), unit_rows(texts), relevance_by_labels(labels, n, classes)
 
 
 def test_changing_answers_on_purpose_is_named_apart() -> None:
@@ -316,7 +323,7 @@ def test_changing_answers_on_purpose_is_named_apart() -> None:
 def test_a_closer_that_learns_the_calibration_half_by_heart_is_found_out() -> None:
     """Few pairs, many dimensions: a rotation fits those it saw and misplaces the others."""
     q, c = two_modalities(120, 96, seed=5, gap=0.1, noise=2.0)
-    got = advise(q, c, retrieval_by_pairs(120, 120), levels=LEVEL, closers="procrustes", trials=2)
+    got = advise(q, c, relevance_by_pairs(120, 120), levels=LEVEL, closers="procrustes", trials=2)
     turned = got.changes[0]
     assert turned.calibration_after > turned.calibration_before + 0.2
     assert turned.after < turned.before
@@ -326,7 +333,7 @@ def test_a_closer_that_learns_the_calibration_half_by_heart_is_found_out() -> No
 
 def test_codecs_flip_against_todays_exact_search(pair: Pair) -> None:
     q, c = pair
-    truth = retrieval_by_pairs(120, 120)
+    truth = relevance_by_pairs(120, 120)
     closers = ("center-queries", "center-both", "ridge-shift", "mean-shift")
     got = advise(q, c, truth, family="sq4", score="dot", closers=closers)
     first, second = split(120, 0.5, 0)
@@ -358,7 +365,7 @@ def test_codecs_flip_against_todays_exact_search(pair: Pair) -> None:
 def test_the_ridge_knows_the_codecs_own_error(pair: Pair) -> None:
     q, c = pair
     first, _ = split(120, 0.5, 0)
-    problem = problem_of(q, c, no_truth(120, 120), first, None, 0)
+    problem = problem_of(q, c, no_relevance(120, 120), first, None, 0)
     got = ground_of(problem, first, True, [Perturbation("sq4", "candidates", 1.0)]).noise
     centred = c - c.mean(axis=0)
     rest = np.setdiff1d(np.arange(120), problem.calibration)
@@ -373,7 +380,7 @@ def test_the_ridge_knows_the_codecs_own_error(pair: Pair) -> None:
 
 def test_one_bit_codes_want_centred_rows() -> None:
     q, c = two_modalities(400, 32, seed=4, gap=1.0)
-    got = advise(q, c, retrieval_by_pairs(400, 400), family="rabitq", score="dot")
+    got = advise(q, c, relevance_by_pairs(400, 400), family="rabitq", score="dot")
     assert not got.nothing
     assert "differ from exact search" in got.reason
     assert row_named(got, "center-both").judging.removed_ci[0] > 0
@@ -384,7 +391,7 @@ def test_one_bit_codes_want_centred_rows() -> None:
 def test_codecs_of_queries_are_fitted_on_the_calibration_half(pair: Pair) -> None:
     q, c = pair
     first, second = split(120, 0.5, 0)
-    problem = problem_of(q, c, no_truth(120, 120), first, None, 0)
+    problem = problem_of(q, c, no_relevance(120, 120), first, None, 0)
     perturbations = [Perturbation("sq4", "queries", 1.0)]
     half = half_of(problem, second, "dot", perturbations, trials=1, seed=0)
     m = Moments.of(q[first], precise=True), Moments.of(c, precise=True)
@@ -400,7 +407,7 @@ def test_codecs_of_queries_are_fitted_on_the_calibration_half(pair: Pair) -> Non
 def test_near_ties_count_as_kept_and_changes_do_not(pair: Pair) -> None:
     q, c = pair
     twins = np.vstack([c, c + 1e-9 * np.random.default_rng(0).normal(size=c.shape)])
-    problem = problem_of(q, twins, no_truth(120, 240), np.arange(60), None, 0)
+    problem = problem_of(q, twins, no_relevance(120, 240), np.arange(60), None, 0)
     half = half_of(
         problem,
         np.arange(60, 120),
@@ -438,7 +445,7 @@ def test_multiple_choice_keeps_to_its_lists(pair: Pair) -> None:
     got = advise(q, c, levels=0.3, lists=lists, closers="center-queries", trials=6)
     first, second = split(120, 0.5, 0)
     clean = half_of(
-        problem_of(q, c, no_truth(120, 120), first, lists, 0),
+        problem_of(q, c, no_relevance(120, 120), first, lists, 0),
         second,
         "cosine",
         [Perturbation("gaussian", "candidates", 0.3)],
@@ -451,15 +458,15 @@ def test_multiple_choice_keeps_to_its_lists(pair: Pair) -> None:
 
 
 def test_the_same_seed_gives_the_same_advice(pair: Pair, advice: Advice) -> None:
-    truth = retrieval_by_pairs(120, 120)
+    truth = relevance_by_pairs(120, 120)
     again = advise(*pair, truth, levels=LEVEL, closers=FEW, trials=12)
-    assert again.as_dict() == advice.as_dict()
+    assert again.to_dict() == advice.to_dict()
     other = advise(*pair, truth, levels=LEVEL, closers=FEW, trials=12, seed=1)
-    assert other.as_dict() != advice.as_dict()
+    assert other.to_dict() != advice.to_dict()
 
 
 def test_the_record_is_plain_and_the_closer_saves(advice: Advice, pair: Pair, here: Path) -> None:
-    told = json.loads(json.dumps(advice.as_dict()))
+    told = json.loads(json.dumps(advice.to_dict()))
     assert told["closer"] == "center-queries"
     assert told["setup"]["calibration_queries"] == told["setup"]["judging_queries"] == 60
     assert {"calibration", "judging"} <= set(told["rows"][0])
@@ -495,7 +502,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"seed": -1}, OptionError, "seed -1"),
     ({"closers": "magic"}, OptionError, "closer 'magic' is unknown"),
     ({"closers": ()}, OptionError, "closer '' is unknown"),
-    ({"truth": no_truth(119, 120)}, LabelsError, "about 119 queries and 120 candidates"),
+    ({"truth": no_relevance(119, 120)}, LabelsError, "about 119 queries and 120 candidates"),
 ]
 
 
@@ -555,7 +562,7 @@ def test_the_command_prints_the_ranking_and_writes_the_closer(
     assert "wrote closer.safetensors" in out
     direct = advise(
         *(s.astype(np.float32) for s in pair),
-        retrieval_by_pairs(120, 120),
+        relevance_by_pairs(120, 120),
         levels=(0.03,),
         closers=("center-queries", "mean-shift"),
         trials=6,
@@ -647,7 +654,7 @@ def both(folder: Path, name: str) -> Pair:
 @pytest.mark.parametrize("turned", [False, True])
 def test_coco_under_noise(real: Path, turned: bool) -> None:
     q, c = both(real, "clip")[:: -1 if turned else 1]
-    got = advise(q, c, retrieval_by_pairs(500, 500), closers=(*EXACT, "mean-shift"))
+    got = advise(q, c, relevance_by_pairs(500, 500), closers=(*EXACT, "mean-shift"))
     assert got.name in ("center-queries", "span", "subspace")  # which is a matter of the draws
     row = row_named(got, "center-queries")
     assert row.judging.clean_agreement == row.calibration.clean_agreement == 1
@@ -665,7 +672,7 @@ def test_coco_under_noise(real: Path, turned: bool) -> None:
 def test_coco_through_rabitq(real: Path, turned: bool) -> None:
     q, c = both(real, "clip")[:: -1 if turned else 1]
     closers = ("biased-shift", "center-queries", "center-both", "ridge-shift", "database-shift")
-    truth = retrieval_by_pairs(500, 500)
+    truth = relevance_by_pairs(500, 500)
     got = advise(q, c, truth, family="rabitq", score="dot", closers=closers, floor=0.9)
     best, ridge = row_named(got, "center-both"), row_named(got, "ridge-shift")
     assert got.name in ("biased-shift", "center-both")  # one search, where the code's mean is μ_c
@@ -682,7 +689,7 @@ def test_coco_through_rabitq(real: Path, turned: bool) -> None:
 @pytest.mark.real_data
 def test_videoclip_gains_by_centring_on_purpose(real: Path) -> None:
     q, c = both(real, "videoclip")[::-1]
-    got = advise(q, c, retrieval_by_pairs(100, 100), levels=0.02, trials=2)
+    got = advise(q, c, relevance_by_pairs(100, 100), levels=0.02, trials=2)
     top = next(x for x in got.changes if x.raises)
     assert top.closer == "centering"
     assert (top.before, top.after) == (0.18, 0.44)
@@ -698,7 +705,7 @@ def test_two_texts_of_one_name_leave_nothing_to_gain(real: Path) -> None:
     got = advise(
         a,
         b,
-        retrieval_by_pairs(1000, 1000),
+        relevance_by_pairs(1000, 1000),
         levels=0.005,
         trials=4,
         closers=("center-queries", "centering", "mean-shift"),
@@ -719,6 +726,6 @@ def test_the_page_runs_and_names_what_the_record_has(
     exec(compile(block[1], "docs/recommend.md", "exec"), left)
     assert left["advice"].reason in capsys.readouterr().out
     assert Path("closer.safetensors").exists()
-    told = advice.as_dict()
+    told = advice.to_dict()
     keys = {*told, *told["rows"][0], *told["rows"][0]["judging"]} - {"strength", "dim"}
     assert [k for k in sorted(keys) if f"`{k}`" not in page] == []

@@ -62,7 +62,7 @@ def test_the_exact_closer_with_fewest_flips_is_chosen(problem: Problem, score: s
         "levels 0.01, 0.03",
     ):
         assert part in got.reason
-    assert got.as_dict()["closer"] == "center-queries"
+    assert got.to_dict()["closer"] == "center-queries"
     assert [r["closer"] for r in got.rejected] == ["mean-shift"]
     assert "of the clean answers" in got.rejected[0]["why"]
 

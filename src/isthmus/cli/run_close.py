@@ -72,9 +72,9 @@ def run(
         "closer": closer.name,
         "score": closer.score,
         "strength": closer.strength,
-        "guarantee": closer.guarantee.as_dict(),
+        "guarantee": closer.guarantee.to_dict(),
         "facts": dict(closer.facts),
-        "verification": check.as_dict(),
+        "verification": check.to_dict(),
         "file": str(out),
     }
     screen = console(as_json=as_json)

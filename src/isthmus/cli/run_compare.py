@@ -11,9 +11,9 @@ from isthmus.deploy.comparison import compare
 from isthmus.errors import OptionError
 from isthmus.search.relevance import (
     Relevance,
-    retrieval_by_pairs,
-    retrieval_by_relevance,
-    zero_shot,
+    relevance_by_judgements,
+    relevance_by_labels,
+    relevance_by_pairs,
 )
 
 GATE_FAILED = 3
@@ -76,12 +76,12 @@ def truth_of(
             "it says what is right"
         )
     if labels is not None:
-        return zero_shot(read_labels(labels), n, m)
+        return relevance_by_labels(read_labels(labels), n, m)
     if relevance is not None:
-        return retrieval_by_relevance(read_relevance(relevance), n, m)
+        return relevance_by_judgements(read_relevance(relevance), n, m)
     if paired:
         decide_paired("before", n, "candidates", m, True)
-        return retrieval_by_pairs(n, m)
+        return relevance_by_pairs(n, m)
     return None
 
 

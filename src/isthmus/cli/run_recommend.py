@@ -9,6 +9,7 @@ import numpy as np
 
 from isthmus.cli.run_audit import numbers, sides_of
 from isthmus.cli.words import console, print_json, progress_bar
+from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.recommendation import advise
@@ -51,7 +52,7 @@ def run(
         sides = sides_of(queries, candidates, labels, relevance, opts, say)
         rows, truth = sides.rows_a, sides.truth
         if len(rows) > max_queries:
-            kept = np.random.default_rng([seed, 0x9E]).permutation(len(rows))[:max_queries]
+            kept = stream("recommend.sample", seed).permutation(len(rows))[:max_queries]
             kept = np.sort(kept)
             rows, truth = rows[kept], truth.restricted(kept, np.arange(len(sides.rows_b)))
         advice = advise(
@@ -66,7 +67,7 @@ def run(
             progress=say,
             **options,
         )
-    told = advice.as_dict() | {"file": None if out is None else str(out)}
+    told = advice.to_dict() | {"file": None if out is None else str(out)}
     if out is not None:
         advice.closer.save(out)
     screen = console(as_json=as_json)

@@ -13,6 +13,7 @@ import numpy as np
 
 from isthmus.closers import CLOSERS, fit
 from isthmus.closers.maps import Closer
+from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
 
@@ -51,7 +52,7 @@ def control(
     around = method in AROUND_QUERIES or (method == "ridge-shift" and score != "euclidean")
     base = np.zeros(queries.dim) if around else candidates.mean
     vector = queries.mean - base
-    rng = np.random.default_rng([seed, 0xC7])
+    rng = stream("controls", seed)
     if kind == "random":
         drawn = rng.standard_normal(queries.dim)
         other = drawn * (np.linalg.norm(vector) / np.linalg.norm(drawn))

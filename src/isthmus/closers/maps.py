@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from isthmus.core.arrays import Array, like, namespace, unit, working
-from isthmus.errors import CloserError, CorruptFile, ShapeError
+from isthmus.errors import CloserError, CorruptFile, IsthmusError, ShapeError
 
 Role = Literal["query", "candidate"]
 Kind = Literal["exact", "bounded", "none"]
@@ -178,7 +178,7 @@ class Guarantee:
     condition: str
     bound: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The form of ``report.json``."""
         return {k: v for k, v in asdict(self).items() if v is not None}
 
@@ -307,7 +307,7 @@ class Closer:
             "name": self.name,
             "score": self.score,
             "strength": repr(float(self.strength)),
-            "guarantee": json.dumps(self.guarantee.as_dict(), sort_keys=True),
+            "guarantee": json.dumps(self.guarantee.to_dict(), sort_keys=True),
             "sides": json.dumps(sides, sort_keys=True),
             "facts": json.dumps(dict(self.facts), sort_keys=True),
             **({"memo": str(self.memo)} if self.memo else {}),
@@ -344,6 +344,8 @@ class Closer:
                 json.loads(metadata["facts"]),
                 int(metadata.get("memo", "0")),
             )
+        except IsthmusError:
+            raise
         except (KeyError, TypeError, ValueError) as missing:
             raise CorruptFile(
                 f"{path} is a closer with a part missing or unreadable ({missing}); write it again"

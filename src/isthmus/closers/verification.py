@@ -38,7 +38,7 @@ class Verification:
     margin: float
     holds: bool | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""
         return asdict(self)
 

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from isthmus.core.seeds import stream
+
 CONFIDENCE = 0.95
 RESAMPLES = 1000
 
@@ -71,7 +73,7 @@ def resampled_means(
 @lru_cache(maxsize=4)
 def _draws(trials: int, queries: int, seed: int, resamples: int) -> tuple[np.ndarray, np.ndarray]:
     """How often each trial and each query is drawn: (resamples, trials), (resamples, queries)."""
-    rng = np.random.default_rng([seed, 0xB007])
+    rng = stream("bootstrap", seed)
     return _counts(rng, resamples, trials), _counts(rng, resamples, queries)
 
 

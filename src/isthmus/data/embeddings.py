@@ -36,7 +36,7 @@ class InputWarning:
     code: str
     text: str
 
-    def as_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str]:
         """The form of ``report.json``."""
         return {"code": self.code, "text": self.text}
 

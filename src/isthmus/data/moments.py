@@ -219,6 +219,10 @@ class PairMoments:
             self.a.merge(other.a), self.b.merge(other.b), self.cross + other.cross + jump * weight
         )
 
+    def reversed(self) -> PairMoments:
+        """The same pairs with the sides exchanged."""
+        return PairMoments(self.b, self.a, self.cross.T)
+
     @property
     def count(self) -> int:
         """Number of pairs."""

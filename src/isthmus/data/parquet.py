@@ -12,7 +12,7 @@ import numpy as np
 from isthmus.data.flat import file_size
 from isthmus.data.source import BaseSource
 from isthmus.data.words import check_axes, choose, looks_like, opening, refuse_empty
-from isthmus.errors import CorruptFile, DtypeError, FileError, ShapeError, ValuesError
+from isthmus.errors import CorruptFile, DtypeError, FileError, IsthmusError, ShapeError, ValuesError
 
 _BATCH = 4096  # least rows per batch: smaller blocks are cut from these
 
@@ -44,6 +44,8 @@ def parquet_file(path: str, what: str) -> Iterator[Any]:
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             yield file
+    except IsthmusError:
+        raise
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise CorruptFile(
             f"{what} is a damaged Parquet file; expected one that can be read to its end: "

@@ -18,7 +18,7 @@ from isthmus.data.atomic import atomic_path
 from isthmus.data.dtypes import Stored
 from isthmus.data.flat import Layout, file_size
 from isthmus.data.words import looks_like, opening, refuse_empty
-from isthmus.errors import CorruptFile, DtypeError
+from isthmus.errors import CorruptFile, DtypeError, IsthmusError
 
 _HEADER_LIMIT = 100_000_000  # the format's own limit
 
@@ -71,6 +71,8 @@ def tensor_layouts(path: str, what: str) -> tuple[dict[str, Layout], dict[str, s
     )
     try:
         header = json.loads(text)
+    except IsthmusError:
+        raise
     except (ValueError, RecursionError):
         raise damaged from None
     if not isinstance(header, dict):
@@ -85,6 +87,8 @@ def tensor_layouts(path: str, what: str) -> tuple[dict[str, Layout], dict[str, s
             code, shape = entry["dtype"], tuple(entry["shape"])
             begin, end = entry["data_offsets"]
             sound = all(type(n) is int and n >= 0 for n in (*shape, begin, end)) and begin <= end
+        except IsthmusError:
+            raise
         except (TypeError, KeyError, ValueError):
             raise damaged from None
         if not sound or not isinstance(code, str):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from isthmus.errors import CorruptFile, FileError, ShapeError
+from isthmus.errors import CorruptFile, FileError, IsthmusError, ShapeError
 
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "a NumPy .npy file"),
@@ -127,6 +127,8 @@ def opening(path: str | os.PathLike[str], verb: str = "read") -> Iterator[None]:
     """Turn errors of the operating system about ``path`` into FileError."""
     try:
         yield
+    except IsthmusError:
+        raise
     except FileNotFoundError:
         raise FileError(
             f"there is no file or folder '{os.fspath(path)}'; check the path for a typing error"

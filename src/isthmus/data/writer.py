@@ -17,7 +17,7 @@ from isthmus.data.dtypes import FLOATS, check_float, decode, stored_as
 from isthmus.data.parquet import is_parquet
 from isthmus.data.tensors import tensor_header
 from isthmus.data.words import check_axes, opening
-from isthmus.errors import FileError, OptionError, ShapeError, ValuesError
+from isthmus.errors import FileError, IsthmusError, OptionError, ShapeError, ValuesError
 
 _GROUP_BYTES = 32 << 20  # rows of a Parquet row group
 
@@ -260,6 +260,8 @@ class _ParquetSink:
             )
         try:
             table = pa.Table.from_arrays(arrays, schema=self.writer.schema)
+        except IsthmusError:
+            raise
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise ShapeError(
                 "a further column changed its number format between blocks; "

@@ -17,6 +17,8 @@ def library(module: str, what: str, package: str, extra: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise MissingExtra(what, (error.name or package).replace("_", "-"), extra) from error
+    except IsthmusError:
+        raise
     except Exception as error:
         raise IsthmusError(
             f"{what} needs the package '{package}', which is installed but does not import "

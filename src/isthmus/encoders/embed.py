@@ -24,7 +24,7 @@ from isthmus.encoders.ahead import batched
 from isthmus.encoders.base import Encoder, Progress
 from isthmus.encoders.images import UnreadableImage
 from isthmus.encoders.inputs import Inputs, Kind, Source, open_source
-from isthmus.errors import CorruptFile, FileError
+from isthmus.errors import CorruptFile, FileError, IsthmusError
 
 STATE_SECONDS = 0.5
 """So much work a killed process may have to do again; one that fails or is interrupted, none."""
@@ -209,6 +209,8 @@ def _read_state(note: Path) -> _State:
         data = json.loads(note.read_text(encoding="utf-8"))
         data["skipped"] = [Skipped(**item) for item in data["skipped"]]
         return _State(**data)
+    except IsthmusError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptFile(
             f"{note} is not the state of an unfinished run ({error}); delete it to start over"

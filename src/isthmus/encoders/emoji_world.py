@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isthmus.errors import CorruptFile, FileError, MissingExtra, OptionError
+from isthmus.errors import CorruptFile, FileError, IsthmusError, MissingExtra, OptionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -116,6 +116,8 @@ def load_world() -> EmojiWorld:
     path = data_file("names.json.gz")
     try:
         record = json.loads(gzip.decompress(path.read_bytes()))
+    except IsthmusError:
+        raise
     except (OSError, EOFError, ValueError) as error:
         raise CorruptFile(f"'{path.name}' is damaged ({error}); install isthmus again") from error
     codes = tuple(record["hexcodes"])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from isthmus.errors import CorruptFile, FileError, OptionError
+from isthmus.errors import CorruptFile, FileError, IsthmusError, OptionError
 
 Kind = Literal["images", "texts"]
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -139,6 +139,8 @@ def _column(path: Path, column: str | None) -> str:
 
     try:
         schema = pq.read_schema(path)
+    except IsthmusError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise CorruptFile(f"{path} is not a readable Parquet file: {error}") from None
     kinds = (pa.string(), pa.large_string())

@@ -38,7 +38,7 @@ import numpy as np
 from isthmus.encoders._library import library, loading
 from isthmus.encoders.base import Encoder
 from isthmus.encoders.opening import default_workers
-from isthmus.errors import CorruptFile, FileError, MissingExtra, OptionError
+from isthmus.errors import CorruptFile, FileError, IsthmusError, MissingExtra, OptionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -149,6 +149,8 @@ class _Picture:
             self.height, self.width = (size, size) if isinstance(size, int) else map(int, size)
             self.mean = np.asarray(settings["mean"], dtype=np.float32).reshape(3, 1, 1)
             self.std = np.asarray(settings["std"], dtype=np.float32).reshape(3, 1, 1)
+        except IsthmusError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptFile(
                 "preprocess.json must give the image's size, mean and std (3 numbers each): "
@@ -184,6 +186,8 @@ def _settings(folder: Path) -> dict[str, Any]:
         raise FileError(f"{path} is missing; an ONNX encoder is a folder that holds it")
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
+    except IsthmusError:
+        raise
     except ValueError as error:
         raise CorruptFile(f"{path} is not JSON: {error}") from None
     if not isinstance(settings, dict):

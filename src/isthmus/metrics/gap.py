@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.seeds import stream
 from isthmus.core.statistics import grouped_jackknife
 from isthmus.data.moments import Moments, PairMoments
 
@@ -27,7 +28,7 @@ SEVERE, MODERATE = 0.63, 0.19
 
 @dataclass(frozen=True)
 class GapReport:
-    """Named numbers of one pair of modalities; ``as_dict`` is the ``gap`` of ``report.json``."""
+    """Named numbers of one pair of modalities; ``to_dict`` is the ``gap`` of ``report.json``."""
 
     values: dict[str, Any]
     why_null: dict[str, str] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class GapReport:
         norm = self.values["norm"]
         return "severe" if norm >= SEVERE else "moderate" if norm >= MODERATE else "low"
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain numbers, with ``severity`` and ``why_null``."""
         return {**self.values, "severity": self.severity, "why_null": self.why_null}
 
@@ -261,7 +262,7 @@ def held_out_separability(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> flo
     """
     if min(len(a), len(b)) < 8:
         return None
-    rng = np.random.default_rng([seed, 0x5E9])
+    rng = stream("gap.separability", seed)
     order_a, order_b = rng.permutation(len(a)), rng.permutation(len(b))
     halves_a = a[order_a[: len(a) // 2]], a[order_a[len(a) // 2 :]]
     halves_b = b[order_b[: len(b) // 2]], b[order_b[len(b) // 2 :]]

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.seeds import stream
+
 MOST = 600
 MOST_PAIRS = 40
 DIGITS = 4
@@ -74,7 +76,7 @@ def _drawn(
     a: np.ndarray, b: np.ndarray, seed: int, most: int, paired: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """A seeded sample of each side, the same places on both where paired."""
-    rng = np.random.default_rng([seed, 0x91C])
+    rng = stream("picture", seed)
     pick_a = rng.permutation(len(a))[:most]
     pick_b = pick_a if paired else rng.permutation(len(b))[:most]
     return a[pick_a], b[pick_b]

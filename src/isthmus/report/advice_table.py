@@ -30,7 +30,7 @@ NARROW_LEAVES_OUT = ("promise", "95 %", "dist.")
 
 
 def print_advice(advice: dict[str, Any], console: Console) -> None:
-    """Print what :meth:`isthmus.workflows.recommendation.Advice.as_dict` tells.
+    """Print what :meth:`isthmus.workflows.recommendation.Advice.to_dict` tells.
 
     ``flips`` are of the judging half, ``calibr.`` of the other; ``right`` is accuracy undisturbed,
     ``dist.`` disturbed. Closers below the floor have a dash for their rank.

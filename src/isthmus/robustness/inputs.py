@@ -48,7 +48,7 @@ class Diagnosis:
     helps: bool
     words: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain numbers and the sentence."""
         return asdict(self)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from isthmus.closers.maps import Closer
 from isthmus.core.arrays import unit
+from isthmus.core.seeds import stream
 from isthmus.perturb.shapes import Shape, covariance_shape, line_shape, span_shape
 from isthmus.robustness.perturbations import Perturbation
 from isthmus.search.relevance import Relevance, choose
@@ -64,7 +65,7 @@ def reseeded(problem: Problem, seed: int) -> Problem:
     Which queries closers are fitted on must not depend on the seed of the noise: they are fitted
     once for all seeds.
     """
-    rng = np.random.default_rng([seed, 0x5EED])
+    rng = stream("stress.codec-rows", seed)
     stored, asked = halves(len(problem.queries), len(problem.candidates), rng)
     return replace(problem, calibration=stored, query_calibration=asked)
 

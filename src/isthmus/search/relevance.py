@@ -56,6 +56,26 @@ class Relevance:
         """(n,) bool: queries that have at least one true candidate."""
         return np.isin(np.arange(self.queries), self.pairs[:, 0])
 
+    @property
+    def is_paired(self) -> bool:
+        """Query i's only right candidate is candidate i, and there are as many of both."""
+        count = self.queries
+        return (
+            self.task == "retrieval"
+            and count == self.candidates == len(self.pairs)
+            and bool((self.pairs == np.arange(count)[:, None]).all())
+        )
+
+    def checked(self, queries: int, candidates: int) -> Relevance:
+        """The same, or a refusal where it speaks of other rows. Raises LabelsError."""
+        if (self.queries, self.candidates) != (queries, candidates):
+            raise LabelsError(
+                "relevance-of-other-rows",
+                f"the relevance is about {self.queries} queries and {self.candidates} candidates, "
+                f"but there are {queries} and {candidates}; give that of these rows",
+            )
+        return self
+
     def reversed(self) -> Relevance:
         """The same truth with the roles exchanged: candidates ask for queries."""
         pairs = np.unique(self.pairs[:, ::-1], axis=0)
@@ -72,7 +92,7 @@ class Relevance:
         return Relevance(self.task, kept.reshape(-1, 2), len(query_rows), len(candidate_rows))
 
 
-def retrieval_by_pairs(n: int, m: int) -> Relevance:
+def relevance_by_pairs(n: int, m: int) -> Relevance:
     """Query i's only true candidate is row i.
 
     Raises:
@@ -83,18 +103,18 @@ def retrieval_by_pairs(n: int, m: int) -> Relevance:
     return Relevance("retrieval", np.column_stack([rows, rows]), n, m)
 
 
-def retrieval_by_relevance(relevance: Any, n: int, m: int) -> Relevance:
+def relevance_by_judgements(relevance: Any, n: int, m: int) -> Relevance:
     """Many to many: (query row, candidate row) pairs. Raises LabelsError when out of range."""
     return Relevance("retrieval", checked_relevance(relevance, n, m), n, m)
 
 
-def zero_shot(labels: Any, n: int, classes: int) -> Relevance:
+def relevance_by_labels(labels: Any, n: int, classes: int) -> Relevance:
     """Query i belongs to class ``labels[i]``; candidates are class texts. Raises LabelsError."""
     checked = checked_labels(labels, n, classes)
     return Relevance("zero-shot", np.column_stack([np.arange(n), checked]), n, classes)
 
 
-def no_truth(n: int, m: int) -> Relevance:
+def no_relevance(n: int, m: int) -> Relevance:
     """Nothing is known to be right: only flips can be measured."""
     return Relevance("retrieval", np.zeros((0, 2), np.int64), n, m)
 

@@ -57,6 +57,7 @@ class Ranking:
     candidates: Array
     scale: Array | None
     offset: Array | None
+    score: str | None = None
 
     @classmethod
     def of(
@@ -89,7 +90,12 @@ class Ranking:
             if np.any(bias):
                 extra = namespace(candidates).asarray(bias, dtype=candidates.dtype)
                 offset = extra if offset is None else offset + extra
-        return cls(queries, candidates, scale, offset)
+        return cls(queries, candidates, scale, offset, score)
+
+    def on_host(self) -> Ranking:
+        """The same search with all parts as NumPy arrays."""
+        scale, offset = (None if t is None else to_numpy(t) for t in (self.scale, self.offset))
+        return Ranking(to_numpy(self.queries), to_numpy(self.candidates), scale, offset, self.score)
 
     @property
     def tie_widths(self) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from isthmus.core.seeds import stream
 from isthmus.theory.candidates import dot_kept, euclidean_kept, shifted_kept
 from isthmus.theory.integrals import Kept
 from isthmus.theory.rows import Clean
@@ -43,7 +44,7 @@ def averaged_kept(
     all the same. O(draws) times the cost of noise on candidates alone.
     """
     n, dim = clean.queries.shape
-    rng = np.random.default_rng([seed, 0xB07])
+    rng = stream("predict.both", seed)
     given = euclidean_kept if clean.score == "euclidean" else dot_kept
     values, errors = np.empty((draws, n)), np.zeros(n)
     half = (draws + 1) // 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from isthmus.core.seeds import stream
 from isthmus.theory.integrals import Kept
 from isthmus.theory.rows import Clean
 
@@ -59,7 +60,7 @@ def _sphere(rank: int, count: int, seed: int, scramble: int) -> np.ndarray:
     from scipy.stats import qmc
 
     power = int(np.ceil(np.log2(count)))
-    rng = np.random.default_rng([seed, 0xD10, scramble])
+    rng = stream("predict.queries", seed, scramble)
     points = qmc.Sobol(rank, rng=rng).random_base2(power)[:count]
     half = ndtri(np.clip(points, 1e-12, 1 - 1e-12))
     half /= np.linalg.norm(half, axis=1, keepdims=True)

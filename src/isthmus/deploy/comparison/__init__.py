@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import to_numpy, unit, working
+from isthmus.core.seeds import stream
 from isthmus.data.embeddings import Embeddings, InputWarning, check_same_space
 from isthmus.deploy.comparison.answers import GATES, accuracy_of, gate_of, searches
 from isthmus.deploy.comparison.rotation import rotation_hint
@@ -131,10 +132,10 @@ def compare(
         "paired_candidates": moved,
         "order": order,
         "rotation": hint,
-        "searches": {name: part.as_dict(places) for name, part in parts.items()},
+        "searches": {name: part.to_dict(places) for name, part in parts.items()},
         "accuracy": None if judged is None else accuracy_of(parts, judged),
         "gate": gate_of(parts, max_flips, gate),
-        "warnings": [w.as_dict() for w in _cautions(order, hint, len(places), len(old))],
+        "warnings": [w.to_dict() for w in _cautions(order, hint, len(places), len(old))],
     }
     flipped = {name: places[part.flipped] for name, part in parts.items() if name != "old-old"}
     return Comparison(result, flipped, rotation)
@@ -180,7 +181,7 @@ def _same_items(old: Embeddings, new: Embeddings) -> None:
 def _places(count: int, most: int, seed: int) -> np.ndarray:
     if count <= most:
         return np.arange(count)
-    return np.sort(np.random.default_rng([seed, 0xC0]).permutation(count)[:most])
+    return np.sort(stream("compare.sample", seed).permutation(count)[:most])
 
 
 def _cautions(

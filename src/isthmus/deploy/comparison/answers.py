@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import EPS32, row_norms, to_numpy
+from isthmus.core.seeds import stream
 from isthmus.core.statistics import Share, mcnemar, quantiles, wilson
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, TopK, top1, top_k
@@ -43,7 +44,7 @@ class Search:
         """Share of answers that changed by more than rounding, Wilson's interval."""
         return wilson(int(self.flipped.sum()), len(self.flipped))
 
-    def as_dict(self, places: np.ndarray) -> dict[str, Any]:
+    def to_dict(self, places: np.ndarray) -> dict[str, Any]:
         """Plain numbers; rows are named by ``places``, their numbers in the input."""
         rate = self.rate
         return {
@@ -173,7 +174,7 @@ def random_error_rate(
     Three seeded draws on at most 1,000 queries. A measured flip rate near it is explained by the
     size of the error; one far above it says that the error points where answers are told apart.
     """
-    rng = np.random.default_rng([seed, 0xE0])
+    rng = stream("compare.answers", seed)
     rows = np.sort(rng.permutation(len(old))[:DRAWN])
     if not lengths[rows].any():
         return 0.0

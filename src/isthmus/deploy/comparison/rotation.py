@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.seeds import stream
 from isthmus.core.statistics import wilson
 from isthmus.search.scores import Ranking, top1
 
@@ -43,7 +44,7 @@ def rotation_hint(
         return None, None
     from scipy.linalg import orthogonal_procrustes
 
-    order = np.random.default_rng([seed, 0x207]).permutation(len(before))
+    order = stream("compare.rotation", seed).permutation(len(before))
     cut = int(FIT_SHARE * len(order))
     fit, held = order[: min(cut, FIT_MOST)], np.sort(order[cut:][:HELD_MOST])
     turn = orthogonal_procrustes(after[fit], before[fit])[0]

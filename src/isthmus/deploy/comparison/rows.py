@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import EPS32, row_norms, unit
+from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles
 from isthmus.errors import first_rows
 from isthmus.search.scores import Ranking
@@ -86,7 +87,7 @@ def order_of(before: np.ndarray, after: np.ndarray, *, seed: int = 0) -> dict[st
     dropped in the middle, does. A rotation and another order at once cannot be seen here.
     ``offset`` is the place found minus the own, where one value holds for more than half.
     """
-    rng = np.random.default_rng([seed, 0x0D])
+    rng = stream("compare.rows", seed)
     count = len(before)
     rows = np.arange(count) if count <= CHECKED else np.sort(rng.permutation(count)[:CHECKED])
     old, new = unit_or_zero(before), unit_or_zero(after[rows])

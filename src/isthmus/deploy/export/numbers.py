@@ -12,7 +12,7 @@ import numpy as np
 
 from isthmus.closers.maps import AffineMap, Chain, Closer, Guarantee, RowMap
 from isthmus.deploy.export.stores import Evened
-from isthmus.errors import CorruptFile, ValuesError
+from isthmus.errors import CorruptFile, IsthmusError, ValuesError
 
 SCHEMA = 1
 RECIPE = (
@@ -43,7 +43,7 @@ def to_json(closer: Closer | Evened) -> str:
         "candidate": [_step(step) for step in inner.candidate.steps],
         "bias": None if inner.bias is None else inner.bias.tolist(),
         "memo": inner.memo,
-        "guarantee": inner.guarantee.as_dict(),
+        "guarantee": inner.guarantee.to_dict(),
         "facts": {key: float(value) for key, value in inner.facts.items()},
     }
     if isinstance(closer, Evened):
@@ -69,6 +69,8 @@ def from_json(text: str) -> Closer | Evened:
     """
     try:
         told = json.loads(text)
+    except IsthmusError:
+        raise
     except ValueError as wrong:
         raise CorruptFile(f"this is no JSON ({wrong}); expected what to_json wrote") from None
     if not isinstance(told, dict) or told.get("isthmus") != "closer":
@@ -97,6 +99,8 @@ def from_json(text: str) -> Closer | Evened:
         if "evened" not in told:
             return closer
         return Evened(closer, str(told["evened"]["score"]), float(told["evened"]["limit"]))
+    except IsthmusError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as missing:
         raise CorruptFile(
             f"this closer has a part missing or unreadable ({missing}); write it again"

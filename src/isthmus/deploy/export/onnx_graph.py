@@ -94,7 +94,7 @@ def append_to_onnx(
         "name": closer.name,
         "role": role,
         "score": closer.score,
-        "guarantee": inner.guarantee.as_dict(),
+        "guarantee": inner.guarantee.to_dict(),
         "memo": inner.memo,
     }
     model.metadata_props.add(key=MARK, value=json.dumps(told, sort_keys=True))

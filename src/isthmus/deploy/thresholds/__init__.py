@@ -1,7 +1,7 @@
 """What score means a match: thresholds at a stated false-match rate, and p-values.
 
     from isthmus.deploy.thresholds import Calibration, calibrate
-    found = calibrate(images, captions, truth=retrieval_by_pairs(500, 500), rate=0.01)
+    found = calibrate(images, captions, truth=relevance_by_pairs(500, 500), rate=0.01)
     found.p_value(scores)
 
 Thresholds are fitted on one half of the queries and judged on the other. Candidates are the
@@ -17,6 +17,7 @@ import numpy as np
 
 from isthmus.closers.maps import Closer
 from isthmus.core.arrays import to_numpy, working
+from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles, wilson
 from isthmus.data.embeddings import Embeddings, check_same_space
 from isthmus.deploy.thresholds.intervals import (
@@ -32,7 +33,7 @@ from isthmus.deploy.thresholds.record import Calibration, Null
 from isthmus.deploy.thresholds.separation import separation
 from isthmus.deploy.thresholds.warnings import cautions_of
 from isthmus.errors import OptionError, ShapeError
-from isthmus.search.relevance import Relevance, no_truth
+from isthmus.search.relevance import Relevance, no_relevance
 from isthmus.search.scores import check_score
 
 __all__ = ["Calibration", "Null", "calibrate"]
@@ -86,9 +87,9 @@ def calibrate(
             f"{min(len(q), max_queries)} queries; expected at least 4, two to fit and two to judge"
         )
     total = len(q)
-    rng = np.random.default_rng([seed, 0xCA1])
+    rng = stream("calibrate.split", seed)
     chosen = np.sort(rng.permutation(total)[:max_queries])
-    known = no_truth(total, len(c)) if truth is None else truth
+    known = no_relevance(total, len(c)) if truth is None else truth
     known = known.restricted(chosen, np.arange(len(c)))
     q = q[chosen]
     bias = None
@@ -123,7 +124,7 @@ def calibrate(
         "why_null": _reasons(truth, bias is not None),
     }
     warnings = cautions_of(figures, truth, rate, len(q))
-    figures["warnings"] = [w.as_dict() for w in warnings]
+    figures["warnings"] = [w.to_dict() for w in warnings]
     return Calibration(
         model,
         score,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.core.arrays import unit
+from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, check_score
@@ -82,7 +83,7 @@ def collect(
     Raises:
         OptionError: some query has no non-matching candidate.
     """
-    rng = np.random.default_rng([seed, 0xCA])
+    rng = stream("calibrate.nulls", seed)
     count, many = len(queries), len(candidates)
     width = max(2, min(many, MOST_PAIRS // count))
     columns = np.sort(rng.permutation(many)[:width])
@@ -118,7 +119,7 @@ def same_side(rows: np.ndarray, truth: Relevance, score: str, *, seed: int = 0) 
     """
     from scipy.sparse import csr_array
 
-    order = np.random.default_rng([seed, 0x5A]).permutation(len(rows))
+    order = stream("calibrate.same-side", seed).permutation(len(rows))
     chosen = np.sort(order[:MOST_SAME])
     kept = truth.restricted(chosen, np.arange(truth.candidates)).pairs
     shape = (len(chosen), truth.candidates)

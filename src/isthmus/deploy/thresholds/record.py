@@ -12,7 +12,7 @@ import numpy as np
 
 from isthmus._version import __version__
 from isthmus.data import write_json
-from isthmus.errors import CorruptFile, FileError, OptionError, ShapeError
+from isthmus.errors import CorruptFile, FileError, IsthmusError, OptionError, ShapeError
 
 TAIL = 1000
 GRID = 1000
@@ -55,7 +55,7 @@ class Null:
         count = np.where(self.values[here] == asked, self.at_least[here], below)
         return np.where(np.isnan(asked), np.nan, (1 + count) / (self.count + 1))
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain lists."""
         return {
             "count": self.count,
@@ -157,7 +157,7 @@ class Calibration:
                 "false_match_rate": self.rate,
                 "thresholds": dict(self.thresholds),
                 "figures": dict(self.figures),
-                "nulls": {per: null.as_dict() for per, null in self.nulls.items()},
+                "nulls": {per: null.to_dict() for per, null in self.nulls.items()},
             },
         )
 
@@ -189,6 +189,8 @@ class Calibration:
                 {per: Null.read(told["nulls"][per]) for per in ("pair", "search")},
                 dict(told["figures"]),
             )
+        except IsthmusError:
+            raise
         except (KeyError, TypeError, ValueError) as missing:
             raise CorruptFile(
                 f"'{fspath(path)}' is a calibration with a part missing or unreadable ({missing}); "
@@ -202,6 +204,8 @@ def _read(path: str | PathLike[str]) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as stream:
             told = json.load(stream)
+    except IsthmusError:
+        raise
     except OSError as refused:
         raise FileError(
             f"'{fspath(path)}' cannot be read ({refused.strerror}); {expected}"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.maps import Closer
+from isthmus.core.seeds import stream
 from isthmus.core.statistics import CONFIDENCE, resampled_means
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import (
@@ -56,7 +57,7 @@ class Sides:
                 f"{out} of {count} candidates held out; expected a share between 0 and 1 that "
                 "leaves rows on both sides"
             )
-        order = np.random.default_rng([seed, 0x0A11]).permutation(count)
+        order = stream("index.held-out", seed).permutation(count)
         return cls(candidates[np.sort(order[out:])], queries, candidates[np.sort(order[:out])])
 
 
@@ -111,7 +112,7 @@ def index_recall(
         who: top_k(Ranking.of(rows, sides.stored, "cosine"), k).rows
         for who, rows in (("other", sides.other), ("own", sides.own))
     }
-    order = np.random.default_rng([seed, 0xC0DE]).permutation(len(sides.stored))
+    order = stream("index.codec-rows", seed).permutation(len(sides.stored))
     half = np.sort(order[: max(1, len(order) // 2)])
     rows: list[dict[str, Any]] = []
     for name, closer in closers.items():

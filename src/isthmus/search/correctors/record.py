@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from isthmus.core.arrays import Array, like, namespace, row_norms, unit
-from isthmus.errors import CorruptFile, OptionError, ShapeError
+from isthmus.errors import CorruptFile, IsthmusError, OptionError, ShapeError
 from isthmus.search.scores import Ranking, TopK, top1, top_k
 
 
@@ -139,6 +139,8 @@ class Corrector:
             facts = json.loads(metadata["facts"])
             name, score = metadata["name"], metadata["score"]
             return cls(name, score, tensors["offset"], tensors.get("active"), facts)
+        except IsthmusError:
+            raise
         except (KeyError, ValueError) as missing:
             raise CorruptFile(
                 f"{path} is a corrector with a part missing or unreadable ({missing}); "

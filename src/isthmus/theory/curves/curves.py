@@ -75,12 +75,7 @@ def consistency_curve(
             raise ShapeError(f"spreads have shape {spreads.shape}; expected one a query, ({n},)")
     if score == "cosine" or int(ranking.candidates.shape[0]) < 2:
         return None
-    ranking = Ranking(
-        *(
-            None if part is None else to_numpy(part)
-            for part in (ranking.queries, ranking.candidates, ranking.scale, ranking.offset)
-        )
-    )
+    ranking = ranking.on_host()
     if score == "euclidean" and ranking.offset is not None:  # it has one: -½‖x‖²
         stored = stored_numbers(ranking.candidates, ranking.offset)
         if dim < LEAST_DIMENSIONS or stored.any():

@@ -89,7 +89,7 @@ def audit(
         "mixed": mixed_share(
             sides.rows_a, sides.rows_b, sides.moments_a, sides.moments_b, paired=sides.paired
         ),
-        "warnings": [c.as_dict() for c in warnings + fit_warnings(opts)],
+        "warnings": [c.to_dict() for c in warnings + fit_warnings(opts)],
     }
     return Audit(report, closers, results)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from isthmus.closers import fit, hull_rank, off_hull
 from isthmus.closers.maps import Closer
+from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles, wilson
 from isthmus.data.moments import Moments
 from isthmus.errors import ShapeError
@@ -84,7 +85,7 @@ def direction_part(
             problem, query_moments, candidate_moments, closer, opts, max(1, trials // 3)
         ),
         "radius": _radius(problem, closer, opts.score),
-        "recommendation": chosen.as_dict(),
+        "recommendation": chosen.to_dict(),
     }
     return entry, closer, results
 
@@ -94,7 +95,7 @@ def problem_of(sides: Sides, forward: bool, opts: AuditOptions) -> tuple[Problem
     queries, candidates = (sides.rows_a, sides.rows_b) if forward else (sides.rows_b, sides.rows_a)
     truth = sides.truth if forward else sides.truth.reversed()
     moments = sides.moments_a if forward else sides.moments_b
-    rng = np.random.default_rng([opts.seed, 0x0D1])
+    rng = stream("audit.split", opts.seed)
     order = rng.permutation(len(queries))
     scored = np.sort(order)
     if opts.fit_share:
@@ -161,7 +162,7 @@ def _closer_entry(result: Result) -> dict[str, Any]:
         "name": search.closer.name,
         "score": search.score,
         "strength": search.closer.strength,
-        "guarantee": search.closer.guarantee.as_dict(),
+        "guarantee": search.closer.guarantee.to_dict(),
         "clean_agreement": share.mean,
         "clean_agreement_ci": [share.low, share.high],
         "facts": dict(search.closer.facts),

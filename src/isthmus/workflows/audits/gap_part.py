@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.seeds import stream
 from isthmus.data.embeddings import InputWarning
 from isthmus.metrics.gap import SAMPLE_ROWS, measure_gap
 from isthmus.metrics.picture import gap_picture
@@ -23,7 +24,7 @@ def gap_part(
     say("gap", 0, 1)
     size_a = min(len(sides.rows_a), SAMPLE_ROWS)
     size_b = min(len(sides.rows_b), SAMPLE_ROWS)
-    rng = np.random.default_rng([opts.seed, 0x6A9])
+    rng = stream("audit.gap-rows", opts.seed)
     together = sides.paired and np.array_equal(sides.places_a, sides.places_b)
     pick_a = np.sort(rng.permutation(len(sides.rows_a))[:size_a])
     pick_b = pick_a if together else np.sort(rng.permutation(len(sides.rows_b))[:size_b])
@@ -50,7 +51,7 @@ def gap_part(
             sample if together else None,
         )
     say("gap", 1, 1)
-    return report.as_dict(), warnings
+    return report.to_dict(), warnings
 
 
 def picture_part(sides: Sides, opts: AuditOptions) -> dict[str, Any]:

@@ -8,14 +8,20 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import unit
+from isthmus.core.seeds import stream
 from isthmus.data import RowSource
 from isthmus.data.embeddings import RowStats, check_same_space, decide_paired
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.data.summary import opened, summarise
 from isthmus.engines.local import Executor
 from isthmus.errors import OptionError
-from isthmus.search.relevance import Relevance, no_truth, retrieval_by_pairs, retrieval_by_relevance
-from isthmus.search.relevance import zero_shot as zero_shot_truth
+from isthmus.search.relevance import (
+    Relevance,
+    no_relevance,
+    relevance_by_judgements,
+    relevance_by_labels,
+    relevance_by_pairs,
+)
 from isthmus.workflows.audits.options import (
     AuditOptions,
     Progress,
@@ -108,15 +114,15 @@ def open_sides(
 
 def _truth(labels: Any, relevance: Any, paired: bool, n: int, m: int) -> Relevance:
     if labels is not None:
-        return zero_shot_truth(labels, n, m)
+        return relevance_by_labels(labels, n, m)
     if relevance is not None:
-        return retrieval_by_relevance(relevance, n, m)
-    return retrieval_by_pairs(n, m) if paired else no_truth(n, m)
+        return relevance_by_judgements(relevance, n, m)
+    return relevance_by_pairs(n, m) if paired else no_relevance(n, m)
 
 
 def _places(truth: Relevance, opts: AuditOptions) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers kept of each side: all, or a seeded sample that keeps truths together."""
-    rng = np.random.default_rng([opts.seed, 0x5A3])
+    rng = stream("audit.sample", opts.seed)
     n, m, most = truth.queries, truth.candidates, opts.max_candidates
     if n <= most and m <= most:
         return np.arange(n), np.arange(m)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers import fit
+from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
 from isthmus.robustness import Perturbation, Problem, closed_searches, measure
-from isthmus.search.relevance import retrieval_by_pairs
+from isthmus.search.relevance import relevance_by_pairs
 from isthmus.workflows.demo.rows import DemoRows
 
 SHOWN = 8
@@ -29,10 +30,10 @@ def flip_gallery(rows: DemoRows, *, seed: int) -> list[dict[str, Any]]:
     are saved queries whose clean answer was right, in order of their rows: no best-of picking.
     """
     n = len(rows.names)
-    rng = np.random.default_rng([seed, 0xF11])
+    rng = stream("demo.flips", seed)
     half = np.sort(rng.permutation(n)[: n // 2])
     problem = Problem(
-        "names_to_pictures", rows.names, rows.unseen, retrieval_by_pairs(n, n), half, half
+        "names_to_pictures", rows.names, rows.unseen, relevance_by_pairs(n, n), half, half
     )
     moments = Moments.of(rows.names, precise=True), Moments.of(rows.unseen, precise=True)
     searches = closed_searches(

@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers import fit
+from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
 from isthmus.perturb.images import ImagePerturbation
 from isthmus.perturb.templates import TEMPLATES, wrap
 from isthmus.perturb.text import TextPerturbation
 from isthmus.robustness import ClosedSearch, Problem, closed_searches, halves, row_of
 from isthmus.robustness.inputs import InputSide, diagnose, measure_inputs
-from isthmus.search.relevance import Relevance, retrieval_by_pairs, zero_shot
+from isthmus.search.relevance import Relevance, relevance_by_labels, relevance_by_pairs
 from isthmus.workflows.demo.quiz import emoji_quiz
 from isthmus.workflows.demo.rows import DemoRows
 
@@ -77,7 +78,7 @@ def text_perturbations() -> list[TextPerturbation]:
 def trials(rows: DemoRows, *, seed: int, draws: int = 5) -> Iterator[Trial]:
     """Every perturbation of the demo, encoded when its turn comes."""
     n = len(rows.names)
-    pairs = retrieval_by_pairs(n, n)
+    pairs = relevance_by_pairs(n, n)
     find = _problem("names_to_pictures", rows.names, rows.unseen, pairs, seed)
     name = _problem("pictures_to_names", rows.unseen, rows.names, pairs, seed)
     for perturbation in image_perturbations():
@@ -106,7 +107,7 @@ def trials(rows: DemoRows, *, seed: int, draws: int = 5) -> Iterator[Trial]:
 def _categories(rows: DemoRows, seed: int) -> Trial:
     names = rows.world.category_texts()
     clean = rows.texts([wrap(c, CLEAN_TEMPLATE) for c in names])
-    truth = zero_shot(rows.world.category_of, len(rows.unseen), len(names))
+    truth = relevance_by_labels(rows.world.category_of, len(rows.unseen), len(names))
     problem = _problem("pictures_to_categories", rows.unseen, clean, truth, seed)
     swapped = [rows.texts([wrap(c, t) for c in names]) for t in TEMPLATES[1:]]
     words = f"'{CLEAN_TEMPLATE}' becomes each of {len(swapped)} other templates"
@@ -121,7 +122,7 @@ def _problem(
     seed: int,
     lists: np.ndarray | None = None,
 ) -> Problem:
-    rng = np.random.default_rng([seed, 0xCA1])
+    rng = stream("demo.inputs", seed)
     half, query_half = halves(len(queries), len(candidates), rng)
     return Problem(direction, queries, candidates, truth, half, query_half, lists)
 
@@ -167,7 +168,7 @@ def measure_trials(
                 "level": trial.level,
                 "words": trial.words,
                 "draws": len(trial.rows),
-                "diagnosis": verdict.as_dict(),
+                "diagnosis": verdict.to_dict(),
                 "rows": perturbations,
             }
         )

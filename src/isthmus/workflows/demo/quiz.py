@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from isthmus.core.seeds import stream
 from isthmus.encoders.emoji_world import EmojiWorld
 from isthmus.search.relevance import Relevance, multiple_choice
 
@@ -19,7 +20,7 @@ def emoji_quiz(world: EmojiWorld, *, seed: int = 0) -> tuple[np.ndarray, Relevan
     lists = np.empty((len(world), OPTIONS), np.int64)
     right = np.empty(len(world), np.int64)
     for i in range(len(world)):
-        rng = np.random.default_rng([seed, 0x9012, i])
+        rng = stream("demo.quiz", seed, i)
         alike = np.flatnonzero(world.category_of == world.category_of[i])
         others = rng.permutation(alike[alike != i])[: OPTIONS - 1]
         place = int(rng.integers(OPTIONS))

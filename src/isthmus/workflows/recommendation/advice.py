@@ -95,7 +95,7 @@ class Row:
                     told[prefix + name] = value
         return told
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain numbers, nested."""
         told = dict(vars(self))
         told["options"] = dict(self.options)
@@ -128,7 +128,7 @@ class Raise:
     p: float
     raises: bool
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""
         return dict(vars(self)) | {"options": dict(self.options)}
 
@@ -171,7 +171,7 @@ class Advice:
         """Flat rows, for a data frame."""
         return [row.flat() for row in self.rows]
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and words: everything but the closer's arrays."""
         return {
             "closer": self.name,
@@ -180,10 +180,10 @@ class Advice:
             "nothing": self.nothing,
             "reason": self.reason,
             "notes": list(self.notes),
-            "guarantee": self.closer.guarantee.as_dict(),
-            "plain": self.plain.as_dict(),
-            "rows": [row.as_dict() for row in self.rows],
-            "changes": [change.as_dict() for change in self.changes],
+            "guarantee": self.closer.guarantee.to_dict(),
+            "plain": self.plain.to_dict(),
+            "rows": [row.to_dict() for row in self.rows],
+            "changes": [change.to_dict() for change in self.changes],
             "control": None if self.control is None else dict(self.control),
             "skipped": dict(self.skipped),
             "setup": dict(self.setup),

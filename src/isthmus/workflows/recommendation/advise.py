@@ -16,7 +16,7 @@ from isthmus.core.arrays import row_norms, to_numpy, unit, working
 from isthmus.data.embeddings import RowStats, check_same_space, checked_rows
 from isthmus.errors import LabelsError, OptionError
 from isthmus.robustness import BIN_COUNTS, GAUSSIAN_LEVELS, Perturbation, check_perturbation
-from isthmus.search.relevance import Relevance, no_truth
+from isthmus.search.relevance import Relevance, no_relevance
 from isthmus.search.scores import check_score
 from isthmus.workflows.recommendation.advice import Advice, Row
 from isthmus.workflows.recommendation.halves import half_of, problem_of, split
@@ -95,7 +95,7 @@ def advise(
     _check_numbers(floor, share, trials, beside, seed)
     names = checked_closers(closers)
     q, c, unit_rows = _checked_sides(queries, candidates, score)
-    truth = truth or no_truth(len(q), len(c))
+    truth = truth or no_relevance(len(q), len(c))
     if (truth.queries, truth.candidates) != (len(q), len(c)):
         raise LabelsError(
             f"the truth is about {truth.queries} queries and {truth.candidates} candidates, but "

@@ -9,6 +9,7 @@ import numpy as np
 
 from isthmus.closers.maps import Closer
 from isthmus.core.arrays import EPS32, to_numpy
+from isthmus.core.seeds import stream
 from isthmus.errors import ShapeError
 from isthmus.robustness import ClosedSearch, Perturbation, Problem, Result, measure
 from isthmus.search.relevance import Relevance
@@ -154,7 +155,7 @@ def split(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
             f"{n} queries split at {share:g} leave {cut} to choose on and {n - cut} to judge on; "
             f"expected {LEAST} of each at least, and some hundreds to see anything"
         )
-    order = np.random.default_rng([seed, 0xAD]).permutation(n)
+    order = stream("recommend.split", seed).permutation(n)
     return np.sort(order[:cut]), np.sort(order[cut:])
 
 
@@ -168,7 +169,7 @@ def problem_of(
 ) -> Problem:
     """All queries; codecs are fitted on the calibration queries and a seeded half of candidates."""
     count = len(candidates)
-    half = np.random.default_rng([seed, 0xCD]).permutation(count)[: max(1, count // 2)]
+    half = stream("recommend.codec-rows", seed).permutation(count)[: max(1, count // 2)]
     return Problem(
         "queries_to_candidates", queries, candidates, truth, np.sort(half), calibration, lists
     )

@@ -36,7 +36,7 @@ class Recommendation:
     judged_on: str
     rejected: tuple[dict[str, Any], ...]
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The form of ``report.json``; the file is filled in by whoever writes it."""
         return {
             "closer": self.closer,

@@ -1,0 +1,51 @@
+"""Every random stream by its name: one registry, so that no two uses share their numbers.
+
+A stream is a NumPy generator seeded by (the user's seed, the stream's number, further numbers).
+Noise on rows has a stream for each block of rows (``perturb.noise``) and is not listed here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+STREAMS: dict[str, int] = {
+    "audit.sample": 0x5A3,  # rows of large inputs that are kept, both sides
+    "audit.split": 0x0D1,  # queries that closers are fitted on and scored on; codec rows
+    "audit.gap-rows": 0x6A9,  # rows of metrics that need rows
+    "bootstrap": 0xB007,  # resampling of trials and queries
+    "calibrate.split": 0xCA1,  # queries used, and their fit and held-out parts
+    "calibrate.nulls": 0xCA,  # candidates whose scores are kept as nulls
+    "calibrate.same-side": 0x5A,  # rows of one side compared with each other
+    "compare.sample": 0xC0,  # queries compared
+    "compare.rows": 0x0D,  # pairs of rows whose distances are compared
+    "compare.rotation": 0x207,  # rows that a rotation is fitted on
+    "compare.answers": 0xE0,  # resampling of changed answers
+    "controls": 0xC7,  # vectors that are not the gap
+    "demo.flips": 0xF11,  # examples shown
+    "demo.inputs": 0xDE1,  # codec rows of the demo
+    "demo.quiz": 0x9012,  # wrong options of a question
+    "gap.separability": 0x5E9,  # held-out rows of the linear classifier
+    "index.held-out": 0x0A11,  # candidates kept out of an index
+    "index.codec-rows": 0xC0DE,  # stored rows that its codec is fitted on
+    "picture": 0x91C,  # rows drawn
+    "predict.both": 0xB07,  # query noise that is averaged over
+    "predict.queries": 0xD10,  # directions of the quasi-random integral
+    "recommend.codec-rows": 0xCD,  # candidates that codecs are fitted on
+    "recommend.sample": 0x9E,  # queries used
+    "recommend.split": 0xAD,  # queries that settings are chosen on and judged on
+    "stress.codec-rows": 0x5EED,  # rows that codecs are fitted on, under another seed
+}
+"""Name of a stream -> its number. A new stream takes a number that no other has."""
+
+
+def stream(name: str, seed: int, *more: int) -> np.random.Generator:
+    """The generator of one named stream.
+
+    Args:
+        name: a key of :data:`STREAMS`. seed: the user's, at least 0. more: numbers that tell
+            several draws of one stream apart.
+
+    >>> stream("picture", 0).integers(10) == stream("picture", 0).integers(10)
+    True
+    """
+    return np.random.default_rng([seed, STREAMS[name], *more])

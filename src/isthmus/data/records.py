@@ -1,0 +1,133 @@
+"""Results that know how to become a dict, a table, a data frame, a notebook card and a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from isthmus.data.atomic import atomic_path, plain, write_json
+from isthmus.errors import MissingExtra, OptionError
+
+CARD_ROWS = 12
+"""Rows of a table that a notebook shows; the rest is named by its count."""
+
+
+class Record:
+    """Base of every result of the facade.
+
+    A subclass is a frozen dataclass. It may override :meth:`to_dict` (plain JSON), :meth:`rows`
+    (the lines of its table), :meth:`card` (what a notebook shows) and :meth:`_save_page`.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists, strings, numbers, booleans and None; NaN is None."""
+        assert is_dataclass(self)
+        found = {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("_")}
+        return {name: plain(_inside(value)) for name, value in found.items()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of its table, each a flat dict. By default one line of its plain values."""
+        flat = {k: v for k, v in self.to_dict().items() if not isinstance(v, (dict, list))}
+        return [flat]
+
+    def card(self) -> tuple[str, list[dict[str, Any]]]:
+        """What a notebook shows: one line of text, and a table."""
+        return type(self).__name__, self.rows()
+
+    def to_arrow(self) -> Any:
+        """Its table as a ``pyarrow.Table``."""
+        return arrow_table(self.rows())
+
+    def to_frame(self) -> Any:
+        """Its table as a pandas data frame.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as missing:
+            raise MissingExtra("to_frame", "pandas", "pandas") from missing
+        return pandas.DataFrame(self.rows())
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it beside and rename it into place, in the format of the suffix.
+
+        ``.json`` is :meth:`to_dict`, ``.parquet`` the table; records that have a page also take
+        ``.html``.
+
+        Raises:
+            OptionError: another suffix. FileError: the file cannot be written.
+        """
+        out = Path(path)
+        suffix = out.suffix.lower()
+        if suffix == ".json":
+            write_json(out, self.to_dict())
+        elif suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            with atomic_path(out) as temporary:
+                pq.write_table(self.to_arrow(), temporary)
+        elif suffix == ".html" and type(self)._save_page is not Record._save_page:
+            self._save_page(out)
+        else:
+            page = " or .html" * (type(self)._save_page is not Record._save_page)
+            raise OptionError(
+                "unknown-suffix",
+                f"'{out.name}' does not say how to save a {type(self).__name__}; "
+                f"name it .json, .parquet{page}",
+            )
+        return out
+
+    def _save_page(self, path: Path) -> None:
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        title, rows = self.card()
+        return html_table(title, rows)
+
+
+def _inside(value: Any) -> Any:
+    """Records and dataclasses inside a record, as dicts."""
+    if isinstance(value, Record):
+        return value.to_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _inside(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {k: _inside(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_inside(v) for v in value]
+    return value
+
+
+def arrow_table(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Lines with the same or different keys as a ``pyarrow.Table``; a missing value is null."""
+    import pyarrow as pa
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
+
+
+def html_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A title and a small table as HTML; all text is escaped."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    head = "".join(f"<th>{escape(str(name))}</th>" for name in names)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(_shown(row.get(name)))}</td>" for name in names) + "</tr>"
+        for row in rows[:CARD_ROWS]
+    )
+    more = f"<p>and {len(rows) - CARD_ROWS:,} more rows</p>" if len(rows) > CARD_ROWS else ""
+    return (
+        f"<div><strong>{escape(title)}</strong><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table>{more}</div>"
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,335 @@
+"""One retrieval task: who asks, what is searched, what is right, and by which score.
+
+Whatever holds rows (array, tensor, file, shards) and however it is said what is right (pairs,
+labels, relevance judgements, multiple choice, nothing), it becomes one :class:`RetrievalTask` here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from isthmus.core.arrays import row_norms, unit
+from isthmus.core.seeds import stream
+from isthmus.data import RowSource, read_labels, read_relevance
+from isthmus.data.embeddings import RowStats, check_same_space, decide_paired
+from isthmus.data.moments import Moments, PairMoments
+from isthmus.data.summary import opened, summarise
+from isthmus.errors import OptionError, ShapeError
+from isthmus.search.relevance import (
+    Relevance,
+    choose,
+    no_relevance,
+    relevance_by_judgements,
+    relevance_by_labels,
+    relevance_by_pairs,
+)
+from isthmus.search.scores import Ranking, check_score, top1
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, all)."""
+
+LEAST = 2
+"""Queries in a part of a split."""
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """One side as it was given: its source, what one pass over its rows found, and which are kept.
+
+    Attributes:
+        name: what messages call it. source: where the rows lie.
+        stats: of all rows that were looked at. rows: (n,) row numbers in the source that are kept.
+        moments: of *all* rows of the source, or None where only the kept rows were read.
+    """
+
+    name: str
+    source: RowSource
+    stats: RowStats
+    rows: np.ndarray
+    moments: Moments | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalTask:
+    """Queries (n, d) and candidates (K, d) as float64 rows, what is right, and how it is searched.
+
+    Attributes:
+        queries, candidates: rows as they are searched: unit rows where ``normalised``.
+        relevance: what is right; ``Relevance`` without pairs where nothing is known.
+        score: how the user searches today: dot, cosine or euclidean.
+        normalised: rows were divided by their norms.
+        candidate_calibration, query_calibration: sorted row numbers that codecs are fitted on;
+            drawn by :meth:`calibrated`, never silently all rows.
+        lists: (n, c), for multiple choice: the candidate rows each query chooses among.
+        direction: what the table of a stress run calls it.
+        query_input, candidate_input: where the rows came from; None for rows made in memory.
+        pair: moments of pairs over all rows of both inputs, where they are paired.
+    """
+
+    queries: np.ndarray
+    candidates: np.ndarray
+    relevance: Relevance
+    score: str = "cosine"
+    normalised: bool = True
+    candidate_calibration: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    query_calibration: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    lists: np.ndarray | None = None
+    direction: str = "queries_to_candidates"
+    query_input: Input | None = None
+    candidate_input: Input | None = None
+    pair: PairMoments | None = None
+
+    @cached_property
+    def query_moments(self) -> Moments:
+        """Of all rows of the queries' input where it was summarised, else of the rows held."""
+        return _moments(self.query_input, self.queries)
+
+    @cached_property
+    def candidate_moments(self) -> Moments:
+        """The same for candidates."""
+        return _moments(self.candidate_input, self.candidates)
+
+    @property
+    def paired(self) -> bool:
+        """Row i of the queries belongs to row i of the candidates, and no row is left out."""
+        return self.relevance.is_paired
+
+    def best(self, ranking: Ranking, *, ties: bool = True) -> np.ndarray:
+        """The answer to every query, (n,): of its own list, or of all candidates.
+
+        ``ties=False`` skips the look for ties: independent noise on candidates leaves none.
+        """
+        if self.lists is not None:
+            return choose(ranking, self.lists)
+        if ties:
+            return top1(ranking)
+        return np.concatenate([s.argmax(axis=1) for _, s in ranking.score_blocks()])
+
+    def plain(self, score: str | None = None) -> Ranking:
+        """Exact search on the rows as they are, by the task's score or another."""
+        return Ranking.of(self.queries, self.candidates, score or self.score)
+
+    def reversed(self) -> RetrievalTask:
+        """The same task with the roles exchanged: candidates ask for queries.
+
+        Raises:
+            OptionError: multiple choice has one direction.
+        """
+        if self.lists is not None:
+            raise OptionError("one-direction", "multiple choice cannot be turned round")
+        names = {"a_to_b": "b_to_a", "b_to_a": "a_to_b"}
+        return replace(
+            self,
+            queries=self.candidates,
+            candidates=self.queries,
+            relevance=self.relevance.reversed(),
+            candidate_calibration=self.query_calibration,
+            query_calibration=self.candidate_calibration,
+            direction=names.get(self.direction, self.direction),
+            query_input=self.candidate_input,
+            candidate_input=self.query_input,
+            pair=None if self.pair is None else self.pair.reversed(),
+        )
+
+    def restricted(self, query_rows: np.ndarray) -> RetrievalTask:
+        """The task of some queries, (m,) row numbers of this task, against all candidates.
+
+        Calibration rows are drawn anew by :meth:`calibrated` where they are needed.
+        """
+        every = np.arange(len(self.candidates))
+        given = self.query_input
+        return replace(
+            self,
+            queries=self.queries[query_rows],
+            relevance=self.relevance.restricted(query_rows, every),
+            query_calibration=np.zeros(0, np.int64),
+            lists=None if self.lists is None else self.lists[query_rows],
+            query_input=None if given is None else replace(given, rows=given.rows[query_rows]),
+        )
+
+    def sample(self, most: int, rng: np.random.Generator) -> RetrievalTask:
+        """At most ``most`` queries, drawn by ``rng`` and kept in order; all candidates stay."""
+        if len(self.queries) <= most:
+            return self
+        return self.restricted(np.sort(rng.permutation(len(self.queries))[:most]))
+
+    def split(self, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers of queries: (train, test), disjoint and sorted; ``share`` of them train.
+
+        Closers and codecs are fitted on the train queries, figures are reported on the others.
+
+        Raises:
+            ShapeError: fewer than 2 queries in either part.
+        """
+        count = len(self.queries)
+        cut = round(share * count)
+        if min(cut, count - cut) < LEAST:
+            raise ShapeError(
+                "too-few-queries",
+                f"{count} queries split at {share:g} leave {cut} to fit on and {count - cut} to "
+                f"score; expected {LEAST} of each at least, and some hundreds to see anything",
+            )
+        order = rng.permutation(count)
+        return np.sort(order[:cut]), np.sort(order[cut:])
+
+    def calibrated(self, rng: np.random.Generator) -> RetrievalTask:
+        """The same task with a drawn half of each side as the rows that codecs are fitted on."""
+        candidates, queries = (
+            np.sort(rng.permutation(count)[: max(1, count // 2)])
+            for count in (len(self.candidates), len(self.queries))
+        )
+        return replace(self, candidate_calibration=candidates, query_calibration=queries)
+
+
+def _moments(given: Input | None, rows: np.ndarray) -> Moments:
+    if given is not None and given.moments is not None:
+        return given.moments
+    return Moments.of(rows, precise=True)
+
+
+def open_task(
+    queries: Any,
+    candidates: Any,
+    *,
+    relevance: Any = None,
+    labels: Any = None,
+    paired: bool | None = None,
+    score: str = "cosine",
+    names: tuple[str, str] = ("queries", "candidates"),
+    direction: str = "queries_to_candidates",
+    max_rows: int | None = None,
+    unit_tolerance: float | None = None,
+    summarised: bool = False,
+    seed: int = 0,
+    executor: Any = None,
+    progress: Progress | None = None,
+) -> RetrievalTask:
+    """Open both sides, refuse what makes every later number wrong, and keep the rows to be scored.
+
+    Args:
+        queries, candidates: (n, d) and (K, d) arrays or tensors, paths, globs or ``RowSource``.
+        relevance: a ``Relevance``, (r, 2) integers (query row, candidate row), or a file of them.
+        labels: (n,) integers or a file of them: query i belongs to candidate ``labels[i]``.
+        paired: query i belongs to candidate i; None takes equal lengths as pairs.
+        score: how the user searches today; under cosine rows are normalised here.
+        max_rows: most rows kept of a side, a seeded sample that keeps what is right together.
+        unit_tolerance: rows whose norms are all this near 1 are normalised under any score.
+        summarised: also sum moments over *all* rows of both inputs, in one streaming pass.
+
+    Raises:
+        IsthmusError: as the sentence says.
+    """
+    check_score(score)
+    say = progress or (lambda what, done, of: None)
+    first, second = opened(queries, names[0]), opened(candidates, names[1])
+    check_same_space(names[0], first.dim, names[1], second.dim)
+    right = relevance_of(
+        first.rows, second.rows, relevance=relevance, labels=labels, paired=paired, names=names
+    )
+    normalised = score == "cosine"
+    stats: list[RowStats | None] = [None, None]
+    moments: list[Moments | None] = [None, None]
+    pair = None
+    if summarised:
+        watch: dict[str, Any] = {"unit_rows": normalised, "executor": executor}
+        watch["on_partition"] = lambda done, of: say("moments", done, of)
+        if relevance is None and labels is None and right.is_paired:
+            both = summarise(first, second, **watch)
+            assert both.pair is not None
+            stats, pair = [both.stats_a, both.stats_b], both.pair
+            moments = [pair.a, pair.b]
+        else:
+            parts = [summarise(side, **watch) for side in (first, second)]
+            stats, moments = [p.stats_a for p in parts], [p.a for p in parts]
+        for found, name in zip(stats, names, strict=True):
+            assert found is not None
+            found.refuse(name, cosine=normalised)
+    places = _places(right, max_rows, seed)
+    rows, inputs = [], []
+    for source, kept, found, whole, name in zip(
+        (first, second), places, stats, moments, names, strict=True
+    ):
+        read = source.read() if len(kept) == source.rows else source.take(kept)
+        seen = found or RowStats.of(read)
+        seen.refuse(name, cosine=normalised)
+        rows.append(read.astype(np.float64))
+        inputs.append(Input(name, source, seen, kept, whole))
+    if not normalised and unit_tolerance is not None:
+        normalised = all(
+            bool((np.abs(row_norms(side) - 1) <= unit_tolerance).all()) for side in rows
+        )
+    if normalised:
+        rows = [np.asarray(unit(side)) for side in rows]
+    return RetrievalTask(
+        rows[0],
+        rows[1],
+        right.restricted(*places),
+        score,
+        normalised,
+        direction=direction,
+        query_input=inputs[0],
+        candidate_input=inputs[1],
+        pair=pair,
+    )
+
+
+def relevance_of(
+    queries: int,
+    candidates: int,
+    *,
+    relevance: Any = None,
+    labels: Any = None,
+    paired: bool | None = None,
+    names: tuple[str, str] = ("queries", "candidates"),
+) -> Relevance:
+    """What is right among ``queries`` and ``candidates`` rows, however it was said.
+
+    Raises:
+        OptionError: it was said twice. LabelsError, NotPaired: it does not fit the rows.
+    """
+    if labels is not None and relevance is not None:
+        raise OptionError(
+            "relevance-twice",
+            "both labels and relevance were given; one of them says what is right",
+        )
+    if paired and (labels is not None or relevance is not None):
+        raise OptionError(
+            "relevance-twice", "paired rows and labels or relevance were both given; drop one"
+        )
+    if labels is not None:
+        given = read_labels(labels) if _is_path(labels) else labels
+        return relevance_by_labels(given, queries, candidates)
+    if isinstance(relevance, Relevance):
+        return relevance.checked(queries, candidates)
+    if relevance is not None:
+        given = read_relevance(relevance) if _is_path(relevance) else relevance
+        return relevance_by_judgements(given, queries, candidates)
+    if decide_paired(names[0], queries, names[1], candidates, paired):
+        return relevance_by_pairs(queries, candidates)
+    return no_relevance(queries, candidates)
+
+
+def _is_path(given: Any) -> bool:
+    return isinstance(given, (str, os.PathLike))
+
+
+def _places(relevance: Relevance, most: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers kept of each side: all, or a seeded sample that keeps what is right together."""
+    n, m = relevance.queries, relevance.candidates
+    if most is None or (n <= most and m <= most):
+        return np.arange(n), np.arange(m)
+    rng = stream("audit.sample", seed)
+    kept = np.sort(rng.permutation(n)[:most]) if n > most else np.arange(n)
+    if m <= most:
+        return kept, np.arange(m)
+    wanted = np.unique(relevance.pairs[np.isin(relevance.pairs[:, 0], kept), 1])
+    others = np.setdiff1d(rng.permutation(m)[: 2 * most], wanted, assume_unique=True)
+    rng.shuffle(others)
+    rng.shuffle(wanted)
+    return kept, np.sort(np.concatenate([wanted, others])[:most])

@@ -1,0 +1,679 @@
+"""Planted faults: each breaks one line that a user's trust rests on, and a test must notice.
+
+    python tests/mutants.py                 plant all of them, two at a time
+    python tests/mutants.py NAME ...        plant some
+    python tests/mutants.py --list          say where each line is now; plant nothing
+
+Every fault is planted in a temporary copy of ``src``; the work tree is never written to. Only the
+tests named with the fault are run. They import the copy, which is checked in their own process.
+The same tests first pass on an unchanged copy, or nothing is learned from their failure.
+
+Exit code 1: a fault survived, an entry does not fit the sources any more, or the tests fail
+without a fault. To update an entry after code has moved, change its ``file``, ``old`` and ``new``;
+``--list`` says in which file the text is now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+ROOT = Path(__file__).resolve().parents[1]
+AT_ONCE = 2
+SECONDS = 300
+"""A run of tests that takes longer is broken, not a fault that was caught."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One line gone wrong.
+
+    ``file``: below ``src/isthmus``. ``old`` is in it exactly once and becomes ``new``. ``why``:
+    what the fault would do to a user. ``tests``: ``FILE::TEST``; a file is found by its name
+    anywhere below ``tests``.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    why: str
+    tests: tuple[str, ...]
+
+
+FAULTS = (
+    # --- moments and the gap report ---------------------------------------------------------------
+    Fault(
+        "moments-sample-covariance",
+        "data/moments.py",
+        "return self.scatter / max(self.count - ddof, 1)",
+        "return self.scatter / max(self.count - 1 - ddof, 1)",
+        "The covariance would be that of a sample where the report says population.",
+        (
+            "test_moments.py::test_spectrum_ranks_and_variances_agree_with_sklearn",
+            "test_gap.py::test_frechet_and_bures_against_scipy",
+        ),
+    ),
+    Fault(
+        "moments-merge",
+        "data/moments.py",
+        "scatter += np.outer(delta, delta) * (self.count * (other.count / count))",
+        "scatter += np.outer(delta, delta) * (other.count * (other.count / count))",
+        "Shards of unequal size would not add up to the file that they were cut from.",
+        ("test_moments.py::test_merge_is_associative_and_commutative",),
+    ),
+    Fault(
+        "moments-merge-pairs",
+        "data/moments.py",
+        "self.cross + other.cross + jump * weight",
+        "self.cross + other.cross",
+        "Pairs read in parts would lose the cross scatter that lies between the parts.",
+        (
+            "test_moments.py::test_merge_is_associative_and_commutative",
+            "test_summarise.py::test_shards_cut_differently_on_the_two_sides",
+        ),
+    ),
+    Fault(
+        "gap-rmg-formula",
+        "metrics/gap.py",
+        "within = ((1 - intra_a) / 2 + (1 - intra_b) / 2) / 2",
+        "within = (1 - intra_a) / 2 + (1 - intra_b) / 2",
+        "RMG would weigh the distances within the modalities twice and not be the published one.",
+        ("test_gap.py::test_cosines_rmg_and_alignment_by_brute_force",),
+    ),
+    Fault(
+        "gap-finite-sample",
+        "metrics/gap.py",
+        "noise = a.total_variance / max(a.count - 1, 1) + b.total_variance / max(b.count - 1, 1)",
+        "noise = a.total_variance / max(a.count, 1) + b.total_variance / max(b.count, 1)",
+        "The correction for few rows would be too small by one part in n.",
+        ("test_gap.py::test_the_corrected_norm_is_right_on_average",),
+    ),
+    Fault(
+        "gap-interval-of-pairs",
+        "metrics/gap.py",
+        "variance -= 2 * float(along @ pair.cross @ along)",
+        "variance += 2 * float(along @ pair.cross @ along)",
+        "The interval of a paired gap would be too wide: what pairs share cancels in the gap.",
+        ("test_gap.py::test_the_interval_of_the_norm_covers_the_truth",),
+    ),
+    # --- closers, their promises, and their check -------------------------------------------------
+    Fault(
+        "center-queries-bias-sign",
+        "closers/translations.py",
+        "        step if step.any() else None,",
+        "        -step if step.any() else None,",
+        "The stored number would be taken off instead of added, and answers would change.",
+        ("test_maps_closers.py::test_the_stored_bias_gives_back_every_score",),
+    ),
+    Fault(
+        "biased-shift-direction",
+        "closers/translations.py",
+        'moved = AffineMap(queries.dim, None, -step if side == "query" else step, unit_in)',
+        'moved = AffineMap(queries.dim, None, step if side == "query" else -step, unit_in)',
+        "The shift would open the gap instead of closing it.",
+        ("test_closers_reference.py::test_biased_shift_closes_the_gap_on_either_side",),
+    ),
+    Fault(
+        "orthogonal-shift-rank",
+        "closers/promises.py",
+        "basis = candidates.spectrum[1][:, :rank]",
+        "basis = candidates.spectrum[1][:, : rank - 1]",
+        "Candidates would move along a direction in which they differ, and answers would change.",
+        ("test_maps_closers.py::test_the_shift_is_orthogonal_to_all_differences",),
+    ),
+    Fault(
+        "mean-shift-side",
+        "closers/shifts.py",
+        'None, -step if side == "query" else step, unit_in, renormalise)',
+        'None, step if side == "query" else -step, unit_in, renormalise)',
+        "The baseline would move away from the other modality, and flatter what stands beside it.",
+        ("test_maps_closers.py::test_mean_shift_brings_the_means_together",),
+    ),
+    Fault(
+        "ridge-weight",
+        "closers/ridge.py",
+        "level / (level + ridge * values)",
+        "level / (level + values)",
+        "The ridge would not weigh answers that change, whatever number it is given.",
+        ("test_closers_reference.py::test_ridge_shift_is_the_minimum_of_its_objective",),
+    ),
+    Fault(
+        "span-promise",
+        "closers/projections.py",
+        "if strength == 0 or spans_hull(candidates, rank):",
+        "if strength == 0 or rank > 0:",
+        "A projection that drops directions would promise that no answer changes.",
+        (
+            "test_closers_reference.py::test_projections_of_too_few_directions_promise_nothing"
+            "_where_no_bound_is_known",
+        ),
+    ),
+    Fault(
+        "memo-lost",
+        "closers/projections.py",
+        "matrix = np.vstack([np.eye(dim) - apart @ apart.T, apart.T])",
+        "matrix = np.vstack([np.eye(dim), apart.T])",
+        "The directions kept beside the vector would be counted twice in every score.",
+        ("test_closers_reference.py::test_memo_keeps_plain_scores_and_shortens_what_is_coded",),
+    ),
+    Fault(
+        "procrustes-transposed",
+        "closers/matching.py",
+        "cross = pairs.cross.T  # (d_c, d_q)",
+        "cross = pairs.cross  # (d_c, d_q)",
+        "Queries would be turned the wrong way round.",
+        ("test_closers_reference.py::test_procrustes_is_that_of_scipy",),
+    ),
+    Fault(
+        "coral-not-whitened",
+        "closers/matching.py",
+        "into = _power(candidates, shrinkage, 0.5) @ _power(queries, shrinkage, -0.5)",
+        "into = _power(candidates, shrinkage, 0.5) @ _power(queries, shrinkage, 0.5)",
+        "Queries would be coloured twice and never whitened.",
+        ("test_closers_reference.py::test_coral_and_whitening_by_matrix_roots",),
+    ),
+    Fault(
+        "verify-excuses-changes",
+        "closers/verification.py",
+        "near = np.abs(drop_s[rows, last]) <= widths",
+        "near = np.abs(drop_t[rows, last]) <= widths",
+        "A small margin after the closer would excuse a changed answer, and a false promise hold.",
+        ("test_verify.py::test_a_small_margin_after_the_closer_excuses_nothing",),
+    ),
+    # --- scores, ties, what is right --------------------------------------------------------------
+    Fault(
+        "cosine-scale",
+        "search/scores.py",
+        "return 1.0 / xp.where(norms > 0, norms, xp.ones_like(norms)), None",
+        "return 1.0 / xp.where(norms > 0, norms * norms, xp.ones_like(norms)), None",
+        "Cosine would favour short candidates.",
+        ("test_scores_tasks.py::test_ranking_values_are_the_score_up_to_a_constant_of_the_query",),
+    ),
+    Fault(
+        "euclidean-offset",
+        "search/scores.py",
+        "return None, -0.5 * norms * norms",
+        "return None, -norms * norms",
+        "Euclidean search would rank by something that is no distance.",
+        ("test_scores_tasks.py::test_ranking_values_are_the_score_up_to_a_constant_of_the_query",),
+    ),
+    Fault(
+        "tie-order",
+        "search/scores.py",
+        "return tied.argmax(axis=1)",
+        "return scores.argmax(axis=1)",
+        "Exact duplicates would be answered in an order that rounding decides.",
+        (
+            "test_scores_tasks.py::test_exact_duplicates_are_in_row_order_and_counted",
+            "test_scores_tasks.py::test_all_tied_gives_the_lowest_rows_first",
+        ),
+    ),
+    Fault(
+        "recall-at-k",
+        "search/relevance.py",
+        "return (self.rank[judged] < k).astype(bool)",
+        "return (self.rank[judged] <= k).astype(bool)",
+        "Recall@k would be recall@(k + 1).",
+        ("test_scores_tasks.py::test_many_to_many_relevance_counts_the_best_true_candidate",),
+    ),
+    Fault(
+        "relevance-worst-place",
+        "search/relevance.py",
+        "best = line[right].max()",
+        "best = line[right].min()",
+        "Of several right candidates the worst would count.",
+        ("test_scores_tasks.py::test_many_to_many_relevance_counts_the_best_true_candidate",),
+    ),
+    # --- perturbations and the stress table -------------------------------------------------------
+    Fault(
+        "noise-convention",
+        "perturb/noise.py",
+        '"coordinate": float(dim)',
+        '"coordinate": float(dim) ** 0.5',
+        "A level per coordinate would be a far smaller noise than it says.",
+        ("test_noise_codecs_stress.py::test_level_conventions",),
+    ),
+    Fault(
+        "noise-streams-shared",
+        "perturb/noise.py",
+        '_ROLES = {"query": 0, "candidate": 1}',
+        '_ROLES = {"query": 0, "candidate": 0}',
+        "Queries and candidates would get the same noise, which cancels where both are disturbed.",
+        ("test_noise_codecs_stress.py::test_every_name_of_a_stream_gives_other_noise",),
+    ),
+    Fault(
+        "codec-sees-test-rows",
+        "robustness/coded.py",
+        "search.candidates[problem.calibration, :dim],",
+        "search.candidates[:, :dim],",
+        "Codecs would be fitted on the rows that they are judged on.",
+        ("test_noise_codecs_stress.py::test_codecs_never_see_rows_outside_the_calibration_split",),
+    ),
+    Fault(
+        "quantiser-wraps",
+        "perturb/codecs/uniform.py",
+        "cells = np.clip(self.unclipped(rows), 0, self.last_code)",
+        "cells = self.unclipped(rows) % self.bins",
+        "Values outside the range would come back at its other end.",
+        (
+            "test_noise_codecs_stress.py::test_values_outside_the_calibration_saturate_and_never_wrap",
+        ),
+    ),
+    Fault(
+        "flip-reference",
+        "robustness/searches.py",
+        "return self.answers == self.search.clean_top1[None, :]",
+        "return self.answers == self.search.before_top1[None, :]",
+        "Consistency would be against the answers before closing, which is the column beside it.",
+        ("test_noise_codecs_stress.py::test_gaussian_cells_by_a_double_loop",),
+    ),
+    Fault(
+        "journal-of-other-work",
+        "robustness/run.py",
+        "same = bool(lines) and lines[0] == work",
+        "same = bool(lines)",
+        "A run would go on from the figures of another grid.",
+        ("test_stress_run.py::test_another_grids_journal_is_not_gone_on_with",),
+    ),
+    Fault(
+        "journal-torn-line",
+        "robustness/run.py",
+        "for line in lines[1:-1]",
+        "for line in lines[1:-2]",
+        "A resumed run would do a cell again that was done.",
+        ("test_stress_run.py::test_a_killed_run_goes_on_to_the_same_bytes",),
+    ),
+    # --- theory -----------------------------------------------------------------------------------
+    Fault(
+        "d11-spread",
+        "theory/candidates.py",
+        "spread = np.sqrt(total / dims) * lengths",
+        "spread = np.sqrt(2 * total / dims) * lengths",
+        "The predicted consistency under dot would be that of twice the noise.",
+        ("test_predict.py::test_dot_by_quadrature",),
+    ),
+    Fault(
+        "d12-stored-number",
+        "theory/candidates.py",
+        "lift = 2 * margins / variance - (lam - lam[rows, first][:, None])",
+        "lift = margins / variance - (lam - lam[rows, first][:, None])",
+        "Stored numbers would count half in the prediction under Euclidean distance.",
+        ("test_predict.py::test_stored_numbers_under_euclid",),
+    ),
+    Fault(
+        "d12-non-centrality",
+        "theory/candidates.py",
+        "lam = clean.squares(part, dims) / variance",
+        "lam = 2 * clean.squares(part, dims) / variance",
+        "The predicted consistency under Euclidean distance would be too high.",
+        ("test_predict.py::test_euclid_by_quadrature_over_scipy_s_distributions",),
+    ),
+    Fault(
+        "radius-factor-two",
+        "theory/radii.py",
+        "reach = np.broadcast_to(2 * sizes[part][:, None], margins.shape)",
+        "reach = np.broadcast_to(sizes[part][:, None], margins.shape)",
+        "The certified radius of candidates would be twice what is safe.",
+        ("test_radii.py::test_every_attack_flips_just_outside_its_radius_and_not_inside",),
+    ),
+    # --- intervals, thresholds, gates, advice -----------------------------------------------------
+    Fault(
+        "wilson-interval",
+        "core/statistics.py",
+        'proportion_ci(confidence, method="wilson")',
+        'proportion_ci(confidence, method="exact")',
+        "Shares would carry another interval than the one that is named.",
+        ("test_noise_codecs_stress.py::test_wilson_is_the_textbook_interval",),
+    ),
+    Fault(
+        "mcnemar-one-sided",
+        "core/statistics.py",
+        "float(binomtest(lost, lost + won).pvalue)",
+        'float(binomtest(lost, lost + won, alternative="less").pvalue)',
+        "The p-value would look at one direction only.",
+        ("test_noise_codecs_stress.py::test_paired_differences_and_mcnemar",),
+    ),
+    Fault(
+        "trials-as-independent",
+        "core/statistics.py",
+        "inner = by_trial @ outcomes.astype(np.float32)",
+        "inner = np.ones_like(by_trial) @ outcomes.astype(np.float32)",
+        "Queries that share a draw would count as independent, and intervals be too short.",
+        (
+            "test_noise_codecs_stress.py::test_intervals_cover_where_queries_of_a_trial_hang"
+            "_together",
+        ),
+    ),
+    Fault(
+        "threshold-order",
+        "deploy/thresholds/intervals.py",
+        "return int(np.floor(rate * (count + 1) + 1e-9))",
+        "return int(np.ceil(rate * (count + 1) + 1e-9))",
+        "More non-matches than stated would pass the threshold.",
+        ("test_calibrate.py::test_thresholds_by_order_statistics",),
+    ),
+    Fault(
+        "threshold-judged-on-fit",
+        "deploy/thresholds/__init__.py",
+        "first, second = scores.of(fit), scores.of(held)",
+        "first, second = scores.of(fit), scores.of(fit)",
+        "The false-match rate would be reported on the queries that set the threshold.",
+        ("test_calibrate.py::test_what_is_judged_is_not_what_was_fitted",),
+    ),
+    Fault(
+        "compare-gate",
+        "deploy/comparison/answers.py",
+        "exceeded = bool(rate.mean > limit)",
+        "exceeded = bool(rate.low > limit)",
+        "The gate would let a change pass whose flip rate lies above the limit.",
+        ("test_compare.py::test_the_gate_is_held_against_the_point_estimate",),
+    ),
+    Fault(
+        "compare-certificate",
+        "deploy/comparison/answers.py",
+        "return np.where(error > 0, error / np.maximum(radius, 1e-300), 0.0)",
+        "return np.where(error > 0, 0.5 * error / np.maximum(radius, 1e-300), 0.0)",
+        "Answers would be certified although the error reaches another candidate.",
+        (
+            "test_compare.py::test_a_certified_answer_never_flips",
+            "test_compare.py::test_certificates_are_tight_for_queries",
+        ),
+    ),
+    Fault(
+        "audit-floor",
+        "workflows/recommendation/measured.py",
+        "if agreement < floor:",
+        "if agreement < floor - 0.1:",
+        "A closer that changes one answer in ten would be recommended as keeping all.",
+        ("test_recommend.py::test_a_closer_below_the_floor_is_taken_only_where_the_floor_allows",),
+    ),
+    Fault(
+        "advice-tried-on-judging-half",
+        "workflows/recommendation/advise.py",
+        "problem, first, score, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED",
+        "problem, second, score, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED",
+        "Settings would be chosen on the queries that the advice is judged on.",
+        ("test_advise.py::test_nothing_of_the_judging_half_reaches_the_choice",),
+    ),
+    Fault(
+        "advice-picked-by-judging-half",
+        "workflows/recommendation/advise.py",
+        "best = min(able, key=lambda r: r.row.calibration.flips)",
+        "best = min(able, key=lambda r: r.row.judging.flips)",
+        "The closer would be the winner on the judging half, whose figures then flatter it.",
+        (
+            "test_advise.py::test_nothing_of_the_judging_half_reaches_the_choice",
+            "test_advise.py::test_a_closer_that_learns_the_calibration_half_by_heart_is_found_out",
+            "test_advise.py::test_the_best_exact_closer_is_recommended_with_its_numbers",
+        ),
+    ),
+    # --- files in and out -------------------------------------------------------------------------
+    Fault(
+        "write-not-atomic",
+        "data/atomic.py",
+        'temporary = target.parent / f".{target.stem}.{secrets.token_hex(6)}{target.suffix}"',
+        "temporary = target",
+        "A write that fails would leave half a file, or none, where a good one was.",
+        ("test_io.py::test_atomic_path",),
+    ),
+    Fault(
+        "parquet-null-rows",
+        "data/parquet.py",
+        "    if lists.null_count:",
+        "    if lists.null_count > len(lists):",
+        "Rows without a vector would be read as if they were not there.",
+        ("test_io.py::test_bad_input_is_refused_in_one_sentence",),
+    ),
+    Fault(
+        "labels-out-of-range",
+        "data/embeddings.py",
+        "wrong = np.flatnonzero((values < 0) | (values >= size))",
+        "wrong = np.flatnonzero((values < 0) | (values > size))",
+        "A label one past the last class would pass, and its query count as wrong.",
+        ("test_embeddings.py::test_malformed_labels_are_refused",),
+    ),
+    Fault(
+        "embed-resume-surplus",
+        "encoders/embed.py",
+        "rows_file.truncate(size)",
+        "rows_file.truncate(have)",
+        "A resumed run would keep half a batch that was being written when it was killed.",
+        ("test_encoders.py::test_a_killed_run_goes_on",),
+    ),
+    Fault(
+        "export-bias-sign",
+        "deploy/export/stores.py",
+        "np.vstack([kept, weights / c]),",
+        "np.vstack([kept, -weights / c]),",
+        "A store would rank by the stored number turned round.",
+        ("test_export.py::test_inner_product_ranks_as_the_closer_does",),
+    ),
+    Fault(
+        "export-euclidean-number",
+        "deploy/export/stores.py",
+        "used = 2 * closer.bias_of(rows)",
+        "used = closer.bias_of(rows)",
+        "A store that knows distances only would count the stored number half.",
+        ("test_export.py::test_cosine_and_euclidean_stores_rank_as_the_closer_does",),
+    ),
+)
+
+GUARD = '''"""Loaded into the tests' process: the package imported is the copy, or nothing runs."""
+
+import os
+
+import pytest
+
+
+def pytest_configure(config):
+    import isthmus
+
+    copy = os.environ["ISTHMUS_COPY"]
+    if not os.path.realpath(isthmus.__file__).startswith(os.path.realpath(copy) + os.sep):
+        raise pytest.UsageError(f"isthmus was imported from {isthmus.__file__}, not from {copy}")
+
+
+def pytest_sessionstart(session):
+    from hypothesis import Phase, settings
+
+    # a failure is enough; the smallest example takes long to find
+    settings.register_profile(
+        "found", deadline=None, max_examples=40, database=None,
+        phases=(Phase.explicit, Phase.generate),
+    )
+    settings.load_profile("found")
+'''
+
+
+class Stale(Exception):
+    """An entry that does not fit the sources or the tests any more."""
+
+
+def source_of(fault: Fault) -> str:
+    """The text of the fault's file, with ``old`` in it exactly once; Stale otherwise."""
+    package = ROOT / "src" / "isthmus"
+    path = package / fault.file
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    count = text.count(fault.old)
+    if count == 1:
+        return text
+    if not path.is_file():
+        said = f"there is no src/isthmus/{fault.file}"
+    else:
+        said = f"the old text is in src/isthmus/{fault.file} {count} times, expected once"
+    others = [
+        other.relative_to(package).as_posix()
+        for other in sorted(package.rglob("*.py"))
+        if other != path and fault.old in other.read_text(encoding="utf-8")
+    ]
+    raise Stale(said + (f"; it is in {', '.join(others)}" if others else ""))
+
+
+def nodes_of(fault: Fault) -> list[str]:
+    """The fault's tests as pytest takes them; Stale where a file is gone or has a namesake."""
+    found = []
+    for test in fault.tests:
+        name, _, rest = test.partition("::")
+        places = sorted((ROOT / "tests").rglob(name))
+        if len(places) != 1:
+            raise Stale(f"{len(places)} files below tests are called {name}, expected one")
+        function = rest.partition("[")[0].rpartition("::")[2]
+        if f"def {function}(" not in places[0].read_text(encoding="utf-8"):
+            raise Stale(f"{name} has no test {function}")
+        found.append(f"{places[0].relative_to(ROOT).as_posix()}::{rest}")
+    return found
+
+
+def run_tests(nodes: Sequence[str], copy: Path, scratch: Path) -> tuple[int, str]:
+    """pytest's exit code on these tests with the package in ``copy``, and its output."""
+    scratch.mkdir()
+    env = os.environ | {
+        "ISTHMUS_COPY": str(copy),
+        "PYTHONPATH": os.pathsep.join([str(copy), str(copy.parent)]),
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(scratch / "hypothesis"),
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTEST_ADDOPTS": "",
+    }
+    command = [sys.executable, "-m", "pytest", "-qx", "--tb=line", "-rfE", "-p", "guard",
+               "-p", "no:cacheprovider", f"--basetemp={scratch / 'tmp'}", *nodes]  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return -1, f"the tests ran for more than {SECONDS} s"
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def failed(output: str) -> str:
+    """The first test that failed, as pytest's summary names it."""
+    marks = ("FAILED ", "ERROR ")
+    lines = [line.partition(" ")[2] for line in output.splitlines() if line.startswith(marks)]
+    return lines[0].partition(" - ")[0].removeprefix("tests/") if lines else "?"
+
+
+def tail(output: str) -> str:
+    """The last lines of a long output."""
+    return "\n".join(output.splitlines()[-12:])
+
+
+def planted(clean: Path, fault: Fault, text: str, scratch: Path) -> Path:
+    """A copy of the clean ``src`` with the fault in it."""
+    copy = scratch / "src"
+    shutil.copytree(clean, copy)
+    target = copy / "isthmus" / fault.file
+    target.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+    shutil.copy(clean.parent / "guard.py", scratch / "guard.py")
+    return copy
+
+
+def try_fault(fault: Fault, clean: Path, work: Path) -> tuple[str, str, float]:
+    """(``yes``, ``NO``, ``stale`` or ``broken``, by which test or why not, seconds)."""
+    began = perf_counter()
+    try:
+        text, nodes = source_of(fault), nodes_of(fault)
+    except Stale as why:
+        return "stale", str(why), 0.0
+    scratch = work / fault.name
+    scratch.mkdir()
+    code, told = run_tests(nodes, planted(clean, fault, text, scratch), scratch / "run")
+    shutil.rmtree(scratch, ignore_errors=True)
+    spent = perf_counter() - began
+    if code == 1:
+        return "yes", failed(told), spent
+    if code == 0:
+        return "NO", f"nothing: {', '.join(fault.tests)} passed", spent
+    return "broken", f"the tests did not run (exit code {code})\n{tail(told)}", spent
+
+
+def try_clean(faults: Sequence[Fault], clean: Path, work: Path) -> tuple[int, str, float]:
+    """The tests of all these faults without any fault: exit code, output, seconds."""
+    began = perf_counter()
+    nodes: list[str] = []
+    for fault in faults:
+        try:
+            nodes += nodes_of(fault)
+        except Stale:
+            continue
+    code, told = run_tests(list(dict.fromkeys(nodes)), clean, work / "clean-run")
+    return code, told, perf_counter() - began
+
+
+def plant(faults: Sequence[Fault]) -> int:
+    """Plant the faults, print the table, and return the exit code."""
+    began = perf_counter()
+    wide = max(len(fault.name) for fault in faults), max(len(fault.file) for fault in faults)
+    bad: list[str] = []
+
+    def line(name: str, file: str, by: str, caught: str, seconds: str) -> None:
+        print(f"{name:{wide[0]}}  {file:{wide[1]}}  {caught:6}  {seconds:>5}  {by}", flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="isthmus-faults-") as folder:
+        work = Path(folder)
+        clean = work / "src"
+        shutil.copytree(ROOT / "src", clean, ignore=shutil.ignore_patterns("__pycache__"))
+        subprocess.run([sys.executable, "-m", "compileall", "-q", str(clean)], check=True)
+        (work / "guard.py").write_text(GUARD, encoding="utf-8")
+        line("name", "file", "caught by", "caught", "s")
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            without = pool.submit(try_clean, faults, clean, work)
+            jobs = {pool.submit(try_fault, fault, clean, work): fault for fault in faults}
+            for job in as_completed(jobs):
+                fault, (caught, told, spent) = jobs[job], job.result()
+                line(fault.name, fault.file, told.replace("\n", "\n    "), caught, f"{spent:.1f}")
+                if caught != "yes":
+                    bad.append(fault.name)
+            code, told, spent = without.result()
+    sound = code == 0
+    what = "all of these tests pass" if sound else f"they fail without a fault\n{tail(told)}"
+    line("(no fault)", "", what, "" if sound else "FAILED", f"{spent:.1f}")
+    print(
+        f"{len(faults) - len(bad)} of {len(faults)} faults caught in {perf_counter() - began:.0f} s"
+        + (f"; not: {', '.join(bad)}" if bad else "")
+    )
+    return 0 if sound and not bad else 1
+
+
+def listed(faults: Sequence[Fault]) -> int:
+    """Say where each fault would be planted; return 1 where one does not fit."""
+    stale = 0
+    for fault in faults:
+        try:
+            text = source_of(fault)
+            place = f"{fault.file}:{text[: text.index(fault.old)].count(chr(10)) + 1}"
+            nodes_of(fault)
+        except Stale as why:
+            stale += 1
+            place = f"STALE: {why}"
+        print(f"{fault.name}\n    {place}\n    {fault.why}")
+    print(f"{len(faults)} faults" + (f", {stale} stale" if stale else ""))
+    return 1 if stale else 0
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Plant faults; the tests must notice each.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="faults to plant; all by default")
+    parser.add_argument("--list", action="store_true", help="say where each is; plant nothing")
+    given = parser.parse_args()
+    known = {fault.name: fault for fault in FAULTS}
+    unknown = [name for name in given.names if name not in known]
+    if unknown:
+        parser.error(f"no fault is called '{unknown[0]}'; --list names them")
+    faults = [known[name] for name in given.names] or list(FAULTS)
+    return listed(faults) if given.list else plant(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
