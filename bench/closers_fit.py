@@ -52,8 +52,7 @@ def measure(quick: bool) -> dict[str, Any]:
 
     covariance = both.a.covariance()
     taken = interleaved(
-        {"fit_all": fit_all, "eigh": lambda: np.linalg.eigh(covariance)},
-        repeats=3 if quick else 7,
+        {"fit_all": fit_all, "eigh": lambda: np.linalg.eigh(covariance)}, repeats=3 if quick else 7
     )
     found = ratio(taken, "fit_all", "eigh")
     whole = sorted(taken["fit_all"])

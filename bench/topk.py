@@ -47,10 +47,7 @@ def measure(quick: bool) -> dict[str, Any]:
     index = faiss.IndexFlatIP(DIM)
     index.add(x)
     taken = interleaved(
-        {
-            "top_k": lambda: top_k(Ranking.of(q, x, "dot"), K),
-            "faiss": lambda: index.search(q, K),
-        },
+        {"top_k": lambda: top_k(Ranking.of(q, x, "dot"), K), "faiss": lambda: index.search(q, K)},
         repeats=3,
         warm=quick,
     )

@@ -117,11 +117,7 @@ def joined(packages: dict[str, Path]) -> tuple[dict[str, Any], list[Path], list[
         "labels": labels,
         "sources": PACKAGES,
     }
-    return (
-        record,
-        [google[key(h)] for h in codes],
-        [twitter[key(h)] for h in codes],
-    )
+    return (record, [google[key(h)] for h in codes], [twitter[key(h)] for h in codes])
 
 
 def main() -> None:

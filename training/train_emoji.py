@@ -60,11 +60,7 @@ def groups(recipe: Recipe, model: TwoTowers) -> list[dict[str, Any]]:
             "lr": recipe.lr,
             "weight_decay": recipe.weight_decay,
         },
-        {
-            "params": [p for n, p in named if p.dim() == 1],
-            "lr": recipe.lr,
-            "weight_decay": 0.0,
-        },
+        {"params": [p for n, p in named if p.dim() == 1], "lr": recipe.lr, "weight_decay": 0.0},
         {
             "params": [p for n, p in named if n in scalars],
             "lr": recipe.scale_lr,

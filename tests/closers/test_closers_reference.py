@@ -695,8 +695,7 @@ def test_chain_refusals() -> None:
         memo.then(after)
     close_dot = fitted("center-queries", a, b)
     with pytest.raises(
-        CloserError,
-        match=r"center-queries stores a number for the dot score, none is searched",
+        CloserError, match=r"center-queries stores a number for the dot score, none is searched"
     ):
         close_dot.then(fitted("none", a, b, score="euclidean"))
     bent = fitted("centering", a, b)
@@ -707,8 +706,7 @@ def test_chain_refusals() -> None:
     of_raw = fitted("biased-shift", a, longer, unit_in=False)
     on_unit = fitted("none", *maps(of_raw, (a, longer)), score="euclidean")
     with pytest.raises(
-        CloserError,
-        match=r"biased-shift stores a number of candidates as they are, which",
+        CloserError, match=r"biased-shift stores a number of candidates as they are, which"
     ):
         of_raw.then(on_unit)
     up = fitted("none", *two_modalities(9, 7))

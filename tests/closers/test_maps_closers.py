@@ -202,12 +202,7 @@ def test_rows_come_back_in_their_own_float_dtype_and_unchanged(
     variant=st.sampled_from(VARIANTS),
 )
 def test_exact_means_exact_on_any_shape(
-    n: int,
-    k: int,
-    dim: int,
-    seed: int,
-    strength: float,
-    variant: tuple[str, dict[str, Any]],
+    n: int, k: int, dim: int, seed: int, strength: float, variant: tuple[str, dict[str, Any]]
 ) -> None:
     name, options = variant
     if options.get("rank", 1) > dim:

@@ -915,9 +915,7 @@ def test_tensors_have_the_same_bytes_in_any_order(tmp_path: Path) -> None:
     arrays, meta = some_tensors(), {"b": "1", "a": "2", "c": "3"}
     io.save_tensors(tmp_path / "1.safetensors", arrays, meta)
     io.save_tensors(
-        tmp_path / "2.safetensors",
-        dict(reversed(arrays.items())),
-        dict(reversed(meta.items())),
+        tmp_path / "2.safetensors", dict(reversed(arrays.items())), dict(reversed(meta.items()))
     )
     assert (tmp_path / "1.safetensors").read_bytes() == (tmp_path / "2.safetensors").read_bytes()
 

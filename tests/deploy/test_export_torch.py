@@ -136,9 +136,7 @@ def test_tensors_pass_the_evening_coordinate() -> None:
 
 @pytest.mark.parametrize("name", FITTED)
 def test_sentence_transformers_saved_and_loaded_without_trust(
-    name: str,
-    clip_folder: Path,
-    tmp_path: Path,
+    name: str, clip_folder: Path, tmp_path: Path
 ) -> None:
     package = pytest.importorskip("sentence_transformers")
     closer = FITTED[name]
@@ -222,10 +220,7 @@ def exported(closer: Path, to: str, out: Path, **options: Any) -> None:
     run(closer, to=to, out=out, **{**given, **options})
 
 
-def test_the_command_writes_a_sentence_transformer(
-    clip_folder: Path,
-    tmp_path: Path,
-) -> None:
+def test_the_command_writes_a_sentence_transformer(clip_folder: Path, tmp_path: Path) -> None:
     package = pytest.importorskip("sentence_transformers")
     FITTED["coral"].save(tmp_path / "closer.safetensors")
     exported(

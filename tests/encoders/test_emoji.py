@@ -179,11 +179,7 @@ def test_threads_do_not_change_a_bit() -> None:
 def test_stored_figures_are_measured_again(model: str) -> None:
     world, stored = load_world(), stored_figures(model)
     everyone = np.arange(len(world))
-    splits = {
-        "all": everyone,
-        "train": everyone[world.train],
-        "held_out": everyone[~world.train],
-    }
+    splits = {"all": everyone, "train": everyone[world.train], "held_out": everyone[~world.train]}
     names, tagged = rows(model, "names"), rows(model, "tagged")
     for drawing in ("google", "twitter"):
         images = rows(model, drawing)

@@ -129,8 +129,7 @@ def close(
     candidates: Candidates,
     out: Annotated[Path, typer.Option(help="The closer's file, .safetensors.")],
     method: Annotated[
-        str,
-        typer.Option(help="A closer's name: center-queries, ridge-shift … (docs/closing.md)."),
+        str, typer.Option(help="A closer's name: center-queries, ridge-shift … (docs/closing.md).")
     ] = "center-queries",
     strength: Annotated[float, typer.Option(help="0 changes nothing, 1 closes fully.")] = 1.0,
     score: Annotated[

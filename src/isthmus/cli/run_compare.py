@@ -39,13 +39,7 @@ def run(
             say("reading", done + 1, 3)
         new_pool = None if after_candidates is None else open_rows(after_candidates).read()
         truth = truth_of(labels, relevance, paired, len(rows[0]), len(rows[2]))
-        found = compare(
-            *rows,
-            after_candidates=new_pool,
-            truth=truth,
-            progress=say,
-            **options,
-        )
+        found = compare(*rows, after_candidates=new_pool, truth=truth, progress=say, **options)
     result = {
         "before": before,
         "after": after,

@@ -15,14 +15,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.maps import Closer
-from isthmus.closers.matching import (
-    coral,
-    gaussian_ot,
-    procrustes,
-    realign,
-    standardise,
-    whitening,
-)
+from isthmus.closers.matching import coral, gaussian_ot, procrustes, realign, standardise, whitening
 from isthmus.closers.projections import drop_dimensions, low_rank_memo, span, subspace
 from isthmus.closers.promises import hull_rank, off_hull
 from isthmus.closers.ridge import ridge_shift
@@ -152,12 +145,4 @@ def _real(value: Any, *, whole: bool = False) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
-__all__ = [
-    "CLOSERS",
-    "EXACT",
-    "NEEDS",
-    "fit",
-    "hull_rank",
-    "needed",
-    "off_hull",
-]
+__all__ = ["CLOSERS", "EXACT", "NEEDS", "fit", "hull_rank", "needed", "off_hull"]

@@ -198,12 +198,7 @@ def drop_dimensions(
 
 
 def _span_promise(
-    queries: Moments,
-    candidates: Moments,
-    score: str,
-    strength: float,
-    rank: int,
-    unit_in: bool,
+    queries: Moments, candidates: Moments, score: str, strength: float, rank: int, unit_in: bool
 ) -> Guarantee:
     """Exact where the directions kept hold every difference; else bounded for unit rows by dot."""
     if strength == 0 or spans_hull(candidates, rank):

@@ -10,14 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from isthmus.closers.maps import AffineMap, Closer, Guarantee
-from isthmus.closers.promises import (
-    exact,
-    hull_rank,
-    linear_score,
-    off_hull,
-    spans_hull,
-    variation,
-)
+from isthmus.closers.promises import exact, hull_rank, linear_score, off_hull, spans_hull, variation
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
 

@@ -16,14 +16,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import Array, namespace, row_norms, to_numpy, unit, working
-from isthmus.errors import (
-    DtypeError,
-    LabelsError,
-    NotPaired,
-    ShapeError,
-    ValuesError,
-    first_rows,
-)
+from isthmus.errors import DtypeError, LabelsError, NotPaired, ShapeError, ValuesError, first_rows
 
 BLOCK = 16384
 UNIT_TOLERANCE = 1e-2  # |mean norm - 1| above this is "not unit norm" (float16 rows stay below)

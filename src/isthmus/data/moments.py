@@ -191,12 +191,7 @@ class PairMoments:
 
     @classmethod
     def over(
-        cls,
-        blocks: Iterable[tuple[Array, Array]],
-        dim_a: int,
-        dim_b: int,
-        *,
-        precise: bool = False,
+        cls, blocks: Iterable[tuple[Array, Array]], dim_a: int, dim_b: int, *, precise: bool = False
     ) -> PairMoments:
         """Moments of a stream of pairs of blocks."""
         fold = _Fold(dim_a, dim_b, precise)

@@ -98,12 +98,7 @@ def fold(partition: Partition) -> Summary:
 
 
 def partitions(
-    a: RowSource,
-    b: RowSource | None,
-    *,
-    unit_rows: bool,
-    precise: bool,
-    rows: int = PARTITION_ROWS,
+    a: RowSource, b: RowSource | None, *, unit_rows: bool, precise: bool, rows: int = PARTITION_ROWS
 ) -> list[Partition]:
     """Cut the rows where shards end and wherever a piece would be longer than ``rows``."""
     cuts = sorted({*a.shard_bounds, *range(0, a.rows, rows), a.rows})

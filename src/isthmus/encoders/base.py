@@ -112,21 +112,13 @@ class Encoder(ABC):
         return rows
 
     def encode_texts(
-        self,
-        texts: Iterable[str],
-        *,
-        batch_size: int = 64,
-        progress: Progress | None = None,
+        self, texts: Iterable[str], *, batch_size: int = 64, progress: Progress | None = None
     ) -> np.ndarray:
         """Texts -> (n, dim) float32, row i for text i. A bare string is refused, not split."""
         return self._stack(self.iter_text_batches(texts, batch_size=batch_size, progress=progress))
 
     def encode_audio(
-        self,
-        sounds: Iterable[Sound],
-        *,
-        batch_size: int = 16,
-        progress: Progress | None = None,
+        self, sounds: Iterable[Sound], *, batch_size: int = 16, progress: Progress | None = None
     ) -> np.ndarray:
         """Sounds (samples, rate) -> (n, dim) float32, for the encoders that have an audio side."""
         return self._stack(
@@ -192,11 +184,7 @@ class Encoder(ABC):
                 yield np.asarray(kept, dtype=np.int64), rows
 
     def iter_text_batches(
-        self,
-        texts: Iterable[str],
-        *,
-        batch_size: int = 64,
-        progress: Progress | None = None,
+        self, texts: Iterable[str], *, batch_size: int = 64, progress: Progress | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (b,) int64, rows (b, dim) float32), in input order."""
         _refuse_bare(texts, "texts")
@@ -215,11 +203,7 @@ class Encoder(ABC):
             yield np.asarray(index, dtype=np.int64), rows
 
     def iter_audio_batches(
-        self,
-        sounds: Iterable[Sound],
-        *,
-        batch_size: int = 16,
-        progress: Progress | None = None,
+        self, sounds: Iterable[Sound], *, batch_size: int = 16, progress: Progress | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (b,) int64, rows (b, dim) float32), in input order."""
         done = 0

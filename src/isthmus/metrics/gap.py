@@ -116,10 +116,7 @@ def from_moments(
         "frechet": square + transport,
         "frechet_centroid_share": square / (square + transport) if square + transport else None,
         "bures": transport,
-        "variance_share_along_gap": {
-            "a": _share_along(a, gap),
-            "b": _share_along(b, gap),
-        },
+        "variance_share_along_gap": {"a": _share_along(a, gap), "b": _share_along(b, gap)},
         "effective_rank": {"a": a.effective_rank, "b": b.effective_rank},
         "participation_ratio": {"a": a.participation_ratio, "b": b.participation_ratio},
         "energy_top10": top_energy(gap),

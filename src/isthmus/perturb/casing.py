@@ -6,15 +6,7 @@ from collections.abc import Callable
 
 from isthmus.errors import OptionError
 from isthmus.perturb._seeds import item_rng
-from isthmus.perturb._words import (
-    TextEdit,
-    choose,
-    clusters,
-    edited,
-    is_letter,
-    is_mark,
-    pieces,
-)
+from isthmus.perturb._words import TextEdit, choose, clusters, edited, is_letter, is_mark, pieces
 
 ADDED_MARKS = ".,;:!?"
 """The marks that :func:`add_punctuation` draws from."""

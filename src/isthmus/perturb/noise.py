@@ -71,14 +71,7 @@ def gaussian(
 
 
 def uniform(
-    rows: int,
-    dim: int,
-    total: float,
-    *,
-    seed: int,
-    trial: int,
-    role: str,
-    level: float,
+    rows: int, dim: int, total: float, *, seed: int, trial: int, role: str, level: float
 ) -> np.ndarray:
     """Noise from a box, (rows, dim) float32: as :func:`gaussian`, the same E‖ε‖² = ``total``.
 

@@ -7,14 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isthmus.report.style import (
-    GRID,
-    INK,
-    SIDE_COLOURS,
-    SIDE_MARKS,
-    colours,
-    layout,
-)
+from isthmus.report.style import GRID, INK, SIDE_COLOURS, SIDE_MARKS, colours, layout
 from isthmus.report.traces import bars, curve, line, safe
 from isthmus.report.words import (
     CONVENTION_WORDS,

@@ -48,8 +48,4 @@ def separation(scores: Scores) -> dict[str, float | list[float] | None]:
         return {**whole, "auc_ci": None, "d_prime_ci": None}
     ends = grouped_jackknife(lambda g: of(every[every != g]), whole, count)
     low, high = ends["auc"]
-    return {
-        **whole,
-        "auc_ci": [max(low, 0.0), min(high, 1.0)],
-        "d_prime_ci": list(ends["d_prime"]),
-    }
+    return {**whole, "auc_ci": [max(low, 0.0), min(high, 1.0)], "d_prime_ci": list(ends["d_prime"])}

@@ -12,13 +12,7 @@ from isthmus.closers.maps import Closer
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import CONFIDENCE, resampled_means
 from isthmus.errors import OptionError
-from isthmus.perturb.codecs import (
-    StoreSearch,
-    coded_ranking,
-    fit_codec,
-    recall_of,
-    rescore,
-)
+from isthmus.perturb.codecs import StoreSearch, coded_ranking, fit_codec, recall_of, rescore
 from isthmus.robustness.ann.indexes import Builder, Found, Hnsw, IvfFlat, StoredRows
 from isthmus.search.scores import Ranking, top_k
 

@@ -130,13 +130,7 @@ def default_closers(queries: Moments, candidates: Moments, opts: AuditOptions) -
     moved_score = "cosine" if unit_in else opts.score
     return [
         *closers,
-        fit(
-            "mean-shift",
-            queries,
-            candidates,
-            score=moved_score,
-            unit_in=unit_in,
-        ),
+        fit("mean-shift", queries, candidates, score=moved_score, unit_in=unit_in),
         fit("orthogonal-shift", queries, candidates, unit_in=unit_in),
         fit("center-queries", queries, candidates, unit_in=unit_in),
     ]

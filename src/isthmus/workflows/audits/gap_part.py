@@ -11,10 +11,7 @@ from isthmus.data.embeddings import InputWarning
 from isthmus.metrics.gap import SAMPLE_ROWS, measure_gap
 from isthmus.metrics.picture import gap_picture
 from isthmus.metrics.warnings import warnings_of_both
-from isthmus.workflows.audits.options import (
-    AuditOptions,
-    Progress,
-)
+from isthmus.workflows.audits.options import AuditOptions, Progress
 from isthmus.workflows.audits.sides import Sides
 
 

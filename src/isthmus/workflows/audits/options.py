@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from isthmus.errors import OptionError
 from isthmus.perturb.noise import CONVENTIONS
-from isthmus.robustness import (
-    GAUSSIAN_LEVELS,
-)
+from isthmus.robustness import GAUSSIAN_LEVELS
 from isthmus.search.scores import check_score
 from isthmus.workflows.recommendation import DEFAULT_FLOOR
 

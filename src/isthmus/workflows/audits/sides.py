@@ -22,10 +22,7 @@ from isthmus.search.relevance import (
     relevance_by_labels,
     relevance_by_pairs,
 )
-from isthmus.workflows.audits.options import (
-    AuditOptions,
-    Progress,
-)
+from isthmus.workflows.audits.options import AuditOptions, Progress
 
 
 @dataclass(frozen=True, eq=False)
