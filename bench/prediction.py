@@ -60,7 +60,7 @@ def perturbation(
 
     ranking = Ranking.of(queries, candidates, score)
     start = time.perf_counter()
-    found = keep_probabilities(ranking, score, total)
+    found = keep_probabilities(ranking, total)
     seconds = time.perf_counter() - start
     assert found is not None
     predicted, means = float(found.value.mean()), kept.mean(axis=1)
@@ -94,7 +94,7 @@ def normal_approximation() -> dict[str, float]:
         ranking = Ranking.of(q, c, "euclidean")
         apart = []
         for total in (0.1 * dim, dim):
-            found = keep_probabilities(ranking, "euclidean", total)
+            found = keep_probabilities(ranking, total)
             assert found is not None
             apart.append(found.value - normal_two(near, far, np.zeros(200), dim, total))
         worst[str(dim)] = float(np.abs(apart).max())

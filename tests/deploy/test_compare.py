@@ -153,11 +153,11 @@ def test_candidates_that_move_alike_have_the_radius_of_predict(world, score):
     ranking = Ranking.of(a, b, score)
 
     def reach(steps: np.ndarray) -> np.ndarray:
-        return pool_reach(ranking, top1(ranking), score, steps)
+        return pool_reach(ranking, top1(ranking), steps)
 
     alike, uneven = np.full(80, 0.01), np.zeros(80)
     uneven[7] = 0.3
-    np.testing.assert_allclose(reach(alike), 0.01 / candidate_radius(ranking, score))
+    np.testing.assert_allclose(reach(alike), 0.01 / candidate_radius(ranking))
     assert (reach(uneven) <= reach(0 * uneven + 0.3)).all()
     assert reach(0 * uneven).max() == 0
 

@@ -662,7 +662,7 @@ def test_losses_add_up_and_the_index_has_its_own(sides: Any) -> None:
     def every_other(ranking: Ranking, depth: int) -> np.ndarray:
         """An index that sees even rows only, and finds no more than 8."""
         keep = np.arange(0, 300, 2)
-        half = Ranking(ranking.queries, ranking.candidates[keep], None, None)
+        half = Ranking(ranking.queries, ranking.candidates[keep], ranking.score)
         rows = np.full((len(queries), depth), -1)
         rows[:, :8] = keep[top_k(half, 8).rows]
         return rows

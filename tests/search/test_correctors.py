@@ -18,6 +18,7 @@ from isthmus.errors import CorruptFile, OptionError, ShapeError, ValuesError
 from isthmus.metrics.gap import hubness_skew
 from isthmus.search.correctors import CORRECTORS, Corrector, bank, fit_corrector, shared_rows
 from isthmus.search.scores import Ranking, top1, top_k
+from refusals import refused
 from test_docs import run_blocks
 from worlds import fitted, two_modalities, unit_rows
 
@@ -273,7 +274,7 @@ def test_refusals(world) -> None:
         fit_corrector("dynamic-inverted-softmax", candidates, rows, reach=71)
     with pytest.raises(ShapeError, match="both must come from one model"):
         fit_corrector("csls", candidates, rows[:, :5])
-    with pytest.raises(ShapeError, match="3 stored numbers for 70 candidates"):
+    with refused("bias-length", "3 biases for 70 candidates"):
         fit_corrector("csls", candidates, rows, bias=np.ones(3))
     with pytest.raises(ValuesError, match="a stored number is NaN"):
         fit_corrector("csls", candidates, rows, bias=np.full(70, np.nan))

@@ -22,6 +22,7 @@ from isthmus.search.relevance import (
     run,
 )
 from isthmus.search.scores import SCORES, Ranking, check_score, top1, top_k
+from refusals import refused
 from worlds import full_scores, two_modalities, unit_rows
 
 
@@ -202,6 +203,38 @@ def test_a_bias_adds_to_the_ranking(rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(found, (plain + bias).argmax(axis=1))
 
 
+@pytest.mark.parametrize("first", SCORES)
+@pytest.mark.parametrize("second", SCORES)
+def test_a_search_of_unit_rows_is_stated_under_another_score(first: str, second: str) -> None:
+    rng = np.random.default_rng(2)
+    q, c, bias = rng.normal(size=(9, 4)), unit_rows(rng.normal(size=(12, 4))), rng.normal(size=12)
+    for stored in (None, bias):
+        ranking = Ranking.of(q, c, first, stored)
+        other = ranking.under(second)
+        assert other.score == second
+        scores = [next(r.score_blocks())[1] for r in (ranking, other)]
+        apart = scores[0] - scores[1]  # a constant of the query
+        np.testing.assert_allclose(apart, np.broadcast_to(apart[:, :1], apart.shape), atol=1e-12)
+    c[5] *= 1.01
+    ranking = Ranking.of(q, c, first)
+    if first == second:
+        assert ranking.under(second) is ranking
+        return
+    with refused("scores-differ", "candidate 5 has norm 1.01"):
+        ranking.under(second)
+
+
+def test_biases_add_up() -> None:
+    rng = np.random.default_rng(3)
+    q, c, bias = rng.normal(size=(9, 4)), rng.normal(size=(12, 4)), rng.normal(size=12)
+    for score in SCORES:
+        twice = Ranking.of(q, c, score, bias).with_bias(bias)
+        once = Ranking.of(q, c, score, 2 * bias)
+        np.testing.assert_allclose(twice.bias, 2 * bias)
+        np.testing.assert_allclose(twice.offset, once.offset)
+        assert Ranking.of(q, c, score, 0 * bias).bias is None
+
+
 def test_what_does_not_fit_is_refused() -> None:
     eye = np.eye(3)
     with pytest.raises(OptionError, match=r"score 'cos' is unknown; choose one of dot, cosine"):
@@ -210,7 +243,7 @@ def test_what_does_not_fit_is_refused() -> None:
         Ranking.of(eye, eye, "l2")
     with pytest.raises(ShapeError, match=r"queries have 3 dimensions, candidates 2"):
         Ranking.of(eye, eye[:, :2], "dot")
-    with pytest.raises(ShapeError, match=r"2 stored numbers for 3 candidates; expected one per"):
+    with refused("bias-length", "2 biases for 3 candidates"):
         Ranking.of(eye, eye, "dot", np.zeros(2))
     for k in (0, 4, -1):
         with pytest.raises(OptionError, match=rf"k={k} of 3 candidates; expected 1 to 3"):

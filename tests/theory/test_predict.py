@@ -64,7 +64,7 @@ def agree(kept: Kept, measured: np.ndarray, draws: int) -> None:
 
 
 def kept_of(q, c, score: str, total: float = 0.0, bias=None, **options) -> Kept:
-    found = keep_probabilities(Ranking.of(q, c, score, bias), score, total, **options)
+    found = keep_probabilities(Ranking.of(q, c, score, bias), total, **options)
     assert found is not None
     return found
 
@@ -278,7 +278,7 @@ def test_large_non_centrality_has_the_normal_limit() -> None:
         got = kept_of(q, c, "euclidean", 30 * sigma**2)
         expected = ndtr(margin / sigma / np.sqrt(far.sum(axis=1)))
         np.testing.assert_allclose(got.value, expected, atol=1e-4 if sigma > 1e-5 else 2e-6)
-    assert keep_probability(Ranking.of(q, c, "euclidean"), "euclidean", 1e-290) is not None
+    assert keep_probability(Ranking.of(q, c, "euclidean"), 1e-290) is not None
 
 
 def test_stored_numbers_under_euclid() -> None:
@@ -494,17 +494,17 @@ def test_ten_candidates_as_quoted() -> None:
 def test_edges_of_the_prediction() -> None:
     a, b = two_modalities(10, 16)
     ranking = Ranking.of(a, b, "dot")
-    np.testing.assert_array_equal(keep_probability(ranking, "dot", 0.0), np.ones(10))
-    assert keep_probability(Ranking.of(a, b, "cosine"), "cosine", 0.1) is None
-    assert keep_probability(Ranking.of(a, b[:1], "dot"), "dot", 0.1) is None
-    assert keep_probabilities(Ranking.of(a, b, "cosine"), "cosine", 0.1, query_total=0.1) is None
+    np.testing.assert_array_equal(keep_probability(ranking, 0.0), np.ones(10))
+    assert keep_probability(Ranking.of(a, b, "cosine"), 0.1) is None
+    assert keep_probability(Ranking.of(a, b[:1], "dot"), 0.1) is None
+    assert keep_probabilities(Ranking.of(a, b, "cosine"), 0.1, query_total=0.1) is None
     for score in ("dot", "euclidean"):
-        drowned = keep_probability(Ranking.of(a, b, score), score, 1e9)
+        drowned = keep_probability(Ranking.of(a, b, score), 1e9)
         np.testing.assert_allclose(drowned, 0.1, atol=1e-3)
-        levels = [keep_probability(ranking, "dot", t).mean() for t in (0.001, 0.01, 0.1, 1)]
+        levels = [keep_probability(ranking, t).mean() for t in (0.001, 0.01, 0.1, 1)]
         assert levels == sorted(levels, reverse=True)
         twins = np.vstack([b[:1], b[:1], -b[:1]])
-        got = keep_probability(Ranking.of(b[:1], twins, score), score, 1e-4)
+        got = keep_probability(Ranking.of(b[:1], twins, score), 1e-4)
         np.testing.assert_allclose(got, 0.5, atol=1e-6)  # a twin wins every other draw
 
 
@@ -512,22 +512,20 @@ def test_a_query_of_length_zero_meets_no_noise_under_dot() -> None:
     _, b = two_modalities(6, 8, seed=1)
     bias = np.array([0.0, 1.0, 0.5, 0.2, 0.1, 0.3])
     ranking = Ranking.of(np.zeros((2, 8)), b, "dot", bias)
-    np.testing.assert_allclose(keep_probability(ranking, "dot", 0.3), 1.0)
+    np.testing.assert_allclose(keep_probability(ranking, 0.3), 1.0)
 
 
 def test_refusals() -> None:
     a, b = two_modalities(5, 6)
     ranking = Ranking.of(a, b, "dot")
-    with pytest.raises(OptionError, match=r"score 'l1' is unknown"):
-        keep_probabilities(ranking, "l1", 0.1)
     with pytest.raises(OptionError, match=r"total -1 is not a variance; expected a number >= 0"):
-        keep_probabilities(ranking, "dot", -1)
+        keep_probabilities(ranking, -1)
     with pytest.raises(OptionError, match=r"query_total nan is not a variance"):
-        keep_probabilities(ranking, "dot", 0.1, query_total=np.nan)
+        keep_probabilities(ranking, 0.1, query_total=np.nan)
     with pytest.raises(OptionError, match=r"noisy_dims=7 of 6 coordinates; expected 1 to 6"):
-        keep_probabilities(ranking, "dot", 0.1, noisy_dims=7)
+        keep_probabilities(ranking, 0.1, noisy_dims=7)
     with pytest.raises(OptionError, match=r"draws=3; expected at least 4"):
-        keep_probabilities(ranking, "dot", 0.1, query_total=0.1, draws=3)
+        keep_probabilities(ranking, 0.1, query_total=0.1, draws=3)
 
 
 @pytest.mark.real_data

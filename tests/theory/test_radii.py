@@ -24,6 +24,7 @@ from isthmus.theory.prediction import (
     smoothing_certificate,
     smoothing_radius,
 )
+from refusals import refused
 from worlds import two_modalities, unit_rows
 
 SHARES = ((1.001, 1.0), (0.999, 0.0))
@@ -70,21 +71,21 @@ def replay_everything(q: np.ndarray, c: np.ndarray) -> None:
             for how in ("l2", "linf"):
                 radius = share * query_radius(ranking, how)
                 assert queries_flipped(q, c, score, radius, how) == flips, (score, how, share)
-                radius = share * candidate_radius(ranking, score, how)
+                radius = share * candidate_radius(ranking, how)
                 assert candidates_flipped(q, c, score, radius, how) == flips, (score, how, share)
             turned = worst_rotations(q, c, share * turn, score)
             np.testing.assert_allclose(
                 np.linalg.norm(turned, axis=1), np.linalg.norm(q, axis=1), rtol=1e-9
             )
             assert (answers(turned, c, score) != clean).mean() == flips, (score, "angle", share)
-        move = 0.5 * float(np.quantile(candidate_radius(ranking, score), 0.5))
+        move = 0.5 * float(np.quantile(candidate_radius(ranking), 0.5))
         assert joint_flipped(q, c, score, move, 1.001) == 1.0
         assert joint_flipped(q, c, score, move, 0.999) == 0.0
 
 
 def joint_flipped(q, c, score, move, share, bias=None) -> float:
     """Share of certified queries that flip when moved ``share`` of the joint radius."""
-    joint = joint_radius(Ranking.of(q, c, score, bias), score, move)
+    joint = joint_radius(Ranking.of(q, c, score, bias), move)
     clean = answers(q, c, score, bias)
     some = np.flatnonzero((joint.radius > 0) & np.isfinite(joint.radius))
     assert len(some) > 0.2 * len(q)
@@ -181,10 +182,10 @@ def test_a_stored_bias_leaves_the_query_radius_alone() -> None:
     mean = a.mean(axis=0)
     plain, centred = Ranking.of(a, b, "dot"), Ranking.of(a - mean, b, "dot", b @ mean)
     np.testing.assert_allclose(query_radius(centred), query_radius(plain), rtol=1e-9)
-    assert (candidate_radius(centred, "dot") > candidate_radius(plain, "dot")).mean() > 0.9
+    assert (candidate_radius(centred) > candidate_radius(plain)).mean() > 0.9
     margins = np.sort(a @ b.T, axis=1)
     expected = (margins[:, -1] - margins[:, -2]) / 2 / np.linalg.norm(a - mean, axis=1)
-    np.testing.assert_allclose(candidate_radius(centred, "dot"), expected, rtol=1e-9)
+    np.testing.assert_allclose(candidate_radius(centred), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
@@ -196,7 +197,7 @@ def test_an_exact_twin_of_the_winner_is_no_rival_of_the_query(score: str) -> Non
         for how in ("l2", "linf"):
             once = query_radius(Ranking.of(a, b, score), how)
             np.testing.assert_allclose(query_radius(Ranking.of(a, twins, score), how), once, 1e-6)
-        assert candidate_radius(Ranking.of(a, twins, score), score).max() <= 1e-12
+        assert candidate_radius(Ranking.of(a, twins, score)).max() <= 1e-12
 
 
 def test_one_candidate_is_never_lost() -> None:
@@ -207,8 +208,8 @@ def test_one_candidate_is_never_lost() -> None:
         assert np.isinf(query_radius(ranking, "linf")).all()
         assert np.isinf(query_angle(ranking)).all()
         for how in ("l2", "linf"):
-            assert np.isinf(candidate_radius(ranking, score, how)).all()
-        assert np.isinf(joint_radius(ranking, score, 0.1).radius).all()
+            assert np.isinf(candidate_radius(ranking, how)).all()
+        assert np.isinf(joint_radius(ranking, 0.1).radius).all()
 
 
 # --- candidates -------------------------------------------------------------------------------
@@ -217,7 +218,7 @@ def test_one_candidate_is_never_lost() -> None:
 def test_the_euclidean_candidate_radius_is_half_the_difference_of_distances() -> None:
     q, c = two_modalities(40, 16, seed=7)
     far = np.sort(np.linalg.norm(q[:, None] - c[None], axis=2), axis=1)
-    got = candidate_radius(Ranking.of(q, c, "euclidean"), "euclidean")
+    got = candidate_radius(Ranking.of(q, c, "euclidean"))
     np.testing.assert_allclose(got, (far[:, 1] - far[:, 0]) / 2, rtol=1e-9)
 
 
@@ -226,7 +227,7 @@ def test_it_falls_with_the_height_over_the_candidates() -> None:
     c = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     heights = np.array([0.0, 0.5, 1.0, 2.0, 8.0])
     q = np.stack([np.full(5, 0.2), np.zeros(5), heights], axis=1)
-    got = candidate_radius(Ranking.of(q, c, "euclidean"), "euclidean")
+    got = candidate_radius(Ranking.of(q, c, "euclidean"))
     expected = 0.5 * (np.sqrt(0.64 + heights**2) - np.sqrt(0.04 + heights**2))
     np.testing.assert_allclose(got, expected, rtol=1e-12)
     assert (np.diff(got) < 0).all()
@@ -239,7 +240,7 @@ def test_a_spread_gap_hurts_more_than_a_peaky_one_in_the_largest_coordinate() ->
     q[:, 0] = 0.2
     q[0, 1] = 1.0
     q[1, 1:] = 1 / np.sqrt(15)
-    peaky, spread = candidate_radius(Ranking.of(q, c, "euclidean"), "euclidean", "linf")
+    peaky, spread = candidate_radius(Ranking.of(q, c, "euclidean"), "linf")
     assert spread < peaky
     for row, got in zip(q, (peaky, spread), strict=True):
         root = brentq(
@@ -260,7 +261,7 @@ def test_stored_numbers_enter_the_euclidean_radius(how: str, size: float) -> Non
     rng = np.random.default_rng(8)
     q, c = rng.normal(size=(40, 5)), rng.normal(size=(8, 5))
     bias = rng.normal(size=8) * size  # at 3.0 rivals would be carried past the query
-    radius = candidate_radius(Ranking.of(q, c, "euclidean", bias), "euclidean", how)
+    radius = candidate_radius(Ranking.of(q, c, "euclidean", bias), how)
     for share, flips in SHARES:
         assert candidates_flipped(q, c, "euclidean", share * radius, how, bias) == flips
 
@@ -270,7 +271,7 @@ def test_a_query_of_length_zero_ranks_by_stored_numbers_alone() -> None:
     bias = np.array([0.0, 1.0, 0.5, 0.2, 0.1, 0.3])
     ranking = Ranking.of(np.zeros((2, 8)), b, "dot", bias)
     for how in ("l2", "linf"):
-        assert np.isinf(candidate_radius(ranking, "dot", how)).all()
+        assert np.isinf(candidate_radius(ranking, how)).all()
 
 
 # --- both -------------------------------------------------------------------------------------
@@ -297,7 +298,7 @@ def test_the_joint_radius_by_a_general_optimiser(score: str) -> None:
     q, c = unit_rows(rng.normal(size=(6, 4)) + 0.5), unit_rows(rng.normal(size=(2, 4)) - 0.3)
     bias = np.array([0.03, -0.02]) if score == "dot" else None
     move = 0.05
-    joint = joint_radius(Ranking.of(q, c, score, bias), score, move)
+    joint = joint_radius(Ranking.of(q, c, score, bias), move)
     best = answers(q, c, score, bias)
     for i in range(6):
         one, two = c[best[i]], c[1 - best[i]]
@@ -334,16 +335,16 @@ def test_stored_numbers_enter_the_joint_radius_of_dot() -> None:
 def test_the_joint_radius_has_the_others_as_its_ends(score: str) -> None:
     q, c = two_modalities(50, 12, seed=11)
     ranking = Ranking.of(q, c, score)
-    whole, alone = candidate_radius(ranking, score), query_radius(ranking)
-    none = joint_radius(ranking, score, 0.0)
+    whole, alone = candidate_radius(ranking), query_radius(ranking)
+    none = joint_radius(ranking, 0.0)
     np.testing.assert_allclose(none.radius, alone, rtol=1e-9)
     for i in range(0, 50, 7):
         one = Ranking.of(q[i : i + 1], c, score)
-        before = joint_radius(one, score, 0.999 * whole[i]).radius[0]
+        before = joint_radius(one, 0.999 * whole[i]).radius[0]
         assert 0 < before < 0.01 * alone[i] + 1e-3
-        assert joint_radius(one, score, 1.001 * whole[i]).radius[0] == 0
+        assert joint_radius(one, 1.001 * whole[i]).radius[0] == 0
     moves = np.linspace(0, float(np.median(whole)), 5)
-    radii = np.array([joint_radius(ranking, score, m).radius for m in moves])
+    radii = np.array([joint_radius(ranking, m).radius for m in moves])
     assert (np.diff(radii, axis=0) <= 1e-12).all()
 
 
@@ -373,16 +374,17 @@ def test_refusals() -> None:
     with pytest.raises(OptionError, match=r"norm 'l1' is unknown; choose one of l2, linf"):
         query_radius(ranking, "l1")
     with pytest.raises(OptionError, match=r"norm 'l1' is unknown"):
-        candidate_radius(ranking, "dot", "l1")
-    with pytest.raises(OptionError, match=r"no radius of candidates under 'cosine'"):
-        candidate_radius(ranking, "cosine")
-    with pytest.raises(OptionError, match=r"no joint radius under 'cosine'"):
-        joint_radius(ranking, "cosine", 0.1)
+        candidate_radius(ranking, "l1")
+    cosine = Ranking.of(a, b, "cosine")
+    with refused("no-formula", "radius of candidates under cosine"):
+        candidate_radius(cosine)
+    with refused("no-formula", "joint radius under cosine"):
+        joint_radius(cosine, 0.1)
     with pytest.raises(OptionError, match=r"candidate_move -1"):
-        joint_radius(ranking, "euclidean", -1)
+        joint_radius(ranking, -1)
     biased = Ranking.of(a, b, "euclidean", np.arange(5.0))
     with pytest.raises(OptionError, match=r"no joint radius with stored numbers"):
-        joint_radius(biased, "euclidean", 0.1)
+        joint_radius(biased, 0.1)
     with pytest.raises(OptionError, match=r"sigma=0; expected a positive number"):
         smoothing_radius(np.array([0.9]), np.array([0.1]), 0)
     with pytest.raises(OptionError, match=r"a chance lies outside 0 to 1"):

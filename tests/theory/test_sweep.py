@@ -62,7 +62,7 @@ def test_dot_is_the_integral_of_each_query(dtype: str, n: int, count: int, dim: 
     levels = (0.3, 1e-4, 0.0, 0.04, 3.0)  # in no order, and too far apart to share their cells
     for stored in (None, bias):
         ranking = Ranking.of(q.astype(dtype), c.astype(dtype), "dot", stored)
-        curve = consistency_curve(ranking, "dot", levels)
+        curve = consistency_curve(ranking, levels)
         margins = margins_of(q, c, stored)
         assert (curve.kept[2] == 1).all()
         assert (curve.error < (1e-4 if dtype == "float64" else 3e-3)).all()
@@ -92,10 +92,10 @@ def test_euclidean_is_the_integral_of_each_query(dim: int, share: float) -> None
         away = rng.normal(size=(count, dim))
         away *= np.sqrt(line / (away**2).sum(axis=1))[:, None]
         ranking = Ranking.of(np.zeros((1, dim)), away, "euclidean")
-        curve = consistency_curve(ranking, "euclidean", [total, total / 30])
+        curve = consistency_curve(ranking, [total, total / 30])
         kept.append(curve.kept[0, 0])
         error.append(curve.error[0])
-        smaller = keep_probability(ranking, "euclidean", total / 30)  # too steep for the grid in z
+        smaller = keep_probability(ranking, total / 30)  # too steep for the grid in z
         assert abs(curve.value[1] - smaller[0]) < curve.error[1]
     exact = [roots_euclidean(line, dim, variance) for line in squares]
     assert 0.05 < np.mean(exact) < 0.99
@@ -108,10 +108,10 @@ def test_euclidean_is_the_integral_of_each_query(dim: int, share: float) -> None
 def test_the_curve_is_within_its_error_of_the_exact_predictions(score: str, dtype: str) -> None:
     q, c = two_modalities(400, 128, seed=4)
     ranking = Ranking.of(q.astype(dtype), c.astype(dtype), score)
-    curve = consistency_curve(ranking, score, LEVELS)
+    curve = consistency_curve(ranking, LEVELS)
     assert (curve.error < 2e-4).all()
     for level, kept, error in zip(LEVELS, curve.kept, curve.error, strict=True):
-        exact = keep_probability(ranking, score, level)
+        exact = keep_probability(ranking, level)
         assert abs(kept.mean() - exact.mean()) < error
         assert np.abs(kept - exact).max() < 10 * error
     assert (np.diff(curve.value) < 0).all()
@@ -123,7 +123,7 @@ def test_draws_of_the_noise_agree(score: str) -> None:
     q, c = two_modalities(60, 64, seed=8)
     stored = rng.normal(size=60) * 0.05 if score == "dot" else None
     ranking = Ranking.of(q, c, score, stored)
-    curve = consistency_curve(ranking, score, (0.02, 0.2))
+    curve = consistency_curve(ranking, (0.02, 0.2))
     clean = (q @ c.T + (0 if stored is None else stored)).argmax(axis=1)
     for level, kept in zip((0.02, 0.2), curve.kept, strict=True):
         same = np.zeros(60)
@@ -140,16 +140,16 @@ def test_noise_of_any_covariance_goes_by_the_spread_of_each_query() -> None:
     q, c = two_modalities(40, 20, seed=9)
     mix = rng.normal(size=(20, 3)) / np.sqrt(60)  # noise in three directions, trace about 1
     spreads = np.linalg.norm(q @ mix, axis=1)
-    curve = consistency_curve(Ranking.of(q, c, "dot"), "dot", [0.05], spreads=spreads)
+    curve = consistency_curve(Ranking.of(q, c, "dot"), [0.05], spreads=spreads)
     clean, same = (q @ c.T).argmax(axis=1), np.zeros(40)
     for _ in range(1500):
         noisy = c + np.sqrt(0.05) * rng.normal(size=(40, 3)) @ mix.T
         same += (q @ noisy.T).argmax(axis=1) == clean
     standard = np.sqrt(np.maximum(curve.kept[0] * (1 - curve.kept[0]), 1e-4) / 1500)
     assert (np.abs(same / 1500 - curve.kept[0]) < 4.5 * standard).all()
-    plain = consistency_curve(Ranking.of(q, c, "dot"), "dot", [0.05])
+    plain = consistency_curve(Ranking.of(q, c, "dot"), [0.05])
     spreads = np.linalg.norm(q, axis=1) / np.sqrt(20)
-    given = consistency_curve(Ranking.of(q, c, "dot"), "dot", [0.05], spreads=spreads)
+    given = consistency_curve(Ranking.of(q, c, "dot"), [0.05], spreads=spreads)
     np.testing.assert_allclose(given.kept, plain.kept, atol=1e-7)
 
 
@@ -159,11 +159,11 @@ def test_finer_cells_and_nodes_change_less_than_is_said(
 ) -> None:
     q, c = two_modalities(300, 64, seed=2)
     ranking = Ranking.of(q, c, score)
-    coarse = consistency_curve(ranking, score, LEVELS).kept
+    coarse = consistency_curve(ranking, LEVELS).kept
     monkeypatch.setattr(cells, "CELL", cells.CELL / 2)
     monkeypatch.setattr(search, "STEP", search.STEP / 2)
     monkeypatch.setattr(search, "LAST", 7.0)
-    fine = consistency_curve(ranking, score, LEVELS).kept
+    fine = consistency_curve(ranking, LEVELS).kept
     assert np.abs(coarse - fine).mean(axis=1).max() < search.CELLS_AND_NODES
 
 
@@ -171,13 +171,11 @@ def test_blocks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     q, c = two_modalities(150, 64, seed=6)
     for score in ("dot", "euclidean"):
         ranking = Ranking.of(q, c, score)
-        whole = consistency_curve(ranking, score, LEVELS).kept
+        whole = consistency_curve(ranking, LEVELS).kept
         with monkeypatch.context() as patch:
             patch.setattr(curves, "BLOCK_ROWS", 7)
             patch.setattr(curves, "THREADS", 1)
-            np.testing.assert_allclose(
-                consistency_curve(ranking, score, LEVELS).kept, whole, atol=2e-5
-            )
+            np.testing.assert_allclose(consistency_curve(ranking, LEVELS).kept, whole, atol=2e-5)
 
 
 def test_twins_and_silent_queries() -> None:
@@ -186,9 +184,9 @@ def test_twins_and_silent_queries() -> None:
     c[0, 0] = c[1, 0] = 1.0
     c[2, 1] = -9.0
     q = np.array([[1.0] + [0.0] * 63, [0.0] * 64])
-    curve = consistency_curve(Ranking.of(q, c, "dot"), "dot", [0.01, 0.3])
+    curve = consistency_curve(Ranking.of(q, c, "dot"), [0.01, 0.3])
     np.testing.assert_allclose(curve.kept, [[0.5, 1.0], [0.5, 1.0]], atol=2e-5)
-    away = consistency_curve(Ranking.of(q[:1], c, "euclidean"), "euclidean", [0.01])
+    away = consistency_curve(Ranking.of(q[:1], c, "euclidean"), [0.01])
     np.testing.assert_allclose(away.kept, 0.5, atol=1e-3)
 
 
@@ -198,18 +196,18 @@ def test_where_it_does_not_hold_the_levels_are_taken_one_by_one() -> None:
     q, c = two_modalities(30, 64, seed=5)
     stored = Ranking.of(q, c, "euclidean", np.linspace(-0.1, 0.1, 30))
     for ranking in (few, stored):
-        curve = consistency_curve(ranking, "euclidean", LEVELS[:2])
+        curve = consistency_curve(ranking, LEVELS[:2])
         assert curve.method == "level by level"
         assert np.isnan(curve.error).all()
         for level, kept in zip(LEVELS, curve.kept, strict=False):
-            expected = keep_probability(ranking, "euclidean", level)
+            expected = keep_probability(ranking, level)
             np.testing.assert_allclose(kept, expected, atol=1e-9)
 
 
 def test_there_is_none_for_cosine_or_a_single_candidate() -> None:
     q, c = two_modalities(10, 16)
-    assert consistency_curve(Ranking.of(q, c, "cosine"), "cosine", [0.1]) is None
-    assert consistency_curve(Ranking.of(q, c[:1], "dot"), "dot", [0.1]) is None
+    assert consistency_curve(Ranking.of(q, c, "cosine"), [0.1]) is None
+    assert consistency_curve(Ranking.of(q, c[:1], "dot"), [0.1]) is None
 
 
 def test_what_makes_no_sense_is_refused() -> None:
@@ -217,22 +215,20 @@ def test_what_makes_no_sense_is_refused() -> None:
     dot = Ranking.of(q, c, "dot")
     for totals in ([], [-0.1], [np.nan], [np.inf]):
         with pytest.raises(OptionError, match="are no list of variances; expected numbers >= 0"):
-            consistency_curve(dot, "dot", totals)
+            consistency_curve(dot, totals)
     with pytest.raises(OptionError, match=r"spreads were given under euclidean"):
-        consistency_curve(Ranking.of(q, c, "euclidean"), "euclidean", [0.1], spreads=np.ones(10))
+        consistency_curve(Ranking.of(q, c, "euclidean"), [0.1], spreads=np.ones(10))
     with pytest.raises(ShapeError, match=r"spreads have shape \(3,\); expected one a query, \(10,"):
-        consistency_curve(dot, "dot", [0.1], spreads=np.ones(3))
-    with pytest.raises(OptionError, match="score 'l2' is unknown"):
-        consistency_curve(dot, "l2", [0.1])
+        consistency_curve(dot, [0.1], spreads=np.ones(3))
 
 
 def test_other_array_libraries_get_the_same() -> None:
     strict = pytest.importorskip("array_api_strict")
     q, c = two_modalities(20, 64, seed=7)
     for score in ("dot", "euclidean"):
-        here = consistency_curve(Ranking.of(q, c, score), score, LEVELS)
+        here = consistency_curve(Ranking.of(q, c, score), LEVELS)
         there = Ranking.of(strict.asarray(q), strict.asarray(c), score)
-        np.testing.assert_allclose(consistency_curve(there, score, LEVELS).kept, here.kept)
+        np.testing.assert_allclose(consistency_curve(there, LEVELS).kept, here.kept)
 
 
 @pytest.mark.real_data
@@ -244,9 +240,9 @@ def test_coco_is_within_two_in_ten_thousand(score: str) -> None:
     sides = np.load(Path(folder) / "modgap" / "features_clip.npy").astype(np.float32)
     images, captions = (s / np.linalg.norm(s, axis=1, keepdims=True) for s in sides)
     ranking = Ranking.of(images, captions, score)
-    curve = consistency_curve(ranking, score, LEVELS)
+    curve = consistency_curve(ranking, LEVELS)
     for level, kept, error in zip(LEVELS, curve.kept, curve.error, strict=True):
-        exact = keep_probability(ranking, score, level)
+        exact = keep_probability(ranking, level)
         assert abs(kept.mean() - exact.mean()) < min(error, 2e-4)
 
 
@@ -284,7 +280,7 @@ def test_many_closers_at_once_equal_each_by_itself(unit_in: bool) -> None:
     for closer, curve in zip(closers, found, strict=True):
         bias = None if closer.bias is None else closer.bias_of(c)
         ranking = Ranking.of(closer.query(q), closer.candidate(c), closer.score, bias)
-        alone = consistency_curve(ranking, closer.score, totals)
+        alone = consistency_curve(ranking, totals)
         if closer.score == "cosine":
             assert curve is None
             continue

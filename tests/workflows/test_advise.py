@@ -107,7 +107,7 @@ def test_predictions_are_those_of_the_formula(pair: Pair, advice: Advice) -> Non
     mean = q[first].mean(axis=0)
     ranking = Ranking.of(q[second] - mean, c, "dot", c @ mean)
     row = row_named(advice, "center-queries")
-    kept = keep_probability(ranking, "dot", LEVEL)
+    kept = keep_probability(ranking, LEVEL)
     assert kept is not None
     assert row.judging.predicted == pytest.approx(1 - kept.mean(), abs=1e-6)
     assert row.judging.predicted == pytest.approx(row.judging.flips, abs=0.03)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -79,11 +80,11 @@ def _predicted(
     if perturbation.target != "candidates":
         return None
     if search.closer.memo:
-        kept = keep_probabilities(search.clean, search.score, total, noisy_dims=search.stored_dims)
+        kept = keep_probabilities(search.clean, total, noisy_dims=search.stored_dims)
         return None if kept is None else round(float(kept.value.mean()), DECIMALS)
     shape = search.candidate_shape(perturbation.family)
     spreads = None if shape is None else shape.spreads(search.queries, 1.0)
-    curve = consistency_curve(search.clean, search.score, [total], spreads=spreads)
+    curve = consistency_curve(search.clean, [total], spreads=spreads)
     return None if curve is None else round(float(curve.value[0]), DECIMALS)
 
 
@@ -147,4 +148,5 @@ def single(ranking: Ranking) -> Ranking:
     def cut(terms: np.ndarray | None) -> np.ndarray | None:
         return None if terms is None else terms.astype(ranking.queries.dtype)
 
-    return Ranking(ranking.queries, ranking.candidates, cut(ranking.scale), cut(ranking.offset))
+    scale, offset, bias = (cut(t) for t in (ranking.scale, ranking.offset, ranking.bias))
+    return replace(ranking, scale=scale, offset=offset, bias=bias)

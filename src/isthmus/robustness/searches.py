@@ -227,7 +227,7 @@ def overlap_at(clean: Ranking, perturbed: Ranking, k: int = OVERLAP_AT) -> float
 
 def _top_of_head(ranking: Ranking, k: int) -> np.ndarray:
     """The k best rows, in no order, of the first 512 queries: enough for one column."""
-    head = Ranking(ranking.queries[:512], ranking.candidates, ranking.scale, ranking.offset)
+    head = replace(ranking, queries=ranking.queries[:512])
     return np.concatenate([np.argpartition(-s, k, axis=1)[:, :k] for _, s in head.score_blocks()])
 
 

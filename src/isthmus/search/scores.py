@@ -5,8 +5,8 @@ Every score is ranked in one linear form, which is what search engines do too:
     ranking(q, x_j) = ⟨q, x_j⟩ · scale_j + offset_j
 
 dot: scale 1, offset 0. cosine: scale 1/‖x_j‖. euclidean: scale 1, offset -½‖x_j‖², which is
--½‖q - x_j‖² plus a constant of the query. A stored bias adds to the offset. Constants of the query
-never matter for its ranking and are left out.
+-½‖q - x_j‖² plus a constant of the query. A candidate bias adds to the offset. Constants of the
+query never matter for its ranking and are left out.
 
 Ties. Two candidates whose rankings differ by no more than rounding (``TIE_ULPS`` units of the
 working dtype at the size of the terms) are tied, and the lower row comes first, so that exact
@@ -16,16 +16,17 @@ duplicates have one defined order whatever a matrix product rounds.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isthmus.core.arrays import Array, is_numpy, namespace, row_norms, to_numpy, working
+from isthmus.core.arrays import Array, is_numpy, like, namespace, row_norms, to_numpy, working
 from isthmus.core.topk import Part, Pool, lines_top_k
 from isthmus.errors import OptionError, ShapeError
 
 SCORES = ("dot", "cosine", "euclidean")
 TIE_ULPS = 16
+UNIT_TOLERANCE = 1e-6
 BLOCK_ELEMENTS = 2**21  # scores held at once: 16 MB of float64
 TILE = (1024, 1024)  # queries × candidates scored at once by ``top_k``
 
@@ -51,13 +52,20 @@ def linear_terms(candidates: Array, score: str) -> tuple[Array | None, Array | N
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Queries (n, d), candidates (K, d) and the linear terms of one score, ready to search."""
+    """Queries (n, d), candidates (K, d) and the linear terms of one score, ready to search.
+
+    Attributes:
+        score: the score that ``scale`` and ``offset`` belong to.
+        scale, offset: (K,) each, or None for 1 and 0. ``offset`` includes ``bias``.
+        bias: (K,) candidate biases, or None where all are 0.
+    """
 
     queries: Array
     candidates: Array
-    scale: Array | None
-    offset: Array | None
-    score: str | None = None
+    score: str
+    scale: Array | None = None
+    offset: Array | None = None
+    bias: Array | None = None
 
     @classmethod
     def of(
@@ -67,7 +75,7 @@ class Ranking:
 
         Args:
             queries: (n, d). candidates: (K, d). Half precision is searched in float32, sides of
-                two dtypes in float64. bias: (K,) stored numbers or None.
+                two dtypes in float64. bias: (K,) candidate biases or None.
 
         Raises:
             OptionError: unknown score. ShapeError: dimensions or the bias' length do not fit.
@@ -80,22 +88,51 @@ class Ranking:
         queries, candidates = working(queries), working(candidates)
         if queries.dtype != candidates.dtype:
             queries, candidates = working(queries, double=True), working(candidates, double=True)
-        scale, offset = linear_terms(candidates, score)
-        if bias is not None:
-            if len(bias) != int(candidates.shape[0]):
-                raise ShapeError(
-                    f"{len(bias)} stored numbers for {int(candidates.shape[0])} candidates; "
-                    "expected one per candidate"
-                )
-            if np.any(bias):
-                extra = namespace(candidates).asarray(bias, dtype=candidates.dtype)
-                offset = extra if offset is None else offset + extra
-        return cls(queries, candidates, scale, offset, score)
+        plain = cls(queries, candidates, score, *linear_terms(candidates, score))
+        return plain if bias is None else plain.with_bias(bias)
+
+    def with_bias(self, bias: Array) -> Ranking:
+        """The same search with (K,) candidate biases added to those it has. Rows are shared.
+
+        Raises:
+            ShapeError: not one bias per candidate.
+        """
+        count = int(self.candidates.shape[0])
+        if len(bias) != count:
+            raise ShapeError(
+                "bias-length", f"{len(bias)} biases for {count} candidates; expected one for each"
+            )
+        extra = like(self.candidates, to_numpy(bias))
+        if not bool(namespace(extra).any(extra != 0)):
+            return self
+        offset, bias = (extra if t is None else t + extra for t in (self.offset, self.bias))
+        return replace(self, offset=offset, bias=bias)
+
+    def under(self, score: str) -> Ranking:
+        """The same search stated under another score, where both rank alike: unit candidates.
+
+        Among candidates of norm 1, dot, cosine and euclidean differ by constants of the query.
+
+        Raises:
+            OptionError: a candidate's norm is not 1, so that the scores rank differently.
+        """
+        if check_score(score) == self.score:
+            return self
+        norms = to_numpy(row_norms(self.candidates))
+        off = np.abs(norms - 1)
+        if not (off <= UNIT_TOLERANCE).all():
+            worst = int(np.argmax(off))
+            raise OptionError(
+                "scores-differ",
+                f"{self.score} and {score} rank alike only among unit rows, but candidate {worst} "
+                f"has norm {norms[worst]:.6g}; normalise the candidates or keep {self.score}",
+            )
+        return Ranking.of(self.queries, self.candidates, score, self.bias)
 
     def on_host(self) -> Ranking:
         """The same search with all parts as NumPy arrays."""
-        scale, offset = (None if t is None else to_numpy(t) for t in (self.scale, self.offset))
-        return Ranking(to_numpy(self.queries), to_numpy(self.candidates), scale, offset, self.score)
+        rest = (None if t is None else to_numpy(t) for t in (self.scale, self.offset, self.bias))
+        return Ranking(to_numpy(self.queries), to_numpy(self.candidates), self.score, *rest)
 
     @property
     def tie_widths(self) -> Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from isthmus.errors import OptionError
-from isthmus.search.scores import Ranking, check_score
+from isthmus.search.scores import Ranking
 from isthmus.theory.both import averaged_kept, two_kept
 from isthmus.theory.candidates import dot_kept, euclidean_kept
 from isthmus.theory.integrals import Kept
@@ -28,7 +28,6 @@ from isthmus.theory.rows import Clean, check_dims, check_noise
 
 def keep_probabilities(
     ranking: Ranking,
-    score: str,
     total: float = 0.0,
     *,
     query_total: float = 0.0,
@@ -41,8 +40,8 @@ def keep_probabilities(
 
     Args:
         ranking: clean queries (n, d) and candidates (K, d) as they are searched (after a closer's
-            maps), stored numbers included.
-        score: dot or euclidean; cosine has a formula for noise on queries alone.
+            maps), candidate biases included. Its score is dot or euclidean; cosine has a formula
+            for noise on queries alone.
         total: E‖ε‖² of one candidate's noise. query_total: E‖e‖² of a query's noise.
         noisy_dims: candidates carry noise in their first ``noisy_dims`` coordinates only, ``total``
             spread evenly over those; a query's noise is in all.
@@ -54,24 +53,23 @@ def keep_probabilities(
         the rest has a ``standard_error``.
 
     Raises:
-        OptionError: an unknown score, a level that is no variance, ``noisy_dims`` out of range.
+        OptionError: a level that is no variance, ``noisy_dims`` out of range.
 
     Source: D10 to D13 of ``docs/formulas.md``. Cost: there and in ``docs/prediction.md``.
     """
-    check_score(score)
     check_noise(total)
     check_noise(query_total, "query_total")
     dims = check_dims(noisy_dims, int(ranking.candidates.shape[1]))
-    if len(ranking.candidates) < 2 or (score == "cosine" and total > 0):
+    if len(ranking.candidates) < 2 or (ranking.score == "cosine" and total > 0):
         return None
-    clean = Clean.of(ranking, score)
+    clean = Clean.of(ranking)
     n = len(clean.queries)
     if total == 0 and query_total == 0:
         return Kept(np.ones(n), np.zeros(n), np.zeros(n), "no noise")
     if total == 0:
         return query_kept(clean, query_total, directions, seed)
     if query_total == 0:
-        return (dot_kept if score == "dot" else euclidean_kept)(clean, total, dims)
+        return (dot_kept if ranking.score == "dot" else euclidean_kept)(clean, total, dims)
     if len(clean.candidates) == 2 and dims == clean.queries.shape[1]:
         return two_kept(clean, total, query_total)
     if draws < 4:
@@ -79,14 +77,14 @@ def keep_probabilities(
     return averaged_kept(clean, total, query_total, dims, draws, seed)
 
 
-def keep_probability(ranking: Ranking, score: str, total: float) -> np.ndarray | None:
+def keep_probability(ranking: Ranking, total: float) -> np.ndarray | None:
     """P[top-1 survives noise on the candidates] for each query, (n,); None where no formula is.
 
     The ``value`` of :func:`keep_probabilities` with noise on candidates alone.
     """
-    if score == "cosine":
+    if ranking.score == "cosine":
         return None
-    kept = keep_probabilities(ranking, score, total)
+    kept = keep_probabilities(ranking, total)
     return None if kept is None else kept.value
 
 

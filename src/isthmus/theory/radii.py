@@ -31,7 +31,8 @@ def query_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
     Raises:
         OptionError: another norm.
     """
-    clean = _of(ranking, norm)
+    _check_norm(norm)
+    clean = Clean.of(ranking)
     parts = []
     for _, margins, first in clean.blocks():
         reach = _between(clean.candidates, first, norm)
@@ -47,7 +48,7 @@ def query_angle(ranking: Ranking) -> np.ndarray:
     0, and this is arcsin(min_j m_j / (‖q‖‖Δ_j‖)). The chord is 2‖q‖ sin(angle / 2). inf where no
     rotation helps. O(n K d).
     """
-    clean = _of(ranking, "l2")
+    clean = Clean.of(ranking)
     size = np.linalg.norm(clean.queries, axis=1)
     parts = []
     for part, margins, first in clean.blocks():
@@ -63,7 +64,7 @@ def query_angle(ranking: Ranking) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def candidate_radius(ranking: Ranking, score: str, norm: str = "l2") -> np.ndarray:
+def candidate_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
     """Largest r such that no candidates, each moved by less than r, change the answer, (n,).
 
     Euclidean, ``l2``: min_j m_j / (‖u_1‖ + ‖u_j‖), which without stored numbers is
@@ -74,18 +75,17 @@ def candidate_radius(ranking: Ranking, score: str, norm: str = "l2") -> np.ndarr
     Raises:
         OptionError: cosine, or another norm.
     """
-    if score not in ("dot", "euclidean"):
-        raise OptionError(f"no radius of candidates under '{score}'; say dot or euclidean")
+    _check_quadric(ranking.score, "radius of candidates")
     _check_norm(norm)
-    clean = Clean.of(ranking, score)
+    clean = Clean.of(ranking)
     if len(clean.candidates) < 2:
         return np.full(len(clean.queries), np.inf)
-    if score == "euclidean" and norm == "linf":
+    if clean.score == "euclidean" and norm == "linf":
         return np.array([_cube(clean, i) for i in range(len(clean.queries))])
     sizes = np.linalg.norm(clean.queries, ord=2 if norm == "l2" else 1, axis=1)
     parts = []
     for part, margins, first in clean.blocks():
-        if score == "euclidean":
+        if clean.score == "euclidean":
             far = np.sqrt(clean.squares(part, clean.queries.shape[1]))
             reach = far + np.take_along_axis(far, first[:, None], axis=1)
             radius = _least(margins, reach, first)
@@ -109,7 +109,7 @@ class Joint:
     direction: np.ndarray
 
 
-def joint_radius(ranking: Ranking, score: str, candidate_move: float) -> Joint:
+def joint_radius(ranking: Ranking, candidate_move: float) -> Joint:
     """Smallest L2 move of the query that changes its answer once each candidate may move by
     ``candidate_move`` = r in L2 too.
 
@@ -122,11 +122,10 @@ def joint_radius(ranking: Ranking, score: str, candidate_move: float) -> Joint:
         OptionError: cosine, a negative r, or stored numbers under Euclidean (the surface is no
             quadric then).
     """
-    if score not in ("dot", "euclidean"):
-        raise OptionError(f"no joint radius under '{score}'; say dot or euclidean")
+    _check_quadric(ranking.score, "joint radius")
     check_noise(candidate_move, "candidate_move")
-    clean = Clean.of(ranking, score)
-    if score == "euclidean" and clean.bias.any():
+    clean = Clean.of(ranking)
+    if clean.score == "euclidean" and clean.bias.any():
         raise OptionError("no joint radius with stored numbers under euclidean; use dot")
     found = [
         _joint(clean, part, margins, first, candidate_move)
@@ -184,14 +183,18 @@ def smoothing_certificate(
     return smoothing_radius(least, 1 - least, sigma)
 
 
+def _check_quadric(score: str, what: str) -> None:
+    if score == "cosine":
+        raise OptionError(
+            "no-formula",
+            f"there is no {what} under cosine; among unit rows, state the search under dot "
+            "(Ranking.under)",
+        )
+
+
 def _check_norm(norm: str) -> None:
     if norm not in NORMS:
         raise OptionError(f"norm '{norm}' is unknown; choose one of {', '.join(NORMS)}")
-
-
-def _of(ranking: Ranking, norm: str) -> Clean:
-    _check_norm(norm)
-    return Clean.of(ranking, "dot" if ranking.scale is None else "cosine")
 
 
 def _between(candidates: np.ndarray, first: np.ndarray, norm: str) -> np.ndarray:

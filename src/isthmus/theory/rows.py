@@ -11,13 +11,12 @@ from isthmus.core.arrays import to_numpy
 from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking, first_best
 
-BIAS_ULPS = 64
 BLOCK = 2**18
 
 
 @dataclass(frozen=True, eq=False)
 class Clean:
-    """A ranking in float64, with its stored numbers apart from the score's own offset.
+    """A ranking in float64, with its candidate biases apart from the score's own offset.
 
     ``queries`` (n, d), ``candidates`` (K, d), ``bias`` (K,), ``winner`` (n,): the answers of
     ``ranking`` itself, ties and all.
@@ -30,22 +29,23 @@ class Clean:
     score: str
 
     @classmethod
-    def of(cls, ranking: Ranking, score: str) -> Clean:
+    def of(cls, ranking: Ranking) -> Clean:
         """Read a ranking."""
         queries = to_numpy(ranking.queries).astype(np.float64)
         candidates = to_numpy(ranking.candidates).astype(np.float64)
-        offset = None if ranking.offset is None else to_numpy(ranking.offset).astype(np.float64)
-        bias = np.zeros(len(candidates)) if offset is None else offset
-        if score == "cosine" and ranking.scale is not None:
+        bias = np.zeros(len(candidates))
+        if ranking.bias is not None:
+            bias = to_numpy(ranking.bias).astype(np.float64)
+        if ranking.scale is not None:
             candidates = candidates * to_numpy(ranking.scale).astype(np.float64)[:, None]
-        if score == "euclidean":
-            bias = stored_numbers(to_numpy(ranking.candidates), bias)
         widths = ranking.tie_widths
         winner = [
             to_numpy(first_best(s, widths[start : start + int(s.shape[0]), :]))
             for start, s in ranking.score_blocks()
         ]
-        return cls(queries, candidates, bias, np.concatenate(winner).astype(np.int64), score)
+        return cls(
+            queries, candidates, bias, np.concatenate(winner).astype(np.int64), ranking.score
+        )
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """(queries, margins m_j = s_1 - s_j clipped at 0 (b, K), winners (b,)), block by block."""
@@ -65,18 +65,6 @@ class Clean:
         q, x = self.queries[part, :dims], self.candidates[:, :dims]
         out = np.einsum("ij,ij->i", q, q)[:, None] - 2 * q @ x.T
         return np.maximum(out + np.einsum("ij,ij->i", x, x), 0.0)
-
-
-def stored_numbers(candidates: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """What Euclidean search adds to -½‖x‖², (K,) float64: offset + ½‖x‖².
-
-    What rounding of the rows' dtype leaves of a number that was 0 counts as 0. Holds no copy of
-    the rows.
-    """
-    half = 0.5 * np.einsum("ij,ij->i", candidates, candidates, dtype=np.float64)
-    bias = offset.astype(np.float64) + half
-    eps = np.finfo(candidates.dtype).eps
-    return np.where(np.abs(bias) <= BIAS_ULPS * eps * half, 0.0, bias)
 
 
 def check_noise(total: float, name: str = "total") -> None:

@@ -102,15 +102,15 @@ def searches(
     if new_pool is None:
         return found
     steps = row_norms(new_pool - pool)
-    by_pool = pool_reach(plain, first.rows[:, 0], score, steps)
-    both = np.maximum(by_query, pool_reach(mixed, second.rows[:, 0], score, steps))
+    by_pool = pool_reach(plain, first.rows[:, 0], steps)
+    both = np.maximum(by_query, pool_reach(mixed, second.rows[:, 0], steps))
     for name, rows, reach in (("old-new", old, by_pool), ("new-new", new, both)):
         ranking = Ranking.of(rows, new_pool, score)
         found[name] = _beside(plain, first, top_k(ranking, k), widths, reach, k)
     return found
 
 
-def pool_reach(ranking: Ranking, winners: np.ndarray, score: str, steps: np.ndarray) -> np.ndarray:
+def pool_reach(ranking: Ranking, winners: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """How near moves of the candidates (K,) may come to changing answers (n,): (n,). O(n K d).
 
     dot: max_j ‖q‖ (‖e_1‖ + ‖e_j‖) / (s_1 - s_j), by Cauchy and Schwarz; euclidean:
@@ -123,7 +123,7 @@ def pool_reach(ranking: Ranking, winners: np.ndarray, score: str, steps: np.ndar
         rows = np.arange(len(scores))
         first = winners[start : start + len(scores)]
         ahead = squares[start : start + len(scores), None]
-        if score == "euclidean":
+        if ranking.score == "euclidean":
             far = np.sqrt(np.maximum(ahead - 2 * scores, 0.0))
             margin = far - far[rows, first][:, None]
             error = steps[first][:, None] + steps

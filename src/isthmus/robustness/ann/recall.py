@@ -177,7 +177,7 @@ def _searches(
     if coder is not None:
         coding = coded_ranking(truth.queries, stored, coder, score=closer.score, bias=numbers)
         asked = coded_ranking(truth_own.queries, stored[:1], coder, score=own_score).queries
-        coding_own = Ranking(asked, coding.candidates, coding.scale, None)
+        coding_own = Ranking(asked, coding.candidates, own_score, coding.scale)
     return {
         "other": _Search.of(truth, coding, depth, k),
         "own": _Search.of(truth_own, coding_own, depth, k),

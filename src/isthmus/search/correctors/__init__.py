@@ -85,7 +85,7 @@ def fit_corrector(
     if score == "cosine":
         forward = replace(forward, queries=unit(forward.queries))
     try:
-        return CORRECTORS[name](Bank(forward, score), **options)
+        return CORRECTORS[name](Bank(forward), **options)
     except TypeError as wrong:
         if "unexpected keyword" not in str(wrong):
             raise

@@ -21,7 +21,10 @@ class Bank:
     """Scores of bank queries with the candidates: ``forward`` ranks candidates for bank queries."""
 
     forward: Ranking
-    score: str
+
+    @property
+    def score(self) -> str:
+        return self.forward.score
 
     @property
     def size(self) -> int:
@@ -33,8 +36,7 @@ class Bank:
         A constant of the bank query, left out when candidates are ranked, counts here.
         """
         f = self.forward
-        norms = row_norms(f.queries) if self.score == "euclidean" else None
-        own = None if norms is None else -0.5 * norms * norms
+        score = "dot" if self.score == "cosine" else self.score  # both sides are unit rows then
         count = int(f.candidates.shape[0])
         for start in range(0, count, BLOCK):
             some = slice(start, min(start + BLOCK, count))
@@ -42,7 +44,7 @@ class Bank:
             if f.scale is not None:
                 rows = rows * f.scale[some][:, None]
             lack = np.zeros(some.stop - start) if f.offset is None else to_numpy(f.offset[some])
-            yield Ranking(rows, f.queries, None, own), lack.astype(np.float64)
+            yield Ranking.of(rows, f.queries, score), lack.astype(np.float64)
 
     def nearest_mean(self, name: str, k: int) -> np.ndarray:
         """Mean score (K,) of each candidate with the k bank queries that score highest with it."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from isthmus.core.arrays import Array, like, namespace, row_norms, unit
+from isthmus.core.arrays import Array, namespace, row_norms, unit
 from isthmus.errors import CorruptFile, IsthmusError, OptionError, ShapeError
 from isthmus.search.scores import Ranking, TopK, top1, top_k
 
@@ -84,10 +84,11 @@ class Corrector:
                 f"{count} candidates, but {self.name} was fitted for {len(self.offset)}; fit it "
                 "for the candidates that are searched"
             )
-        if (ranking.scale is not None) != (self.score == "cosine"):
+        if ranking.score != self.score:
             raise OptionError(
-                f"{self.name} was fitted for the {self.score} score and the ranking is by another; "
-                "use one score for both"
+                "score-mismatch",
+                f"{self.name} was fitted for the {self.score} score and the ranking is by "
+                f"{ranking.score}; use one score for both",
             )
         queries = ranking.queries
         if self.score == "cosine":
@@ -100,9 +101,7 @@ class Corrector:
                         "normalised, so their units are unknown; normalise the queries first"
                     )
                 queries = unit(queries)
-        extra = like(ranking.candidates, self.offset)
-        offset = extra if ranking.offset is None else ranking.offset + extra
-        return Ranking(queries, ranking.candidates, ranking.scale, offset)
+        return replace(ranking, queries=queries).with_bias(self.offset)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write as safetensors: 8 bytes a candidate, everything else readable in the header."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from isthmus.closers.maps import AffineMap, Closer
 from isthmus.core.arrays import to_numpy
 from isthmus.errors import OptionError, ShapeError
-from isthmus.search.scores import Ranking, check_score
+from isthmus.search.scores import Ranking
 from isthmus.theory.curves.search import Search
 from isthmus.theory.prediction import keep_probability
-from isthmus.theory.rows import stored_numbers
 
 BLOCK_ELEMENTS, BLOCK_ROWS = 2**20, 1024  # scores a thread holds: 4 MB of float32
 THREADS = 4  # at most: beside the threads of the matrix product
@@ -39,14 +38,14 @@ class Curve:
 
 
 def consistency_curve(
-    ranking: Ranking, score: str, totals: Sequence[float], *, spreads: np.ndarray | None = None
+    ranking: Ranking, totals: Sequence[float], *, spreads: np.ndarray | None = None
 ) -> Curve | None:
     """Share of answers that survive Gaussian noise on the candidates, at every level at once.
 
     Args:
         ranking: clean queries (n, d) and candidates (K, d) as they are searched (after a closer's
-            maps), stored numbers included.
-        score: dot or euclidean; cosine has no closed form.
+            maps), candidate biases included. Its score is dot or euclidean; cosine has no closed
+            form.
         totals: (L,) levels E‖ε‖², each at least 0.
         spreads: (n,), dot alone: √(qᵀΣq) of each query, for noise of covariance total · Σ that is
             not isotropic. Isotropic noise has ‖q‖/√d, the default.
@@ -56,13 +55,13 @@ def consistency_curve(
         with stored numbers, Euclidean levels are taken one by one by ``predict``.
 
     Raises:
-        OptionError: an unknown score, a level that is no variance, spreads under Euclidean search.
+        OptionError: a level that is no variance, spreads under Euclidean search.
         ShapeError: spreads that do not fit the queries.
 
     Source: D11 and D12 of ``docs/formulas.md``. Cost: one clean search, then a few passes a level
     over the rivals within reach. Memory: a block of scores, and 16 bytes a rival within reach.
     """
-    check_score(score)
+    score = ranking.score
     levels = np.asarray(totals, np.float64)
     if levels.ndim != 1 or not len(levels) or not (np.isfinite(levels) & (levels >= 0)).all():
         raise OptionError(f"totals {totals} are no list of variances; expected numbers >= 0")
@@ -76,13 +75,11 @@ def consistency_curve(
     if score == "cosine" or int(ranking.candidates.shape[0]) < 2:
         return None
     ranking = ranking.on_host()
-    if score == "euclidean" and ranking.offset is not None:  # it has one: -½‖x‖²
-        stored = stored_numbers(ranking.candidates, ranking.offset)
-        if dim < LEAST_DIMENSIONS or stored.any():
-            kept = np.stack([_one_by_one(ranking, score, float(level)) for level in levels])
-            unknown = np.full(len(levels), np.nan)
-            return Curve(levels, kept.mean(axis=1), kept, unknown, "level by level")
-    return _curves([Search(ranking, score, levels, spreads)], ranking)[0]
+    if score == "euclidean" and (dim < LEAST_DIMENSIONS or ranking.bias is not None):
+        kept = np.stack([_one_by_one(ranking, float(level)) for level in levels])
+        unknown = np.full(len(levels), np.nan)
+        return Curve(levels, kept.mean(axis=1), kept, unknown, "level by level")
+    return _curves([Search(ranking, levels, spreads)], ranking)[0]
 
 
 def consistency_curves(
@@ -112,9 +109,7 @@ def consistency_curves(
         else:
             bias = None if closer.bias is None else closer.bias_of(candidates)
             mapped = to_numpy(closer.query(queries)), to_numpy(closer.candidate(candidates))
-            out[i] = consistency_curve(
-                Ranking.of(*mapped, closer.score, bias), closer.score, totals
-            )
+            out[i] = consistency_curve(Ranking.of(*mapped, closer.score, bias), totals)
     levels = np.asarray(totals, np.float64)
     for (score, unit_in), mine in groups.items():
         plain = AffineMap(int(queries.shape[1]), unit_in=unit_in)
@@ -153,7 +148,7 @@ def _translated(
     column = rows.candidates @ weights.astype(dtype)
     bias = None if closer.bias is None else rows.candidates @ closer.bias
     ranking = Ranking.of(queries, candidates, score, bias)
-    search = Search(ranking, score, levels, None, like)
+    search = Search(ranking, levels, None, like)
     if score == "euclidean":
         column = column - 0.5 * np.einsum("ij,ij->i", candidates, candidates)
     search.column, search.row = column.astype(dtype), queries @ b.astype(dtype)
@@ -170,7 +165,7 @@ def _curves(searches: Sequence[Search], rows: Ranking) -> list[Curve]:
 
     def work(start: int) -> None:
         part = slice(start, min(start + step, n))
-        some = Ranking(rows.queries[part], rows.candidates, rows.scale, rows.offset)
+        some = replace(rows, queries=rows.queries[part])
         scores = next(some.score_blocks(step))[1]
         for i, search in enumerate(searches):
             own = scores
@@ -187,7 +182,7 @@ def _curves(searches: Sequence[Search], rows: Ranking) -> list[Curve]:
     ]
 
 
-def _one_by_one(ranking: Ranking, score: str, level: float) -> np.ndarray:
-    kept = keep_probability(ranking, score, level)
+def _one_by_one(ranking: Ranking, level: float) -> np.ndarray:
+    kept = keep_probability(ranking, level)
     assert kept is not None
     return kept

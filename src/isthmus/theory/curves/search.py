@@ -34,14 +34,13 @@ class Search:
     def __init__(
         self,
         ranking: Ranking,
-        score: str,
         levels: np.ndarray,
         spreads: np.ndarray | None,
         like: Search | None = None,
     ) -> None:
         from scipy.special import ndtri
 
-        self.levels, self.dim, self.score = levels, int(ranking.candidates.shape[1]), score
+        self.levels, self.dim, self.score = levels, int(ranking.candidates.shape[1]), ranking.score
         self.reach = -float(ndtri(LEFT_OUT / (len(ranking.candidates) - 1))) * np.sqrt(2)
         step = STEP if len(ranking.candidates) <= MANY else 0.8 * STEP
         self.nodes = step * np.arange(-round(LAST / step), round(LAST / step) + 1)
@@ -49,7 +48,7 @@ class Search:
         self.weights = (weights / weights.sum()).astype(np.float32)
         self.rounding = ranking.tie_widths[:, 0].astype(np.float64) / TIE_ULPS
         self.squares = np.einsum("ij,ij->i", ranking.queries, ranking.queries).astype(np.float64)
-        self.euclidean = score == "euclidean"
+        self.euclidean = self.score == "euclidean"
         self.spreads = np.sqrt(self.squares / self.dim) if spreads is None else spreads
         # cells and tables depend on how many candidates there are, not on which
         self.tables: dict[tuple[float, int], Table] = {} if like is None else like.tables

@@ -252,16 +252,15 @@ def _radius(problem: Problem, closer: Closer, own_score: str) -> dict[str, Any]:
     plain = "euclidean" if own_score == "cosine" else own_score
     before = Ranking.of(problem.queries, problem.candidates, plain)
     after = closed_searches(problem, [closer])[0]
-    score = "dot" if after.score == "cosine" else after.score
-    ranking = Ranking.of(after.queries, after.candidates, score, after.bias)
+    ranking = after.clean.under("dot") if after.score == "cosine" else after.clean
     return {
         "query_l2": {
             "before": quantiles(query_radius(before)),
             "after": quantiles(query_radius(ranking)),
         },
         "candidate_l2": {
-            "before": quantiles(candidate_radius(before, plain)),
-            "after": quantiles(candidate_radius(ranking, score)),
+            "before": quantiles(candidate_radius(before)),
+            "after": quantiles(candidate_radius(ranking)),
         },
-        "score": {"before": plain, "after": score},
+        "score": {"before": plain, "after": ranking.score},
     }
