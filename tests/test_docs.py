@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isthmus.cli.run_close import run as close
+from isthmus.cli.close import command as close
 from isthmus.closers import CLOSERS
 from isthmus.robustness import COLUMNS
 from isthmus.search.scores import Ranking, top1
@@ -68,19 +68,7 @@ def report() -> dict[str, Any]:
 
 
 def test_files_examples_run(rows, plain, capsys):
-    close(
-        "images.npy",
-        "captions.npy",
-        out=Path("closer.safetensors"),
-        method="center-queries",
-        strength=1.0,
-        score=None,
-        variance=None,
-        side=None,
-        renormalise=None,
-        normalise=True,
-        as_json=False,
-    )
+    close("images.npy", "captions.npy", out=Path("closer.safetensors"))
     capsys.readouterr()
     left, names = run_blocks("files")
     assert names == ["by-hand", "header", "through-isthmus"]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from bench.stores import stored_and_searched
 
-from isthmus.cli.run_export import run
+from isthmus.cli.export import command as run
 from isthmus.closers import CLOSERS
 from isthmus.closers.maps import AffineMap, Chain, Closer, Guarantee
 from isthmus.closers.verification import verify
@@ -565,23 +565,14 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def exported(closer: Path, to: str, out: Path, **options: Any) -> None:
-    given: dict[str, Any] = {
-        "model": None,
-        "role": None,
-        "output": None,
-        "query": "image",
-        "store": None,
-        "candidates": None,
-        "as_json": False,
-    }
-    run(closer, to=to, out=out, **{**given, **options})
+    run(closer, to=to, out=out, **options)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     closer, rows = tmp_path / "closer.safetensors", tmp_path / "candidates.npy"
     ALL["center-queries"].save(closer)
     np.save(rows, CANDIDATES)
-    exported(closer, "json", tmp_path / "closer.json", as_json=True)
+    exported(closer, "json", tmp_path / "closer.json", json=True)
     assert json.loads(capsys.readouterr().out)["stored_number"] is True
     back = from_json((tmp_path / "closer.json").read_text(encoding="utf-8"))
     np.testing.assert_array_equal(

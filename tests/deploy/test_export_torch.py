@@ -39,7 +39,7 @@ from test_export import (  # noqa: E402
     close_to,
 )
 
-from isthmus.cli.run_export import run  # noqa: E402
+from isthmus.cli.export import command as run  # noqa: E402
 from isthmus.closers.maps import AffineMap  # noqa: E402
 from isthmus.deploy.export import (  # noqa: E402
     append_to_sentence_transformer,
@@ -208,16 +208,7 @@ def test_sentence_transformers_refuses(clip_folder: Path) -> None:
 
 
 def exported(closer: Path, to: str, out: Path, **options: Any) -> None:
-    given: dict[str, Any] = {
-        "model": None,
-        "role": None,
-        "output": None,
-        "query": "image",
-        "store": None,
-        "candidates": None,
-        "as_json": False,
-    }
-    run(closer, to=to, out=out, **{**given, **options})
+    run(closer, to=to, out=out, **options)
 
 
 def test_the_command_writes_a_sentence_transformer(clip_folder: Path, tmp_path: Path) -> None:

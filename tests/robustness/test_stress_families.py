@@ -274,7 +274,7 @@ def test_codecs_play_as_by_hand(family: str, calibration: str | None, problem: P
 
 
 def test_ranges_of_the_other_modality_are_noticed(problem: Problem) -> None:
-    from isthmus.cli.run_stress import range_notes
+    from isthmus.cli.stress import range_notes
 
     search = played(problem, fitted("none", problem.queries, problem.candidates, score="dot"))
     rows = []

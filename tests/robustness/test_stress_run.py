@@ -220,7 +220,8 @@ def test_another_seed_draws_other_halves_of_the_same_rows() -> None:
 def test_no_seed_scores_a_query_that_closers_were_fitted_on(
     files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from isthmus.cli import run_stress
+    from isthmus import robustness
+    from isthmus.closers import many
     from isthmus.data.moments import Moments
 
     seen: dict[str, Any] = {}
@@ -233,9 +234,9 @@ def test_no_seed_scores_a_query_that_closers_were_fitted_on(
         seen["problems"] = problems
         return run_grid(problems, *rest, **options)
 
-    fit_many = run_stress.fit_many
-    monkeypatch.setattr(run_stress, "fit_many", fitted_on)
-    monkeypatch.setattr(run_stress, "run_grid", watched)
+    fit_many = many.fit_many
+    monkeypatch.setattr(many, "fit_many", fitted_on)
+    monkeypatch.setattr(robustness, "run_grid", watched)
     code, out, _ = command(
         capsys,
         "--fit-share",
@@ -273,10 +274,10 @@ def test_no_seed_scores_a_query_that_closers_were_fitted_on(
         (("--perturb", "dust"), "family 'dust' is unknown; choose one of gaussian"),
         (("--closers", "dust"), "method 'dust' is unknown; choose one of none"),
         (("--seeds", "0"), "--seeds 0; expected at least 1"),
-        (("--sides", "texts"), "--sides texts: expected some of queries, candidates"),
+        (("--sides", "texts"), "--targets texts: expected some of queries, candidates"),
         (("--strengths", "much"), "--strengths much: expected numbers, such as 0.5,1"),
         (("--kept", "-3"), "--kept -3: expected dimensions to keep, or shares below 1"),
-        (("--page", "t.pdf"), "--page t.pdf: expected a file name that ends in .html"),
+        (("--page", "t.pdf"), "--page t.pdf: a page is a .html file; name it so"),
         (("--out", "t.csv"), "the table is a .parquet or .json file"),
     ],
 )

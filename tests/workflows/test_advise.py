@@ -606,7 +606,7 @@ def test_the_command_takes_labels_and_samples_queries(
 CLI_BAD = [
     (("q.npy", "nowhere.npy"), "there is no file or folder 'nowhere.npy'"),
     (("q.npy", "c.npy", "--out", "c.npy"), "a closer is a .safetensors file"),
-    (("q.npy", "c.npy", "--level", "x"), "--level x: expected numbers"),
+    (("q.npy", "c.npy", "--level", "x"), "--levels x: expected numbers"),
     (("q.npy", "c.npy", "--perturb", "magic"), "family 'magic' is unknown"),
     (("q.npy", "c.npy", "--closers", "magic"), "closer 'magic' is unknown"),
     (("q.npy", "c.npy", "--floor", "2"), "floor 2.0 is not a share"),

@@ -1,35 +1,59 @@
-"""The body of ``isthmus calibrate``."""
+"""``isthmus calibrate``: what score means a match."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from isthmus.cli.run_compare import truth_of
-from isthmus.cli.words import console, print_json, progress_bar
-from isthmus.closers.maps import Closer
-from isthmus.data import open_rows
-from isthmus.data.embeddings import decide_paired
-from isthmus.deploy.thresholds import Calibration, calibrate
-from isthmus.errors import OptionError
+import typer
+
+from isthmus.cli import options
+from isthmus.cli.compare import relevance_from
+from isthmus.cli.options import check_suffix
+from isthmus.cli.output import console, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from isthmus.deploy.thresholds import Calibration
 
 
-def run(
-    queries: str,
-    candidates: str,
-    *,
-    paired: bool | None,
-    labels: str | None,
-    relevance: str | None,
-    false_match_rate: float,
-    closer: Path | None,
-    out: Path | None,
-    as_json: bool,
-    **options: Any,
+def command(
+    queries: options.Queries,
+    candidates: options.Candidates,
+    false_match_rate: Annotated[
+        float, typer.Option(help="Share of non-matches that may pass for matches.")
+    ] = 0.001,
+    paired: Annotated[
+        bool | None,
+        typer.Option(
+            "--paired/--unpaired",
+            help="Query i matches candidate i. Left out: where lengths are equal. --unpaired: "
+            "nothing matches.",
+        ),
+    ] = None,
+    labels: options.Labels = None,
+    relevance: options.Relevance = None,
+    score: Annotated[
+        str | None, typer.Option(help="dot, cosine (default) or euclidean, or the closer's own.")
+    ] = None,
+    closer: Annotated[
+        Path | None, typer.Option(help="A file of isthmus close, applied first.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model's name, kept in the file.")] = None,
+    max_queries: options.MaxQueries = 10_000,
+    seed: options.Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="The calibration's file, .json.")] = None,
+    json: options.Json = False,
 ) -> None:
-    """Read both sides, calibrate, save where asked, print."""
-    if out is not None and out.suffix != ".json":
-        raise OptionError(f"--out {out}: a calibration is a .json file; name it so")
+    """What score means a match, at a stated false-match rate, judged on held-out queries.
+
+    Example: isthmus calibrate images.npy captions.npy --false-match-rate 0.01 --out match.json
+    """
+    from isthmus.closers.maps import Closer
+    from isthmus.data import open_rows
+    from isthmus.data.embeddings import decide_paired
+    from isthmus.deploy.thresholds import calibrate
+
+    check_suffix(out, ".json", "a calibration")
     fitted = None if closer is None else Closer.load(closer)
     with progress_bar() as say:
         rows = []
@@ -39,17 +63,24 @@ def run(
         n, m = len(rows[0]), len(rows[1])
         if labels is None and relevance is None:
             paired = decide_paired("queries", n, "candidates", m, paired)
-        truth = truth_of(labels, relevance, paired, n, m)
         found = calibrate(
-            *rows, truth=truth, rate=false_match_rate, closer=fitted, progress=say, **options
+            *rows,
+            truth=relevance_from(labels, relevance, paired, n, m),
+            rate=false_match_rate,
+            score=score,
+            closer=fitted,
+            model=model,
+            max_queries=max_queries,
+            seed=seed,
+            progress=say,
         )
     if out is not None:
         found.save(out)
     result = result_of(found, queries, candidates, None if out is None else str(out))
-    screen = console(as_json=as_json)
+    screen = console(as_json=json)
     for line in sentences(result):
         screen.print(line, markup=False)
-    if as_json:
+    if json:
         print_json(result)
 
 

@@ -1,45 +1,78 @@
-"""The body of ``isthmus compare``."""
+"""``isthmus compare``: are two versions of the same vectors interchangeable?"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from isthmus.cli.words import console, print_json, progress_bar
-from isthmus.data import open_rows, read_labels, read_relevance
-from isthmus.data.embeddings import decide_paired
-from isthmus.deploy.comparison import compare
+import typer
+
+from isthmus.cli import options
+from isthmus.cli.options import INPUT
+from isthmus.cli.output import console, print_json, progress_bar
 from isthmus.errors import OptionError
-from isthmus.search.relevance import (
-    Relevance,
-    relevance_by_judgements,
-    relevance_by_labels,
-    relevance_by_pairs,
-)
+
+if TYPE_CHECKING:
+    from isthmus.search.relevance import Relevance
 
 GATE_FAILED = 3
 
 
-def run(
-    before: str,
-    after: str,
-    candidates: str,
-    *,
-    after_candidates: str | None,
-    labels: str | None,
-    relevance: str | None,
-    paired: bool,
-    as_json: bool,
-    **options: Any,
+def command(
+    before: Annotated[str, typer.Argument(metavar="BEFORE", help=f"Query rows: {INPUT}.")],
+    after: Annotated[
+        str, typer.Argument(metavar="AFTER", help="Their new version; row i is the same item.")
+    ],
+    candidates: options.Candidates,
+    after_candidates: Annotated[
+        str | None,
+        typer.Option(help="The candidates' new version: old and new queries meet old and new."),
+    ] = None,
+    max_flips: Annotated[
+        float, typer.Option(help="Limit of the share of changed answers; above it, exit code 3.")
+    ] = 0.01,
+    gate: Annotated[
+        str,
+        typer.Option(
+            help="Which search the limit is for (queries' version first): new-old, old-new, "
+            "new-new, or worst of those measured."
+        ),
+    ] = "worst",
+    score: options.Score = "cosine",
+    labels: options.Labels = None,
+    relevance: options.Relevance = None,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Query i's right answer is candidate i.")
+    ] = False,
+    k: Annotated[int, typer.Option("--k", help="Depth of the overlap.")] = 10,
+    max_queries: options.MaxQueries = 2000,
+    seed: options.Seed = 0,
+    json: options.Json = False,
 ) -> None:
-    """Read both versions, compare, print; leaves with 3 where the flip rate is above the limit."""
+    """Are two versions of the same vectors interchangeable? Exit code 3: too many answers flip.
+
+    Example: isthmus compare images.npy images-int8.npy captions.npy --max-flips 0.01
+    """
+    from isthmus.data import open_rows
+    from isthmus.deploy.comparison import compare
+
     with progress_bar() as say:
         rows = []
         for done, file in enumerate((before, after, candidates)):
             rows.append(open_rows(file).read())
             say("reading", done + 1, 3)
         new_pool = None if after_candidates is None else open_rows(after_candidates).read()
-        truth = truth_of(labels, relevance, paired, len(rows[0]), len(rows[2]))
-        found = compare(*rows, after_candidates=new_pool, truth=truth, progress=say, **options)
+        found = compare(
+            *rows,
+            after_candidates=new_pool,
+            truth=relevance_from(labels, relevance, paired, len(rows[0]), len(rows[2])),
+            max_flips=max_flips,
+            gate=gate,
+            score=score,
+            k=k,
+            max_queries=max_queries,
+            seed=seed,
+            progress=say,
+        )
     result = {
         "before": before,
         "after": after,
@@ -47,16 +80,16 @@ def run(
         "after_candidates_file": after_candidates,
         **found.result,
     }
-    screen = console(as_json=as_json)
+    screen = console(as_json=json)
     for line in sentences(result):
         screen.print(line, markup=False)
-    if as_json:
+    if json:
         print_json(result)
     if found.exceeded:
         raise SystemExit(GATE_FAILED)
 
 
-def truth_of(
+def relevance_from(
     labels: str | None, relevance: str | None, paired: bool | None, n: int, m: int
 ) -> Relevance | None:
     """What the options say is right; None where they say nothing.
@@ -64,10 +97,19 @@ def truth_of(
     Raises:
         OptionError: two of them at once.
     """
+    from isthmus.data import read_labels, read_relevance
+    from isthmus.data.embeddings import decide_paired
+    from isthmus.search.relevance import (
+        relevance_by_judgements,
+        relevance_by_labels,
+        relevance_by_pairs,
+    )
+
     if (labels is not None) + (relevance is not None) + bool(paired) > 1:
         raise OptionError(
+            "relevance-twice",
             "more than one of --labels, --relevance and --paired was given; expected one of them: "
-            "it says what is right"
+            "it says what is right",
         )
     if labels is not None:
         return relevance_by_labels(read_labels(labels), n, m)
@@ -119,8 +161,8 @@ def _rows(what: str, part: dict[str, Any]) -> list[str]:
 
 
 def _dtypes(result: dict[str, Any]) -> str:
-    told = result["dtypes"]
-    return f"{told['before']} before, {told['after']} after"
+    dtypes = result["dtypes"]
+    return f"{dtypes['before']} before, {dtypes['after']} after"
 
 
 def _search(name: str, part: dict[str, Any]) -> str:
@@ -144,17 +186,14 @@ def _search(name: str, part: dict[str, Any]) -> str:
     return words
 
 
-def _accuracy(told: dict[str, Any]) -> list[str]:
-    lines = []
-    for name, part in told.items():
-        if name in ("judged", "old-old"):
-            continue
-        lines.append(
-            f"accuracy {name}: {told['old-old']['accuracy']:.4f} before, {part['accuracy']:.4f} "
-            f"after, on {told['judged']} judged queries ({part['lost']} lost, {part['won']} won, "
-            f"McNemar p = {part['mcnemar_p']:.3g})"
-        )
-    return lines
+def _accuracy(accuracy: dict[str, Any]) -> list[str]:
+    old, judged = accuracy["old-old"]["accuracy"], accuracy["judged"]
+    return [
+        f"accuracy {name}: {old:.4f} before, {part['accuracy']:.4f} after, on {judged} judged "
+        f"queries ({part['lost']} lost, {part['won']} won, McNemar p = {part['mcnemar_p']:.3g})"
+        for name, part in accuracy.items()
+        if name not in ("judged", "old-old")
+    ]
 
 
 def verdict(gate: dict[str, Any], count: int) -> str:

@@ -1,38 +1,61 @@
-"""The body of ``isthmus apply``: read, map, write, block by block."""
+"""``isthmus apply``: rows through a closer, block by block."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
+import typer
 
-from isthmus.cli.words import console, print_json, progress_bar
-from isthmus.closers.maps import Closer
-from isthmus.data import RowWriter, atomic_path, open_rows
+from isthmus.cli import options
+from isthmus.cli.options import INPUT
+from isthmus.cli.output import console, print_json, progress_bar
 from isthmus.errors import OptionError, ShapeError
 
 BLOCK = 16384
 
 
-def run(
-    closer: Path, rows: str, *, role: str, out: Path, bias_out: Path | None, as_json: bool
+def command(
+    closer: options.CloserFile,
+    rows: Annotated[str, typer.Argument(metavar="ROWS", help=f"{INPUT}.")],
+    role: Annotated[str, typer.Option(help="query or candidate.")],
+    out: Annotated[Path, typer.Option(help="Closed rows: .npy, .safetensors or .parquet.")],
+    bias_out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Candidates: file of the candidate bias (.npy). Parquet holds it as a column."
+        ),
+    ] = None,
+    json: options.Json = False,
 ) -> None:
-    """Apply one side of a closer to a file of any size."""
+    """Apply a closer to rows of any size, streaming.
+
+    Example: isthmus apply closer.safetensors images.npy --role candidate --out closed.npy
+    """
+    from contextlib import ExitStack
+
+    import numpy as np
+
+    from isthmus.closers.maps import Closer
+    from isthmus.data import RowWriter, atomic_path, open_rows
+
     if role not in ("query", "candidate"):
-        raise OptionError(f"--role {role}: say query or candidate")
+        raise OptionError("unknown-role", f"--role {role}: say query or candidate")
     fitted = Closer.load(closer)
     side = fitted.query if role == "query" else fitted.candidate
     source = open_rows(rows)
     if source.dim != side.dim:
         raise ShapeError(
+            "wrong-dim",
             f"{rows} has {source.dim} dimensions, but {closer} was fitted for {side.dim}; use "
-            "rows of the same model"
+            "rows of the same model",
         )
     biased = role == "candidate" and fitted.bias is not None
     in_column = biased and out.suffix == ".parquet"
     if bias_out is not None and not biased:
-        raise OptionError("--bias-out: this closer stores no number for these rows; leave it out")
+        raise OptionError(
+            "no-bias", "--bias-out: this closer has no candidate bias for these rows; leave it out"
+        )
     if bias_out is None and biased and not in_column:
         bias_out = out.with_name(f"{out.stem}.bias.npy")
     dtype = "float64" if source.dtype == "float64" else "float32"
@@ -53,7 +76,7 @@ def run(
             done += len(block)
             say(role, done, source.rows)
     if bias_out is not None:
-        with atomic_path(bias_out) as beside, open(beside, "wb") as stream:
+        with atomic_path(bias_out) as temporary, open(temporary, "wb") as stream:
             np.save(stream, np.concatenate(biases), allow_pickle=False)
     result = {
         "closer": fitted.name,
@@ -64,12 +87,12 @@ def run(
         "out": str(out),
         "bias": str(bias_out) if bias_out is not None else f"{out}:bias" if in_column else None,
     }
-    screen = console(as_json=as_json)
+    screen = console(as_json=json)
     screen.print(f"{source.rows} {role} rows through {fitted.name} -> {out}")
     if biased:
         screen.print(
-            f"add the stored number of each candidate to its score: {result['bias']} "
+            f"add the candidate bias to the score of each candidate: {result['bias']} "
             f"(searched by {fitted.score})"
         )
-    if as_json:
+    if json:
         print_json(result)

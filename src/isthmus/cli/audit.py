@@ -1,0 +1,114 @@
+"""``isthmus audit``: both directions measured, stressed and advised, as a page and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from isthmus.cli import options
+from isthmus.cli.options import INPUT, split_numbers, two_names
+from isthmus.cli.output import console, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from isthmus.workflows.audits import Audit
+
+
+def command(
+    a: Annotated[str, typer.Argument(metavar="A", help=f"First modality: {INPUT}.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Second modality, likewise.")],
+    names: Annotated[str, typer.Option(help="What the two are called.")] = "image,text",
+    paired: options.Paired = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="B holds class texts; this file has one integer per row of A."),
+    ] = None,
+    relevance: Annotated[
+        str | None, typer.Option(help="Two columns of integers: row of A, row of B.")
+    ] = None,
+    score: options.Score = "cosine",
+    levels: options.Levels = "0.005,0.022,0.04",
+    convention: options.Convention = "total",
+    trials: options.Trials = None,
+    floor: options.Floor = 1.0,
+    fit_share: options.FitShare = 0.0,
+    max_queries: options.MaxQueries = 2000,
+    max_candidates: options.MaxCandidates = 10_000,
+    seed: options.Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder for reports and closers.")] = Path(
+        "isthmus-report"
+    ),
+    json: options.Json = False,
+) -> None:
+    """Measure the gap, stress the answers, recommend a closing.
+
+    Writes report.json, report.html and the recommended closer of each direction.
+
+    Example: isthmus audit images.npy captions.npy --names image,text --out report
+    """
+    from isthmus.data import read_labels, read_relevance
+    from isthmus.report.table import print_summary
+    from isthmus.workflows.audits import AuditOptions, audit
+
+    opts = AuditOptions(
+        names=two_names(names),
+        paired=paired,
+        score=score,
+        levels=split_numbers(levels),
+        convention=convention,
+        trials=trials,
+        floor=floor,
+        fit_share=fit_share,
+        max_queries=max_queries,
+        max_candidates=max_candidates,
+        seed=seed,
+    )
+    with progress_bar() as say:
+        result = audit(
+            a,
+            b,
+            labels=None if labels is None else read_labels(labels),
+            relevance=None if relevance is None else read_relevance(relevance),
+            options=opts,
+            progress=say,
+        )
+    write(result, out)
+    screen = console(as_json=json)
+    print_summary(result.report, screen)
+    screen.print(f"Wrote {out}/report.html, report.json and the recommended closers.")
+    if json:
+        print_json(result.report)
+
+
+def write(result: Audit, out: Path) -> None:
+    """report.json, report.html and one closer per direction, each renamed into place."""
+    from isthmus.data import write_json
+    from isthmus.report.render import write_html
+
+    out.mkdir(parents=True, exist_ok=True)
+    for entry in result.report["directions"]:
+        name = f"{entry['query']}_to_{entry['candidate']}"
+        file = f"closer-{name}.safetensors"
+        result.closers[name].save(out / file)
+        entry["recommendation"]["file"] = file
+    write_json(out / "report.json", result.report)
+    write_html(out / "report.html", result.report)
+
+
+def open_both(
+    a: str, b: str, labels: str | None, relevance: str | None, opts: Any, say: Any
+) -> Any:
+    """Both inputs, with what files say is right."""
+    from isthmus.data import read_labels, read_relevance
+    from isthmus.workflows.audits.sides import open_sides
+
+    return open_sides(
+        a,
+        b,
+        None if labels is None else read_labels(labels),
+        None if relevance is None else read_relevance(relevance),
+        opts,
+        None,
+        say,
+    )

@@ -1,0 +1,47 @@
+"""``isthmus demo``: the whole story, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.cli import options
+from isthmus.cli.audit import write
+from isthmus.cli.output import console, print_json, progress_bar
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="Folder for reports, rows and closers.")] = Path(
+        "isthmus-demo"
+    ),
+    encoder: Annotated[
+        str,
+        typer.Option(help="emoji (default model), emoji:contrastive, emoji:sigmoid, emoji:gap."),
+    ] = "emoji",
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """The whole story, offline, on the built-in emoji pictures, names and model.
+
+    Example: isthmus demo --out isthmus-demo
+    """
+    from isthmus.report.demo_words import print_demo
+    from isthmus.report.table import print_summary
+    from isthmus.workflows.demo.story import demo, save_rows
+
+    with progress_bar() as say:
+        story = demo(encoder=encoder, seed=seed, progress=say)
+    result = story.audit
+    save_rows(out, story.rows)
+    write(result, out)
+    screen = console(as_json=json)
+    print_summary(result.report, screen)
+    print_demo(result.report["demo"], screen)
+    screen.print(
+        f"Wrote {out}/report.html (open it), report.json, the recommended closers, and the rows: "
+        f"try  isthmus audit {out}/pictures.npy {out}/names.npy --names pictures,names"
+    )
+    if json:
+        print_json(result.report)

@@ -1,0 +1,103 @@
+"""Options that several commands share, each declared once, and how their text is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.errors import OptionError
+
+INPUT = "FILE, FILE:KEY (npz, safetensors), FILE:COLUMN (parquet), a folder or a glob of shards"
+LEVELS = "numbers that are variances above 0, such as 0.005,0.022"
+
+Queries = Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")]
+Candidates = Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is searched.")]
+CloserFile = Annotated[Path, typer.Argument(metavar="CLOSER", help="A file of isthmus close.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Paired = Annotated[
+    bool | None,
+    typer.Option(
+        "--paired/--unpaired",
+        help="Query i's right answer is candidate i. Left out: paired where lengths are equal.",
+    ),
+]
+Labels = Annotated[
+    str | None, typer.Option(help="Candidates are class texts; one integer per query.")
+]
+Relevance = Annotated[
+    str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
+]
+Score = Annotated[str, typer.Option(help="dot, cosine or euclidean: how you search today.")]
+Perturb = Annotated[
+    str,
+    typer.Option(
+        help="gaussian, uniform, covariance, in-span, off-span, along-gap, truncation, "
+        "dropped-dimensions, random-projection, or codecs: rabitq, sq8, sign, pq32x8 …"
+    ),
+]
+Levels = Annotated[str, typer.Option(help="Noise levels (variances), separated by commas.")]
+Convention = Annotated[str, typer.Option(help="What a level is: total, coordinate or spread.")]
+Trials = Annotated[
+    int | None, typer.Option(help="Noise draws per level; default 60, fewer for large inputs.")
+]
+Floor = Annotated[
+    float, typer.Option(help="Least clean agreement (share of today's answers) of a closer.")
+]
+FitShare = Annotated[
+    float, typer.Option(help="Share of queries that closers are fitted on and not scored on.")
+]
+MaxQueries = Annotated[int, typer.Option(help="Queries searched (a seeded sample).")]
+MaxCandidates = Annotated[
+    int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
+]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+
+
+def split_words(text: str) -> list[str]:
+    """``a, b`` -> ["a", "b"], each once."""
+    return list(dict.fromkeys(p.strip() for p in text.split(",") if p.strip()))
+
+
+def split_numbers(
+    text: str, option: str = "--levels", what: str = LEVELS, *, signed: bool = False
+) -> tuple[float, ...]:
+    """``0.005,0.022`` -> (0.005, 0.022).
+
+    Raises:
+        OptionError: no number at all, or, unless ``signed``, one that is not above 0.
+    """
+    try:
+        values = tuple(float(p) for p in text.split(",") if p.strip())
+    except ValueError:
+        values = ()
+    if not values or not (signed or all(v > 0 for v in values)):
+        raise OptionError("bad-numbers", f"{option} {text}: expected {what}")
+    return values
+
+
+def two_names(text: str) -> tuple[str, str]:
+    """``image,text`` -> ("image", "text").
+
+    Raises:
+        OptionError: anything but two different names.
+    """
+    parts = [p.strip() for p in text.split(",")]
+    if len(parts) != 2 or not all(parts) or parts[0] == parts[1]:
+        raise OptionError(
+            "bad-names", f"--names {text}: expected two different names, such as image,text"
+        )
+    return parts[0], parts[1]
+
+
+def check_suffix(path: Path | None, suffix: str, what: str, option: str = "--out") -> None:
+    """Refuse a file to be written under another suffix than the one of its format.
+
+    Raises:
+        OptionError: it has another one.
+    """
+    if path is not None and path.suffix.lower() != suffix:
+        raise OptionError(
+            "unknown-suffix", f"{option} {path}: {what} is a {suffix} file; name it so"
+        )

@@ -1,0 +1,117 @@
+"""``isthmus recommend``: which closer for this perturbation, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.cli import options
+from isthmus.cli.audit import open_both
+from isthmus.cli.options import check_suffix, split_numbers, split_words
+from isthmus.cli.output import console, print_json, progress_bar
+
+
+def command(
+    queries: options.Queries,
+    candidates: options.Candidates,
+    labels: options.Labels = None,
+    relevance: options.Relevance = None,
+    paired: options.Paired = None,
+    score: options.Score = "cosine",
+    targets: Annotated[
+        str,
+        typer.Option("--targets", "--side", help="What is perturbed: candidates, queries or both."),
+    ] = "candidates",
+    perturb: options.Perturb = "gaussian",
+    levels: Annotated[
+        str | None,
+        typer.Option("--levels", "--level", help="Variances of the noise, separated by commas."),
+    ] = None,
+    convention: Annotated[
+        str | None, typer.Option(help="What a level is: total, coordinate or spread.")
+    ] = None,
+    floor: options.Floor = 1.0,
+    floats_per_candidate: Annotated[
+        int,
+        typer.Option(
+            "--floats-per-candidate",
+            "--beside",
+            help="Most floats that may be kept for each candidate besides its vector.",
+        ),
+    ] = 1,
+    closers: Annotated[
+        str | None, typer.Option(help="Closers to consider, separated by commas; default all.")
+    ] = None,
+    fit_share: Annotated[
+        float,
+        typer.Option(
+            "--fit-share", "--share", help="Share of the queries that settings are chosen on."
+        ),
+    ] = 0.5,
+    trials: options.Trials = None,
+    max_queries: options.MaxQueries = 1000,
+    max_candidates: options.MaxCandidates = 4000,
+    seed: options.Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="File of the recommended closer, .safetensors.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Which closer for this perturbation, or none, and why.
+
+    Settings are chosen on one part of the queries; figures are of the others.
+
+    Example: isthmus recommend images.npy captions.npy --perturb rabitq --out closer.safetensors
+    """
+    import numpy as np
+
+    from isthmus.core.seeds import stream
+    from isthmus.report.advice_table import print_advice
+    from isthmus.workflows.audits.options import AuditOptions
+    from isthmus.workflows.recommendation import advise
+
+    check_suffix(out, ".safetensors", "a closer")
+    opts = AuditOptions(
+        names=("queries", "candidates"),
+        paired=paired,
+        score=score,
+        seed=seed,
+        max_queries=max_queries,
+        max_candidates=max_candidates,
+    )
+    variances = None if levels is None else split_numbers(levels)
+    with progress_bar() as say:
+        sides = open_both(queries, candidates, labels, relevance, opts, say)
+        rows, truth = sides.rows_a, sides.truth
+        if len(rows) > max_queries:
+            kept = stream("recommend.sample", seed).permutation(len(rows))[:max_queries]
+            kept = np.sort(kept)
+            rows, truth = rows[kept], truth.restricted(kept, np.arange(len(sides.rows_b)))
+        advice = advise(
+            rows,
+            sides.rows_b,
+            truth,
+            score=score,
+            side=targets,
+            family=perturb,
+            levels=variances,
+            convention=convention,
+            floor=floor,
+            beside=floats_per_candidate,
+            closers=None if closers is None else split_words(closers),
+            share=fit_share,
+            trials=trials,
+            seed=seed,
+            progress=say,
+        )
+    result = advice.to_dict() | {"file": None if out is None else str(out)}
+    if out is not None:
+        advice.closer.save(out)
+    screen = console(as_json=json)
+    print_advice(result, screen)
+    if out is not None:
+        screen.print(f"wrote {out}")
+    if json:
+        print_json(result)
