@@ -15,7 +15,8 @@ from sklearn.decomposition import PCA
 from isthmus.data import load_tensors, save_tensors
 from isthmus.data import moments as moments_module
 from isthmus.data.moments import Moments, PairMoments
-from isthmus.errors import CorruptFile, NotPaired, ShapeError
+from isthmus.errors import CorruptFile, NotPaired, ShapeError, ValuesError
+from refusals import refused
 
 
 def two_pass(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,6 +222,38 @@ def test_what_does_not_fit_is_refused() -> None:
         PairMoments.of(np.ones((5, 3)), np.ones((4, 3)))
     with pytest.raises(ShapeError, match=r"2 dimensions cannot take rows of 3"):
         PairMoments.empty(3, 2).merge(PairMoments.empty(3, 3))
+
+
+@pytest.mark.parametrize("known", [True, False, None])
+def test_whether_rows_were_normalised_is_remembered(
+    known: bool | None, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    a, b = rng.normal(size=(9, 4)), rng.normal(size=(9, 3))
+    pair = PairMoments.of(a, b, normalised=known)
+    pair.save(tmp_path / "pair.safetensors")
+    pair.a.save(tmp_path / "a.safetensors")
+    alike = (
+        pair,
+        pair.merge(pair),
+        pair.merge(PairMoments.empty(4, 3)),
+        PairMoments.over([(a, b)], 4, 3, normalised=known).reversed(),
+        PairMoments.load(tmp_path / "pair.safetensors"),
+        Moments.load(tmp_path / "a.safetensors"),
+        Moments.empty(4).merge(Moments.of(a, normalised=known)),
+    )
+    assert [moments.normalised for moments in alike] == [known] * len(alike)
+    mixed = PairMoments(pair.a, Moments.of(b, normalised=not known), pair.cross)
+    assert mixed.normalised is None
+
+
+def test_normalised_and_raw_rows_are_not_summed_together(rng: np.random.Generator) -> None:
+    rows = rng.normal(size=(9, 4))
+    unit, raw, old = (Moments.of(rows, normalised=known) for known in (True, False, None))
+    for one, other in ((unit, raw), (raw, unit)):
+        with refused("normalised-differs", kind=ValuesError):
+            one.merge(other)
+    assert unit.merge(old).normalised is None
+    assert old.merge(raw).normalised is None
 
 
 # --- derived numbers --------------------------------------------------------------------------

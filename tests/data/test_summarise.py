@@ -36,6 +36,7 @@ def same(got: Summary, a: np.ndarray, b: np.ndarray | None, unit: bool) -> None:
     """Against one pass over the arrays in float64."""
     ready = [unit_rows(x) if unit else x.astype(float) for x in (a, b) if x is not None]
     expected = Moments.of(ready[0])
+    assert got.a.normalised is unit
     for stats, rows in ((got.stats_a, a), (got.stats_b, b)):
         if rows is None:
             assert stats is None
@@ -51,7 +52,7 @@ def same(got: Summary, a: np.ndarray, b: np.ndarray | None, unit: bool) -> None:
         return
     both = PairMoments.of(*ready)
     assert got.pair is not None
-    assert got.pair.count == len(a)
+    assert (got.pair.count, got.pair.normalised) == (len(a), unit)
     np.testing.assert_allclose(got.pair.cross, both.cross, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(got.pair.b.scatter, both.b.scatter, rtol=1e-9, atol=1e-9)
 
@@ -70,13 +71,13 @@ def test_shards_cut_differently_on_the_two_sides(
     got = summarise(
         first,
         second,
-        unit_rows=unit,
+        normalised=unit,
         executor=SerialExecutor(),
         on_partition=lambda done, of: seen.append((done, of)),
     )
     same(got, a, b, unit)
     assert seen == [(i + 1, len(cuts_a) + 1) for i in range(len(cuts_a) + 1)]
-    same(summarise(second, unit_rows=unit, executor=SerialExecutor()), b, None, unit)
+    same(summarise(second, normalised=unit, executor=SerialExecutor()), b, None, unit)
 
 
 def test_small_blocks_and_partitions_change_nothing(
@@ -87,7 +88,7 @@ def test_small_blocks_and_partitions_change_nothing(
     for block in (1, 7, 100):
         monkeypatch.setattr(module, "BLOCK_ROWS", block)
         same(summarise(first, second, executor=SerialExecutor()), a, b, True)
-    parts = partitions(first, second, unit_rows=True, precise=True, rows=20)
+    parts = partitions(first, second, normalised=True, precise=True, rows=20)
     assert [(p.start, p.stop) for p in parts] == [(0, 20), (20, 25), (25, 40), (40, 60)]
     whole = None
     for part in parts:

@@ -81,7 +81,7 @@ def command(
     q_source, c_source = open_rows(queries), open_rows(candidates)
     check_same_space("queries", q_source.dim, "candidates", c_source.dim)
     with progress_bar() as say:
-        watch: dict[str, Any] = {"unit_rows": normalised, "on_partition": partial(say, "rows")}
+        watch: dict[str, Any] = {"normalised": normalised, "on_partition": partial(say, "rows")}
         if NEEDS.get(method) == "pairs":
             both = summarise(q_source, c_source, **watch)
             assert both.pair is not None

@@ -34,7 +34,7 @@ from isthmus.core.arrays import (
     to_numpy,
     working,
 )
-from isthmus.errors import CorruptFile, NotPaired, ShapeError
+from isthmus.errors import CorruptFile, NotPaired, ShapeError, ValuesError
 
 CHUNK = 8192
 """Rows multiplied at once: large enough for BLAS, small enough that float32 sums stay short."""
@@ -49,13 +49,15 @@ class Moments:
 
     ``scatter`` is the sum of ``(x - mean)(x - mean)ᵀ`` over the rows. ``resolution`` is the
     relative size below which an eigenvalue of it is rounding: about 1e-13 for float64 products,
-    1e-6 for float32 ones.
+    1e-6 for float32 ones. ``normalised`` says whether the rows were divided by their norms before
+    they were summed; None: not known (rows of a caller who did not say, or an old file).
     """
 
     count: int
     mean: np.ndarray
     scatter: np.ndarray
     resolution: float = 0.0
+    normalised: bool | None = None
 
     @classmethod
     def empty(cls, dim: int) -> Moments:
@@ -63,18 +65,26 @@ class Moments:
         return cls(0, np.zeros(dim), np.zeros((dim, dim)))
 
     @classmethod
-    def of(cls, rows: Array, *, precise: bool = False) -> Moments:
+    def of(cls, rows: Array, *, precise: bool = False, normalised: bool | None = None) -> Moments:
         """Moments of rows in memory, (n, d) of any float dtype; O(n d²) time, O(d²) memory.
 
         NumPy arrays and array-API tensors take the same code and stay on their device; only the
-        (d,) and (d, d) results of each chunk come to the host.
+        (d,) and (d, d) results of each chunk come to the host. Rows are taken as they are:
+        ``normalised`` is what the caller knows of them.
         """
-        return cls.over([rows], int(rows.shape[1]), precise=precise)
+        return cls.over([rows], int(rows.shape[1]), precise=precise, normalised=normalised)
 
     @classmethod
-    def over(cls, blocks: Iterable[Array], dim: int, *, precise: bool = False) -> Moments:
+    def over(
+        cls,
+        blocks: Iterable[Array],
+        dim: int,
+        *,
+        precise: bool = False,
+        normalised: bool | None = None,
+    ) -> Moments:
         """Moments of a stream of blocks, each (b, d) with any b, also 0."""
-        fold = _Fold(dim, None, precise)
+        fold = _Fold(dim, None, precise, normalised)
         for block in blocks:
             fold.add(block, None)
         return fold.moments_a()
@@ -82,8 +92,11 @@ class Moments:
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets of rows. Associative and commutative up to float64 rounding.
 
+        Where only one of the two says whether its rows were normalised, the result does not.
+
         Raises:
             ShapeError: the dimensions differ.
+            ValuesError: rows of one were normalised and rows of the other were not.
         """
         _same_dim(self.dim, other.dim)
         if self.count == 0:
@@ -95,7 +108,14 @@ class Moments:
         scatter = self.scatter + other.scatter
         scatter += np.outer(delta, delta) * (self.count * (other.count / count))
         mean = self.mean + delta * (other.count / count)
-        return Moments(count, mean, scatter, max(self.resolution, other.resolution))
+        if {self.normalised, other.normalised} == {True, False}:
+            raise ValuesError(
+                "normalised-differs",
+                "moments of normalised rows cannot be merged with moments of rows that were not "
+                "normalised; sum both over rows of one kind",
+            )
+        normalised = self.normalised if self.normalised == other.normalised else None
+        return Moments(count, mean, scatter, max(self.resolution, other.resolution), normalised)
 
     @property
     def dim(self) -> int:
@@ -181,20 +201,29 @@ class PairMoments:
         return cls(Moments.empty(dim_a), Moments.empty(dim_b), np.zeros((dim_a, dim_b)))
 
     @classmethod
-    def of(cls, a: Array, b: Array, *, precise: bool = False) -> PairMoments:
+    def of(
+        cls, a: Array, b: Array, *, precise: bool = False, normalised: bool | None = None
+    ) -> PairMoments:
         """Moments of pairs in memory: row i of ``a`` (n, d_a) belongs to row i of ``b`` (n, d_b).
 
         Raises:
             NotPaired: the lengths differ.
         """
-        return cls.over([(a, b)], int(a.shape[1]), int(b.shape[1]), precise=precise)
+        dims = int(a.shape[1]), int(b.shape[1])
+        return cls.over([(a, b)], *dims, precise=precise, normalised=normalised)
 
     @classmethod
     def over(
-        cls, blocks: Iterable[tuple[Array, Array]], dim_a: int, dim_b: int, *, precise: bool = False
+        cls,
+        blocks: Iterable[tuple[Array, Array]],
+        dim_a: int,
+        dim_b: int,
+        *,
+        precise: bool = False,
+        normalised: bool | None = None,
     ) -> PairMoments:
         """Moments of a stream of pairs of blocks."""
-        fold = _Fold(dim_a, dim_b, precise)
+        fold = _Fold(dim_a, dim_b, precise, normalised)
         for a, b in blocks:
             fold.add(a, b)
         return fold.pair_moments()
@@ -222,6 +251,11 @@ class PairMoments:
     def count(self) -> int:
         """Number of pairs."""
         return self.a.count
+
+    @property
+    def normalised(self) -> bool | None:
+        """Whether rows of both sides were normalised; None: not known, or the sides differ."""
+        return self.a.normalised if self.a.normalised == self.b.normalised else None
 
     @property
     def matched_dot(self) -> float:
@@ -254,8 +288,11 @@ class _Fold:
     over the rows; chunks are then merged as :meth:`Moments.merge` does.
     """
 
-    def __init__(self, dim_a: int, dim_b: int | None, precise: bool) -> None:
+    def __init__(
+        self, dim_a: int, dim_b: int | None, precise: bool, normalised: bool | None
+    ) -> None:
         self.precise = precise
+        self.normalised = normalised
         self.a = _Side(dim_a)
         self.b = _Side(dim_b) if dim_b is not None else None
         self.cross = np.zeros((dim_a, dim_b)) if dim_b is not None else None
@@ -296,14 +333,13 @@ class _Fold:
         self.resolution = max(self.resolution, 8 * EPS32 if single else 64 * EPS64)
 
     def moments_a(self) -> Moments:
-        return self.a.moments(self.resolution)
+        return self.a.moments(self.resolution, self.normalised)
 
     def pair_moments(self) -> PairMoments:
         assert self.b is not None
         assert self.cross is not None
-        return PairMoments(
-            self.a.moments(self.resolution), self.b.moments(self.resolution), self.cross
-        )
+        about = self.resolution, self.normalised
+        return PairMoments(self.a.moments(*about), self.b.moments(*about), self.cross)
 
 
 class _Side:
@@ -368,9 +404,9 @@ class _Side:
             self.room = room
         return room[:count, :]
 
-    def moments(self, resolution: float) -> Moments:
+    def moments(self, resolution: float, normalised: bool | None) -> Moments:
         scatter = (self.scatter + self.scatter.T) / 2
-        return Moments(self.count, self.mean, scatter, resolution)
+        return Moments(self.count, self.mean, scatter, resolution, normalised)
 
 
 def _same_dim(expected: int, got: int) -> None:
@@ -379,12 +415,15 @@ def _same_dim(expected: int, got: int) -> None:
 
 
 def _tensors(moments: Moments, prefix: str) -> dict[str, np.ndarray]:
-    return {
+    tensors = {
         f"{prefix}count": np.array([moments.count], np.int64),
         f"{prefix}mean": moments.mean,
         f"{prefix}scatter": moments.scatter,
         f"{prefix}resolution": np.array([moments.resolution]),
     }
+    if moments.normalised is not None:
+        tensors[f"{prefix}normalised"] = np.array([moments.normalised])
+    return tensors
 
 
 def _load(path: str | PathLike[str], kind: str) -> dict[str, np.ndarray]:
@@ -413,4 +452,5 @@ def _from_tensors(
             f"{path} holds a mean of shape {mean.shape} and a scatter of shape {scatter.shape}, "
             "which do not fit together; write it again"
         )
-    return Moments(count, mean, scatter, resolution)
+    known = tensors.get(f"{prefix}normalised")
+    return Moments(count, mean, scatter, resolution, None if known is None else bool(known[0]))

@@ -33,13 +33,13 @@ class Partition:
     b: RowSource | None
     start: int
     stop: int
-    unit_rows: bool
+    normalised: bool
     precise: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What one pass over one or two inputs leaves: censuses and moments. Mergeable."""
+    """What one pass over one or two inputs leaves: row statistics and moments. Mergeable."""
 
     stats_a: RowStats
     stats_b: RowStats | None
@@ -78,32 +78,35 @@ def fold(partition: Partition) -> Summary:
                 if seen.nonfinite:
                     rows = np.nan_to_num(rows)  # refused once all bad rows are counted
                 rows = working(rows, double=partition.precise)
-                ready.append(unit(rows) if partition.unit_rows else rows)
+                ready.append(unit(rows) if partition.normalised else rows)
             start += len(raw[0])
             yield ready[0], ready[1] if len(ready) > 1 else None
 
     dim = partition.a.dim
+    kind = {"precise": partition.precise, "normalised": partition.normalised}
     if partition.b is None:
-        moments = Moments.over((a for a, _ in blocks()), dim, precise=partition.precise)
+        moments = Moments.over((a for a, _ in blocks()), dim, **kind)
         assert stats[0] is not None, names
         return Summary(stats[0], None, moments, None)
     pair = PairMoments.over(
-        ((a, b) for a, b in blocks() if b is not None),
-        dim,
-        partition.b.dim,
-        precise=partition.precise,
+        ((a, b) for a, b in blocks() if b is not None), dim, partition.b.dim, **kind
     )
     assert stats[0] is not None, names
     return Summary(stats[0], stats[1], pair.a, pair)
 
 
 def partitions(
-    a: RowSource, b: RowSource | None, *, unit_rows: bool, precise: bool, rows: int = PARTITION_ROWS
+    a: RowSource,
+    b: RowSource | None,
+    *,
+    normalised: bool,
+    precise: bool,
+    rows: int = PARTITION_ROWS,
 ) -> list[Partition]:
     """Cut the rows where shards end and wherever a piece would be longer than ``rows``."""
     cuts = sorted({*a.shard_bounds, *range(0, a.rows, rows), a.rows})
     return [
-        Partition(a, b, start, stop, unit_rows, precise)
+        Partition(a, b, start, stop, normalised, precise)
         for start, stop in pairwise(cuts)
         if stop > start
     ]
@@ -113,7 +116,7 @@ def summarise(
     a: RowSource,
     b: RowSource | None = None,
     *,
-    unit_rows: bool = True,
+    normalised: bool = True,
     precise: bool | None = None,
     executor: Executor | None = None,
     on_partition: Callable[[int, int], None] | None = None,
@@ -122,7 +125,7 @@ def summarise(
 
     Args:
         a, b: opened inputs; with ``b``, row i of both belong together.
-        unit_rows: moments of normalised rows.
+        normalised: divide each row by its norm first; the moments remember it.
         precise: float64 products; None: up to 100,000 rows.
         executor: maps over partitions; None: this process for one, processes for several.
         on_partition: called with (done, all) after each partition.
@@ -137,7 +140,7 @@ def summarise(
                 "difference of means and needs at least 2 rows on each side"
             )
     exact = a.rows <= PRECISE_ROWS if precise is None else precise
-    parts = partitions(a, b, unit_rows=unit_rows, precise=exact)
+    parts = partitions(a, b, normalised=normalised, precise=exact)
     engine = executor or (ProcessExecutor() if len(parts) > 1 else SerialExecutor())
     whole: Summary | None = None
     for done, summary in enumerate(engine.map(fold, parts), start=1):

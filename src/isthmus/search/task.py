@@ -88,12 +88,12 @@ class RetrievalTask:
     @cached_property
     def query_moments(self) -> Moments:
         """Of all rows of the queries' input where it was summarised, else of the rows held."""
-        return _moments(self.query_input, self.queries)
+        return _moments(self.query_input, self.queries, self.normalised)
 
     @cached_property
     def candidate_moments(self) -> Moments:
         """The same for candidates."""
-        return _moments(self.candidate_input, self.candidates)
+        return _moments(self.candidate_input, self.candidates, self.normalised)
 
     @property
     def paired(self) -> bool:
@@ -187,10 +187,10 @@ class RetrievalTask:
         return replace(self, candidate_calibration=candidates, query_calibration=queries)
 
 
-def _moments(given: Input | None, rows: np.ndarray) -> Moments:
+def _moments(given: Input | None, rows: np.ndarray, normalised: bool) -> Moments:
     if given is not None and given.moments is not None:
         return given.moments
-    return Moments.of(rows, precise=True)
+    return Moments.of(rows, precise=True, normalised=normalised)
 
 
 def open_task(
@@ -237,7 +237,7 @@ def open_task(
     moments: list[Moments | None] = [None, None]
     pair = None
     if summarised:
-        watch: dict[str, Any] = {"unit_rows": normalised, "executor": executor}
+        watch: dict[str, Any] = {"normalised": normalised, "executor": executor}
         watch["on_partition"] = lambda done, of: say("moments", done, of)
         if relevance is None and labels is None and right.is_paired:
             both = summarise(first, second, **watch)

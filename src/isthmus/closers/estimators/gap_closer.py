@@ -210,7 +210,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
             return {"query_rows": queries}
         if queries is None or candidates is None:
             return {}
-        return {"pairs": PairMoments.of(queries, candidates, precise=True)}
+        return {"pairs": PairMoments.of(queries, candidates, precise=True, normalised=self.unit_in)}
 
     def _freeze(self, moments: dict[Role, Moments | None], options: dict[str, Any]) -> None:
         """Fit the closer, or refuse where a side is missing that it depends on."""

@@ -44,7 +44,7 @@ def side_of(given: Any, unit_in: bool) -> Side:
         return Side(given)
     rows = working(check_array(given, dtype=DTYPES, input_name="other"))
     rows = unit(rows) if unit_in else rows
-    return Side(Moments.of(rows, precise=True), rows)
+    return Side(Moments.of(rows, precise=True, normalised=unit_in), rows)
 
 
 def masks(modality: Any, count: int) -> dict[Role, np.ndarray]:

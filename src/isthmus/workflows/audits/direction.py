@@ -105,7 +105,8 @@ def problem_of(sides: Sides, forward: bool, opts: AuditOptions) -> tuple[Problem
                 f"fit share {opts.fit_share} of {len(queries)} queries leaves "
                 f"{len(queries) - cut} to score; give more rows or a smaller share"
             )
-        moments = Moments.of(queries[np.sort(order[:cut])], precise=True)
+        kept = queries[np.sort(order[:cut])]
+        moments = Moments.of(kept, precise=True, normalised=opts.unit_rows)
         scored = np.sort(order[cut:])
     if len(scored) > opts.max_queries:
         scored = np.sort(rng.permutation(scored)[: opts.max_queries])

@@ -71,7 +71,7 @@ def open_sides(
         else decide_paired(opts.names[0], first.rows, opts.names[1], second.rows, opts.paired)
     )
     truth = _truth(labels, relevance, paired, first.rows, second.rows)
-    watch = {"unit_rows": opts.unit_rows, "executor": executor}
+    watch = {"normalised": opts.unit_rows, "executor": executor}
 
     def step(done: int, of: int) -> None:
         say("moments", done, of)

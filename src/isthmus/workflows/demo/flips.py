@@ -35,7 +35,9 @@ def flip_gallery(rows: DemoRows, *, seed: int) -> list[dict[str, Any]]:
     problem = Problem(
         "names_to_pictures", rows.names, rows.unseen, relevance_by_pairs(n, n), half, half
     )
-    moments = Moments.of(rows.names, precise=True), Moments.of(rows.unseen, precise=True)
+    moments = [
+        Moments.of(side, precise=True, normalised=True) for side in (rows.names, rows.unseen)
+    ]
     searches = closed_searches(
         problem, [fit("none", *moments, score="cosine"), fit("center-queries", *moments)]
     )

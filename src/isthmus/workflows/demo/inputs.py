@@ -182,8 +182,10 @@ def _biases(search: ClosedSearch, side: InputSide) -> tuple[str, ...]:
 
 
 def _closers(problem: Problem) -> list[Any]:
-    queries = Moments.of(problem.queries, precise=True)
-    candidates = Moments.of(problem.candidates, precise=True)
+    queries, candidates = (
+        Moments.of(rows, precise=True, normalised=True)
+        for rows in (problem.queries, problem.candidates)
+    )
     plain = [fit("none", queries, candidates, score=s) for s in ("cosine", "euclidean")]
     return [
         *plain,

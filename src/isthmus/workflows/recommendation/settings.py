@@ -100,20 +100,21 @@ def ground_of(
 ) -> Ground:
     """Moments of the calibration queries and of all candidates, and what the ridge shift needs."""
     rows = problem.queries[calibration]
-    candidates = Moments.of(problem.candidates, precise=True)
+    kind = {"precise": True, "normalised": unit_rows}
+    candidates = Moments.of(problem.candidates, **kind)
     true = problem.truth.of_query()
     known = [(row, int(true[row][0])) for row in calibration.tolist() if len(true[row])]
     pairs = None
     if len(known) > 1:
         q, c = (np.array(side) for side in zip(*known, strict=True))
-        pairs = PairMoments.of(problem.queries[q], problem.candidates[c], precise=True)
+        pairs = PairMoments.of(problem.queries[q], problem.candidates[c], **kind)
     sizes = [
         s
         for s in (_noise_of(problem, candidates, perturbation) for perturbation in perturbations)
         if s is not None
     ]
     noise = np.mean(np.stack([np.asarray(s) for s in sizes]), axis=0) if sizes else None
-    return Ground(Moments.of(rows, precise=True), rows, candidates, pairs, unit_rows, noise)
+    return Ground(Moments.of(rows, **kind), rows, candidates, pairs, unit_rows, noise)
 
 
 def _noise_of(
