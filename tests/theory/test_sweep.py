@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.scores import Ranking
-from isthmus.theory.curves import cells, consistency_curve, consistency_curves, curves, search
+from isthmus.theory.curves import consistency, consistency_curve, consistency_curves, leads, sweep
 from isthmus.theory.prediction import keep_probability
 from worlds import fitted, two_modalities
 
@@ -160,11 +160,11 @@ def test_finer_cells_and_nodes_change_less_than_is_said(
     q, c = two_modalities(300, 64, seed=2)
     ranking = Ranking.of(q, c, score)
     coarse = consistency_curve(ranking, LEVELS).kept
-    monkeypatch.setattr(cells, "CELL", cells.CELL / 2)
-    monkeypatch.setattr(search, "STEP", search.STEP / 2)
-    monkeypatch.setattr(search, "LAST", 7.0)
+    monkeypatch.setattr(leads, "BIN", leads.BIN / 2)
+    monkeypatch.setattr(sweep, "STEP", sweep.STEP / 2)
+    monkeypatch.setattr(sweep, "LAST", 7.0)
     fine = consistency_curve(ranking, LEVELS).kept
-    assert np.abs(coarse - fine).mean(axis=1).max() < search.CELLS_AND_NODES
+    assert np.abs(coarse - fine).mean(axis=1).max() < sweep.BINS_AND_NODES
 
 
 def test_blocks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,8 +173,8 @@ def test_blocks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         ranking = Ranking.of(q, c, score)
         whole = consistency_curve(ranking, LEVELS).kept
         with monkeypatch.context() as patch:
-            patch.setattr(curves, "BLOCK_ROWS", 7)
-            patch.setattr(curves, "THREADS", 1)
+            patch.setattr(consistency, "BLOCK_ROWS", 7)
+            patch.setattr(consistency, "THREADS", 1)
             np.testing.assert_allclose(consistency_curve(ranking, LEVELS).kept, whole, atol=2e-5)
 
 

@@ -1,31 +1,30 @@
-"""One closer's search: its reach and nodes, and the probabilities of a block of queries."""
+"""One search under all levels: its reach and nodes, and the probabilities of a block of queries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from isthmus.search.scores import TIE_ULPS, Ranking
-from isthmus.theory.curves import cells
-from isthmus.theory.curves.cells import Table, count_leads, tabulated
-from isthmus.theory.curves.roots import Roots
+from isthmus.theory.curves import leads as binning
+from isthmus.theory.curves.leads import LevelGroup, Nodes, count_leads, tabulated
+from isthmus.theory.curves.noise import DotNoise, EuclideanNoise
 
 STEP, LAST = 0.25, 5.0
 MANY = 10_000  # from so many rivals on the product is steeper in t, and the step .2
 LEFT_OUT = 1e-5
 """Chance that any rival beyond reach beats the winner: at most this."""
 TOGETHER = 16.0
-"""Levels within this factor share their cells under dot, where only the unit of a lead changes."""
-CELLS_AND_NODES = 1e-5
-"""What cells and nodes change in a probability, at most: found by halving them (in the tests)."""
+"""Levels within this factor share their bins under dot, where only the unit of a lead changes."""
+BINS_AND_NODES = 1e-5
+"""What bins and nodes change in a probability, at most: found by halving them (in the tests)."""
 STEEPEST = 0.4
 """A probability changes by at most φ(0) = .4 per unit that all leads change by."""
 
 
-class Search:
-    """What is the same for all queries: reach, cells, nodes; and the probabilities of a block."""
+class Sweep:
+    """What is the same for all queries: reach, bins, nodes; and the probabilities of a block."""
 
     column: np.ndarray | None = None
     """What to add to each candidate's score (K,), and ``row`` to each query's, (n,)."""
@@ -36,44 +35,42 @@ class Search:
         ranking: Ranking,
         levels: np.ndarray,
         spreads: np.ndarray | None,
-        like: Search | None = None,
+        like: Sweep | None = None,
     ) -> None:
         from scipy.special import ndtri
 
-        self.levels, self.dim, self.score = levels, int(ranking.candidates.shape[1]), ranking.score
+        self.levels, self.score = levels, ranking.score
         self.reach = -float(ndtri(LEFT_OUT / (len(ranking.candidates) - 1))) * np.sqrt(2)
         step = STEP if len(ranking.candidates) <= MANY else 0.8 * STEP
-        self.nodes = step * np.arange(-round(LAST / step), round(LAST / step) + 1)
-        weights = np.exp(-0.5 * self.nodes**2)
+        t = step * np.arange(-round(LAST / step), round(LAST / step) + 1)
+        weights = np.exp(-0.5 * t**2)
         self.weights = (weights / weights.sum()).astype(np.float32)
         self.rounding = ranking.tie_widths[:, 0].astype(np.float64) / TIE_ULPS
         self.squares = np.einsum("ij,ij->i", ranking.queries, ranking.queries).astype(np.float64)
         self.euclidean = self.score == "euclidean"
-        self.spreads = np.sqrt(self.squares / self.dim) if spreads is None else spreads
-        # cells and tables depend on how many candidates there are, not on which
-        self.tables: dict[tuple[float, int], Table] = {} if like is None else like.tables
-        self.groups: list[Group] = []
-        if like is None:
-            self.groups += self._groups(1.0 if self.euclidean else TOGETHER)
-        else:
-            self.groups += like.groups
+        dim = int(ranking.candidates.shape[1])
+        self.spreads = np.sqrt(self.squares / dim) if spreads is None else spreads
+        # bins and tables depend on how many candidates there are, not on which
+        self.nodes = Nodes(dim, t) if like is None else like.nodes
+        self.groups = list(self._groups()) if like is None else like.groups
 
-    def _groups(self, factor: float) -> Iterator[Group]:
-        """Levels that are counted in the same cells, from the most noise to the least."""
+    def _groups(self) -> Iterator[LevelGroup]:
+        """Levels that are counted in the same bins, from the most noise to the least."""
+        factor = 1.0 if self.euclidean else TOGETHER
         left = [i for i in np.argsort(-self.levels, kind="stable") if self.levels[i] > 0]
         while left:
             mine = [i for i in left if self.levels[i] * factor >= self.levels[left[0]]]
             left = left[len(mine) :]
             units = np.sqrt(self.levels[mine] / self.levels[mine[-1]])
-            leads = cells.CELL * np.arange(round(self.reach * units[0] / cells.CELL) + 1)
+            leads = binning.BIN * np.arange(round(self.reach * units[0] / binning.BIN) + 1)
             table = None
             if not self.euclidean:
                 each = [tabulated(self._plain, leads / one, 1 / one) for one in units]
                 table = np.concatenate(each, axis=1)
-            yield Group(np.array(mine), float(self.reach * units[0]), leads, table)
+            yield LevelGroup(np.array(mine), float(self.reach * units[0]), leads, table)
 
     def _plain(self, lead: np.ndarray) -> np.ndarray:
-        return np.asarray(-lead - self.nodes)
+        return np.asarray(-lead - self.nodes.t)
 
     def block(self, scores: np.ndarray, part: slice) -> tuple[np.ndarray, np.ndarray]:
         """P[keep] and its error of the queries in ``part``, (L, b), from their scores (b, K)."""
@@ -97,46 +94,12 @@ class Search:
             silent = noise.scale == 0  # a query of length 0 meets no noise
             kept[group.levels] = np.where(silent, 1.0, chance.T)
             rounding = STEEPEST * self.rounding[part] / np.where(silent, 1.0, noise.scale)
-            all_in = noise.error + LEFT_OUT + CELLS_AND_NODES + rounding
+            all_in = noise.error + LEFT_OUT + BINS_AND_NODES + rounding
             error[group.levels] = np.where(silent, 0.0, all_in)
         return np.clip(kept, 0.0, 1.0), error
 
-    def _noise(self, level: float, best: np.ndarray, part: slice) -> Normal | Roots:
+    def _noise(self, level: float, best: np.ndarray, part: slice) -> DotNoise | EuclideanNoise:
         if not self.euclidean:
-            return Normal(np.sqrt(level) * self.spreads[part], best.dtype)
+            return DotNoise(np.sqrt(level) * self.spreads[part], best.dtype)
         square = np.maximum(self.squares[part] - 2 * best.astype(np.float64), 0.0)
-        return Roots(square, level / self.dim, self, best.dtype)
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """``levels``: their numbers, in falling order; ``reach``, ``leads`` (cells,) in units of the
-    last; ``table`` of all of them, (3 · cells, levels · nodes), under dot."""
-
-    levels: np.ndarray
-    reach: float
-    leads: np.ndarray
-    table: Table | None
-
-
-class Normal:
-    """Dot: scores are normal, with one spread a query; the lead is the margin over it."""
-
-    error = 0.0
-
-    def __init__(self, scale: np.ndarray, dtype: np.dtype) -> None:
-        self.scale = scale
-        with np.errstate(divide="ignore"):
-            self.per_unit = (1 / scale).astype(dtype)
-
-    def margins(self, reach: float) -> np.ndarray:
-        return reach * self.scale
-
-    def leads(self, margin: np.ndarray, query: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore"):
-            return margin * self.per_unit[query]
-
-    def logs(self, counted: np.ndarray, group: Group) -> np.ndarray:
-        """Logarithm of the product over rivals, (b, levels, nodes)."""
-        assert group.table is not None
-        return (counted @ group.table).reshape(len(counted), len(group.levels), -1)
+        return EuclideanNoise(square, level / self.nodes.dim, self.nodes, best.dtype)

@@ -13,7 +13,7 @@ from isthmus.closers.maps import AffineMap, Closer
 from isthmus.core.arrays import to_numpy
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.scores import Ranking
-from isthmus.theory.curves.search import Search
+from isthmus.theory.curves.sweep import Sweep
 from isthmus.theory.prediction import keep_probability
 
 BLOCK_ELEMENTS, BLOCK_ROWS = 2**20, 1024  # scores a thread holds: 4 MB of float32
@@ -79,7 +79,7 @@ def consistency_curve(
         kept = np.stack([_one_by_one(ranking, float(level)) for level in levels])
         unknown = np.full(len(levels), np.nan)
         return Curve(levels, kept.mean(axis=1), kept, unknown, "level by level")
-    return _curves([Search(ranking, levels, spreads)], ranking)[0]
+    return _curves([Sweep(ranking, levels, spreads)], ranking)[0]
 
 
 def consistency_curves(
@@ -114,7 +114,7 @@ def consistency_curves(
     for (score, unit_in), mine in groups.items():
         plain = AffineMap(int(queries.shape[1]), unit_in=unit_in)
         rows = Ranking.of(to_numpy(plain(queries)), to_numpy(plain(candidates)), "dot")
-        searches: list[Search] = []
+        searches: list[Sweep] = []
         for i in mine:
             like = searches[0] if searches else None
             searches.append(_translated(rows, closers[i], score, levels, like))
@@ -124,7 +124,7 @@ def consistency_curves(
 
 
 def _translates(closer: Closer) -> bool:
-    """Whether both maps only move rows, and the search is one the cells are for."""
+    """Whether both maps only move rows, and the search is one the bins are for."""
     steps = (*closer.query.steps, *closer.candidate.steps)
     moves = len(steps) == 2 and not any(s.unit_out or s.matrix is not None for s in steps)
     same = closer.query.unit_in == closer.candidate.unit_in
@@ -133,8 +133,8 @@ def _translates(closer: Closer) -> bool:
 
 
 def _translated(
-    rows: Ranking, closer: Closer, score: str, levels: np.ndarray, like: Search | None
-) -> Search:
+    rows: Ranking, closer: Closer, score: str, levels: np.ndarray, like: Sweep | None
+) -> Sweep:
     """A search of moved rows whose scores are those of ``rows`` and two sums."""
     zero = np.zeros(int(rows.queries.shape[1]))
     a, b = (
@@ -148,14 +148,14 @@ def _translated(
     column = rows.candidates @ weights.astype(dtype)
     bias = None if closer.bias is None else rows.candidates @ closer.bias
     ranking = Ranking.of(queries, candidates, score, bias)
-    search = Search(ranking, levels, None, like)
+    search = Sweep(ranking, levels, None, like)
     if score == "euclidean":
         column = column - 0.5 * np.einsum("ij,ij->i", candidates, candidates)
     search.column, search.row = column.astype(dtype), queries @ b.astype(dtype)
     return search
 
 
-def _curves(searches: Sequence[Search], rows: Ranking) -> list[Curve]:
+def _curves(searches: Sequence[Sweep], rows: Ranking) -> list[Curve]:
     """Every search through the blocks of one product."""
     n, count = int(rows.queries.shape[0]), len(rows.candidates)
     levels = searches[0].levels
@@ -177,7 +177,7 @@ def _curves(searches: Sequence[Search], rows: Ranking) -> list[Curve]:
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         list(pool.map(work, range(0, n, step)))
     return [
-        Curve(levels, k.mean(axis=1), k, e.mean(axis=1), f"cells of leads, {search.score}")
+        Curve(levels, k.mean(axis=1), k, e.mean(axis=1), f"bins of leads, {search.score}")
         for search, k, e in zip(searches, kept, error, strict=True)
     ]
 
