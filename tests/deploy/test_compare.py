@@ -21,7 +21,7 @@ from isthmus.deploy.comparison.rows import order_of, paired_figures
 from isthmus.errors import NotPaired, OptionError, ShapeError, ValuesError
 from isthmus.search.relevance import relevance_by_labels, relevance_by_pairs
 from isthmus.search.scores import Ranking, top1
-from isthmus.theory.prediction import candidate_radius, query_radius
+from isthmus.theory.radii import candidate_radius, query_radius
 from worlds import full_scores, two_modalities, unit_rows
 
 

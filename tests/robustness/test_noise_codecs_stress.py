@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
 from isthmus.closers import fit
+from isthmus.core.levels import total_variance
 from isthmus.core.statistics import (
     grouped_jackknife,
     mcnemar,
@@ -25,7 +26,7 @@ from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
 from isthmus.perturb import noise as noise_module
 from isthmus.perturb.codecs import SignBits, UniformQuantiser
-from isthmus.perturb.noise import gaussian, gaussian_blocks, total_variance
+from isthmus.perturb.noise import gaussian, gaussian_blocks
 from isthmus.robustness import (
     COLUMNS,
     Perturbation,

@@ -16,13 +16,14 @@ from scipy.integrate import quad
 from scipy.special import betainc, ndtr
 from scipy.stats import chi2, multivariate_normal, ncx2, norm, poisson
 
-from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking, top1
-from isthmus.theory.integrals import Pairs, Rule, integrate, legendres, trapezoids
-from isthmus.theory.prediction import Kept, keep_probabilities, keep_probability, normal_two
+from isthmus.theory.integrals import Kept, RivalPairs, Rule, integrate, legendres, trapezoids
+from isthmus.theory.normal import normal_two
+from isthmus.theory.prediction import keep_probabilities, keep_probability, predict
 from isthmus.theory.tables import EDGE, SURE, evaluate, horner, table_of
 from isthmus.theory.tails import mixture, noncentral_tails
-from worlds import two_modalities, unit_rows
+from refusals import refused
+from worlds import fitted, two_modalities, unit_rows
 
 Z = 4.5
 """Standard errors that a simulation may be off by: 1 in 150,000 by chance."""
@@ -215,7 +216,7 @@ def test_error_bounds_are_honest(dim: int) -> None:
 def test_quadrature_s_own_bound_is_honest(rivals: int, spread: float, seed: int) -> None:
     """D11's integral with any leads, by the rules in use and by the finest trapezoid alone."""
     leads = np.abs(np.random.default_rng(seed).normal(size=rivals)) * spread
-    pairs = Pairs(np.zeros(rivals, np.int64), np.arange(rivals))
+    pairs = RivalPairs(np.zeros(rivals, np.int64), np.arange(rivals))
 
     def winner(queries: np.ndarray, v: np.ndarray) -> np.ndarray:
         return np.broadcast_to(8.5 * norm.pdf(8.5 * v), (len(queries), len(v)))
@@ -281,7 +282,7 @@ def test_large_non_centrality_has_the_normal_limit() -> None:
     assert keep_probability(Ranking.of(q, c, "euclidean"), 1e-290) is not None
 
 
-def test_stored_numbers_under_euclid() -> None:
+def test_biases_under_euclid() -> None:
     a, b = two_modalities(20, 12, seed=1)
     bias = 0.05 * np.random.default_rng(0).normal(size=20)
     got = kept_of(a, b, "euclidean", 0.1, bias)
@@ -358,7 +359,7 @@ def test_two_candidates_both_noisy_are_a_doubly_non_central_f(
 
 
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
-def test_two_candidates_both_noisy_by_simulation_with_stored_numbers(score: str) -> None:
+def test_two_candidates_both_noisy_by_simulation_with_biases(score: str) -> None:
     rng = np.random.default_rng(5)
     q, c, bias = rng.normal(size=(15, 6)), rng.normal(size=(2, 6)), np.array([0.4, -0.2])
     got = kept_of(q, c, score, 0.8, bias, query_total=0.5)
@@ -488,7 +489,7 @@ def test_ten_candidates_as_quoted() -> None:
     agree(got, simulate(q, c, "euclidean", 0.5, 8000, query_total=0.3), 8000)
 
 
-# --- the door -----------------------------------------------------------------------------------
+# --- edges ---------------------------------------------------------------------------------------
 
 
 def test_edges_of_the_prediction() -> None:
@@ -515,17 +516,72 @@ def test_a_query_of_length_zero_meets_no_noise_under_dot() -> None:
     np.testing.assert_allclose(keep_probability(ranking, 0.3), 1.0)
 
 
-def test_refusals() -> None:
+@pytest.mark.parametrize(
+    ("code", "fact", "options"),
+    [
+        ("bad-level", "total -1", {"total": -1}),
+        ("bad-level", "query_total nan", {"query_total": np.nan}),
+        ("bad-dims", "noisy_dims=7 of 6", {"noisy_dims": 7}),
+        ("too-few-draws", "draws=3", {"query_total": 0.1, "draws": 3}),
+    ],
+)
+def test_refusals(code: str, fact: str, options: dict[str, float]) -> None:
     a, b = two_modalities(5, 6)
-    ranking = Ranking.of(a, b, "dot")
-    with pytest.raises(OptionError, match=r"total -1 is not a variance; expected a number >= 0"):
-        keep_probabilities(ranking, -1)
-    with pytest.raises(OptionError, match=r"query_total nan is not a variance"):
-        keep_probabilities(ranking, 0.1, query_total=np.nan)
-    with pytest.raises(OptionError, match=r"noisy_dims=7 of 6 coordinates; expected 1 to 6"):
-        keep_probabilities(ranking, 0.1, noisy_dims=7)
-    with pytest.raises(OptionError, match=r"draws=3; expected at least 4"):
-        keep_probabilities(ranking, 0.1, query_total=0.1, draws=3)
+    with refused(code, fact):
+        keep_probabilities(Ranking.of(a, b, "dot"), **({"total": 0.1} | options))
+
+
+# --- the facade ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["center-queries", "orthogonal-shift", "low-rank-memo", None])
+@pytest.mark.parametrize("convention", ["total", "coordinate", "spread"])
+def test_predict_is_the_formula_on_what_the_closer_searches(
+    name: str | None, convention: str, tmp_path: Path
+) -> None:
+    a, b = two_modalities(40, 12, seed=3)
+    closer = None if name is None else fitted(name, a, b)
+    q, x, bias, dims = a, b, None, 12
+    if closer is not None:
+        q, x, bias = closer.query(a), closer.candidate(b), closer.bias_of(b)
+        dims = x.shape[1] - closer.memo
+    score = "dot" if closer is None else closer.score
+    level = {"total": 1, "coordinate": dims, "spread": x[:, :dims].var(axis=0).sum()}[convention]
+    expected = kept_of(q, x, score, 0.03 * level, bias, noisy_dims=dims)
+    np.save(tmp_path / "a.npy", a)
+    got = predict(tmp_path / "a.npy", b, noise=0.03, convention=convention, closer=closer)
+    np.testing.assert_allclose(got.keep, expected.value, atol=1e-9)
+    assert got.consistency == pytest.approx(expected.value.mean())
+    assert got.flips == pytest.approx(1 - got.consistency)
+    assert got.noise == pytest.approx(0.03 * level)
+    assert (got.score, got.closer) == (score, name or "none")
+    assert ((got.low <= got.keep) & (got.keep <= got.high)).all()
+    table = got.to_arrow()
+    assert table.column_names == ["query", "keep", "low", "high"]
+    assert len(table) == 40
+
+
+def test_predict_normalises_under_cosine_or_where_it_is_asked() -> None:
+    a, b = two_modalities(30, 8, seed=4)
+    long = 3 * a, 2 * b
+    for options in ({"score": "cosine", "noise": 0.0, "query_noise": 0.1}, {"normalised": True}):
+        got, plain = predict(*long, **options), predict(a, b, **options)
+        np.testing.assert_allclose(got.keep, plain.keep, atol=1e-9)
+    assert predict(*long).flips < predict(a, b).flips  # the same noise is less of a longer row
+    drawn = predict(a, b, query_noise=0.1, seed=1)
+    assert (drawn.high > drawn.low).all()
+    assert (drawn.keep != predict(a, b, query_noise=0.1, seed=2).keep).any()
+    assert "answers flip" in drawn.card()[0]
+
+
+def test_predict_refuses_what_has_no_formula() -> None:
+    a, b = two_modalities(30, 8, seed=4)
+    with refused("no-formula", "under cosine"):
+        predict(a, b, score="cosine")
+    with refused("score-mismatch", "searched by dot, not euclidean"):
+        predict(a, b, score="euclidean", closer=fitted("center-queries", a, b))
+    with refused("unknown-convention", "sigma"):
+        predict(a, b, convention="sigma")
 
 
 @pytest.mark.real_data

@@ -16,7 +16,7 @@ from isthmus.errors import OptionError
 from isthmus.perturb.worst_case import worst_candidates, worst_queries, worst_rotations
 from isthmus.search.scores import Ranking
 from isthmus.theory.hyperbola import nearest_on_branch
-from isthmus.theory.prediction import (
+from isthmus.theory.radii import (
     candidate_radius,
     joint_radius,
     query_angle,
@@ -370,30 +370,27 @@ def test_smoothing_by_hand() -> None:
 
 def test_refusals() -> None:
     a, b = two_modalities(5, 6)
-    ranking = Ranking.of(a, b, "euclidean")
-    with pytest.raises(OptionError, match=r"norm 'l1' is unknown; choose one of l2, linf"):
-        query_radius(ranking, "l1")
-    with pytest.raises(OptionError, match=r"norm 'l1' is unknown"):
-        candidate_radius(ranking, "l1")
-    cosine = Ranking.of(a, b, "cosine")
-    with refused("no-formula", "radius of candidates under cosine"):
-        candidate_radius(cosine)
-    with refused("no-formula", "joint radius under cosine"):
-        joint_radius(cosine, 0.1)
-    with pytest.raises(OptionError, match=r"candidate_move -1"):
-        joint_radius(ranking, -1)
+    ranking, cosine = Ranking.of(a, b, "euclidean"), Ranking.of(a, b, "cosine")
     biased = Ranking.of(a, b, "euclidean", np.arange(5.0))
-    with pytest.raises(OptionError, match=r"no joint radius with stored numbers"):
-        joint_radius(biased, 0.1)
-    with pytest.raises(OptionError, match=r"sigma=0; expected a positive number"):
-        smoothing_radius(np.array([0.9]), np.array([0.1]), 0)
-    with pytest.raises(OptionError, match=r"a chance lies outside 0 to 1"):
-        smoothing_radius(np.array([1.9]), np.array([0.1]), 1.0)
-    with pytest.raises(OptionError, match=r"hits lie outside 0 to draws=10"):
-        smoothing_certificate(np.array([11]), 10, 1.0)
-    with pytest.raises(OptionError, match=r"norm 'l1' is unknown"):
-        worst_queries(a, b, np.ones(5), "dot", norm="l1")
-    with pytest.raises(OptionError, match=r"norm 'l1' is unknown"):
-        worst_candidates(a[0], b, 0, 0.1, "dot", norm="l1")
-    with pytest.raises(OptionError, match=r"no worst case of candidates under 'cosine'"):
-        worst_candidates(a[0], b, 0, 0.1, "cosine")
+    half, one = np.array([0.5]), np.array([1.0])
+    calls = [
+        ("unknown-norm", "'l1'", lambda: query_radius(ranking, "l1")),
+        ("unknown-norm", "'l1'", lambda: candidate_radius(ranking, "l1")),
+        ("no-formula", "radius of candidates under cosine", lambda: candidate_radius(cosine)),
+        ("no-formula", "joint radius under cosine", lambda: joint_radius(cosine, 0.1)),
+        ("no-formula", "biases under euclidean", lambda: joint_radius(biased, 0.1)),
+        ("bad-level", "candidate_move -1", lambda: joint_radius(ranking, -1)),
+        ("bad-sigma", "sigma=0", lambda: smoothing_radius(half, half, 0)),
+        ("bad-probability", "outside 0 to 1", lambda: smoothing_radius(one + 1, half, 1.0)),
+        ("bad-counts", "draws=10", lambda: smoothing_certificate(np.array([11]), 10, 1.0)),
+    ]
+    for code, fact, call in calls:
+        with refused(code, fact):
+            call()
+    for fact, attack in (
+        ("norm 'l1'", lambda: worst_queries(a, b, np.ones(5), "dot", norm="l1")),
+        ("norm 'l1'", lambda: worst_candidates(a[0], b, 0, 0.1, "dot", norm="l1")),
+        ("no worst case of candidates", lambda: worst_candidates(a[0], b, 0, 0.1, "cosine")),
+    ):
+        with pytest.raises(OptionError, match=fact):
+            attack()

@@ -17,6 +17,8 @@ from isthmus.core.seeds import stream
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+Z95 = 1.959964
+"""Standard errors in a 95 % interval of a normal estimate, to either side."""
 
 
 @dataclass(frozen=True)

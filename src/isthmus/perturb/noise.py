@@ -4,8 +4,8 @@ Noise comes in blocks of ``BLOCK_ROWS`` rows. Each block has its own generator, 
 trial, role, level, block), so any block size, any order and any number of processes give the same
 noise. Closers under test meet the same noise (common random numbers).
 
-Levels are variances. E‖ε‖² of the whole vector is ``total``; see :func:`total_variance` for the
-other two conventions.
+Levels are variances. E‖ε‖² of the whole vector is ``total``; see
+:func:`isthmus.core.levels.total_variance` for the other two conventions.
 """
 
 from __future__ import annotations
@@ -15,33 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from isthmus.errors import OptionError
-
 BLOCK_ROWS = 1024
-CONVENTIONS = ("total", "coordinate", "spread")
 _ROLES = {"query": 0, "candidate": 1}
-
-
-def total_variance(level: float, convention: str, dim: int, spread: float) -> float:
-    """E‖ε‖² that a level means.
-
-    Args:
-        level: sigma², at least 0.
-        convention: ``total`` (sigma² = E‖ε‖² of the whole vector), ``coordinate`` (per
-            coordinate, so d times as much), ``spread`` (share of ``spread``: the fair level for
-            closers that rescale, since it is relative to the candidates they store).
-        dim: d. spread: trace of the population covariance of the candidates as stored.
-
-    Raises:
-        OptionError: another convention, or a level that is negative or not finite.
-    """
-    if not (np.isfinite(level) and level >= 0):
-        raise OptionError(f"noise level {level} is not a variance; expected a number >= 0")
-    if convention not in CONVENTIONS:
-        raise OptionError(
-            f"level convention '{convention}' is unknown; choose one of {', '.join(CONVENTIONS)}"
-        )
-    return level * {"total": 1.0, "coordinate": float(dim), "spread": spread}[convention]
 
 
 def gaussian(

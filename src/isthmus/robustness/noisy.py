@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from isthmus.perturb.noise import gaussian, total_variance, uniform
+from isthmus.core.levels import total_variance
+from isthmus.perturb.noise import gaussian, uniform
 from isthmus.robustness.perturbations import Perturbation
 from isthmus.robustness.searches import ClosedSearch, Problem, Result
 from isthmus.search.scores import Ranking

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from isthmus.core.seeds import stream
 from isthmus.theory.candidates import dot_kept, euclidean_kept, shifted_kept
 from isthmus.theory.integrals import Kept
-from isthmus.theory.rows import Clean
+from isthmus.theory.rows import CleanRows
 
 
-def two_kept(clean: Clean, total: float, query_total: float) -> Kept:
-    """D13, stored numbers included: two candidates, all coordinates noisy on both sides. Exact.
+def two_kept(clean: CleanRows, total: float, query_total: float) -> Kept:
+    """D13, candidate biases included: two candidates, all coordinates noisy on both sides. Exact.
 
     Both scores flip on the sign of ⟨w, z⟩ - shift with w and z independent Gaussians, and
     polarisation turns ⟨w, z⟩ into half the difference of two independent non-central χ²_d.
@@ -36,7 +38,7 @@ def two_kept(clean: Clean, total: float, query_total: float) -> Kept:
 
 
 def averaged_kept(
-    clean: Clean, total: float, query_total: float, dims: int, draws: int, seed: int
+    clean: CleanRows, total: float, query_total: float, dims: int, draws: int, seed: int
 ) -> Kept:
     """Draw the query's noise, take D11 or D12 given it, average: (n,) with the standard error.
 
@@ -53,14 +55,7 @@ def averaged_kept(
         for row, sign in ((k, 1.0), (k + half, -1.0)):  # antithetic
             if row >= draws:
                 continue
-            moved = Clean(
-                clean.queries + sign * noise,
-                clean.candidates,
-                clean.bias,
-                clean.winner,
-                clean.score,
-            )
-            kept = given(moved, total, dims)
+            kept = given(replace(clean, queries=clean.queries + sign * noise), total, dims)
             values[row] = kept.value
             errors = np.maximum(errors, kept.error_bound)
     pairs = 0.5 * (values[: draws // 2] + values[half : half + draws // 2])

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from isthmus.theory.integrals import Kept, Pairs, Winner, integrate, legendres, trapezoids
-from isthmus.theory.rows import Clean
+from isthmus.theory.integrals import Kept, RivalPairs, Winner, integrate, legendres, trapezoids
+from isthmus.theory.rows import CleanRows
 from isthmus.theory.tables import NEAR, SMALL, Roots, Table, horner, table_of
 from isthmus.theory.tails import REACH, mixture
 
@@ -24,7 +24,7 @@ LEAST_VARIANCE = 1e-200
 EPS = float(np.finfo(np.float64).eps)
 
 
-def dot_kept(clean: Clean, total: float, dims: int) -> Kept:
+def dot_kept(clean: CleanRows, total: float, dims: int) -> Kept:
     """D11 over every query. O(n K d), then 69 or 137 normal tails per rival that is not pruned."""
     from scipy.special import ndtr, ndtri
 
@@ -40,7 +40,7 @@ def dot_kept(clean: Clean, total: float, dims: int) -> Kept:
         rows = np.arange(len(lead))
         lead[rows, first] = np.inf
         near = lead < limit
-        pairs = Pairs.of(near)
+        pairs = RivalPairs.of(near)
         leads = lead[pairs.query, pairs.rival]
 
         def winner(queries: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def _normal(t: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(-0.5 * t * t) / np.sqrt(2 * np.pi))
 
 
-def euclidean_kept(clean: Clean, total: float, dims: int) -> Kept:
+def euclidean_kept(clean: CleanRows, total: float, dims: int) -> Kept:
     """D12 over every query, stored numbers and noise on leading coordinates included.
 
     A candidate's cost ½‖u_j - ε_j‖² - β_j is ½σ²χ'²_r(λ_j) + κ_j, with λ_j = ‖u_j‖²/σ² over the r
@@ -94,7 +94,7 @@ def shifted_kept(
     chance[rows, first] = 0.0
     near = chance > PRUNED / lam.shape[1]
     missed = np.where(near, 0.0, chance).sum(axis=1)
-    pairs = Pairs.of(near)
+    pairs = RivalPairs.of(near)
     table = table_of(dim)
     value, change = _integral(table, own, pairs, lam[near], lift[near])
     rivals = pairs.counts(len(own))
@@ -113,7 +113,7 @@ def _chernoff(own: np.ndarray, lam: np.ndarray, lift: np.ndarray, dim: int) -> n
 
 
 def _integral(
-    table: Table, own: np.ndarray, pairs: Pairs, lam: np.ndarray, lift: np.ndarray
+    table: Table, own: np.ndarray, pairs: RivalPairs, lam: np.ndarray, lift: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The integral of every query over its winner's root √χ'², lifts in units of χ'²."""
     mine = table.roots(own)

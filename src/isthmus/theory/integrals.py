@@ -21,7 +21,7 @@ from isthmus.theory.tails import REACH
 
 TOLERANCE = 1e-8
 CHUNK = 2**16
-"""Pairs × nodes held at once: half a megabyte a temporary array, which caches hold."""
+"""RivalPairs × nodes held at once: half a megabyte a temporary array, which caches hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +40,14 @@ class Kept:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class RivalPairs:
     """Rivals that are not pruned, query by query: ``query`` (p,) ascending, ``rival`` (p,)."""
 
     query: np.ndarray
     rival: np.ndarray
 
     @classmethod
-    def of(cls, near: np.ndarray) -> Pairs:
+    def of(cls, near: np.ndarray) -> RivalPairs:
         """From a mask (n, K)."""
         query, rival = np.nonzero(near)
         return cls(query, rival)
@@ -93,7 +93,11 @@ Survival = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def integrate(
-    wanted: np.ndarray, pairs: Pairs, winner: Winner, survival: Survival, rules: tuple[Rule, ...]
+    wanted: np.ndarray,
+    pairs: RivalPairs,
+    winner: Winner,
+    survival: Survival,
+    rules: tuple[Rule, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The integrals of the queries ``wanted`` and bounds of the quadrature's error, (w,) each."""
     value, mass = np.zeros(len(wanted)), np.zeros(len(wanted))
@@ -115,7 +119,7 @@ def integrate(
 
 
 def _sums(
-    wanted: np.ndarray, pairs: Pairs, winner: Winner, survival: Survival, rule: Rule
+    wanted: np.ndarray, pairs: RivalPairs, winner: Winner, survival: Survival, rule: Rule
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted sums over the nodes of density × product, and of the density alone."""
     starts = np.searchsorted(pairs.query, wanted)

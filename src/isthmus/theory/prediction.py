@@ -1,29 +1,150 @@
-"""Flip probabilities and certified radii, from the clean rows alone (``docs/prediction.md``).
+"""How likely each answer survives Gaussian noise, from the clean rows (``docs/prediction.md``).
 
-Noise is Gaussian, independent over rows and coordinates. A level is E‖ε‖² of a row's noise.
+Noise is independent over rows and coordinates. A level is E‖ε‖² of a row's noise.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from isthmus.core.arrays import to_numpy, unit
+from isthmus.core.levels import total_variance
+from isthmus.core.statistics import Z95
+from isthmus.data.records import Record
 from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking
+from isthmus.search.task import open_task
 from isthmus.theory.both import averaged_kept, two_kept
 from isthmus.theory.candidates import dot_kept, euclidean_kept
 from isthmus.theory.integrals import Kept
-from isthmus.theory.normal import normal_two
 from isthmus.theory.queries import query_kept
-from isthmus.theory.radii import (
-    Joint,
-    candidate_radius,
-    joint_radius,
-    query_angle,
-    query_radius,
-    smoothing_certificate,
-    smoothing_radius,
-)
-from isthmus.theory.rows import Clean, check_dims, check_noise
+from isthmus.theory.rows import CleanRows, check_dims, check_noise
+
+if TYPE_CHECKING:
+    from isthmus.closers.maps import Closer
+
+LEAST_DRAWS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction(Record):
+    """Predicted chance that each query keeps its answer.
+
+    Attributes:
+        consistency: mean of ``keep`` over the queries. flips: 1 - consistency.
+        score, closer: how it is searched; closer ``none`` is plain search.
+        noise, query_noise: E‖ε‖² of a candidate's and of a query's noise.
+        method: the formula, in one line.
+        keep: (n,) chance that the answer survives. low, high: (n,) what it is known to lie
+            between: error bounds of the formula, and 95 % limits of what was drawn.
+    """
+
+    consistency: float
+    flips: float
+    score: str
+    closer: str
+    noise: float
+    query_noise: float
+    method: str
+    keep: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One line per query."""
+        columns = zip(self.keep.tolist(), self.low.tolist(), self.high.tolist(), strict=True)
+        return [{"query": i, "keep": k, "low": a, "high": b} for i, (k, a, b) in enumerate(columns)]
+
+    def card(self) -> tuple[str, list[dict[str, Any]]]:
+        """Mean flips, and the first queries."""
+        return f"{self.flips:.1%} of {len(self.keep)} answers flip ({self.method})", self.rows()
+
+
+def predict(
+    queries: Any,
+    candidates: Any,
+    *,
+    score: str | None = None,
+    noise: float = 0.022,
+    query_noise: float = 0.0,
+    convention: str = "total",
+    closer: Closer | None = None,
+    normalised: bool | None = None,
+    seed: int = 0,
+) -> Prediction:
+    """How likely each query keeps its first answer under Gaussian noise, without drawing any.
+
+    Args:
+        queries, candidates: (n, d) and (K, d) arrays, tensors, paths, globs or ``RowSource``.
+        score: dot or euclidean; cosine has a formula for noise on queries alone. None: the
+            closer's score, or dot.
+        noise, query_noise: levels of noise on every candidate and on every query, after the
+            closer's maps. convention: what a level means: ``total`` (E‖ε‖² of a row),
+            ``coordinate`` (variance per coordinate) or ``spread`` (share of the variance of the
+            candidates as searched).
+        closer: a fitted closer; its coordinates in full precision carry no noise.
+        normalised: divide rows by their norms first. None: under cosine alone (a closer that was
+            fitted on unit rows normalises by itself).
+        seed: of the formulas that draw (noise on queries, more than two candidates).
+
+    Raises:
+        OptionError: no formula, a closer of another score, a level that is no variance.
+        ShapeError: dimensions do not fit.
+
+    Cost: as :func:`keep_probabilities`; rows are held in float64.
+    Source: D10 to D13 of ``docs/formulas.md``.
+
+    >>> import numpy as np
+    >>> a, b = np.random.default_rng(0).normal(size=(2, 50, 16))
+    >>> prediction = predict(a, b, noise=0.5)
+    >>> prediction.keep.shape
+    (50,)
+    >>> bool((prediction.low <= prediction.keep).all())
+    True
+    """
+    score = score or ("dot" if closer is None else closer.score)
+    if closer is not None and score != closer.score:
+        raise OptionError(
+            "score-mismatch",
+            f"{closer.name} is searched by {closer.score}, not {score}; leave the score out",
+        )
+    task = open_task(queries, candidates, score=score, paired=False)
+    asked, stored, bias, noisy_dims = task.queries, task.candidates, None, None
+    if normalised and not task.normalised:
+        asked, stored = unit(asked), unit(stored)
+    if closer is not None:
+        bias = closer.bias_of(stored)
+        asked, stored = closer.apply(asked, "query"), closer.apply(stored, "candidate")
+        noisy_dims = int(stored.shape[1]) - closer.memo
+    ranking = Ranking.of(asked, stored, score, bias)
+    dims = noisy_dims or int(stored.shape[1])
+    spread = float(to_numpy(stored)[:, :dims].var(axis=0).sum())
+    levels = [total_variance(level, convention, dims, spread) for level in (noise, query_noise)]
+    kept = keep_probabilities(
+        ranking, levels[0], query_total=levels[1], noisy_dims=noisy_dims, seed=seed
+    )
+    if kept is None:
+        raise OptionError(
+            "no-formula",
+            f"noise on candidates has no formula under {score}; search by dot or euclidean",
+        )
+    reach = kept.error_bound + Z95 * kept.standard_error
+    mean = float(kept.value.mean())
+    return Prediction(
+        consistency=mean,
+        flips=1.0 - mean,
+        score=score,
+        closer="none" if closer is None else closer.name,
+        noise=levels[0],
+        query_noise=levels[1],
+        method=kept.method,
+        keep=kept.value,
+        low=np.clip(kept.value - reach, 0.0, 1.0),
+        high=np.clip(kept.value + reach, 0.0, 1.0),
+    )
 
 
 def keep_probabilities(
@@ -53,7 +174,7 @@ def keep_probabilities(
         the rest has a ``standard_error``.
 
     Raises:
-        OptionError: a level that is no variance, ``noisy_dims`` out of range.
+        OptionError: a level that is no variance, ``noisy_dims`` or ``draws`` out of range.
 
     Source: D10 to D13 of ``docs/formulas.md``. Cost: there and in ``docs/prediction.md``.
     """
@@ -62,7 +183,7 @@ def keep_probabilities(
     dims = check_dims(noisy_dims, int(ranking.candidates.shape[1]))
     if len(ranking.candidates) < 2 or (ranking.score == "cosine" and total > 0):
         return None
-    clean = Clean.of(ranking)
+    clean = CleanRows.of(ranking)
     n = len(clean.queries)
     if total == 0 and query_total == 0:
         return Kept(np.ones(n), np.zeros(n), np.zeros(n), "no noise")
@@ -72,8 +193,10 @@ def keep_probabilities(
         return (dot_kept if ranking.score == "dot" else euclidean_kept)(clean, total, dims)
     if len(clean.candidates) == 2 and dims == clean.queries.shape[1]:
         return two_kept(clean, total, query_total)
-    if draws < 4:
-        raise OptionError(f"draws={draws}; expected at least 4, for a standard error")
+    if draws < LEAST_DRAWS:
+        raise OptionError(
+            "too-few-draws", f"draws={draws}; a standard error needs {LEAST_DRAWS} or more"
+        )
     return averaged_kept(clean, total, query_total, dims, draws, seed)
 
 
@@ -86,18 +209,3 @@ def keep_probability(ranking: Ranking, total: float) -> np.ndarray | None:
         return None
     kept = keep_probabilities(ranking, total)
     return None if kept is None else kept.value
-
-
-__all__ = [
-    "Joint",
-    "Kept",
-    "candidate_radius",
-    "joint_radius",
-    "keep_probabilities",
-    "keep_probability",
-    "normal_two",
-    "query_angle",
-    "query_radius",
-    "smoothing_certificate",
-    "smoothing_radius",
-]

@@ -12,15 +12,15 @@ import numpy as np
 
 from isthmus.core.seeds import stream
 from isthmus.theory.integrals import Kept
-from isthmus.theory.rows import Clean
+from isthmus.theory.rows import CleanRows
 
 SCRAMBLES = 16
 CHUNK = 2**22
 
 
-def query_kept(clean: Clean, total: float, directions: int, seed: int) -> Kept:
+def query_kept(clean: CleanRows, total: float, directions: int, seed: int) -> Kept:
     """D10 over every query. O(directions · n · K) beyond the clean search."""
-    from scipy.special import chdtr, ndtr
+    from scipy.special import ndtr
 
     n, count = len(clean.queries), len(clean.candidates)
     sigma = np.sqrt(total / clean.queries.shape[1])
@@ -39,7 +39,7 @@ def query_kept(clean: Clean, total: float, directions: int, seed: int) -> Kept:
         means = np.empty((SCRAMBLES, len(first)))
         for k in range(SCRAMBLES):
             along = _sphere(rank, each, seed, k) @ axes.T
-            means[k] = _given(along, margins, first, sigma, rank, chdtr)
+            means[k] = _given(along, margins, first, sigma, rank)
         value[part] = means.mean(axis=0)
         spread[part] = means.std(axis=0, ddof=1) / np.sqrt(SCRAMBLES)
     return Kept(value, np.zeros(n), spread, f"D10: {2 * each * SCRAMBLES} directions, exact radius")
@@ -67,8 +67,12 @@ def _sphere(rank: int, count: int, seed: int, scramble: int) -> np.ndarray:
     return np.concatenate([half, -half])
 
 
-def _given(along, margins, first, sigma, rank, chdtr) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """Mean over directions of P[keep | direction], (n,)."""
+def _given(
+    along: np.ndarray, margins: np.ndarray, first: np.ndarray, sigma: float, rank: int
+) -> np.ndarray:
+    """Mean over directions ``along`` (p, K) of P[keep | direction], (n,)."""
+    from scipy.special import chdtr
+
     out = np.empty(len(margins))
     step = max(1, CHUNK // along.size)
     for start in range(0, len(margins), step):

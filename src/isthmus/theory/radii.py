@@ -3,7 +3,7 @@
 Every radius is exact: some move of ``radius`` (1 + any) changes the answer, none of less does, and
 :mod:`isthmus.perturb.worst_case` makes that move. Lengths are in the units of the rows as they are
 searched; norms are ``l2`` (Euclidean) and ``linf`` (largest coordinate). m_j is the margin to rival
-j, Δ_j = x_j - x_1, u_j = q - x_j, β_j a stored number. Derivations: ``docs/formulas.md``.
+j, Δ_j = x_j - x_1, u_j = q - x_j, β_j a candidate bias. Derivations: ``docs/formulas.md``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking
 from isthmus.theory.hyperbola import nearest_on_branch
-from isthmus.theory.rows import Clean, check_noise
+from isthmus.theory.rows import CleanRows, check_noise
 
 NORMS = ("l2", "linf")
 HALVINGS = 80
@@ -24,15 +24,15 @@ HALVINGS = 80
 def query_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
     """Smallest ‖e‖ of a query that changes its answer, (n,): min_j m_j / ‖Δ_j‖ in the dual norm.
 
-    For dot, Euclidean and cosine (there with candidates over their norms), stored numbers included.
-    The dual norm is ‖Δ_j‖_2 for ``l2`` and ‖Δ_j‖_1 for ``linf``. The gap does not enter. inf where
-    no move helps: one candidate, or all exact twins of the answer. O(n K d).
+    For dot, Euclidean and cosine (there with candidates over their norms), biases included. The
+    dual norm is ‖Δ_j‖_2 for ``l2`` and ‖Δ_j‖_1 for ``linf``. The gap does not enter. inf where no
+    move helps: one candidate, or all exact twins of the answer. O(n K d).
 
     Raises:
         OptionError: another norm.
     """
     _check_norm(norm)
-    clean = Clean.of(ranking)
+    clean = CleanRows.of(ranking)
     parts = []
     for _, margins, first in clean.blocks():
         reach = _between(clean.candidates, first, norm)
@@ -44,11 +44,11 @@ def query_angle(ranking: Ranking) -> np.ndarray:
     """Smallest rotation of a query, in radians, that changes its answer, (n,).
 
     The query stays on its sphere, of radius ‖q‖: min_j (φ_j - arccos(b_j / (‖q‖‖Δ_j‖))), φ_j the
-    angle from q to Δ_j and b_j = m_j + ⟨q, Δ_j⟩. Unit candidates without stored numbers have b_j =
-    0, and this is arcsin(min_j m_j / (‖q‖‖Δ_j‖)). The chord is 2‖q‖ sin(angle / 2). inf where no
+    angle from q to Δ_j and b_j = m_j + ⟨q, Δ_j⟩. Unit candidates without biases have b_j = 0,
+    and this is arcsin(min_j m_j / (‖q‖‖Δ_j‖)). The chord is 2‖q‖ sin(angle / 2). inf where no
     rotation helps. O(n K d).
     """
-    clean = Clean.of(ranking)
+    clean = CleanRows.of(ranking)
     size = np.linalg.norm(clean.queries, axis=1)
     parts = []
     for part, margins, first in clean.blocks():
@@ -67,7 +67,7 @@ def query_angle(ranking: Ranking) -> np.ndarray:
 def candidate_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
     """Largest r such that no candidates, each moved by less than r, change the answer, (n,).
 
-    Euclidean, ``l2``: min_j m_j / (‖u_1‖ + ‖u_j‖), which without stored numbers is
+    Euclidean, ``l2``: min_j m_j / (‖u_1‖ + ‖u_j‖), which without candidate biases is
     ½ min_j (‖u_j‖ - ‖u_1‖). Euclidean, ``linf``: the root of Σ(|u_1i| + r)² - 2β_1 =
     Σ(|u_ji| - r)₊² - 2β_j, by bisection to rounding. Dot: min_j m_j / (2‖q‖), with ‖q‖_2 or ‖q‖_1.
     O(n K d), ``linf`` about ten times that.
@@ -77,11 +77,11 @@ def candidate_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
     """
     _check_quadric(ranking.score, "radius of candidates")
     _check_norm(norm)
-    clean = Clean.of(ranking)
+    clean = CleanRows.of(ranking)
     if len(clean.candidates) < 2:
         return np.full(len(clean.queries), np.inf)
     if clean.score == "euclidean" and norm == "linf":
-        return np.array([_cube(clean, i) for i in range(len(clean.queries))])
+        return np.array([_bisected(clean, i, cube=True) for i in range(len(clean.queries))])
     sizes = np.linalg.norm(clean.queries, ord=2 if norm == "l2" else 1, axis=1)
     parts = []
     for part, margins, first in clean.blocks():
@@ -91,7 +91,7 @@ def candidate_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
             radius = _least(margins, reach, first)
             if clean.bias.any():  # a rival that r would carry past the query
                 past = np.flatnonzero(radius > far.min(axis=1))
-                radius[past] = [_ball(clean, part.start + i) for i in past]
+                radius[past] = [_bisected(clean, part.start + i) for i in past]
             parts.append(radius)
         else:
             reach = np.broadcast_to(2 * sizes[part][:, None], margins.shape)
@@ -116,17 +116,19 @@ def joint_radius(ranking: Ranking, candidate_move: float) -> Joint:
     Euclidean: the distance from q to the hyperboloid ‖z - x_j‖ - ‖z - x_1‖ = 2r (foci x_1 and x_j,
     a = r, c = ½‖Δ_j‖). Dot: to the cone or hyperboloid 2r‖z‖ = b_j - ⟨z, Δ_j⟩, b_j = β_1 - β_j. 0
     where r alone suffices, and where 2r >= ‖Δ_j‖ (exact under Euclidean; sound, but not tight,
-    under dot with stored numbers). r = 0 gives :func:`query_radius`. O(n K (d + 80)).
+    under dot with candidate biases). r = 0 gives :func:`query_radius`. O(n K (d + 80)).
 
     Raises:
-        OptionError: cosine, a negative r, or stored numbers under Euclidean (the surface is no
+        OptionError: cosine, a negative r, or candidate biases under Euclidean (the surface is no
             quadric then).
     """
     _check_quadric(ranking.score, "joint radius")
     check_noise(candidate_move, "candidate_move")
-    clean = Clean.of(ranking)
+    clean = CleanRows.of(ranking)
     if clean.score == "euclidean" and clean.bias.any():
-        raise OptionError("no joint radius with stored numbers under euclidean; use dot")
+        raise OptionError(
+            "no-formula", "there is no joint radius with candidate biases under euclidean; use dot"
+        )
     found = [
         _joint(clean, part, margins, first, candidate_move)
         for part, margins, first in clean.blocks()
@@ -153,9 +155,11 @@ def smoothing_radius(first: np.ndarray, second: np.ndarray, sigma: float) -> np.
 
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if not (np.isfinite(sigma) and sigma > 0):
-        raise OptionError(f"sigma={sigma}; expected a positive number")
+        raise OptionError("bad-sigma", f"sigma={sigma}; expected a positive number")
     if not all(((p >= 0) & (p <= 1)).all() for p in (first, second)):
-        raise OptionError("a chance lies outside 0 to 1; give shares of the draws")
+        raise OptionError(
+            "bad-probability", "a probability lies outside 0 to 1; give shares of the draws"
+        )
     return np.asarray(np.where(first > second, 0.5 * sigma * (ndtri(first) - ndtri(second)), 0.0))
 
 
@@ -177,7 +181,7 @@ def smoothing_certificate(
 
     hits = np.asarray(hits, np.float64)
     if not ((hits >= 0) & (hits <= draws)).all():
-        raise OptionError(f"hits lie outside 0 to draws={draws}")
+        raise OptionError("bad-counts", f"hits lie outside 0 to draws={draws}")
     some = np.maximum(hits, 1)
     least = np.where(hits > 0, betaincinv(some, draws - some + 1, 1 - confidence), 0.0)
     return smoothing_radius(least, 1 - least, sigma)
@@ -194,7 +198,9 @@ def _check_quadric(score: str, what: str) -> None:
 
 def _check_norm(norm: str) -> None:
     if norm not in NORMS:
-        raise OptionError(f"norm '{norm}' is unknown; choose one of {', '.join(NORMS)}")
+        raise OptionError(
+            "unknown-norm", f"norm '{norm}' is unknown; choose one of {', '.join(NORMS)}"
+        )
 
 
 def _between(candidates: np.ndarray, first: np.ndarray, norm: str) -> np.ndarray:
@@ -217,37 +223,22 @@ def _least(margins: np.ndarray, reach: np.ndarray, first: np.ndarray) -> np.ndar
     return np.asarray(radius.min(axis=1))
 
 
-def _cube(clean: Clean, i: int) -> float:
-    """Euclidean radius of candidates in ``linf`` for one query."""
+def _bisected(clean: CleanRows, i: int, *, cube: bool = False) -> float:
+    """Euclidean radius of candidates for one query: the largest r at which every rival still loses.
+
+    In ``l2`` rivals stop at the query; in ``linf`` (``cube``) each coordinate stops at the query's.
+    """
     away = np.abs(clean.queries[i] - clean.candidates)
+    if not cube:
+        away = np.linalg.norm(away, axis=1, keepdims=True)
     own, bias = away[clean.winner[i]], clean.bias[clean.winner[i]] - clean.bias
-    rivals = np.arange(len(away)) != clean.winner[i]
-
-    def ahead(alive: np.ndarray, r: float) -> np.ndarray:
-        left = np.maximum(away[alive] - r, 0.0)
-        return np.einsum("ij,ij->i", left, left) + 2 * bias[alive] - ((own + r) ** 2).sum()
-
-    return _bisect(ahead, np.flatnonzero(rivals), float(away.max()), clean.bias)
-
-
-def _ball(clean: Clean, i: int) -> float:
-    """Euclidean radius of candidates in ``l2`` for one query, rivals stopping at the query."""
-    away = np.linalg.norm(clean.queries[i] - clean.candidates, axis=1)
-    own, bias = away[clean.winner[i]], clean.bias[clean.winner[i]] - clean.bias
-    rivals = np.arange(len(away)) != clean.winner[i]
-
-    def ahead(alive: np.ndarray, r: float) -> np.ndarray:
-        return np.maximum(away[alive] - r, 0.0) ** 2 + 2 * bias[alive] - (own + r) ** 2
-
-    return _bisect(ahead, np.flatnonzero(rivals), float(away.max()), clean.bias)
-
-
-def _bisect(ahead, alive: np.ndarray, high: float, bias: np.ndarray) -> float:  # type: ignore[no-untyped-def]
-    """Largest r at which every rival's lead ``ahead`` (decreasing in r) is still positive."""
-    low, high = 0.0, high + float(np.sqrt(2 * np.ptp(bias)))
+    alive = np.flatnonzero(np.arange(len(away)) != clean.winner[i])
+    low, high = 0.0, float(away.max()) + float(np.sqrt(2 * np.ptp(clean.bias)))
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
-        over = ahead(alive, middle) < 0
+        left = np.maximum(away[alive] - middle, 0.0)
+        lead = np.einsum("ij,ij->i", left, left) + 2 * bias[alive] - ((own + middle) ** 2).sum()
+        over = lead < 0  # a lead falls as r grows
         if over.any():
             high, alive = middle, alive[over]
         else:
@@ -258,7 +249,7 @@ def _bisect(ahead, alive: np.ndarray, high: float, bias: np.ndarray) -> float:  
 
 
 def _joint(
-    clean: Clean, part: slice, margins: np.ndarray, first: np.ndarray, move: float
+    clean: CleanRows, part: slice, margins: np.ndarray, first: np.ndarray, move: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     x, q, rows = clean.candidates, clean.queries[part], np.arange(len(first))
     length = _between(x, first, "l2")
@@ -308,7 +299,7 @@ def _joint(
 
 
 def _towards(
-    clean: Clean,
+    clean: CleanRows,
     part: slice,
     first: np.ndarray,
     rival: np.ndarray,

@@ -1,4 +1,4 @@
-"""Clean rows in the form predictions need: float64, the winner, and one cost per candidate."""
+"""CleanRows rows in the form predictions need: float64, the winner, and one cost per candidate."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from isthmus.core.arrays import to_numpy
 from isthmus.errors import OptionError
-from isthmus.search.scores import Ranking, first_best
+from isthmus.search.scores import Ranking, top1
 
 BLOCK = 2**18
 
 
 @dataclass(frozen=True, eq=False)
-class Clean:
+class CleanRows:
     """A ranking in float64, with its candidate biases apart from the score's own offset.
 
     ``queries`` (n, d), ``candidates`` (K, d), ``bias`` (K,), ``winner`` (n,): the answers of
@@ -29,7 +29,7 @@ class Clean:
     score: str
 
     @classmethod
-    def of(cls, ranking: Ranking) -> Clean:
+    def of(cls, ranking: Ranking) -> CleanRows:
         """Read a ranking."""
         queries = to_numpy(ranking.queries).astype(np.float64)
         candidates = to_numpy(ranking.candidates).astype(np.float64)
@@ -38,14 +38,7 @@ class Clean:
             bias = to_numpy(ranking.bias).astype(np.float64)
         if ranking.scale is not None:
             candidates = candidates * to_numpy(ranking.scale).astype(np.float64)[:, None]
-        widths = ranking.tie_widths
-        winner = [
-            to_numpy(first_best(s, widths[start : start + int(s.shape[0]), :]))
-            for start, s in ranking.score_blocks()
-        ]
-        return cls(
-            queries, candidates, bias, np.concatenate(winner).astype(np.int64), ranking.score
-        )
+        return cls(queries, candidates, bias, top1(ranking), ranking.score)
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """(queries, margins m_j = s_1 - s_j clipped at 0 (b, K), winners (b,)), block by block."""
@@ -70,7 +63,7 @@ class Clean:
 def check_noise(total: float, name: str = "total") -> None:
     """Refuse a level that is no variance."""
     if not (np.isfinite(total) and total >= 0):
-        raise OptionError(f"{name} {total} is not a variance; expected a number >= 0")
+        raise OptionError("bad-level", f"{name} {total} is not a variance; expected a number >= 0")
 
 
 def check_dims(noisy_dims: int | None, dim: int) -> int:
@@ -78,5 +71,7 @@ def check_dims(noisy_dims: int | None, dim: int) -> int:
     if noisy_dims is None:
         return dim
     if not 1 <= noisy_dims <= dim:
-        raise OptionError(f"noisy_dims={noisy_dims} of {dim} coordinates; expected 1 to {dim}")
+        raise OptionError(
+            "bad-dims", f"noisy_dims={noisy_dims} of {dim} coordinates; expected 1 to {dim}"
+        )
     return noisy_dims

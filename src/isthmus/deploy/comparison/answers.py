@@ -12,7 +12,7 @@ from isthmus.core.seeds import stream
 from isthmus.core.statistics import Share, mcnemar, quantiles, wilson
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, TopK, top1, top_k
-from isthmus.theory.prediction import query_radius
+from isthmus.theory.radii import query_radius
 
 GATES = ("worst", "new-old", "old-new", "new-new")
 Z = 1.959963984540054  # of the 95 % intervals

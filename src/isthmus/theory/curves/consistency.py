@@ -6,18 +6,21 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isthmus.closers.maps import AffineMap, Closer
-from isthmus.core.arrays import to_numpy
+from isthmus.core.arrays import Array, to_numpy, unit, working
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.scores import Ranking
 from isthmus.theory.curves.sweep import Sweep
-from isthmus.theory.prediction import keep_probability
+from isthmus.theory.prediction import keep_probabilities
+
+if TYPE_CHECKING:
+    from isthmus.closers.maps import Closer
 
 BLOCK_ELEMENTS, BLOCK_ROWS = 2**20, 1024  # scores a thread holds: 4 MB of float32
-THREADS = 4  # at most: beside the threads of the matrix product
+THREADS = 4  # at most: more than the threads of the matrix product
 LEAST_DIMENSIONS = 64
 
 
@@ -52,7 +55,7 @@ def consistency_curve(
 
     Returns:
         :class:`Curve`; None for cosine and for fewer than 2 candidates. Below 64 dimensions, and
-        with stored numbers, Euclidean levels are taken one by one by ``predict``.
+        with candidate biases, Euclidean levels are taken one by one by ``predict``.
 
     Raises:
         OptionError: a level that is no variance, spreads under Euclidean search.
@@ -64,30 +67,37 @@ def consistency_curve(
     score = ranking.score
     levels = np.asarray(totals, np.float64)
     if levels.ndim != 1 or not len(levels) or not (np.isfinite(levels) & (levels >= 0)).all():
-        raise OptionError(f"totals {totals} are no list of variances; expected numbers >= 0")
+        raise OptionError(
+            "bad-level", f"totals {totals} are not a list of variances; expected numbers >= 0"
+        )
     n, dim = (int(size) for size in ranking.queries.shape)
     if spreads is not None:
         if score != "dot":
-            raise OptionError(f"spreads were given under {score}; they are for dot alone")
+            raise OptionError(
+                "no-formula", f"spreads were given under {score}; they are for dot alone"
+            )
         spreads = np.asarray(spreads, np.float64)
         if spreads.shape != (n,):
-            raise ShapeError(f"spreads have shape {spreads.shape}; expected one a query, ({n},)")
+            raise ShapeError(
+                "bad-shape", f"spreads have shape {spreads.shape}; expected one a query, ({n},)"
+            )
     if score == "cosine" or int(ranking.candidates.shape[0]) < 2:
         return None
     ranking = ranking.on_host()
     if score == "euclidean" and (dim < LEAST_DIMENSIONS or ranking.bias is not None):
-        kept = np.stack([_one_by_one(ranking, float(level)) for level in levels])
+        each = [keep_probabilities(ranking, float(level)) for level in levels]
+        kept = np.stack([one.value for one in each if one is not None])
         unknown = np.full(len(levels), np.nan)
         return Curve(levels, kept.mean(axis=1), kept, unknown, "level by level")
     return _curves([Sweep(ranking, levels, spreads)], ranking)[0]
 
 
 def consistency_curves(
-    queries: np.ndarray, candidates: np.ndarray, closers: Sequence[Closer], totals: Sequence[float]
+    queries: Array, candidates: Array, closers: Sequence[Closer], totals: Sequence[float]
 ) -> list[Curve | None]:
     """:func:`consistency_curve` of many closers on the same rows: one product for all of them.
 
-    A translation of either side with stored numbers changes the score of a pair by a number of the
+    A translation of either side, with biases, changes the score of a pair by a number of the
     query and a number of the candidate, ⟨q + a, x + b⟩ + ⟨w, x⟩ = ⟨q, x⟩ + ⟨a + w, x⟩ + ⟨q + a, b⟩,
     so the inner products are taken once. Closers of other kinds are mapped and searched one by one.
 
@@ -112,8 +122,9 @@ def consistency_curves(
             out[i] = consistency_curve(Ranking.of(*mapped, closer.score, bias), totals)
     levels = np.asarray(totals, np.float64)
     for (score, unit_in), mine in groups.items():
-        plain = AffineMap(int(queries.shape[1]), unit_in=unit_in)
-        rows = Ranking.of(to_numpy(plain(queries)), to_numpy(plain(candidates)), "dot")
+        sides = (queries, candidates)
+        q, x = (to_numpy(unit(working(side)) if unit_in else working(side)) for side in sides)
+        rows = Ranking.of(q, x, "dot")
         searches: list[Sweep] = []
         for i in mine:
             like = searches[0] if searches else None
@@ -180,9 +191,3 @@ def _curves(searches: Sequence[Sweep], rows: Ranking) -> list[Curve]:
         Curve(levels, k.mean(axis=1), k, e.mean(axis=1), f"bins of leads, {search.score}")
         for search, k, e in zip(searches, kept, error, strict=True)
     ]
-
-
-def _one_by_one(ranking: Ranking, level: float) -> np.ndarray:
-    kept = keep_probability(ranking, level)
-    assert kept is not None
-    return kept

@@ -51,8 +51,8 @@ class Sweep:
         dim = int(ranking.candidates.shape[1])
         self.spreads = np.sqrt(self.squares / dim) if spreads is None else spreads
         # bins and tables depend on how many candidates there are, not on which
-        self.nodes = Nodes(dim, t) if like is None else like.nodes
-        self.groups = list(self._groups()) if like is None else like.groups
+        self.nodes: Nodes = Nodes(dim, t) if like is None else like.nodes
+        self.groups: list[LevelGroup] = list(self._groups()) if like is None else like.groups
 
     def _groups(self) -> Iterator[LevelGroup]:
         """Levels that are counted in the same bins, from the most noise to the least."""

@@ -7,8 +7,8 @@ from typing import Any
 from isthmus.closers import fit
 from isthmus.closers.controls import controls
 from isthmus.closers.maps import Closer
+from isthmus.core.levels import total_variance
 from isthmus.data.moments import Moments
-from isthmus.perturb.noise import total_variance
 from isthmus.robustness import Perturbation, Problem, closed_searches, measure, rows_of
 from isthmus.workflows.audits.options import AuditOptions
 

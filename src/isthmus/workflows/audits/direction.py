@@ -24,7 +24,7 @@ from isthmus.robustness import (
 )
 from isthmus.search.relevance import Relevance, run
 from isthmus.search.scores import Ranking, top1
-from isthmus.theory.prediction import candidate_radius, query_radius
+from isthmus.theory.radii import candidate_radius, query_radius
 from isthmus.workflows.audits.control_part import control_part
 from isthmus.workflows.audits.options import (
     LEAST_TRIALS,

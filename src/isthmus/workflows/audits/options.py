@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from isthmus.core.levels import CONVENTIONS
 from isthmus.errors import OptionError
-from isthmus.perturb.noise import CONVENTIONS
 from isthmus.robustness import GAUSSIAN_LEVELS
 from isthmus.search.scores import check_score
 from isthmus.workflows.recommendation import DEFAULT_FLOOR

@@ -11,10 +11,10 @@ import numpy as np
 
 from isthmus.closers import CLOSERS, fit, needed
 from isthmus.closers.maps import Closer
+from isthmus.core.levels import total_variance
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import held_out_error
-from isthmus.perturb.noise import total_variance
 from isthmus.robustness import Perturbation, Problem
 from isthmus.search.scores import SCORES
 
