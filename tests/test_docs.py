@@ -134,10 +134,10 @@ def test_every_gap_key_has_its_formula(report):
     assert [k for k in report["gap"] if not re.search(rf"[`.]{k}[`.]", text)] == []
 
 
-def test_every_room_is_named():
-    rooms = {p.name for p in SOURCE.glob("*.py")}
-    rooms |= {f"{p.name}/" for p in SOURCE.iterdir() if (p / "__init__.py").is_file()}
-    assert [r for r in sorted(rooms) if f"`{r}`" not in page("architecture")] == []
+def test_every_folder_is_named():
+    found = {p.name for p in SOURCE.glob("*.py")}
+    found |= {f"{p.name}/" for p in SOURCE.iterdir() if (p / "__init__.py").is_file()}
+    assert [f for f in sorted(found) if f"`{f}`" not in page("architecture")] == []
 
 
 @pytest.mark.parametrize("name", PAGES)

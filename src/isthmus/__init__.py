@@ -1,49 +1,79 @@
 """Isthmus: measure, explain, close and stress-test the modality gap of embeddings.
 
-    from isthmus.workflows.audits import audit
-    result = audit("images.npy", "captions.npy")
+    import isthmus as im
+    im.audit("images.npy", "captions.npy").save("report.html")
 
-The records and fitters most people need are here by name and load when they are first used, so
-``import isthmus`` costs no more than NumPy. Functions that share their module's name (``audit``,
-``verify``, ``recommend``, ``summarise``) are imported from it.
+Every name here loads when it is first used, so ``import isthmus`` costs no more than NumPy.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isthmus._version import __version__
 from isthmus.errors import IsthmusError
 
-_HOMES = {
-    "Audit": "workflows.audits",
-    "AuditOptions": "workflows.audits",
-    "CLOSERS": "closers",
-    "fit": "closers",
-    "Embeddings": "data.embeddings",
-    "Pairs": "data.embeddings",
-    "load_encoder": "encoders",
-    "GapReport": "metrics.gap",
-    "measure_gap": "metrics.gap",
-    "open_rows": "data",
-    "write_rows": "data",
+if TYPE_CHECKING:
+    from isthmus import closers as closers
+    from isthmus import encoders as encoders
+    from isthmus.closers import fit as fit
+    from isthmus.closers.maps import AffineMap as AffineMap
+    from isthmus.closers.maps import Closer as Closer
+    from isthmus.closers.maps import Guarantee as Guarantee
+    from isthmus.closers.verification import Verification as Verification
+    from isthmus.data import open_rows as open_rows
+    from isthmus.data import write_rows as write_rows
+    from isthmus.data.embeddings import InputWarning as InputWarning
+    from isthmus.data.moments import Moments as Moments
+    from isthmus.data.moments import PairMoments as PairMoments
+    from isthmus.encoders import load_encoder as load_encoder
+    from isthmus.metrics.gap import GapReport as GapReport
+    from isthmus.metrics.gap import measure_gap as measure_gap
+    from isthmus.perturb import codecs as codecs
+    from isthmus.search.relevance import Relevance as Relevance
+    from isthmus.search.scores import Ranking as Ranking
+    from isthmus.search.scores import top_k as top_k
+    from isthmus.search.task import RetrievalTask as RetrievalTask
+    from isthmus.search.task import open_task as open_task
+    from isthmus.workflows.audits import Audit as Audit
+
+_VERBS: dict[str, str] = {}
+"""Function -> the module it loads from."""
+_NOUNS = {
     "AffineMap": "closers.maps",
+    "Audit": "workflows.audits",
     "Closer": "closers.maps",
+    "GapReport": "metrics.gap",
     "Guarantee": "closers.maps",
+    "InputWarning": "data.embeddings",
     "Moments": "data.moments",
     "PairMoments": "data.moments",
     "Ranking": "search.scores",
+    "Relevance": "search.relevance",
+    "RetrievalTask": "search.task",
+    "Verification": "closers.verification",
+    "fit": "closers",
+    "load_encoder": "encoders",
+    "measure_gap": "metrics.gap",
+    "open_rows": "data",
+    "open_task": "search.task",
     "top_k": "search.scores",
+    "write_rows": "data",
 }
+"""Record, or what makes one -> the module it loads from."""
+_MODULES = {"closers": "closers", "codecs": "perturb.codecs", "encoders": "encoders"}
+"""Name -> the module it is."""
 
-__all__ = ["IsthmusError", "__version__", *_HOMES]
+__all__ = ["IsthmusError", "__version__", *_VERBS, *_NOUNS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    homes = _VERBS | _NOUNS | _MODULES
+    if name not in homes:
         raise AttributeError(f"module 'isthmus' has no attribute '{name}'")
-    value = getattr(import_module(f"isthmus.{_HOMES[name]}"), name)
+    module = import_module(f"isthmus.{homes[name]}")
+    value = module if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 
