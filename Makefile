@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench lint faults clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -15,7 +15,7 @@ demo: $(VENV)/.installed  ## audit real pictures and names with the built-in mod
 	$(BIN)/isthmus demo --out isthmus-demo
 
 test: $(VENV)/.installed  ## the quick suite: no network, no torch, no private data
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not torch and not corruptions and not browser and not real_data"
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not torch and not corruptions and not browser and not real_data" --cov --cov-report=term
 
 bench: $(VENV)/.installed  ## side-by-side ratios as JSON on standard output
 	$(BIN)/python -m bench
@@ -24,6 +24,9 @@ lint: $(VENV)/.installed  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+faults: $(VENV)/.installed  ## plant faults one by one and see that a test catches each
+	$(BIN)/python tests/mutants.py
 
 clean:
 	rm -rf $(VENV) isthmus-demo isthmus-report
