@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,14 @@ from scipy.stats import binomtest, ortho_group
 import commands
 from isthmus.core.statistics import wilson
 from isthmus.deploy.comparison import compare
-from isthmus.deploy.comparison.answers import gate_of, pool_reach, random_error_rate, searches
-from isthmus.deploy.comparison.rows import order_of, paired_figures
-from isthmus.errors import NotPaired, OptionError, ShapeError, ValuesError
-from isthmus.search.relevance import relevance_by_labels, relevance_by_pairs
+from isthmus.deploy.comparison.answers import candidate_reach, gate_of, random_error_rate, searches
+from isthmus.deploy.comparison.rows import Version, order_of, paired_figures
+from isthmus.errors import OptionError, ShapeError, ValuesError
+from isthmus.search.relevance import no_relevance, relevance_by_pairs
 from isthmus.search.scores import Ranking, top1
+from isthmus.search.task import RetrievalTask
 from isthmus.theory.radii import candidate_radius, query_radius
+from refusals import refused
 from worlds import full_scores, two_modalities, unit_rows
 
 
@@ -34,9 +37,19 @@ def world() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return a, b, a + 0.05 * rng.normal(size=a.shape), b + 0.05 * rng.normal(size=b.shape)
 
 
+def figures(before: np.ndarray, after: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """Paired figures of rows as they are (dot)."""
+    return paired_figures(*(Version.of(rows, "rows", "dot") for rows in (before, after, others)))
+
+
+def searched(old, new, candidates, new_candidates=None, score="dot", k=5):
+    task = RetrievalTask(old, candidates, no_relevance(len(old), len(candidates)), score)
+    return searches(task, new, new_candidates, k)
+
+
 def test_paired_figures_are_plain_arithmetic(world):
     a, b, a_new, _ = world
-    told = paired_figures(a, a_new, a, a_new, b)
+    told = figures(a, a_new, b)
     cosine = np.array([x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, a_new)])
     error = np.linalg.norm(a_new - a, axis=1)
     assert told["cosine"]["mean"] == pytest.approx(cosine.mean(), abs=1e-12)
@@ -54,20 +67,20 @@ def test_paired_figures_are_plain_arithmetic(world):
 def test_a_common_shift_along_the_gap_is_seen_as_one(world):
     a, b, *_ = world
     gap = a.mean(0) - b.mean(0)
-    shift = paired_figures(a, a + 0.1 * gap, a, a + 0.1 * gap, b)["mean_shift"]
+    shift = figures(a, a + 0.1 * gap, b)["mean_shift"]
     assert shift["share"] == pytest.approx(1)
     assert shift["along_gap"] == pytest.approx(1)
 
 
 def test_norms_zero_rows_and_rows_left_alone(world):
     a, b, *_ = world
-    told = paired_figures(a, 2 * a, a, 2 * a, b)
+    told = figures(a, 2 * a, b)
     assert told["norm_ratio"]["q50"] == pytest.approx(2)
     assert told["cosine_distance"]["q95"] == pytest.approx(0, abs=1e-15)
     assert told["identical_rows"] == 0
     holed = a.copy()
     holed[3] = 0
-    told = paired_figures(holed, holed, holed, holed, b)
+    told = figures(holed, holed, b)
     assert (told["zero_rows"], told["identical_rows"]) == (1, 120)
     assert 3 not in [w["row"] for w in told["worst"]]
 
@@ -119,7 +132,7 @@ def test_a_certified_answer_never_flips(score, seed, size):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(30, 6)), rng.normal(size=(20, 6))
     a_new, b_new = a + size * rng.normal(size=a.shape), b + size * rng.normal(size=b.shape) / 4
-    for part in searches(a, a_new, b, b_new, score, 5).values():
+    for part in searched(a, a_new, b, b_new, score).values():
         assert not (part.certified & (part.flipped | part.near)).any()
 
 
@@ -138,8 +151,7 @@ def test_certificates_are_tight_for_queries(world):
     rival = reach.argmin(axis=1)
     push = towards[np.arange(120), rival]
     push *= (radius / np.linalg.norm(push, axis=1))[:, None]
-    inside = searches(a, a + 0.999 * push, b, None, "dot", 5)["new-old"]
-    outside = searches(a, a + 1.001 * push, b, None, "dot", 5)["new-old"]
+    inside, outside = (searched(a, a + size * push, b)["new-old"] for size in (0.999, 1.001))
     assert inside.certified.all()
     assert not inside.flipped.any()
     assert outside.flipped.all()
@@ -153,7 +165,7 @@ def test_candidates_that_move_alike_have_the_radius_of_predict(world, score):
     ranking = Ranking.of(a, b, score)
 
     def reach(steps: np.ndarray) -> np.ndarray:
-        return pool_reach(ranking, top1(ranking), steps)
+        return candidate_reach(ranking, top1(ranking), steps)
 
     alike, uneven = np.full(80, 0.01), np.zeros(80)
     uneven[7] = 0.3
@@ -172,9 +184,10 @@ def test_random_errors_of_the_same_length_explain_random_errors(world):
         e = rng.normal(size=a.shape)
         e *= 0.4 / np.linalg.norm(e, axis=1, keepdims=True)
         measured.append((((a + e) @ b.T).argmax(1) != first).mean())
-    told = [random_error_rate(a, lengths, b, "dot", first, seed=s) for s in range(20)]
+    task = RetrievalTask(a, b, no_relevance(120, 80), "dot")
+    told = [random_error_rate(task, lengths, first, seed=s) for s in range(20)]
     assert np.mean(told) == pytest.approx(np.mean(measured), abs=0.01)
-    assert random_error_rate(a, 0 * lengths, b, "dot", first) == 0
+    assert random_error_rate(task, 0 * lengths, first) == 0
 
 
 def rows_and_rotation(n: int = 600, dim: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -273,9 +286,7 @@ def test_the_gate_is_held_against_the_point_estimate(flips, count, limit, verdic
 def test_accuracy_and_mcnemar(world):
     a, b, a_new, _ = world
     labels = np.arange(120) % 80
-    told = compare(a, a_new, b, truth=relevance_by_labels(labels, 120, 80), max_flips=1.0).result[
-        "accuracy"
-    ]
+    told = compare(a, a_new, b, labels=labels, max_flips=1.0).result["accuracy"]
     right = [unit_rows(x) @ unit_rows(b).T for x in (a, a_new)]
     right = [s.argmax(1) == labels for s in right]
     assert told["old-old"]["accuracy"] == pytest.approx(right[0].mean())
@@ -287,9 +298,7 @@ def test_accuracy_and_mcnemar(world):
 
 def test_a_sample_of_queries_says_so_and_names_rows_of_the_file(world):
     a, b, a_new, _ = world
-    found = compare(
-        a, a_new, b, max_queries=40, max_flips=1.0, truth=relevance_by_labels([0] * 120, 120, 80)
-    )
+    found = compare(a, a_new, b, max_queries=40, max_flips=1.0, labels=[0] * 120)
     assert found.result["searched"] == 40
     assert "queries-sampled" in [w["code"] for w in found.result["warnings"]]
     assert found.result["accuracy"]["judged"] == 40
@@ -305,28 +314,45 @@ def test_same_seed_same_result(world):
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "words"),
+    ("change", "code", "fact"),
     [
-        ({"after": np.ones((50, 24))}, NotPaired, "before has 120 rows and after has 50"),
-        ({"after": np.ones((120, 8))}, ShapeError, "before has 24 dimensions and after has 8"),
+        ({"after": np.ones((50, 24))}, "unequal-lengths", "before has 120 rows and after has 50"),
+        ({"after": np.ones((120, 8))}, "unequal-dimensions", "24 dimensions and after has 8"),
         ({"candidates": np.ones((80, 8))}, ShapeError, "candidates has 8"),
-        ({"after_candidates": np.ones((9, 24))}, NotPaired, "after-candidates has 9"),
+        ({"after_candidates": np.ones((9, 24))}, "unequal-lengths", "after-candidates has 9"),
         ({"after": np.full((120, 24), np.nan)}, ValuesError, "after holds NaN"),
         ({"after": np.zeros((120, 24))}, ValuesError, "after has 120 zero vectors"),
-        ({"score": "manhattan"}, OptionError, "score 'manhattan' is unknown"),
-        ({"gate": "best"}, OptionError, "gate 'best' is unknown; choose one of worst"),
-        ({"gate": "new-new"}, OptionError, "expected --after-candidates FILE"),
-        ({"max_flips": 1.5}, OptionError, "max flips 1.5 is not a share"),
-        ({"max_flips": float("nan")}, OptionError, "max flips nan is not a share"),
-        ({"k": 0}, OptionError, "k 0, max queries 2000; expected at least 1"),
-        ({"truth": relevance_by_pairs(9, 9)}, ShapeError, "the truth speaks of 9 queries"),
+        ({"score": "manhattan"}, OptionError, "manhattan"),
+        ({"gate": "best"}, "unknown-gate", "choose one of worst"),
+        ({"gate": "new-new"}, "gate-without-candidates", "after_candidates"),
+        ({"max_flips": 1.5}, "not-a-share", "max_flips 1.5"),
+        ({"max_flips": float("nan")}, "not-a-share", "max_flips nan"),
+        ({"k": 0}, "number-too-small", "k 0, max_queries 2000"),
+        ({"max_queries": 1}, "number-too-small", "max_queries 1"),
+        ({"relevance": relevance_by_pairs(9, 9)}, "relevance-of-other-rows", "9 queries"),
+        ({"paired": True, "labels": [0] * 120}, "relevance-twice", "labels"),
     ],
 )
-def test_refusals(world, change, error, words):
+def test_refusals(world, change, code, fact):
     a, b, a_new, _ = world
-    given = {"before": a, "after": a_new, "candidates": b, **change}
-    with pytest.raises(error, match=words):
-        compare(**given)
+    with refused(code, fact) if isinstance(code, str) else pytest.raises(code, match=fact):
+        compare(**{"before": a, "after": a_new, "candidates": b, **change})
+
+
+def test_arrays_files_and_sources_are_the_same_rows(files):
+    from isthmus.data import open_rows
+
+    names = ("old.npy", "new.npy", "pool.npy")
+    arrays = [np.load(name) for name in names]
+    plain = compare(*arrays, labels=np.load("labels.npy"))
+    for rows in (names, [open_rows(name) for name in names], [Path(name) for name in names]):
+        assert compare(*rows, labels="labels.npy").result == plain.result
+    assert [line["search"] for line in plain.rows()] == ["old-old", "new-old"]
+    assert plain.rows()[1]["flips"] == len(plain.flipped["new-old"])
+    assert plain.rows()[1]["accuracy"] == plain.result["accuracy"]["new-old"]["accuracy"]
+    assert json.loads(json.dumps(plain.to_dict())) == plain.to_dict()
+    assert "ABOVE THE LIMIT" in plain._repr_html_()
+    assert plain.to_arrow().num_rows == 2
 
 
 # the command
@@ -363,18 +389,8 @@ def test_the_command_passes_and_fails(files, capsys):
 
 
 def test_the_command_in_json(files, capsys):
-    code, out, err = run(
-        capsys,
-        "compare",
-        "old.npy",
-        "new.npy",
-        "pool.npy",
-        "--after-candidates",
-        "pool-new.npy",
-        "--labels",
-        "labels.npy",
-        "--json",
-    )
+    words = "compare old.npy new.npy pool.npy --after-candidates pool-new.npy --json --labels"
+    code, out, err = run(capsys, *words.split(), "labels.npy")
     assert code == 3
     told = json.loads(out)
     assert told["before"] == "old.npy"
@@ -385,24 +401,19 @@ def test_the_command_in_json(files, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "fact"),
     [
-        (("old.npy", "short.npy", "pool.npy"), "drop what only one has"),
-        (("old.npy", "narrow.npy", "pool.npy"), "rows of another length cannot meet the old index"),
-        (("old.npy", "none.npy", "pool.npy"), "there is no file or folder 'none.npy'"),
-        (("old.npy", "new.npy", "pool.npy", "--paired"), "row i cannot belong to row i"),
-        (("old.npy", "new.npy", "pool.npy", "--max-flips", "7"), "is not a share"),
-        (
-            ("old.npy", "new.npy", "pool.npy", "--paired", "--labels", "labels.npy"),
-            "more than one of --labels, --relevance and --paired",
-        ),
+        ("old.npy short.npy pool.npy", "drop what only one has"),
+        ("old.npy none.npy pool.npy", "none.npy"),
+        ("old.npy new.npy pool.npy --paired", "row i cannot belong to row i"),
+        ("old.npy new.npy pool.npy --paired --labels labels.npy", "labels"),
     ],
 )
-def test_the_command_refuses_in_one_sentence(files, capsys, words, sentence):
-    code, out, err = run(capsys, "compare", *words)
+def test_the_command_refuses_in_one_sentence(files, capsys, words, fact):
+    code, out, err = run(capsys, "compare", *words.split())
     assert (code, out) == (1, "")
     assert err.startswith("isthmus: ")
-    assert sentence in err
+    assert fact in err
     assert err.count("\n") == 1
 
 
@@ -422,11 +433,10 @@ def test_coco_turned_shifted_and_coded():
     from isthmus.perturb.codecs import fit_codec
 
     images, captions = np.load(Path(folder) / "modgap/features_clip.npy").astype(np.float64)
-    truth = relevance_by_pairs(500, 500)
-    half = compare(images, images.astype(np.float16), captions, truth=truth)
+    half = compare(images, images.astype(np.float16), captions, paired=True)
     assert half.result["paired"]["identical_rows"] == 500  # published rounded to half precision
     assert half.result["gate"]["verdict"] == "pass"
-    coded = compare(images, fit_codec("sq4", images[::2]).through(images), captions, truth=truth)
+    coded = compare(images, fit_codec("sq4", images[::2]).through(images), captions, paired=True)
     told = coded.result["searches"]["new-old"]
     assert told["flip_rate"] == pytest.approx(0.042, abs=0.01)
     assert told["random_error_flip_rate"] == pytest.approx(told["flip_rate"], abs=0.03)
@@ -456,8 +466,8 @@ def test_the_examples_of_the_page_run(pairs_wide, tmp_path, monkeypatch):
 
 def test_every_key_is_on_the_page(world):
     a, b, a_new, b_new = world
-    truth = relevance_by_labels(np.arange(120) % 80, 120, 80)
-    told = compare(a, a_new, b, after_candidates=b_new, truth=truth).result
+    labels = np.arange(120) % 80
+    told = compare(a, a_new, b, after_candidates=b_new, labels=labels).result
     page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
     plain = {"score", "rows", "dim", "candidates", "dtypes", "searched", "seed", "queries", "k"}
     keys = set(told) | set(told["paired"]) | set(told["searches"]["new-old"])

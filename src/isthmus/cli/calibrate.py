@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from isthmus.cli import options
-from isthmus.cli.compare import relevance_from
 from isthmus.cli.options import check_suffix
 from isthmus.cli.output import console, print_json, progress_bar
-
-if TYPE_CHECKING:
-    from isthmus.deploy.thresholds import Calibration
 
 
 def command(
@@ -48,27 +44,19 @@ def command(
 
     Example: isthmus calibrate images.npy captions.npy --false-match-rate 0.01 --out match.json
     """
-    from isthmus.closers.maps import Closer
-    from isthmus.data import open_rows
-    from isthmus.data.embeddings import decide_paired
     from isthmus.deploy.thresholds import calibrate
 
     check_suffix(out, ".json", "a calibration")
-    fitted = None if closer is None else Closer.load(closer)
     with progress_bar() as say:
-        rows = []
-        for done, file in enumerate((queries, candidates)):
-            rows.append(open_rows(file).read())
-            say("reading", done + 1, 2)
-        n, m = len(rows[0]), len(rows[1])
-        if labels is None and relevance is None:
-            paired = decide_paired("queries", n, "candidates", m, paired)
         found = calibrate(
-            *rows,
-            truth=relevance_from(labels, relevance, paired, n, m),
-            rate=false_match_rate,
+            queries,
+            candidates,
+            false_match_rate=false_match_rate,
+            relevance=relevance,
+            labels=labels,
+            paired=paired,
             score=score,
-            closer=fitted,
+            closer=closer,
             model=model,
             max_queries=max_queries,
             seed=seed,
@@ -76,26 +64,13 @@ def command(
         )
     if out is not None:
         found.save(out)
-    result = result_of(found, queries, candidates, None if out is None else str(out))
+    files = {"queries_file": queries, "candidates_file": candidates}
+    result = {**files, "out": None if out is None else str(out), **found.to_dict()}
     screen = console(as_json=json)
     for line in sentences(result):
         screen.print(line, markup=False)
     if json:
         print_json(result)
-
-
-def result_of(found: Calibration, queries: str, candidates: str, out: str | None) -> dict[str, Any]:
-    """The JSON of the command: what it was about, then what was measured."""
-    return {
-        "queries_file": queries,
-        "candidates_file": candidates,
-        "out": out,
-        "model": found.model,
-        "score": found.score,
-        "dim": found.dim,
-        "closer": found.closer,
-        **found.figures,
-    }
 
 
 def sentences(result: dict[str, Any]) -> list[str]:

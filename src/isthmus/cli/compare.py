@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from isthmus.cli import options
 from isthmus.cli.options import INPUT
 from isthmus.cli.output import console, print_json, progress_bar
-from isthmus.errors import OptionError
-
-if TYPE_CHECKING:
-    from isthmus.search.relevance import Relevance
 
 GATE_FAILED = 3
 
@@ -52,22 +48,20 @@ def command(
 
     Example: isthmus compare images.npy images-int8.npy captions.npy --max-flips 0.01
     """
-    from isthmus.data import open_rows
     from isthmus.deploy.comparison import compare
 
     with progress_bar() as say:
-        rows = []
-        for done, file in enumerate((before, after, candidates)):
-            rows.append(open_rows(file).read())
-            say("reading", done + 1, 3)
-        new_pool = None if after_candidates is None else open_rows(after_candidates).read()
         found = compare(
-            *rows,
-            after_candidates=new_pool,
-            truth=relevance_from(labels, relevance, paired, len(rows[0]), len(rows[2])),
+            before,
+            after,
+            candidates,
+            after_candidates=after_candidates,
             max_flips=max_flips,
             gate=gate,
             score=score,
+            relevance=relevance,
+            labels=labels,
+            paired=paired,
             k=k,
             max_queries=max_queries,
             seed=seed,
@@ -89,40 +83,10 @@ def command(
         raise SystemExit(GATE_FAILED)
 
 
-def relevance_from(
-    labels: str | None, relevance: str | None, paired: bool | None, n: int, m: int
-) -> Relevance | None:
-    """What the options say is right; None where they say nothing.
-
-    Raises:
-        OptionError: two of them at once.
-    """
-    from isthmus.data import read_labels, read_relevance
-    from isthmus.data.embeddings import decide_paired
-    from isthmus.search.relevance import (
-        relevance_by_judgements,
-        relevance_by_labels,
-        relevance_by_pairs,
-    )
-
-    if (labels is not None) + (relevance is not None) + bool(paired) > 1:
-        raise OptionError(
-            "relevance-twice",
-            "more than one of --labels, --relevance and --paired was given; expected one of them: "
-            "it says what is right",
-        )
-    if labels is not None:
-        return relevance_by_labels(read_labels(labels), n, m)
-    if relevance is not None:
-        return relevance_by_judgements(read_relevance(relevance), n, m)
-    if paired:
-        decide_paired("before", n, "candidates", m, True)
-        return relevance_by_pairs(n, m)
-    return None
-
-
 def sentences(result: dict[str, Any]) -> list[str]:
     """What a person needs to hear of two versions."""
+    from isthmus.deploy.comparison.answers import verdict
+
     paired = result["paired"]
     lines = [
         f"{result['rows']} rows of {result['dim']} dimensions ({_dtypes(result)}), "
@@ -194,19 +158,3 @@ def _accuracy(accuracy: dict[str, Any]) -> list[str]:
         for name, part in accuracy.items()
         if name not in ("judged", "old-old")
     ]
-
-
-def verdict(gate: dict[str, Any], count: int) -> str:
-    """The gate in one sentence: it is held against the point estimate."""
-    low, high = gate["rate_ci"]
-    words = (
-        f"{gate['search']} flips {gate['rate']:.2%} ({low:.2%} to {high:.2%}), limit "
-        f"{gate['limit']:.2%} on the point estimate: "
-        f"{'ABOVE THE LIMIT' if gate['exceeded'] else 'within the limit'}"
-    )
-    if gate["verdict"] == "undecided":
-        more = gate["rows_to_decide"]
-        words += f"; undecided at n = {count}, the interval holds the limit"
-        if more is not None:
-            words += f" (about {more} queries would decide if the rate stays)"
-    return words

@@ -1,42 +1,52 @@
 """Are two versions of the same vectors interchangeable?
 
-Another runtime, number format, codec or export of a model gives the same items new rows. Whether
-anyone notices is a question of answers, not of cosines: this room measures both, and says which of
-the answers *cannot* have changed.
+Another runtime, number format, codec or export of a model gives the same items new rows. Cosines of
+old and new rows do not say whether anyone notices; answers do. Both are measured here, and for some
+answers it is proved that they cannot have changed.
 
     from isthmus.deploy.comparison import compare
-    found = compare(before, after, candidates)
-    found.result["gate"]["verdict"]
+    compare("old.npy", "new.npy", "candidates.npy").result["gate"]["verdict"]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from isthmus.core.arrays import to_numpy, unit, working
 from isthmus.core.seeds import stream
-from isthmus.data.embeddings import Embeddings, InputWarning, check_same_space
-from isthmus.deploy.comparison.answers import GATES, accuracy_of, gate_of, searches
+from isthmus.data.embeddings import InputWarning, check_same_space
+from isthmus.data.records import Record
+from isthmus.deploy.comparison.answers import (
+    GATES,
+    VersionSearch,
+    accuracy_of,
+    gate_of,
+    searches,
+    verdict,
+)
 from isthmus.deploy.comparison.rotation import rotation_hint
-from isthmus.deploy.comparison.rows import order_of, paired_figures
-from isthmus.errors import NotPaired, OptionError, ShapeError
+from isthmus.deploy.comparison.rows import Version, check_same_items, order_of, paired_figures
+from isthmus.errors import OptionError
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import check_score
+from isthmus.search.task import Input, Progress, RetrievalTask, relevance_of
 
 __all__ = ["GATES", "Comparison", "compare"]
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
-    """What came out, and the rows behind it.
+class Comparison(Record):
+    """What two versions differ in.
 
-    ``result``: plain numbers, the JSON of ``isthmus compare``. ``flipped``: per search
-    (``new-old`` …) the query rows whose answer changed by more than rounding. ``rotation``: (d, d)
-    orthogonal, ``after @ rotation`` lies on ``before``; None where none was looked for.
+    Attributes:
+        result: plain numbers, the JSON of ``isthmus compare``.
+        flipped: per search (``new-old`` …) the query rows whose answer changed by more than
+            rounding.
+        rotation: (d, d) orthogonal, ``after @ rotation`` lies on ``before``; None where none was
+            looked for.
     """
 
     result: dict[str, Any]
@@ -48,6 +58,67 @@ class Comparison:
         """Whether the flip rate lies above the limit (point estimate)."""
         return bool(self.result["gate"]["exceeded"])
 
+    def to_dict(self) -> dict[str, Any]:
+        """``result``."""
+        return self.result
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One line per search: flips with their interval, overlap, certified share, accuracy."""
+        accuracy = self.result["accuracy"] or {}
+        keys = ("queries", "flips", "near_ties", "flip_rate", "overlap_at_k")
+        return [
+            {
+                "search": name,
+                **{key: part[key] for key in keys},
+                "low": part["flip_rate_ci"][0],
+                "high": part["flip_rate_ci"][1],
+                "certified": part["certified"]["share"],
+                "accuracy": accuracy.get(name, {}).get("accuracy"),
+            }
+            for name, part in self.result["searches"].items()
+        ]
+
+    def card(self) -> tuple[str, list[dict[str, Any]]]:
+        """The verdict, and the searches."""
+        return verdict(self.result["gate"], self.result["searched"]), self.rows()
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How versions are compared; refused where a value is none of its values."""
+
+    score: str
+    max_flips: float
+    gate: str
+    k: int
+    max_queries: int
+    seed: int
+
+    def checked(self, *, both: bool) -> _Options:
+        check_score(self.score)
+        if not 0 <= self.max_flips <= 1:
+            raise OptionError(
+                "not-a-share",
+                f"max_flips {self.max_flips} is not a share; expected 0 to 1, such as 0.01 for "
+                "one in 100",
+            )
+        if self.gate not in GATES:
+            raise OptionError(
+                "unknown-gate", f"gate '{self.gate}' is unknown; choose one of {', '.join(GATES)}"
+            )
+        if self.gate in ("old-new", "new-new") and not both:
+            raise OptionError(
+                "gate-without-candidates",
+                f"gate '{self.gate}' is a search of the candidates' new version; give "
+                "after_candidates too, or choose another gate",
+            )
+        if self.k < 1 or self.max_queries < 2:
+            raise OptionError(
+                "number-too-small",
+                f"k {self.k}, max_queries {self.max_queries}; expected at least 1 and at least 2",
+            )
+        return self
+
 
 def compare(
     before: Any,
@@ -55,149 +126,135 @@ def compare(
     candidates: Any,
     *,
     after_candidates: Any = None,
-    score: str = "cosine",
-    truth: Relevance | None = None,
     max_flips: float = 0.01,
     gate: str = "worst",
+    score: str = "cosine",
+    relevance: Any = None,
+    labels: Any = None,
+    paired: bool = False,
     k: int = 10,
     max_queries: int = 2000,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] = lambda what, done, of: None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Compare two versions of the queries, and of the candidates where both are given.
 
     Args:
-        before, after: (n, d) query rows; row i is the same item.
+        before, after: (n, d) query rows; row i is the same item. Rows are arrays, tensors, paths,
+            globs or ``RowSource``.
         candidates: (K, d), searched by both. after_candidates: (K, d), the same candidates in the
             new version: then old and new queries meet old and new candidates.
-        score: dot, cosine or euclidean. truth: what is right (``tasks``), or None.
         max_flips: largest share of changed answers, 0 to 1.
         gate: which search the limit is for: ``new-old``, ``old-new``, ``new-new`` or ``worst``.
+        score: dot, cosine or euclidean.
+        relevance, labels, paired: what is right, for accuracies; arrays or files.
         k: depth of the overlap. max_queries: queries searched (a seeded sample above that).
-        progress: told (what, done, all) after each step.
+        progress: called with (what, done, all) after each step.
 
     Raises:
-        OptionError: an unknown score or gate, a limit that is no share, k or max_queries below 1.
-        NotPaired: versions of unequal length. ShapeError: unequal dimensions, or a truth that
-        speaks of other rows. ValuesError: NaN, infinity, or zero rows under cosine.
+        OptionError: an unknown score or gate, a limit that is no share, k or max_queries too small,
+        or what is right said twice. NotPaired: versions of unequal length. ShapeError: unequal
+        dimensions. LabelsError: relevance of other rows. ValuesError: NaN, infinity, or zero rows
+        under cosine. FileError: a file that cannot be read.
 
     Cost: O(n K d) per search, everything in float64, scores in blocks; a rotation, where one is
     looked for, O(n d² + d³).
+
+    >>> import numpy as np
+    >>> old, candidates = np.random.default_rng(0).normal(size=(2, 500, 16))
+    >>> same = compare(old, old.astype("float32"), candidates)
+    >>> same.result["gate"]["verdict"], same.exceeded
+    ('pass', False)
     """
-    check_score(score)
-    _check(max_flips, gate, after_candidates is not None, k, max_queries)
-    cosine = score == "cosine"
-    old = Embeddings.of(before, "before", cosine=cosine)
-    new = Embeddings.of(after, "after", cosine=cosine)
-    pool = Embeddings.of(candidates, "candidates", cosine=cosine)
-    _same_items(old, new)
+    both = after_candidates is not None
+    options = _Options(score, max_flips, gate, k, max_queries, seed).checked(both=both)
+    old, new = Version.of(before, "before", score), Version.of(after, "after", score)
+    pool = Version.of(candidates, "candidates", score)
+    check_same_items(old, new)
     check_same_space(old.name, old.dim, pool.name, pool.dim)
     new_pool = None
-    if after_candidates is not None:
-        new_pool = Embeddings.of(after_candidates, "after-candidates", cosine=cosine)
-        _same_items(pool, new_pool)
-    if truth is not None and (truth.queries, truth.candidates) != (len(old), len(pool)):
-        raise ShapeError(
-            f"the truth speaks of {truth.queries} queries and {truth.candidates} candidates; "
-            f"expected {len(old)} and {len(pool)}"
-        )
+    if both:
+        new_pool = Version.of(after_candidates, "after-candidates", score)
+        check_same_items(pool, new_pool)
+    said = {"relevance": relevance, "labels": labels, "paired": paired}
+    right = relevance_of(len(old), len(pool), names=(old.name, pool.name), **said)
+    say = progress or (lambda what, done, of: None)
+    return _compared(old, new, pool, new_pool, right, options, say)
 
-    form = "dot" if cosine else score  # unit rows by dot are rows by cosine
-    raw, raw_new, raw_pool = (_double(door) for door in (old, new, pool))
-    q, q_new, c = (_as_searched(r, cosine) for r in (raw, raw_new, raw_pool))
-    moved, c_new = None, None
-    if new_pool is not None:
-        raw_new_pool = _double(new_pool)
-        c_new = _as_searched(raw_new_pool, cosine)
-        moved = paired_figures(raw_pool, raw_new_pool, c, c_new, q)
-    places = _places(len(old), max_queries, seed)
-    progress("comparing", 1, 4)
-    parts = searches(q[places], q_new[places], c, c_new, form, min(k, len(c)), seed=seed)
-    progress("comparing", 2, 4)
-    order = order_of(raw, raw_new, seed=seed)
-    progress("comparing", 3, 4)
-    hint, rotation = rotation_hint(q, q_new, c, c_new, form, seed=seed)
-    progress("comparing", 4, 4)
-    judged = None if truth is None else truth.restricted(places, np.arange(len(c)))
 
+def _compared(
+    old: Version,
+    new: Version,
+    pool: Version,
+    new_pool: Version | None,
+    right: Relevance,
+    options: _Options,
+    say: Progress,
+) -> Comparison:
+    seed = options.seed
+    c_new = None if new_pool is None else new_pool.searched
+    task = _task(old, pool, right, options)
+    assert task.query_input is not None
+    places = task.query_input.rows
+    say("comparing", 1, 4)
+    parts = searches(task, new.searched[places], c_new, min(options.k, len(pool)), seed=seed)
+    say("comparing", 2, 4)
+    order = order_of(old.given, new.given, seed=seed)
+    say("comparing", 3, 4)
+    whole = task.score, old.searched, new.searched
+    hint, rotation = rotation_hint(*whole, pool.searched, c_new, seed=seed)
+    say("comparing", 4, 4)
+    versions = [side for side in (old, new, pool, new_pool) if side is not None]
     result: dict[str, Any] = {
-        "score": score,
+        "score": options.score,
         "rows": len(old),
         "dim": old.dim,
         "candidates": len(pool),
-        "dtypes": {d.name: d.stats.dtype for d in (old, new, pool, new_pool) if d is not None},
+        "dtypes": {side.name: side.stats.dtype for side in versions},
         "searched": len(places),
         "seed": seed,
-        "paired": paired_figures(raw, raw_new, q, q_new, c),
-        "paired_candidates": moved,
+        "paired": paired_figures(old, new, pool),
+        "paired_candidates": None if new_pool is None else paired_figures(pool, new_pool, old),
         "order": order,
         "rotation": hint,
         "searches": {name: part.to_dict(places) for name, part in parts.items()},
-        "accuracy": None if judged is None else accuracy_of(parts, judged),
-        "gate": gate_of(parts, max_flips, gate),
-        "warnings": [w.to_dict() for w in _cautions(order, hint, len(places), len(old))],
+        "accuracy": accuracy_of(parts, task.relevance) if len(right.pairs) else None,
+        "gate": gate_of(parts, options.max_flips, options.gate),
+        "warnings": [w.to_dict() for w in _warnings(order, hint, len(places), len(old))],
     }
-    flipped = {name: places[part.flipped] for name, part in parts.items() if name != "old-old"}
-    return Comparison(result, flipped, rotation)
+    return Comparison(result, _flipped(parts, places), rotation)
 
 
-def _double(door: Embeddings) -> np.ndarray:
-    return to_numpy(working(door.rows, double=True))
+def _task(old: Version, pool: Version, right: Relevance, options: _Options) -> RetrievalTask:
+    """The old search of the queries that are searched at all."""
+    cosine = options.score == "cosine"
+    task = RetrievalTask(
+        old.searched,
+        pool.searched,
+        right,
+        "dot" if cosine else options.score,  # unit rows by dot are rows by cosine
+        cosine,
+        query_input=Input(old.name, old.source, old.stats, np.arange(len(old))),
+    )
+    return task.sample(options.max_queries, stream("compare.sample", options.seed))
 
 
-def _as_searched(rows: np.ndarray, cosine: bool) -> np.ndarray:
-    return np.asarray(unit(rows)) if cosine else rows
+def _flipped(parts: dict[str, VersionSearch], places: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: places[part.flipped] for name, part in parts.items() if name != "old-old"}
 
 
-def _check(max_flips: float, gate: str, both: bool, k: int, max_queries: int) -> None:
-    if not 0 <= max_flips <= 1:
-        raise OptionError(
-            f"max flips {max_flips} is not a share; expected 0 to 1, such as 0.01 for one in 100"
-        )
-    if gate not in GATES:
-        raise OptionError(f"gate '{gate}' is unknown; choose one of {', '.join(GATES)}")
-    if gate in ("old-new", "new-new") and not both:
-        raise OptionError(
-            f"gate '{gate}' is a search of the candidates' new version, which was not given; "
-            "expected --after-candidates FILE beside it"
-        )
-    if k < 1 or max_queries < 2:
-        raise OptionError(f"k {k}, max queries {max_queries}; expected at least 1 and at least 2")
-
-
-def _same_items(old: Embeddings, new: Embeddings) -> None:
-    if len(old) != len(new):
-        raise NotPaired(
-            f"{old.name} has {len(old)} rows and {new.name} has {len(new)}; expected two versions "
-            "of the same items, row i of one being row i of the other: drop what only one has"
-        )
-    if old.dim != new.dim:
-        raise ShapeError(
-            f"{old.name} has {old.dim} dimensions and {new.name} has {new.dim}; expected two "
-            "versions of the same vectors: rows of another length cannot meet the old index"
-        )
-
-
-def _places(count: int, most: int, seed: int) -> np.ndarray:
-    if count <= most:
-        return np.arange(count)
-    return np.sort(stream("compare.sample", seed).permutation(count)[:most])
-
-
-def _cautions(
+def _warnings(
     order: dict[str, Any], hint: dict[str, Any] | None, searched: int, count: int
-) -> list[InputWarning]:
+) -> Sequence[InputWarning]:
     found = []
     if order["out_of_order"]:
         found.append(InputWarning("versions-out-of-order", order["words"]))
     if hint is not None and hint["rotated"]:
         found.append(InputWarning("versions-rotated", hint["words"]))
     if searched < count:
-        found.append(
-            InputWarning(
-                "queries-sampled",
-                f"{searched} of {count} queries were searched (a seeded sample); flips are of "
-                "these, paired figures of all rows",
-            )
+        sampled = (
+            f"{searched} of {count} queries were searched (a seeded sample); flips are of these, "
+            "paired figures of all rows"
         )
+        found.append(InputWarning("queries-sampled", sampled))
     return found

@@ -12,6 +12,7 @@ from isthmus.core.seeds import stream
 from isthmus.core.statistics import Share, mcnemar, quantiles, wilson
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, TopK, top1, top_k
+from isthmus.search.task import RetrievalTask
 from isthmus.theory.radii import query_radius
 
 GATES = ("worst", "new-old", "old-new", "new-new")
@@ -20,13 +21,14 @@ DRAWS, DRAWN = 3, 1000  # random errors of the measured lengths: draws, and quer
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
-    """One search (queries' version - candidates' version) beside the old one, n queries each.
+class VersionSearch:
+    """One search (queries' version - candidates' version) against the old one, n queries each.
 
-    ``best`` (n,): answers. ``flipped``: another answer, told apart by the old search. ``near``:
-    another answer that the old search could not tell from its own in float32. ``overlap`` (n,):
-    share of the old k best among the new. ``reach`` (n,): error over the radius within which no
-    error can change the answer; below 1 the answer is certified. ``certified`` (n,) bool.
+    ``best`` (n,): answers. ``flipped`` (n,) bool: another answer, and the old search scores the two
+    differently. ``near`` (n,) bool: another answer, whose score the old search cannot tell from its
+    own in float32. ``overlap`` (n,): share of the old k best among the new. ``reach`` (n,): error
+    over the radius within which no error can change the answer; below 1 the answer is certified.
+    ``certified`` (n,) bool.
     ``random_rate``: flips under random errors of the same lengths, where queries alone moved.
     """
 
@@ -74,43 +76,46 @@ def _quantiles(values: np.ndarray) -> dict[str, float | None] | None:
 
 
 def searches(
-    old: np.ndarray,
+    task: RetrievalTask,
     new: np.ndarray,
-    pool: np.ndarray,
-    new_pool: np.ndarray | None,
-    score: str,
+    new_candidates: np.ndarray | None,
     k: int,
     *,
     seed: int = 0,
-) -> dict[str, Search]:
-    """Old and new queries (n, d) among old and, where given, new candidates (K, d). O(n K d) each.
+) -> dict[str, VersionSearch]:
+    """Old and new queries among old and, where given, new candidates. O(n K d) each.
 
-    Certificates (dot, euclidean; unit rows under cosine). Queries moved by e: no answer changes
-    while ‖e‖ is below ``predict.query_radius``. Candidates moved: see :func:`pool_reach`. Both:
-    the first holds, and the second for the new queries.
+    Args:
+        task: the old queries and candidates, by dot (unit rows under cosine) or euclidean.
+        new: (n, d) new queries. new_candidates: (K, d) or None. k: depth of the overlap.
+
+    Certificates. Queries moved by e: no answer changes while ‖e‖ is below ``query_radius``.
+    Candidates moved: see :func:`candidate_reach`. Both: the first holds, and the second for the
+    new queries.
     """
-    plain = Ranking.of(old, pool, score)
-    first = top_k(plain, k)
-    widths = to_numpy(plain.rounding(EPS32 / 2))[:, 0]
-    moved = row_norms(new - old)
-    by_query = _over(moved, query_radius(plain))
-    found = {"old-old": _beside(plain, first, first, widths, np.zeros(len(old)), k)}
-    mixed = Ranking.of(new, pool, score)
-    chance = random_error_rate(old, moved, pool, score, first.rows[:, 0], seed=seed)
+    old, score = task.plain(), task.score
+    first = top_k(old, k)
+    against = _Old(old, first, to_numpy(old.rounding(EPS32 / 2))[:, 0])
+    mixed = Ranking.of(new, task.candidates, score)
     second = top_k(mixed, k)
-    found["new-old"] = _beside(plain, first, second, widths, by_query, k, chance)
-    if new_pool is None:
+    moved = row_norms(new - task.queries)
+    by_query = _over(moved, query_radius(old))
+    chance = random_error_rate(task, moved, first.rows[:, 0], seed=seed)
+    found = {
+        "old-old": against.compared(first, np.zeros(len(new))),
+        "new-old": against.compared(second, by_query, chance),
+    }
+    if new_candidates is None:
         return found
-    steps = row_norms(new_pool - pool)
-    by_pool = pool_reach(plain, first.rows[:, 0], steps)
-    both = np.maximum(by_query, pool_reach(mixed, second.rows[:, 0], steps))
-    for name, rows, reach in (("old-new", old, by_pool), ("new-new", new, both)):
-        ranking = Ranking.of(rows, new_pool, score)
-        found[name] = _beside(plain, first, top_k(ranking, k), widths, reach, k)
+    steps = row_norms(new_candidates - task.candidates)
+    by_candidates = candidate_reach(old, first.rows[:, 0], steps)
+    both = np.maximum(by_query, candidate_reach(mixed, second.rows[:, 0], steps))
+    for name, rows, reach in (("old-new", task.queries, by_candidates), ("new-new", new, both)):
+        found[name] = against.compared(top_k(Ranking.of(rows, new_candidates, score), k), reach)
     return found
 
 
-def pool_reach(ranking: Ranking, winners: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def candidate_reach(ranking: Ranking, winners: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """How near moves of the candidates (K,) may come to changing answers (n,): (n,). O(n K d).
 
     dot: max_j ‖q‖ (‖e_1‖ + ‖e_j‖) / (s_1 - s_j), by Cauchy and Schwarz; euclidean:
@@ -143,46 +148,43 @@ def _over(error: np.ndarray, radius: np.ndarray) -> np.ndarray:
         return np.where(error > 0, error / np.maximum(radius, 1e-300), 0.0)
 
 
-def _beside(
-    plain: Ranking,
-    old: TopK,
-    new: TopK,
-    widths: np.ndarray,
-    reach: np.ndarray,
-    k: int,
-    chance: float | None = None,
-) -> Search:
-    first, last = old.rows[:, 0], new.rows[:, 0]
-    drop = linear_scores(plain, first) - linear_scores(plain, last)
-    near = (first != last) & (np.abs(drop) <= widths)
-    flipped = (first != last) & ~near
-    shared = (old.rows[:, :, None] == new.rows[:, None, :]).any(axis=2).mean(axis=1)
-    return Search(last, flipped, near, shared, reach, reach < 1, k, chance)
+@dataclass(frozen=True, eq=False)
+class _Old:
+    """The old search: its k best, and the score differences (n,) it cannot tell in float32."""
+
+    ranking: Ranking
+    top: TopK
+    widths: np.ndarray
+
+    def compared(self, new: TopK, reach: np.ndarray, chance: float | None = None) -> VersionSearch:
+        """Another search against this one."""
+        k = self.top.rows.shape[1]
+        first, last = self.top.rows[:, 0], new.rows[:, 0]
+        drop = linear_scores(self.ranking, first) - linear_scores(self.ranking, last)
+        near = (first != last) & (np.abs(drop) <= self.widths)
+        shared = (self.top.rows[:, :, None] == new.rows[:, None, :]).any(axis=2).mean(axis=1)
+        flipped = (first != last) & ~near
+        return VersionSearch(last, flipped, near, shared, reach, reach < 1, k, chance)
 
 
 def random_error_rate(
-    old: np.ndarray,
-    lengths: np.ndarray,
-    pool: np.ndarray,
-    score: str,
-    answers: np.ndarray,
-    *,
-    seed: int = 0,
+    task: RetrievalTask, lengths: np.ndarray, answers: np.ndarray, *, seed: int = 0
 ) -> float:
-    """Share of answers that errors of these lengths (n,) in random directions change.
+    """Share of ``answers`` (n,) that errors of these lengths (n,) in random directions change.
 
     Three seeded draws on at most 1,000 queries. A measured flip rate near it is explained by the
     size of the error; one far above it says that the error points where answers are told apart.
     """
     rng = stream("compare.answers", seed)
-    rows = np.sort(rng.permutation(len(old))[:DRAWN])
+    rows = np.sort(rng.permutation(len(task.queries))[:DRAWN])
     if not lengths[rows].any():
         return 0.0
     flips = []
     for _ in range(DRAWS):
-        noise = rng.standard_normal((len(rows), old.shape[1]))
+        noise = rng.standard_normal((len(rows), task.queries.shape[1]))
         noise *= (lengths[rows] / row_norms(noise))[:, None]
-        flips.append((top1(Ranking.of(old[rows] + noise, pool, score)) != answers[rows]).mean())
+        moved = Ranking.of(task.queries[rows] + noise, task.candidates, task.score)
+        flips.append((top1(moved) != answers[rows]).mean())
     return float(np.mean(flips))
 
 
@@ -194,10 +196,10 @@ def linear_scores(ranking: Ranking, answers: np.ndarray) -> np.ndarray:
     return scores if ranking.offset is None else scores + ranking.offset[answers]
 
 
-def accuracy_of(parts: dict[str, Search], truth: Relevance) -> dict[str, Any]:
-    """Accuracy of each search on queries with a truth, and McNemar's exact test against old-old."""
-    judged = truth.judged
-    right = {name: truth.correct(part.best)[judged] for name, part in parts.items()}
+def accuracy_of(parts: dict[str, VersionSearch], relevance: Relevance) -> dict[str, Any]:
+    """Accuracy on queries that have a right answer, and McNemar's exact test against old-old."""
+    judged = relevance.judged
+    right = {name: relevance.correct(part.best)[judged] for name, part in parts.items()}
     base = right["old-old"]
     out: dict[str, Any] = {"judged": int(judged.sum())}
     for name, hits in right.items():
@@ -212,7 +214,7 @@ def accuracy_of(parts: dict[str, Search], truth: Relevance) -> dict[str, Any]:
     return out
 
 
-def gate_of(parts: dict[str, Search], limit: float, gate: str) -> dict[str, Any]:
+def gate_of(parts: dict[str, VersionSearch], limit: float, gate: str) -> dict[str, Any]:
     """The limit held against the point estimate; the interval says whether n could decide.
 
     ``exceeded`` (exit code 3): the measured rate lies above the limit. ``verdict``: ``pass`` or
@@ -237,3 +239,19 @@ def gate_of(parts: dict[str, Search], limit: float, gate: str) -> dict[str, Any]
         "verdict": ("fail" if exceeded else "pass") if clear else "undecided",
         "rows_to_decide": None if clear or not np.isfinite(need) else int(np.floor(need)) + 1,
     }
+
+
+def verdict(gate: dict[str, Any], count: int) -> str:
+    """The result of :func:`gate_of` on ``count`` queries in one sentence."""
+    low, high = gate["rate_ci"]
+    words = (
+        f"{gate['search']} flips {gate['rate']:.2%} ({low:.2%} to {high:.2%}), limit "
+        f"{gate['limit']:.2%} on the point estimate: "
+        f"{'ABOVE THE LIMIT' if gate['exceeded'] else 'within the limit'}"
+    )
+    if gate["verdict"] == "undecided":
+        more = gate["rows_to_decide"]
+        words += f"; undecided at n = {count}, the interval holds the limit"
+        if more is not None:
+            words += f" (about {more} queries would decide if the rate stays)"
+    return words

@@ -17,19 +17,19 @@ FIT_MOST, HELD_MOST = 50_000, 2000
 
 
 def rotation_hint(
+    score: str,
     before: np.ndarray,
     after: np.ndarray,
     candidates: np.ndarray,
     after_candidates: np.ndarray | None,
-    score: str,
     *,
     seed: int = 0,
 ) -> tuple[dict[str, Any] | None, np.ndarray | None]:
     """The orthogonal map that lays new rows on old ones, judged on rows it was not fitted on.
 
     Args:
-        before, after: (n, d) float64, as searched. candidates: (K, d). after_candidates: their new
-            version or None. score: dot or euclidean.
+        score: dot or euclidean. before, after: (n, d) float64, as searched. candidates: (K, d).
+        after_candidates: their new version or None.
 
     Returns:
         Figures and the map R (d, d) with ``after @ R`` ≈ ``before``, fitted on a seeded four
@@ -39,8 +39,7 @@ def rotation_hint(
         1 % or n < 10. With fewer fitted rows than dimensions the map is known in part only, and
         residuals are too large.
     """
-    error = np.linalg.norm(after - before) / max(float(np.linalg.norm(before)), 1e-300)
-    if error <= LOOK_ABOVE or len(before) < 10:
+    if len(before) < 10 or _relative(after - before, before) <= LOOK_ABOVE:
         return None, None
     from scipy.linalg import orthogonal_procrustes
 
@@ -49,41 +48,44 @@ def rotation_hint(
     fit, held = order[: min(cut, FIT_MOST)], np.sort(order[cut:][:HELD_MOST])
     turn = orthogonal_procrustes(after[fit], before[fit])[0]
     turned = after[held] @ turn
-    size = max(float(np.linalg.norm(before[held])), 1e-300)
-    plain = float(np.linalg.norm(after[held] - before[held])) / size
-    left = float(np.linalg.norm(turned - before[held])) / size
-    rotated = bool(left < HELPS * plain)
+    plain = _relative(after[held] - before[held], before[held])
+    left = _relative(turned - before[held], before[held])
     old = top1(Ranking.of(before[held], candidates, score))
     flips = old != top1(Ranking.of(turned, candidates, score))
     share = wilson(int(flips.sum()), len(held))
-    side = None
+    moved = None
     if after_candidates is not None:
-        gone = np.linalg.norm(after_candidates @ turn - candidates)
-        side = float(gone / max(float(np.linalg.norm(candidates)), 1e-300))
-    partly = len(fit) < before.shape[1]
-    words = ""
-    if rotated:
-        words = (
-            f"the versions differ by a rotation: turning the new rows takes the relative error "
-            f"from {plain:.3g} to {left:.3g} on {len(held)} rows it was not fitted on, and "
-            f"{share.mean:.1%} of their answers then differ; as they are, new rows are "
-            "incompatible with an old index: re-embed the candidates, or turn the rows"
-        )
-        if partly:
-            words += (
-                f" ({len(fit)} fitted rows cannot tell a rotation of {before.shape[1]} "
-                "dimensions in full; more rows would leave less)"
-            )
+        moved = _relative(after_candidates @ turn - candidates, candidates)
     hint = {
-        "rotated": rotated,
+        "rotated": bool(left < HELPS * plain),
         "fit_rows": len(fit),
         "held_out_rows": len(held),
         "residual_before": plain,
         "residual_after": left,
         "flips_after": share.mean,
         "flips_after_ci": [share.low, share.high],
-        "candidates_residual_after": side,
-        "underdetermined": partly,
-        "words": words,
+        "candidates_residual_after": moved,
+        "underdetermined": len(fit) < before.shape[1],
     }
-    return hint, turn
+    return hint | {"words": _words(hint, before.shape[1]) if hint["rotated"] else ""}, turn
+
+
+def _relative(error: np.ndarray, rows: np.ndarray) -> float:
+    """‖error‖ over ‖rows‖ (Frobenius)."""
+    return float(np.linalg.norm(error) / max(float(np.linalg.norm(rows)), 1e-300))
+
+
+def _words(hint: dict[str, Any], dim: int) -> str:
+    words = (
+        f"the versions differ by a rotation: turning the new rows takes the relative error "
+        f"from {hint['residual_before']:.3g} to {hint['residual_after']:.3g} on "
+        f"{hint['held_out_rows']} rows it was not fitted on, and {hint['flips_after']:.1%} of "
+        "their answers then differ; as they are, new rows are incompatible with an old index: "
+        "re-embed the candidates, or turn the rows"
+    )
+    if hint["underdetermined"]:
+        words += (
+            f" ({hint['fit_rows']} fitted rows cannot tell a rotation of {dim} dimensions in full; "
+            "more rows would leave less)"
+        )
+    return words

@@ -1,16 +1,20 @@
-"""Row beside row: how far each moved, how all moved together, and whether they are in order."""
+"""Row against row: how far each moved, how all moved together, and whether they are in order."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from isthmus.core.arrays import EPS32, row_norms, unit
+from isthmus.core.arrays import EPS32, row_norms, to_numpy, unit, working
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles
-from isthmus.errors import first_rows
+from isthmus.data import RowSource
+from isthmus.data.embeddings import Embeddings, RowStats
+from isthmus.data.summary import opened
+from isthmus.errors import NotPaired, ShapeError, first_rows
 from isthmus.search.scores import Ranking
 
 WORST = 5
@@ -19,63 +23,115 @@ NEARER = 0.5  # another row explains a new row where it leaves less than half of
 DISPLACED = 0.01
 
 
-def paired_figures(
-    before: np.ndarray,
-    after: np.ndarray,
-    searched_before: np.ndarray,
-    searched_after: np.ndarray,
-    others: np.ndarray,
-) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Version:
+    """One version of one side.
+
+    Attributes:
+        name: what messages call it. source: where its rows lie. stats: what one pass found.
+        given: (n, d) float64 rows as they are. searched: (n, d), as they enter the score: unit
+            rows under cosine.
+    """
+
+    name: str
+    source: RowSource
+    stats: RowStats
+    given: np.ndarray
+    searched: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Any, name: str, score: str) -> Version:
+        """Open and check rows. Raises as :meth:`Embeddings.of` and ``open_rows``."""
+        cosine = score == "cosine"
+        source = opened(rows, name)
+        held = Embeddings.of(source.read(), name, cosine=cosine)
+        given = to_numpy(working(held.rows, double=True))
+        return cls(name, source, held.stats, given, np.asarray(unit(given)) if cosine else given)
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions d."""
+        return self.given.shape[1]
+
+
+def check_same_items(old: Version, new: Version) -> None:
+    """Refuse versions that cannot be of the same items.
+
+    Raises:
+        NotPaired: unequal lengths. ShapeError: unequal dimensions.
+    """
+    if len(old) != len(new):
+        raise NotPaired(
+            "unequal-lengths",
+            f"{old.name} has {len(old)} rows and {new.name} has {len(new)}; expected two versions "
+            "of the same items, row i of one being row i of the other: drop what only one has",
+        )
+    if old.dim != new.dim:
+        raise ShapeError(
+            "unequal-dimensions",
+            f"{old.name} has {old.dim} dimensions and {new.name} has {new.dim}; expected two "
+            "versions of the same vectors: rows of another length cannot meet the old index",
+        )
+
+
+def paired_figures(before: Version, after: Version, others: Version) -> dict[str, Any]:
     """Cosine and norm of each pair, and the mean move. O(n d).
 
-    Args:
-        before, after: (n, d) rows as given. searched_before, searched_after: as they enter the
-            score (unit rows under cosine). others: the other role's rows, for the gap.
-
-    ``error`` is ‖after - before‖ of the rows as searched, ``relative_error`` its root mean square
-    over that of the rows. ``mean_shift`` δ is the difference of the means: ``share`` is ‖δ‖² over
-    the mean squared error (1: all rows moved alike), ``along_gap`` is ⟨δ, g⟩² / (‖δ‖² ‖g‖²) with g
-    the gap to ``others``; a random direction has 1/d.
+    ``others`` is the other role, for the gap. ``error`` is ‖after - before‖ of the rows as
+    searched, ``relative_error`` its root mean square over that of the rows.
     """
-    lengths = row_norms(before), row_norms(after)
+    lengths = row_norms(before.given), row_norms(after.given)
     whole = (lengths[0] > 0) & (lengths[1] > 0)  # a zero row has no cosine
-    apart = unit(before[whole]) - unit(after[whole])
+    apart = unit(before.given[whole]) - unit(after.given[whole])
     distance = 0.5 * (apart**2).sum(axis=1)  # keeps its digits where rows all but agree
     cosine = 1 - distance
     ratio = lengths[1][whole] / lengths[0][whole]
-    moves = searched_after - searched_before
-    squares = (moves**2).sum(axis=1)
-    shift = moves.mean(axis=0)
-    gap = searched_before.mean(axis=0) - others.mean(axis=0)
-    length, gap_square = float(shift @ shift), float(gap @ gap)
+    squares = ((after.searched - before.searched) ** 2).sum(axis=1)
     places = np.flatnonzero(whole)
     lowest = np.argsort(cosine, kind="stable")[:WORST]
-    energy = float(squares.mean())
+    size = max((before.searched**2).sum(1).mean(), 1e-300)
+    some = len(cosine) > 0
     return {
         "cosine": {
-            "mean": float(cosine.mean()) if len(cosine) else None,
-            "least": float(cosine.min()) if len(cosine) else None,
-            **(quantiles(cosine) if len(cosine) else {}),
+            "mean": float(cosine.mean()) if some else None,
+            "least": float(cosine.min()) if some else None,
+            **(quantiles(cosine) if some else {}),
         },
-        "cosine_distance": quantiles(distance) if len(cosine) else None,
+        "cosine_distance": quantiles(distance) if some else None,
         "worst": [
             {"row": int(places[i]), "cosine": float(cosine[i]), "norm_ratio": float(ratio[i])}
             for i in lowest
         ],
-        "norm_ratio": quantiles(ratio) if len(ratio) else None,
+        "norm_ratio": quantiles(ratio) if some else None,
         "zero_rows": int((~whole).sum()),
-        "identical_rows": int((before == after).all(axis=1).sum()),
+        "identical_rows": int((before.given == after.given).all(axis=1).sum()),
         "error": {"largest": float(np.sqrt(squares.max())), **quantiles(np.sqrt(squares))},
-        "relative_error": float(np.sqrt(energy / max((searched_before**2).sum(1).mean(), 1e-300))),
-        "mean_shift": {
-            "norm": float(np.sqrt(length)),
-            "share": length / energy if energy else 0.0,
-            "along_gap": (
-                float(shift @ gap) ** 2 / (length * gap_square) if length * gap_square else None
-            ),
-            "by_chance": 1 / before.shape[1],
-            "gap": float(np.sqrt(gap_square)),
-        },
+        "relative_error": float(np.sqrt(squares.mean() / size)),
+        "mean_shift": _mean_shift(before.searched, after.searched, others.searched),
+    }
+
+
+def _mean_shift(before: np.ndarray, after: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """The difference δ of the means, rows as searched.
+
+    ``share`` is ‖δ‖² over the mean squared error (1: all rows moved alike), ``along_gap`` is
+    ⟨δ, g⟩² / (‖δ‖² ‖g‖²) with g the gap to ``others``; a random direction has 1/d.
+    """
+    moves = after - before
+    energy = float((moves**2).sum(axis=1).mean())
+    shift = moves.mean(axis=0)
+    gap = before.mean(axis=0) - others.mean(axis=0)
+    length, gap_square = float(shift @ shift), float(gap @ gap)
+    known = length * gap_square
+    return {
+        "norm": float(np.sqrt(length)),
+        "share": length / energy if energy else 0.0,
+        "along_gap": float(shift @ gap) ** 2 / known if known else None,
+        "by_chance": 1 / before.shape[1],
+        "gap": float(np.sqrt(gap_square)),
     }
 
 
@@ -91,36 +147,36 @@ def order_of(before: np.ndarray, after: np.ndarray, *, seed: int = 0) -> dict[st
     count = len(before)
     rows = np.arange(count) if count <= CHECKED else np.sort(rng.permutation(count)[:CHECKED])
     old, new = unit_or_zero(before), unit_or_zero(after[rows])
-    own = np.einsum("ij,ij->i", new, old[rows])
+    left = 1 - np.einsum("ij,ij->i", new, old[rows])
     best, where = np.full(len(rows), -2.0), np.zeros(len(rows), np.int64)
     for start, scores in Ranking.of(new, old, "dot").score_blocks():
         stop = start + len(scores)
         best[start:stop], where[start:stop] = scores.max(axis=1), scores.argmax(axis=1)
-    left = 1 - own
     away = (1 - best < NEARER * left) & (left > 64 * EPS32)
     displaced, found = rows[away], where[away]
-    share = len(displaced) / len(rows)
-    wrong = len(displaced) >= 2 and share > DISPLACED
+    wrong = len(displaced) >= 2 and len(displaced) / len(rows) > DISPLACED
     offset = None
     if wrong:
         value, times = Counter((found - displaced).tolist()).most_common(1)[0]
         offset = int(value) if times > len(displaced) / 2 else None
-    named = first_rows([int(r) for r in displaced[:5]], len(displaced)) if wrong else ""
-    steps = f", mostly {abs(offset or 0)} row(s) {'on' if (offset or 0) > 0 else 'back'}"
     return {
         "checked": len(rows),
         "displaced": len(displaced),
         "first": [{"row": int(r), "found_at": int(f)} for r, f in zip(displaced[:5], found[:5])],
         "offset": offset,
         "out_of_order": bool(wrong),
-        "words": (
-            f"the rows of the two versions seem to be in another order: {len(displaced)} of "
-            f"{len(rows)} new rows lie at another old row than their own{steps if offset else ''} "
-            f"({named}); every figure below compares row i with row i: align them first"
-            if wrong
-            else ""
-        ),
+        "words": _order_words(displaced, len(rows), offset) if wrong else "",
     }
+
+
+def _order_words(displaced: np.ndarray, checked: int, offset: int | None) -> str:
+    named = first_rows([int(r) for r in displaced[:5]], len(displaced))
+    steps = f", mostly {abs(offset)} row(s) {'on' if offset > 0 else 'back'}" if offset else ""
+    return (
+        f"the rows of the two versions seem to be in another order: {len(displaced)} of "
+        f"{checked} new rows lie at another old row than their own{steps} "
+        f"({named}); every figure below compares row i with row i: align them first"
+    )
 
 
 def unit_or_zero(rows: np.ndarray) -> np.ndarray:

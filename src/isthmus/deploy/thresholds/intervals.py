@@ -79,13 +79,13 @@ def pair_threshold(null: np.ndarray, rate: float) -> Threshold:
 
 
 def share_of_pairs(hits: np.ndarray, known: np.ndarray) -> Rate:
-    """Share of known cells (n, m) that are hits, clustered by row and by column."""
+    """Share of known entries (n, m) that are hits, clustered by row and by column."""
     total = int(known.sum())
     mean = float(hits.sum() / total)
     rows = hits.sum(axis=1) - mean * known.sum(axis=1)
     columns = hits.sum(axis=0) - mean * known.sum(axis=0)
-    cells = total * mean * (1 - mean)
-    variance = max(float(rows @ rows + columns @ columns) - cells, float(rows @ rows), cells)
+    alone = total * mean * (1 - mean)
+    variance = max(float(rows @ rows + columns @ columns) - alone, float(rows @ rows), alone)
     return _rate(mean, variance / total**2, min(int(known.any(axis=1).sum()), total), total)
 
 

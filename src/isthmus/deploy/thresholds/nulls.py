@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, check_score
+from isthmus.search.task import Progress, RetrievalTask
 
 MOST_PAIRS = 2**22  # null scores kept at once: 32 MB
 MOST_SAME = 2000  # rows of one side whose pairs are looked at
@@ -22,8 +23,8 @@ def score_blocks(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(first query, scores (b, K)), higher is nearer, on a scale that compares across queries.
 
-    cosine and dot as they are (plus a stored number), euclidean as -‖q - x‖, or with a stored
-    number b as -½‖q - x‖² + b.
+    cosine and dot as they are (plus a candidate bias), euclidean as -‖q - x‖, or with a bias b as
+    -½‖q - x‖² + b.
     """
     if check_score(score) == "cosine":
         queries, candidates = np.asarray(unit(queries)), np.asarray(unit(candidates))
@@ -31,8 +32,8 @@ def score_blocks(
     squares = np.einsum("ij,ij->i", queries, queries)
     for start, block in ranking.score_blocks():
         if score == "euclidean":
-            halves = block - 0.5 * squares[start : start + len(block), None]
-            block = halves if bias is not None else -np.sqrt(np.maximum(-2 * halves, 0.0))
+            near = block - 0.5 * squares[start : start + len(block), None]  # -½‖q - x‖²
+            block = near if bias is not None else -np.sqrt(np.maximum(-2 * near, 0.0))
         yield start, block
 
 
@@ -42,7 +43,7 @@ class Scores:
 
     ``pairs`` (n, m): scores with a seeded m of the candidates, NaN where they match. ``best``
     (n,): the best non-match of each query. ``by_size``: the same in nested seeded parts of the
-    candidates. ``match``, ``match_query`` (t,): scores of true pairs and whose they are.
+    candidates. ``match``, ``match_query`` (t,): scores of matching pairs and whose they are.
     """
 
     pairs: np.ndarray
@@ -50,6 +51,11 @@ class Scores:
     by_size: dict[int, np.ndarray]
     match: np.ndarray
     match_query: np.ndarray
+
+    @property
+    def null(self) -> np.ndarray:
+        """(p,): scores of the pairs that do not match."""
+        return self.pairs[np.isfinite(self.pairs)]
 
     def of(self, rows: np.ndarray) -> Scores:
         """The same of some of the queries; ``match_query`` keeps the old numbers."""
@@ -69,14 +75,11 @@ def sizes_of(count: int) -> list[int]:
 
 
 def collect(
-    queries: np.ndarray,
-    candidates: np.ndarray,
-    truth: Relevance,
-    score: str,
+    task: RetrievalTask,
     bias: np.ndarray | None = None,
     *,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] = lambda what, done, of: None,
+    progress: Progress | None = None,
 ) -> Scores:
     """Score every query with every candidate once. O(n K d), a block and n·m scores in memory.
 
@@ -84,49 +87,51 @@ def collect(
         OptionError: some query has no non-matching candidate.
     """
     rng = stream("calibrate.nulls", seed)
-    count, many = len(queries), len(candidates)
+    count, many, matching = len(task.queries), len(task.candidates), task.relevance.pairs
     width = max(2, min(many, MOST_PAIRS // count))
     columns = np.sort(rng.permutation(many)[:width])
     shuffled, sizes = rng.permutation(many), sizes_of(many)
-    pairs, match = np.empty((count, width)), np.empty(len(truth.pairs))
+    pairs, match = np.empty((count, width)), np.empty(len(matching))
     best = {size: np.empty(count) for size in sizes}
-    for start, block in score_blocks(queries, candidates, score, bias):
+    for start, block in score_blocks(task.queries, task.candidates, task.score, bias):
         stop = start + len(block)
-        lo, hi = np.searchsorted(truth.pairs[:, 0], [start, stop])
-        rows, true = truth.pairs[lo:hi, 0] - start, truth.pairs[lo:hi, 1]
-        match[lo:hi] = block[rows, true]
-        block[rows, true] = np.nan
+        lo, hi = np.searchsorted(matching[:, 0], [start, stop])
+        rows, right = matching[lo:hi, 0] - start, matching[lo:hi, 1]
+        match[lo:hi] = block[rows, right]
+        block[rows, right] = np.nan
         pairs[start:stop] = block[:, columns]
-        block[rows, true] = -np.inf
+        block[rows, right] = -np.inf
         for size in sizes:
             part = block if size == many else block[:, shuffled[:size]]
             best[size][start:stop] = part.max(axis=1)
-        progress("scoring", stop, count)
+        if progress is not None:
+            progress("scoring", stop, count)
     none = np.flatnonzero(~np.isfinite(best[many]))
     if len(none):
         raise OptionError(
+            "query-without-non-match",
             f"query {int(none[0])} matches all {many} candidates, so it has no non-match; expected "
-            "candidates that do not match as well: leave such queries out"
+            "candidates that do not match as well: leave such queries out",
         )
-    return Scores(pairs, best[many], best, match, truth.pairs[:, 0])
+    return Scores(pairs, best[many], best, match, matching[:, 0])
 
 
-def same_side(rows: np.ndarray, truth: Relevance, score: str, *, seed: int = 0) -> np.ndarray:
-    """Scores (p,) of pairs of one side's own rows that share no true partner, up to 2,000 rows.
+def same_side(rows: np.ndarray, relevance: Relevance, score: str, *, seed: int = 0) -> np.ndarray:
+    """Scores (p,) of pairs of one side's own rows that share no match, up to 2,000 rows.
 
     Args:
-        rows: (n, d), the queries of ``truth`` (turn it round for candidates).
+        rows: (n, d), the queries of ``relevance`` (reverse it for candidates).
     """
     from scipy.sparse import csr_array
 
     order = stream("calibrate.same-side", seed).permutation(len(rows))
     chosen = np.sort(order[:MOST_SAME])
-    kept = truth.restricted(chosen, np.arange(truth.candidates)).pairs
-    shape = (len(chosen), truth.candidates)
-    told = csr_array((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=shape)
+    kept = relevance.restricted(chosen, np.arange(relevance.candidates)).pairs
+    shape = (len(chosen), relevance.candidates)
+    matches = csr_array((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=shape)
     found = []
     for start, block in score_blocks(rows[chosen], rows[chosen], score):
-        shared = (told[start : start + len(block)] @ told.T).toarray() > 0
+        shared = (matches[start : start + len(block)] @ matches.T).toarray() > 0
         later = np.arange(len(chosen))[None, :] > np.arange(start, start + len(block))[:, None]
         found.append(block[later & ~shared])
     return np.concatenate(found)

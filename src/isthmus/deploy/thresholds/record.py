@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from isthmus._version import __version__
 from isthmus.data import write_json
-from isthmus.errors import CorruptFile, FileError, IsthmusError, OptionError, ShapeError
+from isthmus.data.records import Record
+from isthmus.errors import CorruptFile, FileError, OptionError, ShapeError
 
 TAIL = 1000
 GRID = 1000
@@ -65,26 +67,26 @@ class Null:
         }
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Null:
+    def read(cls, table: Mapping[str, Any]) -> Null:
         """Back from plain lists; ValueError where they are no such table."""
-        values = np.array(told["values"], np.float64)
-        counts = [np.array(told[key], np.int64) for key in ("at_least", "above")]
+        values = np.array(table["values"], np.float64)
+        counts = [np.array(table[key], np.int64) for key in ("at_least", "above")]
         if not len(values) or values.shape != counts[0].shape or values.shape != counts[1].shape:
             raise ValueError("a null distribution whose columns differ in length")
         if not (np.diff(values) > 0).all():
             raise ValueError("a null distribution whose values do not rise")
-        return cls(int(told["count"]), values, *counts)
+        return cls(int(table["count"]), values, *counts)
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class Calibration(Record):
     """What score means a match, for one model, score and dimension.
 
     Attributes:
         model: what the user calls the model, or None. score: dot, cosine or euclidean (scores are
             then -‖q - x‖). dim: dimensions of the rows as given. closer: the closer's name, whose
             maps come first, or None. candidates: K, which ``per="search"`` is true for.
-        rate: the stated false-match rate. thresholds: per ``pair`` and per ``search``; a score
+        false_match_rate: the stated rate. thresholds: per ``pair`` and per ``search``; a score
             *above* it is a match. nulls: the null distributions, of the fitted half.
         figures: everything measured, plain numbers.
     """
@@ -94,7 +96,7 @@ class Calibration:
     dim: int
     closer: str | None
     candidates: int
-    rate: float
+    false_match_rate: float
     thresholds: Mapping[str, float]
     nulls: Mapping[str, Null]
     figures: Mapping[str, Any]
@@ -103,7 +105,8 @@ class Calibration:
         """Chance that a non-match scores as high, at most; ``scores`` of any shape.
 
         ``pair``: of one pair taken at random. ``search``: of the best of this many candidates.
-        A p-value at or below ``rate`` is a score above the threshold, and the other way round.
+        A p-value at or below ``false_match_rate`` is a score above the threshold, and the other way
+        round.
 
         Raises:
             OptionError: ``per`` is neither.
@@ -117,7 +120,7 @@ class Calibration:
 
     def _null(self, per: str) -> Null:
         if per not in self.nulls:
-            raise OptionError(f"per '{per}' is unknown; say pair or search")
+            raise OptionError("unknown-per", f"per '{per}' is unknown; say pair or search")
         return self.nulls[per]
 
     def check(
@@ -130,36 +133,49 @@ class Calibration:
         """
         if dim is not None and dim != self.dim:
             raise ShapeError(
+                "unequal-dimensions",
                 f"rows of {dim} dimensions, but the calibration is of {self.dim}; expected rows of "
-                "the same model: calibrate anew"
+                "the same model: calibrate anew",
             )
         for what, got, own in (("score", score, self.score), ("model", model, self.model)):
             if got is not None and got != own:
                 raise OptionError(
+                    f"calibration-of-another-{what}",
                     f"{what} '{got}', but the calibration is of {what} '{own}'; a threshold means "
-                    "nothing elsewhere: calibrate anew"
+                    "nothing elsewhere: calibrate anew",
                 )
         return self
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write as JSON, beside and renamed."""
-        write_json(
-            path,
-            {
-                "isthmus": "calibration",
-                "schema": 1,
-                "version": __version__,
-                "model": self.model,
-                "score": self.score,
-                "dim": self.dim,
-                "closer": self.closer,
-                "candidates": self.candidates,
-                "false_match_rate": self.rate,
-                "thresholds": dict(self.thresholds),
-                "figures": dict(self.figures),
-                "nulls": {per: null.to_dict() for per, null in self.nulls.items()},
-            },
-        )
+    def to_dict(self) -> dict[str, Any]:
+        """What it is about, then ``figures``."""
+        about = ("model", "score", "dim", "closer")
+        return {**{name: getattr(self, name) for name in about}, **self.figures}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Per pair and per search: the threshold, its interval, and both rates held out."""
+        found = []
+        for per in self.thresholds:
+            part = self.figures[per]
+            low, high = part["threshold_ci"]
+            line = {"per": per, "threshold": part["threshold"], "low": low, "high": high}
+            judged = part["held_out"]
+            rates = {name: judged[name] for name in ("false_match_rate", "match_rate")}
+            found.append(line | {"resolved": part["resolved"]} | rates)
+        return found
+
+    def card(self) -> tuple[str, list[dict[str, Any]]]:
+        """The stated rate, and the thresholds."""
+        return f"A match by {self.score}, false-match rate {self.false_match_rate:g}", self.rows()
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write it next to its place and rename it there: the whole as ``.json``, which
+        :meth:`load` reads, or the thresholds as a table, ``.parquet``."""
+        if Path(path).suffix.lower() != ".json":
+            return super().save(path)
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        parts["nulls"] = {per: null.to_dict() for per, null in self.nulls.items()}
+        write_json(path, {"isthmus": "calibration", "schema": 1, "version": __version__, **parts})
+        return Path(path)
 
     @classmethod
     def load(
@@ -176,25 +192,24 @@ class Calibration:
             FileError: no such file. CorruptFile: something else, or a part is missing.
             ShapeError, OptionError: as :meth:`check`.
         """
-        told = _read(path)
+        stored = _read(path)
         try:
             found = cls(
-                told["model"],
-                str(told["score"]),
-                int(told["dim"]),
-                told["closer"],
-                int(told["candidates"]),
-                float(told["false_match_rate"]),
-                {per: float(told["thresholds"][per]) for per in ("pair", "search")},
-                {per: Null.read(told["nulls"][per]) for per in ("pair", "search")},
-                dict(told["figures"]),
+                stored["model"],
+                str(stored["score"]),
+                int(stored["dim"]),
+                stored["closer"],
+                int(stored["candidates"]),
+                float(stored["false_match_rate"]),
+                {per: float(stored["thresholds"][per]) for per in ("pair", "search")},
+                {per: Null.read(stored["nulls"][per]) for per in ("pair", "search")},
+                dict(stored["figures"]),
             )
-        except IsthmusError:
-            raise
         except (KeyError, TypeError, ValueError) as missing:
             raise CorruptFile(
+                "broken-calibration",
                 f"'{fspath(path)}' is a calibration with a part missing or unreadable ({missing}); "
-                "expected a whole one: calibrate anew"
+                "expected a whole one: calibrate anew",
             ) from None
         return found.check(dim=dim, score=score, model=model)
 
@@ -202,16 +217,15 @@ class Calibration:
 def _read(path: str | PathLike[str]) -> dict[str, Any]:
     expected = "expected a file written by 'isthmus calibrate --out'"
     try:
-        with open(path, encoding="utf-8") as stream:
-            told = json.load(stream)
-    except IsthmusError:
-        raise
+        content = Path(path).read_bytes()
     except OSError as refused:
         raise FileError(
-            f"'{fspath(path)}' cannot be read ({refused.strerror}); {expected}"
+            "unreadable-file", f"'{fspath(path)}' cannot be read ({refused.strerror}); {expected}"
         ) from None
+    try:
+        stored = json.loads(content)
     except ValueError:
-        raise CorruptFile(f"'{fspath(path)}' is no JSON; {expected}") from None
-    if not isinstance(told, dict) or told.get("isthmus") != "calibration":
-        raise CorruptFile(f"'{fspath(path)}' is no calibration; {expected}")
-    return told
+        raise CorruptFile("not-json", f"'{fspath(path)}' is no JSON; {expected}") from None
+    if not isinstance(stored, dict) or stored.get("isthmus") != "calibration":
+        raise CorruptFile("not-a-calibration", f"'{fspath(path)}' is no calibration; {expected}")
+    return stored

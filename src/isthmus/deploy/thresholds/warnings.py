@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.data.embeddings import InputWarning
-from isthmus.search.relevance import Relevance
 
 FOR_BOTH = 10.0  # times the stated rate, or half-way to all: one threshold for both misleads
 
 
-def cautions_of(
-    figures: dict[str, Any], truth: Relevance | None, rate: float, searched: int
-) -> list[InputWarning]:
+def warnings_of(figures: dict[str, Any]) -> list[InputWarning]:
     """What makes a threshold of these figures mean less than it says."""
+    rate = figures["false_match_rate"]
     found = []
     for per, what in (("pair", "pairs"), ("search", "searches")):
         part = figures[per]
@@ -32,7 +30,7 @@ def cautions_of(
                 "rate-below-resolution", text + "; take more queries, or state a larger rate"
             )
         )
-    if truth is None:
+    if figures["truth"] is None:
         found.append(
             InputWarning(
                 "no-truth",
@@ -55,7 +53,7 @@ def cautions_of(
         if part is not None and part["above_cross_threshold"] > min(FOR_BOTH * rate, (1 + rate) / 2)
     }
     if both:
-        told = " and ".join(
+        shares = " and ".join(
             f"{part['above_cross_threshold']:.1%} of the pairs of {side} among themselves"
             for side, part in both.items()
         )
@@ -63,10 +61,11 @@ def cautions_of(
         found.append(
             InputWarning(
                 "one-threshold-for-both",
-                f"{told} score above the threshold per pair of a query and a candidate, which is "
+                f"{shares} score above the threshold per pair of a query and a candidate, which is "
                 f"for {rate:.2%}: within one modality another threshold holds ({own})",
             )
         )
+    searched = figures["fit_queries"] + figures["held_out_queries"]
     if searched < figures["queries"]:
         found.append(
             InputWarning(
