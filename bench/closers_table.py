@@ -41,9 +41,10 @@ from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec
-from isthmus.robustness import ClosedSearch, Perturbation, Problem, closed_searches, measure
+from isthmus.robustness import ClosedSearch, Perturbation, closed_searches, measure
 from isthmus.search.relevance import no_relevance, relevance_by_pairs
 from isthmus.search.scores import SCORES, top1
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.audits import trials_for
 
 LEVEL = 0.022
@@ -80,7 +81,7 @@ class Data:
         a, b = (unit(side.reshape(len(side), -1)) for side in sides)
         return cls(name, a, b, int(count) if count else None)
 
-    def problem(self, direction: str, asked: np.ndarray) -> Problem:
+    def task(self, direction: str, asked: np.ndarray) -> RetrievalTask:
         """One direction, with the queries ``asked``."""
         q, c = (self.a, self.b) if direction == "a_to_b" else (self.b, self.a)
         every = np.arange(len(c))
@@ -89,7 +90,14 @@ class Data:
         else:
             c, every = c[: self.few], every[: self.few]
             truth = no_relevance(len(asked), self.few)
-        return Problem(direction, q[asked], c, truth, every, np.arange(len(asked)))
+        return RetrievalTask.of(
+            q[asked],
+            c,
+            truth,
+            direction=direction,
+            candidate_calibration=every,
+            query_calibration=np.arange(len(asked)),
+        )
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -139,19 +147,19 @@ def direction_rows(data: Data, direction: str, held_out: bool) -> Iterator[dict[
     if held_out:
         order = np.random.default_rng(SEED).permutation(len(q))
         fitted, asked = np.sort(order[: len(q) // 2]), np.sort(order[len(q) // 2 :])
-    problem = data.problem(direction, asked)
-    found = list(closers(q[fitted], problem.candidates, partners[fitted]))
-    searches = closed_searches(problem, [closer for _, closer in found])
-    trials = trials_for(len(q), len(problem.candidates))
+    task = data.task(direction, asked)
+    found = list(closers(q[fitted], task.candidates, partners[fitted]))
+    searches = closed_searches(task, [closer for _, closer in found])
+    trials = trials_for(len(q), len(task.candidates))
     perturbation = Perturbation("gaussian", "candidates", LEVEL, "total")
-    results = measure(problem, searches, perturbation, trials=trials, seed=SEED)
+    results = measure(task, searches, perturbation, trials=trials, seed=SEED)
     shorter = [search for search in searches if search.stored_dims < q.shape[1]]
     each = Perturbation("gaussian", "candidates", LEVEL / q.shape[1], "coordinate")
     same_sigma = {
         id(result.search): float(result.kept.mean())
-        for result in measure(problem, shorter, each, trials=trials, seed=SEED)
+        for result in measure(task, shorter, each, trials=trials, seed=SEED)
     }
-    known = problem.truth.judged.any()
+    known = task.relevance.judged.any()
     for (options, closer), search, result in zip(found, searches, results, strict=True):
         kept, size = coded(search)
         yield {
@@ -163,11 +171,11 @@ def direction_rows(data: Data, direction: str, held_out: bool) -> Iterator[dict[
             "score": closer.score,
             "guarantee": closer.guarantee.kind,
             "bound": closer.guarantee.bound,
-            "r1": float(problem.truth.correct(search.clean_top1).mean()) if known else None,
+            "r1": float(task.relevance.correct(search.clean_top1).mean()) if known else None,
             "clean": float(search.clean_agreement.mean()),
             "noise": float(result.kept.mean()),
             "noise_each": same_sigma.get(id(search)),
-            "rabitq_r1": float(problem.truth.correct(kept).mean()) if known else None,
+            "rabitq_r1": float(task.relevance.correct(kept).mean()) if known else None,
             "rabitq": float((kept == search.before_top1).mean()),
             "bytes": size,
             "floats": search.floats_beside,

@@ -248,7 +248,7 @@ FAULTS = (
     Fault(
         "codec-sees-test-rows",
         "robustness/coded.py",
-        "search.candidates[problem.calibration, :dim],",
+        "search.candidates[task.candidate_calibration, :dim],",
         "search.candidates[:, :dim],",
         "Codecs would be fitted on the rows that they are judged on.",
         ("test_noise_codecs_stress.py::test_codecs_never_see_rows_outside_the_calibration_split",),
@@ -394,8 +394,8 @@ FAULTS = (
     Fault(
         "advice-tried-on-judging-half",
         "workflows/recommendation/advise.py",
-        "problem, first, score, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED",
-        "problem, second, score, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED",
+        "task, first, score, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED",
+        "task, second, score, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED",
         "Settings would be chosen on the queries that the advice is judged on.",
         ("test_advise.py::test_nothing_of_the_judging_half_reaches_the_choice",),
     ),

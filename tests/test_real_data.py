@@ -113,18 +113,18 @@ TABLE = {
 
 
 def test_the_consistency_table(data: Path) -> None:
-    from worlds import problem_of
+    from worlds import task_of
 
     a, b = np.load(data / "modgap/features_clip.npy", allow_pickle=False)
     a, b = unit_rows(a), unit_rows(b)
-    problem = problem_of(a, b, relevance_by_pairs(500, 500))
+    task = task_of(a, b, relevance_by_pairs(500, 500))
     q, c = Moments.of(a, precise=True), Moments.of(b, precise=True)
     closers = [fit(name, q, c, score=score) for name, score in TABLE]
     perturbations = [
         Perturbation("gaussian", "candidates", v, "total") for v in (0.005, 0.022, 0.04)
     ]
-    results = grid(problem, closers, perturbations, trials=60, seed=0)
-    rows = [row_of(problem, r, 0) for r in results]
+    results = grid(task, closers, perturbations, trials=60, seed=0)
+    rows = [row_of(task, r, 0) for r in results]
     for (name, score), (measured, predicted) in TABLE.items():
         mine = [r for r in rows if (r["closer"], r["score"]) == (name, score)]
         got = [r["consistency"] for r in mine]

@@ -7,8 +7,9 @@ import numpy as np
 from isthmus.closers import fit
 from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments, PairMoments
-from isthmus.robustness import ClosedSearch, Problem, halves, plain_top1
+from isthmus.robustness import ClosedSearch, plain_top1
 from isthmus.search.relevance import Relevance, relevance_by_pairs
+from isthmus.search.task import RetrievalTask
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -33,15 +34,14 @@ def two_modalities(
     return unit_rows(a), unit_rows(b)
 
 
-def problem_of(
+def task_of(
     queries: np.ndarray, candidates: np.ndarray, truth: Relevance | None = None, seed: int = 0
-) -> Problem:
+) -> RetrievalTask:
     """One direction, with half of either side as the codecs' calibration."""
     rng = np.random.default_rng(seed)
     truth = truth or relevance_by_pairs(len(queries), len(candidates))
-    return Problem(
-        "a_to_b", queries, candidates, truth, *halves(len(queries), len(candidates), rng)
-    )
+    task = RetrievalTask.of(queries, candidates, truth, direction="a_to_b")
+    return task.calibrated(rng)
 
 
 def fitted(method: str, queries: np.ndarray, candidates: np.ndarray, **options: object) -> Closer:
@@ -58,9 +58,9 @@ def fitted(method: str, queries: np.ndarray, candidates: np.ndarray, **options: 
     return fit(method, *moments, **options)
 
 
-def played(problem: Problem, closer: Closer) -> ClosedSearch:
-    """A closer set up on a problem, beside plain search under its own score."""
-    return ClosedSearch.of(problem, closer, plain_top1(problem, closer.score))
+def played(task: RetrievalTask, closer: Closer) -> ClosedSearch:
+    """A closer set up on a task, beside plain search under its own score."""
+    return ClosedSearch.of(task, closer, plain_top1(task, closer.score))
 
 
 def full_scores(queries: np.ndarray, candidates: np.ndarray, score: str) -> np.ndarray:

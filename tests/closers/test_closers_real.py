@@ -18,9 +18,10 @@ from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec
-from isthmus.robustness import Perturbation, Problem, closed_searches, measure
+from isthmus.robustness import Perturbation, closed_searches, measure
 from isthmus.search.relevance import no_relevance, relevance_by_pairs
 from isthmus.search.scores import SCORES, top1
+from isthmus.search.task import RetrievalTask
 from worlds import fitted, unit_rows
 
 pytestmark = pytest.mark.real_data
@@ -41,19 +42,25 @@ def coco() -> tuple[Sides, Sides]:
     return (a, b), (b, a)
 
 
-def problem(queries: np.ndarray, candidates: np.ndarray) -> Problem:
+def task(queries: np.ndarray, candidates: np.ndarray) -> RetrievalTask:
     count = len(candidates)
     paired = count == len(queries)
     truth = relevance_by_pairs(count, count) if paired else no_relevance(len(queries), count)
-    return Problem("", queries, candidates, truth, np.arange(count), np.arange(len(queries)))
+    return RetrievalTask.of(
+        queries,
+        candidates,
+        truth,
+        candidate_calibration=np.arange(count),
+        query_calibration=np.arange(len(queries)),
+    )
 
 
 def consistency(sides: Sides, closers: list[Closer], trials: int = 60) -> list[float]:
     """Answers kept under Gaussian noise on the stored rows, total .022."""
-    task = problem(*sides)
+    asked = task(*sides)
     cell = Perturbation("gaussian", "candidates", 0.022, "total")
-    plays = closed_searches(task, closers)
-    return [float(r.kept.mean()) for r in measure(task, plays, cell, trials=trials, seed=1)]
+    plays = closed_searches(asked, closers)
+    return [float(r.kept.mean()) for r in measure(asked, plays, cell, trials=trials, seed=1)]
 
 
 def coded(closer: Closer, sides: Sides, **options: Any) -> tuple[float, float, float]:
@@ -78,7 +85,7 @@ def test_exact_closers_keep_all_500_answers(name: str, way: int, coco: Any) -> N
         except OptionError:
             assert score == "euclidean"
             assert name.startswith("center-")
-    for play in closed_searches(problem(q, c), found):
+    for play in closed_searches(task(q, c), found):
         assert play.closer.guarantee.kind == "exact"
         assert play.clean_agreement.mean() == 1.0, play.score
 
@@ -87,7 +94,7 @@ def test_exact_closers_keep_all_500_answers(name: str, way: int, coco: Any) -> N
 def test_no_other_closer_keeps_them_all(way: int, coco: Any) -> None:
     """The rest change answers here, as their promise of nothing (or of a bound) allows."""
     rest = [fitted(name, *coco[way]) for name in CLOSERS if name not in EXACT]
-    for play in closed_searches(problem(*coco[way]), rest):
+    for play in closed_searches(task(*coco[way]), rest):
         assert play.closer.guarantee.kind in ("none", "bounded")
         assert play.clean_agreement.mean() < 0.99, play.closer.name
 
@@ -129,7 +136,7 @@ def test_few_candidates_leave_most_of_a_query_out(way: int, coco: Any) -> None:
         ("span", "dot"),
     )
     closers = [fitted(name, q, c, score=score) for name, score in wanted]
-    plays = closed_searches(problem(q, c), closers)
+    plays = closed_searches(task(q, c), closers)
     assert all(play.clean_agreement.all() for play in plays)
     raw, paper, span, _, centred, span_dot = consistency((q, c), closers, trials=20)
     assert raw < paper < span
@@ -138,7 +145,7 @@ def test_few_candidates_leave_most_of_a_query_out(way: int, coco: Any) -> None:
     # 19 coordinates instead of 512: the same noise in each of them is far less in all, the same
     # noise in all of them far more in each
     each, together = (
-        [float(r.kept.mean()) for r in measure(problem(q, c), plays, cell, trials=20, seed=1)]
+        [float(r.kept.mean()) for r in measure(task(q, c), plays, cell, trials=20, seed=1)]
         for cell in (
             Perturbation("gaussian", "candidates", 0.022 / 512, "coordinate"),
             Perturbation("gaussian", "candidates", 0.022, "total"),

@@ -17,7 +17,7 @@ from isthmus.data import load_tensors, save_tensors
 from isthmus.data.moments import Moments
 from isthmus.errors import CloserError, CorruptFile, OptionError, ShapeError
 from isthmus.search.scores import SCORES, Ranking, top1
-from worlds import fitted, full_scores, played, problem_of, two_modalities, unit_rows
+from worlds import fitted, full_scores, played, task_of, two_modalities, unit_rows
 
 NAMES = tuple(CLOSERS)
 Rows = tuple[np.ndarray, np.ndarray]
@@ -105,7 +105,7 @@ def test_a_closer_that_says_exact_changes_no_answer(
         if closer.guarantee.kind == "exact":
             before = plain_answers(q, c, closer.score)
             np.testing.assert_array_equal(answers(closer, q, c), before)
-            assert played(problem_of(q, c, _no_truth(n, k)), closer).clean_agreement.all()
+            assert played(task_of(q, c, _no_truth(n, k)), closer).clean_agreement.all()
 
 
 @every_variant
@@ -215,7 +215,7 @@ def test_exact_means_exact_on_any_shape(
     closer = fitted(name, q, c, strength=strength_of(name, strength), **options)
     if closer.guarantee.kind != "exact":
         return
-    play = played(problem_of(q, c, _no_truth(n, k)), closer)
+    play = played(task_of(q, c, _no_truth(n, k)), closer)
     changed = np.flatnonzero(~play.clean_agreement)
     full = full_scores(q, c, closer.score)
     for i in changed:  # only a margin at the size of rounding may go either way
@@ -255,13 +255,13 @@ def test_float32_moments_never_promise_more_than_they_can_see() -> None:
     moments = Moments.of(c.astype(np.float32))
     assert moments.rank < 3 <= len(c)
     closer = fit("orthogonal-shift", Moments.of(q), moments, unit_in=False)
-    agreement = played(problem_of(q, c, _no_truth(300, 9000)), closer).clean_agreement.mean()
+    agreement = played(task_of(q, c, _no_truth(300, 9000)), closer).clean_agreement.mean()
     assert agreement < 1
     assert closer.guarantee.kind == "bounded"
     assert closer.guarantee.bound > 0
     precise = fit("orthogonal-shift", Moments.of(q), Moments.of(c), unit_in=False)
     assert precise.guarantee.kind == "exact"
-    assert played(problem_of(q, c, _no_truth(300, 9000)), precise).clean_agreement.all()
+    assert played(task_of(q, c, _no_truth(300, 9000)), precise).clean_agreement.all()
 
 
 # --- orthogonal shift -------------------------------------------------------------------------

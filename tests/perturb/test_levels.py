@@ -6,8 +6,9 @@ import pytest
 from isthmus.closers import fit
 from isthmus.closers.maps import AffineMap, Closer, Guarantee
 from isthmus.data.moments import Moments
-from isthmus.robustness import Perturbation, Problem, closed_searches, measure
+from isthmus.robustness import Perturbation, closed_searches, measure
 from isthmus.search.relevance import no_relevance
+from isthmus.search.task import RetrievalTask
 
 
 def setting(scale=3.0, n=60, d=10):
@@ -15,18 +16,20 @@ def setting(scale=3.0, n=60, d=10):
     rng = np.random.default_rng(4)
     queries, candidates = rng.standard_normal((n, d)), rng.standard_normal((n, d))
     half = np.arange(n // 2)
-    problem = Problem("q_to_c", queries, candidates, no_relevance(n, n), half, half)
+    task = RetrievalTask.of(
+        queries, candidates, no_relevance(n, n), candidate_calibration=half, query_calibration=half
+    )
     moments = Moments.of(queries, precise=True), Moments.of(candidates, precise=True)
     plain = fit("none", *moments, score="dot", unit_in=False)
     grown = AffineMap(d, scale * np.eye(d))
     scaled = Closer("scaled", "dot", 1.0, grown, grown, Guarantee("dot", "exact", "a scale"))
-    return problem, closed_searches(problem, [plain, scaled])
+    return task, closed_searches(task, [plain, scaled])
 
 
 def test_spread_is_relative_to_each_closer_s_own_candidates():
-    problem, searches = setting()
+    task, searches = setting()
     plain, scaled = measure(
-        problem, searches, Perturbation("gaussian", "candidates", 0.3, "spread"), trials=6, seed=2
+        task, searches, Perturbation("gaussian", "candidates", 0.3, "spread"), trials=6, seed=2
     )
     np.testing.assert_array_equal(plain.answers, scaled.answers)
     assert plain.predicted == pytest.approx(scaled.predicted, rel=1e-5)
@@ -34,16 +37,16 @@ def test_spread_is_relative_to_each_closer_s_own_candidates():
 
 
 def test_total_is_the_same_noise_for_everybody():
-    problem, searches = setting()
+    task, searches = setting()
     plain, scaled = measure(
-        problem, searches, Perturbation("gaussian", "candidates", 3.0, "total"), trials=6, seed=2
+        task, searches, Perturbation("gaussian", "candidates", 3.0, "total"), trials=6, seed=2
     )
     assert scaled.kept.mean() > plain.kept.mean() + 0.05
 
 
 def test_conventions_agree_where_they_mean_the_same_noise():
-    problem, searches = setting()
-    spread = float(problem.candidates.var(axis=0).sum())
+    task, searches = setting()
+    spread = float(task.candidates.var(axis=0).sum())
     level = 1.5
     answers = []
     for convention, value in (
@@ -53,7 +56,7 @@ def test_conventions_agree_where_they_mean_the_same_noise():
     ):
         # the stream is named by the level, so compare shares over many trials, not draws
         result = measure(
-            problem,
+            task,
             searches[:1],
             Perturbation("gaussian", "candidates", value, convention),
             trials=150,

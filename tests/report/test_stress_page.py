@@ -14,7 +14,7 @@ from isthmus.report.stress_figures import level_figures, players, single_figures
 from isthmus.report.stress_page import stress_page, write_stress_page
 from isthmus.report.words import player
 from isthmus.robustness import Perturbation, averaged, run_grid
-from worlds import fitted, problem_of, two_modalities
+from worlds import fitted, task_of, two_modalities
 
 CELLS = [
     Perturbation("gaussian", "candidates", 0.02, "total"),
@@ -37,8 +37,8 @@ def rows() -> list[dict[str, Any]]:
         fitted("ridge-shift", q, c),
         fitted("mean-shift", q, c, strength=0.5),
     ]
-    problems = {s: problem_of(q, c, seed=s) for s in (0, 1)}
-    return run_grid(problems, closers, CELLS, trials=4, control_trials=2)
+    tasks = {s: task_of(q, c, seed=s) for s in (0, 1)}
+    return run_grid(tasks, closers, CELLS, trials=4, control_trials=2)
 
 
 def one_seed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,9 +6,10 @@ import pytest
 from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError
-from isthmus.robustness import Problem, closed_searches
+from isthmus.robustness import closed_searches
 from isthmus.robustness.inputs import diagnose, measure_inputs
 from isthmus.search.relevance import relevance_by_pairs
+from isthmus.search.task import RetrievalTask
 
 
 def world(seed=0, n=30, d=12, gap=1.0):
@@ -21,19 +22,18 @@ def world(seed=0, n=30, d=12, gap=1.0):
     return rng, queries, candidates
 
 
-def problem_of(queries, candidates):
+def task_of(queries, candidates):
     half = np.arange(len(candidates) // 2)
     truth = relevance_by_pairs(len(queries), len(candidates))
-    return Problem("q_to_c", queries, candidates, truth, half, half)
-
-
-def searches(problem):
-    moments = (
-        Moments.of(problem.queries, precise=True),
-        Moments.of(problem.candidates, precise=True),
+    return RetrievalTask.of(
+        queries, candidates, truth, candidate_calibration=half, query_calibration=half
     )
+
+
+def searches(task):
+    moments = (Moments.of(task.queries, precise=True), Moments.of(task.candidates, precise=True))
     return closed_searches(
-        problem,
+        task,
         [
             fit("none", *moments, score="dot", unit_in=False),
             fit("center-queries", *moments, unit_in=False),
@@ -87,13 +87,13 @@ def test_nothing_moved():
 
 def test_numbers_computed_again_give_plain_answers_and_clean_ones_do_not():
     rng, queries, candidates = world(gap=2.0, n=60)
-    problem = problem_of(queries, candidates)
-    plain, closed = searches(problem)
+    task = task_of(queries, candidates)
+    plain, closed = searches(task)
     drawn = [candidates + 0.8 * rng.standard_normal(candidates.shape) for _ in range(3)]
 
     def answers(search, bias):
         return measure_inputs(
-            problem, search, drawn, side="candidates", family="f", level=1.0, bias=bias
+            task, search, drawn, side="candidates", family="f", level=1.0, bias=bias
         ).answers
 
     expected = np.stack([(queries @ rows.T).argmax(axis=1) for rows in drawn])
@@ -113,21 +113,21 @@ def test_numbers_computed_again_give_plain_answers_and_clean_ones_do_not():
 
 def test_query_side_replaces_queries():
     _, queries, candidates = world()
-    problem = problem_of(queries, candidates)
-    plain, closed = searches(problem)
+    task = task_of(queries, candidates)
+    plain, closed = searches(task)
     moved = queries[::-1].copy()
     for search in (plain, closed):
-        result = measure_inputs(problem, search, [moved], side="queries", family="f", level=1.0)
+        result = measure_inputs(task, search, [moved], side="queries", family="f", level=1.0)
         np.testing.assert_array_equal(result.answers[0], (moved @ candidates.T).argmax(axis=1))
 
 
 def test_misfits_are_refused():
     _, queries, candidates = world()
-    problem = problem_of(queries, candidates)
-    search = searches(problem)[0]
+    task = task_of(queries, candidates)
+    search = searches(task)[0]
     with pytest.raises(ShapeError, match="expected row i of one to be row i of the other"):
         diagnose(candidates, candidates[1:], queries, candidates, side="candidates")
     with pytest.raises(ShapeError, match=r"perturbed candidates have shape \(29, 12\)"):
-        measure_inputs(problem, search, [candidates[1:]], side="candidates", family="f", level=1.0)
+        measure_inputs(task, search, [candidates[1:]], side="candidates", family="f", level=1.0)
     with pytest.raises(OptionError, match="say queries or candidates"):
-        measure_inputs(problem, search, [], side="both", family="f", level=1.0)  # type: ignore[arg-type]
+        measure_inputs(task, search, [], side="both", family="f", level=1.0)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,6 @@ from isthmus.perturb.noise import gaussian, gaussian_blocks
 from isthmus.robustness import (
     COLUMNS,
     Perturbation,
-    Problem,
     closed_searches,
     default_perturbations,
     gain,
@@ -41,7 +41,8 @@ from isthmus.robustness import (
 )
 from isthmus.search.relevance import no_relevance, relevance_by_labels
 from isthmus.search.scores import Ranking
-from worlds import fitted, played, problem_of, two_modalities
+from isthmus.search.task import RetrievalTask
+from worlds import fitted, played, task_of, two_modalities
 
 NAME: dict[str, Any] = {"seed": 3, "trial": 0, "role": "candidate", "level": 0.02}
 
@@ -254,14 +255,14 @@ def test_quantiles() -> None:
 
 
 @pytest.fixture(scope="module")
-def problem() -> Problem:
+def task() -> RetrievalTask:
     a, b = two_modalities(70, 40, seed=2)
-    return problem_of(a[:50], b, relevance_by_labels(np.arange(50), 50, 70))
+    return task_of(a[:50], b, relevance_by_labels(np.arange(50), 50, 70))
 
 
-def closers_of(problem: Problem) -> list[Any]:
-    q = Moments.of(problem.queries, precise=True)
-    c = Moments.of(problem.candidates, precise=True)
+def closers_of(task: RetrievalTask) -> list[Any]:
+    q = Moments.of(task.queries, precise=True)
+    c = Moments.of(task.candidates, precise=True)
     return [
         fit("none", q, c, score="cosine"),
         fit("none", q, c, score="euclidean"),
@@ -291,17 +292,17 @@ def loop_answers(q: np.ndarray, c: np.ndarray, score: str, bias: np.ndarray | No
 
 
 @pytest.mark.parametrize("side", ["candidates", "queries", "both"])
-def test_gaussian_cells_by_a_double_loop(problem: Problem, side: Any) -> None:
+def test_gaussian_cells_by_a_double_loop(task: RetrievalTask, side: Any) -> None:
     perturbation, trials, seed = Perturbation("gaussian", side, 0.05, "total"), 3, 11
-    searches = closed_searches(problem, closers_of(problem))
-    results = measure(problem, searches, perturbation, trials=trials, seed=seed)
+    searches = closed_searches(task, closers_of(task))
+    results = measure(task, searches, perturbation, trials=trials, seed=seed)
     truth = np.arange(50)
     for search, result in zip(searches, results, strict=True):
         closer = search.closer
-        q, c = closer.query(problem.queries), closer.candidate(problem.candidates)
-        bias = closer.bias_of(problem.candidates)
+        q, c = closer.query(task.queries), closer.candidate(task.candidates)
+        bias = closer.bias_of(task.candidates)
         clean = np.array(loop_answers(q, c, closer.score, bias))
-        before = np.array(loop_answers(problem.queries, problem.candidates, closer.score, None))
+        before = np.array(loop_answers(task.queries, task.candidates, closer.score, None))
         answers = []
         for trial in range(trials):
             named = {"seed": seed, "trial": trial, "level": 0.05}
@@ -310,7 +311,7 @@ def test_gaussian_cells_by_a_double_loop(problem: Problem, side: Any) -> None:
             answers.append(loop_answers(q + e, c + f, closer.score, bias))
         expected = np.array(answers)
         assert (result.answers == expected).mean() > 0.998  # float32 against float64
-        row = row_of(problem, result, seed)
+        row = row_of(task, result, seed)
         assert row["consistency"] == pytest.approx((expected == clean).mean(), abs=0.01)
         assert row["agreement"] == pytest.approx((expected == before).mean(), abs=0.01)
         assert row["accuracy"] == pytest.approx((expected == truth).mean(), abs=0.01)
@@ -324,11 +325,11 @@ def test_gaussian_cells_by_a_double_loop(problem: Problem, side: Any) -> None:
 
 @pytest.mark.parametrize("family", ["uniform-quantisation", "sign-bits"])
 @pytest.mark.parametrize("side", ["candidates", "queries", "both"])
-def test_codec_cells_by_hand(problem: Problem, family: Any, side: Any) -> None:
+def test_codec_cells_by_hand(task: RetrievalTask, family: Any, side: Any) -> None:
     perturbation = Perturbation(family, side, 16.0)
-    searches = closed_searches(problem, closers_of(problem))
+    searches = closed_searches(task, closers_of(task))
     for search, result in zip(
-        searches, measure(problem, searches, perturbation, trials=9, seed=0), strict=True
+        searches, measure(task, searches, perturbation, trials=9, seed=0), strict=True
     ):
         q, c = search.queries, search.candidates
 
@@ -339,8 +340,8 @@ def test_codec_cells_by_hand(problem: Problem, family: Any, side: Any) -> None:
             step = (high - low) / 16
             return low + (np.clip(np.floor((rows - low) / step), 0, 15) + 0.5) * step
 
-        coded_c = through(c, c[problem.calibration]) if side != "queries" else c
-        coded_q = through(q, q[problem.query_calibration]) if side != "candidates" else q
+        coded_c = through(c, c[task.candidate_calibration]) if side != "queries" else c
+        coded_q = through(q, q[task.query_calibration]) if side != "candidates" else q
         expected = loop_answers(coded_q, coded_c, search.score, search.bias)
         assert result.trials == 1
         assert (result.answers[0] == expected).mean() >= (0.8 if family == "sign-bits" else 1)
@@ -349,16 +350,18 @@ def test_codec_cells_by_hand(problem: Problem, family: Any, side: Any) -> None:
 
 
 @pytest.mark.parametrize("side", ["candidates", "queries"])
-def test_codecs_never_see_rows_outside_the_calibration_split(problem: Problem, side: Any) -> None:
+def test_codecs_never_see_rows_outside_the_calibration_split(
+    task: RetrievalTask, side: Any
+) -> None:
     """A giant row that the split leaves out saturates; it does not widen everyone's
     perturbations."""
-    q, c = problem.queries.copy(), problem.candidates.copy()
+    q, c = task.queries.copy(), task.candidates.copy()
     rows, kept = (
-        (c, problem.calibration) if side == "candidates" else (q, problem.query_calibration)
+        (c, task.candidate_calibration) if side == "candidates" else (q, task.query_calibration)
     )
     giant = int(np.setdiff1d(np.arange(len(rows)), kept)[0])
     rows[giant] *= 50
-    case = Problem("a_to_b", q, c, problem.truth, problem.calibration, problem.query_calibration)
+    case = replace(task, queries=q, candidates=c)
     closer = fit("none", Moments.of(q), Moments.of(c), score="euclidean", unit_in=False)
     perturbation = Perturbation("uniform-quantisation", side, 64.0)
     result = grid(case, [closer], [perturbation], trials=1)[0]
@@ -371,30 +374,30 @@ def test_codecs_never_see_rows_outside_the_calibration_split(problem: Problem, s
     assert wide.kept[0][others].mean() < 0.6
 
 
-def test_all_closers_meet_the_same_noise(problem: Problem) -> None:
-    closers = closers_of(problem)
+def test_all_closers_meet_the_same_noise(task: RetrievalTask) -> None:
+    closers = closers_of(task)
     perturbations = [Perturbation("gaussian", "candidates", 0.05, "total")]
-    together = grid(problem, closers, perturbations, trials=4, seed=1)
+    together = grid(task, closers, perturbations, trials=4, seed=1)
     for closer, result in zip(closers, together, strict=True):
-        alone = grid(problem, [closer], perturbations, trials=4, seed=1)[0]
+        alone = grid(task, [closer], perturbations, trials=4, seed=1)[0]
         np.testing.assert_array_equal(alone.answers, result.answers)
         more = grid(
-            problem,
+            task,
             [closer],
             [Perturbation("gaussian", "candidates", 0.01, "total"), *perturbations],
             trials=6,
             seed=1,
         )[1]
         np.testing.assert_array_equal(more.answers[:4], result.answers)
-    other = grid(problem, closers, perturbations, trials=4, seed=2)
+    other = grid(task, closers, perturbations, trials=4, seed=2)
     assert (other[0].answers != together[0].answers).any()
 
 
-def test_query_noise_tells_no_exact_closer_from_another(problem: Problem) -> None:
+def test_query_noise_tells_no_exact_closer_from_another(task: RetrievalTask) -> None:
     """The control of theory: query noise moves score differences alike before and after."""
     perturbation = Perturbation("gaussian", "queries", 0.1, "total")
     results = measure(
-        problem, closed_searches(problem, closers_of(problem)), perturbation, trials=10, seed=0
+        task, closed_searches(task, closers_of(task)), perturbation, trials=10, seed=0
     )
     exact = [r for r in results if r.search.closer.guarantee.kind == "exact"]
     assert len(exact) == 4
@@ -403,15 +406,15 @@ def test_query_noise_tells_no_exact_closer_from_another(problem: Problem) -> Non
         np.testing.assert_array_equal(result.answers, exact[0].answers)
 
 
-def test_no_noise_flips_nothing(problem: Problem) -> None:
-    twins = problem_of(problem.queries, np.vstack([problem.candidates] * 2), no_relevance(50, 140))
+def test_no_noise_flips_nothing(task: RetrievalTask) -> None:
+    twins = task_of(task.queries, np.vstack([task.candidates] * 2), no_relevance(50, 140))
     for side in ("candidates", "queries", "both"):
         perturbation = Perturbation("gaussian", side, 0.0, "total")  # type: ignore[arg-type]
         for result in grid(twins, closers_of(twins), [perturbation], trials=2):
             assert result.kept.all(), (side, result.search.closer.name)
 
 
-def test_spread_is_measured_where_the_noise_falls(problem: Problem) -> None:
+def test_spread_is_measured_where_the_noise_falls(task: RetrievalTask) -> None:
     """Candidates made twice as large meet twice the noise: no gain from a mere rescaling."""
     from isthmus.closers.maps import AffineMap, Closer, Guarantee
 
@@ -420,11 +423,11 @@ def test_spread_is_measured_where_the_noise_falls(problem: Problem) -> None:
         return Closer("none", "euclidean", 1.0, side, side, Guarantee("euclidean", "exact", "x"))
 
     perturbation = Perturbation("gaussian", "candidates", 0.05, "spread")
-    small, large = grid(problem, [scaled(1.0), scaled(4.0)], [perturbation], trials=4)
+    small, large = grid(task, [scaled(1.0), scaled(4.0)], [perturbation], trials=4)
     np.testing.assert_array_equal(small.answers, large.answers)
     assert large.predicted == pytest.approx(small.predicted, abs=1e-6)
     fixed = grid(
-        problem,
+        task,
         [scaled(1.0), scaled(4.0)],
         [Perturbation("gaussian", "candidates", 0.05, "total")],
         trials=4,
@@ -432,27 +435,27 @@ def test_spread_is_measured_where_the_noise_falls(problem: Problem) -> None:
     assert fixed[1].kept.mean() > fixed[0].kept.mean()
 
 
-def test_overlap_by_brute_force(problem: Problem, rng: np.random.Generator) -> None:
-    search = played(problem, fitted("none", problem.queries, problem.candidates))
-    moved = problem.candidates + rng.normal(size=(70, 40)) * 0.05
-    noisy = Ranking.of(problem.queries, moved, "dot")
+def test_overlap_by_brute_force(task: RetrievalTask, rng: np.random.Generator) -> None:
+    search = played(task, fitted("none", task.queries, task.candidates))
+    moved = task.candidates + rng.normal(size=(70, 40)) * 0.05
+    noisy = Ranking.of(task.queries, moved, "dot")
     shares = []
-    for q in problem.queries:
-        before = set(np.argsort(-(problem.candidates @ q))[:10].tolist())
+    for q in task.queries:
+        before = set(np.argsort(-(task.candidates @ q))[:10].tolist())
         after = set(np.argsort(-(moved @ q))[:10].tolist())
         shares.append(len(before & after) / 10)
-    clean = Ranking.of(problem.queries, problem.candidates, "dot")
+    clean = Ranking.of(task.queries, task.candidates, "dot")
     assert overlap_at(clean, noisy) == pytest.approx(np.mean(shares))
     assert overlap_at(clean, clean) == 1
     assert overlap_at(search.clean, search.clean) == 1
-    few = Ranking.of(problem.queries, problem.candidates[:19], "dot")
+    few = Ranking.of(task.queries, task.candidates[:19], "dot")
     assert np.isnan(overlap_at(few, few))
 
 
-def test_rows_have_the_contract_s_columns_and_are_json(problem: Problem) -> None:
+def test_rows_have_the_contract_s_columns_and_are_json(task: RetrievalTask) -> None:
     assert len(COLUMNS) == 23
-    small = problem_of(problem.queries[:12], problem.candidates[:12], no_relevance(12, 12))
-    for case in (problem, small):
+    small = task_of(task.queries[:12], task.candidates[:12], no_relevance(12, 12))
+    for case in (task, small):
         results = grid(case, closers_of(case), default_perturbations(), trials=2, control_trials=1)
         assert len(results) == 5 * (9 + 4 + 2)
         for result in results:
@@ -465,9 +468,9 @@ def test_rows_have_the_contract_s_columns_and_are_json(problem: Problem) -> None
         assert names == ["none", "none", "mean-shift", "orthogonal-shift", "center-queries"]
 
 
-def test_gain_is_the_paired_difference_of_flips(problem: Problem) -> None:
+def test_gain_is_the_paired_difference_of_flips(task: RetrievalTask) -> None:
     perturbation = Perturbation("gaussian", "candidates", 0.05, "total")
-    results = grid(problem, closers_of(problem), [perturbation], trials=10)
+    results = grid(task, closers_of(task), [perturbation], trials=10)
     got = gain(results[0], results[4])
     assert got["gain"] == pytest.approx(results[4].kept.mean() - results[0].kept.mean(), abs=1e-6)
     assert got["gain_lo"] <= got["gain"] <= got["gain_hi"]
@@ -487,9 +490,7 @@ BAD_CELLS = [
 
 @pytest.mark.parametrize(("perturbation", "sentence"), BAD_CELLS)
 def test_cells_that_make_no_sense_are_refused(
-    problem: Problem, perturbation: Perturbation, sentence: str
+    task: RetrievalTask, perturbation: Perturbation, sentence: str
 ) -> None:
     with pytest.raises(OptionError, match=sentence):
-        measure(
-            problem, closed_searches(problem, closers_of(problem)), perturbation, trials=1, seed=0
-        )
+        measure(task, closed_searches(task, closers_of(task)), perturbation, trials=1, seed=0)

@@ -18,7 +18,6 @@ from isthmus.robustness import (
     NOISE,
     ClosedSearch,
     Perturbation,
-    Problem,
     check_perturbation,
     closed_searches,
     grid,
@@ -28,23 +27,24 @@ from isthmus.robustness import (
     rows_of,
 )
 from isthmus.search.scores import Ranking, top1
-from worlds import fitted, full_scores, played, problem_of, two_modalities, unit_rows
+from isthmus.search.task import RetrievalTask
+from worlds import fitted, full_scores, played, task_of, two_modalities, unit_rows
 
 NAME: dict[str, Any] = {"seed": 3, "trial": 0, "role": "candidate", "level": 0.02}
 
 
 @pytest.fixture(scope="module")
-def problem() -> Problem:
-    return problem_of(*two_modalities(60, 24, seed=5))
+def task() -> RetrievalTask:
+    return task_of(*two_modalities(60, 24, seed=5))
 
 
 @pytest.fixture(scope="module")
-def few() -> Problem:
+def few() -> RetrievalTask:
     """Six candidates in 24 dimensions: their span is far from all."""
     q, c = two_modalities(60, 24, seed=6)
     from isthmus.search.relevance import no_relevance
 
-    return problem_of(q, c[:6], no_relevance(60, 6))
+    return task_of(q, c[:6], no_relevance(60, 6))
 
 
 # --- shapes of noise --------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def test_shapes_that_cannot_be_are_refused(rng: np.random.Generator) -> None:
         line_shape(np.zeros(4))
 
 
-def test_noise_on_candidates_is_shaped_by_what_is_stored(few: Problem) -> None:
+def test_noise_on_candidates_is_shaped_by_what_is_stored(few: RetrievalTask) -> None:
     search = played(few, fitted("subspace", few.queries, few.candidates))
     assert search.stored_dims == 5
     inside = search.candidate_shape("in-span")
@@ -116,7 +116,7 @@ def test_noise_on_candidates_is_shaped_by_what_is_stored(few: Problem) -> None:
 
 
 @pytest.mark.parametrize("family", NOISE)
-def test_noise_cells_play_as_by_hand(family: str, few: Problem) -> None:
+def test_noise_cells_play_as_by_hand(family: str, few: RetrievalTask) -> None:
     search = played(few, fitted("orthogonal-shift", few.queries, few.candidates))
     perturbation = Perturbation(family, "candidates", 0.3, "total")
     result = measure(few, [search], perturbation, trials=3, seed=11)[0]
@@ -131,7 +131,7 @@ def test_noise_cells_play_as_by_hand(family: str, few: Problem) -> None:
 
 
 @pytest.mark.parametrize("family", ["gaussian", "covariance", "in-span", "off-span", "along-gap"])
-def test_shaped_noise_is_predicted_under_dot(family: str, few: Problem) -> None:
+def test_shaped_noise_is_predicted_under_dot(family: str, few: RetrievalTask) -> None:
     for name in ("none", "center-queries"):
         search = played(few, fitted(name, few.queries, few.candidates, score="dot"))
         perturbation = Perturbation(family, "candidates", 0.1, "total")
@@ -140,7 +140,7 @@ def test_shaped_noise_is_predicted_under_dot(family: str, few: Problem) -> None:
         assert result.predicted == pytest.approx(result.kept.mean(), abs=4 * spread + 1e-4)
 
 
-def test_off_span_noise_on_queries_flips_nothing(few: Problem) -> None:
+def test_off_span_noise_on_queries_flips_nothing(few: RetrievalTask) -> None:
     """And noise in the span flips as much for every exact closer: the query-side control."""
     names = ("none", "orthogonal-shift", "biased-shift", "span")
     searches = closed_searches(
@@ -158,19 +158,19 @@ def test_off_span_noise_on_queries_flips_nothing(few: Problem) -> None:
         np.testing.assert_array_equal(result.kept, inside[0].kept)
 
 
-def test_one_shared_shift_of_all_candidates(problem: Problem) -> None:
+def test_one_shared_shift_of_all_candidates(task: RetrievalTask) -> None:
     """Under dot it adds a constant per query; under Euclid it is noise on the query, mirrored."""
     perturbation = Perturbation("gaussian", "shared", 0.3, "total")
     dots = closed_searches(
-        problem,
+        task,
         [
-            fitted(n, problem.queries, problem.candidates, score="dot")
+            fitted(n, task.queries, task.candidates, score="dot")
             for n in ("none", "center-queries", "center-both")
         ],
     )
-    assert all(r.kept.all() for r in measure(problem, dots, perturbation, trials=5, seed=0))
-    search = played(problem, fitted("none", problem.queries, problem.candidates, score="euclidean"))
-    result = measure(problem, [search], perturbation, trials=5, seed=0)[0]
+    assert all(r.kept.all() for r in measure(task, dots, perturbation, trials=5, seed=0))
+    search = played(task, fitted("none", task.queries, task.candidates, score="euclidean"))
+    result = measure(task, [search], perturbation, trials=5, seed=0)[0]
     assert not result.kept.all()
     for trial in range(5):
         shift = gaussian(1, 24, 0.3, seed=0, trial=trial, role="candidate", level=0.3)
@@ -182,11 +182,11 @@ def test_one_shared_shift_of_all_candidates(problem: Problem) -> None:
 
 
 @pytest.mark.parametrize("score", ["dot", "cosine", "euclidean"])
-def test_truncation_is_search_on_the_first_dimensions(score: str, problem: Problem) -> None:
-    search = played(problem, fitted("none", problem.queries, problem.candidates, score=score))
+def test_truncation_is_search_on_the_first_dimensions(score: str, task: RetrievalTask) -> None:
+    search = played(task, fitted("none", task.queries, task.candidates, score=score))
     for level in (7.0, 0.5):
         result = measure(
-            problem, [search], Perturbation("truncation", "both", level), trials=9, seed=0
+            task, [search], Perturbation("truncation", "both", level), trials=9, seed=0
         )[0]
         kept = 7 if level == 7 else 12
         scores = full_scores(search.queries[:, :kept], search.candidates[:, :kept], score)
@@ -194,12 +194,10 @@ def test_truncation_is_search_on_the_first_dimensions(score: str, problem: Probl
         assert result.bytes_per_vector == 4 * kept
 
 
-def test_dropped_dimensions(problem: Problem) -> None:
-    search = played(problem, fitted("none", problem.queries, problem.candidates, score="euclidean"))
+def test_dropped_dimensions(task: RetrievalTask) -> None:
+    search = played(task, fitted("none", task.queries, task.candidates, score="euclidean"))
     both, stored = (
-        measure(
-            problem, [search], Perturbation("dropped-dimensions", side, 10.0), trials=3, seed=4
-        )[0]
+        measure(task, [search], Perturbation("dropped-dimensions", side, 10.0), trials=3, seed=4)[0]
         for side in ("both", "candidates")
     )
     for trial in range(3):
@@ -214,13 +212,13 @@ def test_dropped_dimensions(problem: Problem) -> None:
     assert (both.answers[0] != both.answers[1]).any()
 
 
-def test_random_projection_keeps_inner_products_on_average(problem: Problem) -> None:
-    search = played(problem, fitted("none", problem.queries, problem.candidates, score="dot"))
+def test_random_projection_keeps_inner_products_on_average(task: RetrievalTask) -> None:
+    search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
     wide = measure(
-        problem, [search], Perturbation("random-projection", "both", 24.0), trials=20, seed=0
+        task, [search], Perturbation("random-projection", "both", 24.0), trials=20, seed=0
     )[0]
     slim = measure(
-        problem, [search], Perturbation("random-projection", "both", 3.0), trials=20, seed=0
+        task, [search], Perturbation("random-projection", "both", 3.0), trials=20, seed=0
     )[0]
     assert slim.kept.mean() < wide.kept.mean()
     rng = np.random.Generator(np.random.SFC64(stream(0, 0, "candidate", 3.0, 0)))
@@ -229,7 +227,7 @@ def test_random_projection_keeps_inner_products_on_average(problem: Problem) -> 
     np.testing.assert_array_equal(slim.answers[0], scores.argmax(axis=1))
 
 
-def test_memo_coordinates_and_stored_numbers_outlive_a_cut(few: Problem) -> None:
+def test_memo_coordinates_and_stored_numbers_outlive_a_cut(few: RetrievalTask) -> None:
     memo = played(few, fitted("low-rank-memo", few.queries, few.candidates, rank=5))
     assert memo.closer.memo == 5
     kept = measure(few, [memo], Perturbation("truncation", "both", 1.0), trials=1, seed=0)[0].kept
@@ -243,11 +241,11 @@ def test_memo_coordinates_and_stored_numbers_outlive_a_cut(few: Problem) -> None
 
 @pytest.mark.parametrize("family", ["sq8", "rotated-sign", "rabitq", "bins-32", "fp16"])
 @pytest.mark.parametrize("calibration", [None, "own", "other", "union"])
-def test_codecs_play_as_by_hand(family: str, calibration: str | None, problem: Problem) -> None:
-    search = played(problem, fitted("center-both", problem.queries, problem.candidates))
+def test_codecs_play_as_by_hand(family: str, calibration: str | None, task: RetrievalTask) -> None:
+    search = played(task, fitted("center-both", task.queries, task.candidates))
     halves = {
-        "c": search.candidates[problem.calibration],
-        "q": search.queries[problem.query_calibration],
+        "c": search.candidates[task.candidate_calibration],
+        "q": search.queries[task.query_calibration],
     }
     union = np.vstack([halves["c"], halves["q"]])
     rows = {"other": (halves["q"], halves["c"]), "union": (union, union)}
@@ -255,7 +253,7 @@ def test_codecs_play_as_by_hand(family: str, calibration: str | None, problem: P
     codec, query_codec = fit_codec(family, own), fit_codec(family, theirs)
     for side, symmetric in (("candidates", None), ("both", query_codec)):
         result = measure(
-            problem, [search], Perturbation(family, side, 1.0, calibration), trials=5, seed=0
+            task, [search], Perturbation(family, side, 1.0, calibration), trials=5, seed=0
         )[0]
         by_hand = coded_ranking(
             search.queries,
@@ -267,24 +265,22 @@ def test_codecs_play_as_by_hand(family: str, calibration: str | None, problem: P
         )
         np.testing.assert_array_equal(result.answers, top1(by_hand)[None])
         assert result.bytes_per_vector == codec.bytes_per_vector(24)
-    row = row_of(problem, result, 0)
+    row = row_of(task, result, 0)
     error = codec.through(search.candidates) - search.candidates
     assert row["codec_error"] == pytest.approx(float((error**2).sum(axis=1).mean()), rel=1e-6)
     assert row["codec_error_kind"] in ("none", "additive", "residual", "clipped", "leaning")
 
 
-def test_ranges_of_the_other_modality_are_noticed(problem: Problem) -> None:
+def test_ranges_of_the_other_modality_are_noticed(task: RetrievalTask) -> None:
     from isthmus.cli.stress import range_notes
 
-    search = played(problem, fitted("none", problem.queries, problem.candidates, score="dot"))
+    search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
     rows = []
     for calibration in ("own", "other"):
         perturbation = Perturbation("int8", "candidates", 1.0, calibration)
-        rows.append(
-            row_of(problem, measure(problem, [search], perturbation, trials=1, seed=0)[0], 0)
-        )
-    unseen = np.setdiff1d(np.arange(60), problem.calibration)
-    ranges = search.queries[problem.query_calibration]
+        rows.append(row_of(task, measure(task, [search], perturbation, trials=1, seed=0)[0], 0))
+    unseen = np.setdiff1d(np.arange(60), task.candidate_calibration)
+    ranges = search.queries[task.query_calibration]
     stored = search.candidates[unseen]
     outside = ((stored < ranges.min(axis=0)) | (stored > ranges.max(axis=0))).mean()
     assert rows[1]["codec_outside"] == pytest.approx(outside, abs=1e-3)
@@ -294,12 +290,12 @@ def test_ranges_of_the_other_modality_are_noticed(problem: Problem) -> None:
     assert range_notes([{"family": "sign", "closer": "none", "score": "dot"}]) == []
 
 
-def test_rescoring_everything_undoes_the_codec(problem: Problem) -> None:
-    search = played(problem, fitted("none", problem.queries, problem.candidates, score="dot"))
+def test_rescoring_everything_undoes_the_codec(task: RetrievalTask) -> None:
+    search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
     shares = [
-        measure(
-            problem, [search], Perturbation("sign", "candidates", 1.0, None, r), trials=1, seed=0
-        )[0]
+        measure(task, [search], Perturbation("sign", "candidates", 1.0, None, r), trials=1, seed=0)[
+            0
+        ]
         for r in (0, 5, 60)
     ]
     kept = [r.kept.mean() for r in shares]
@@ -311,10 +307,10 @@ def test_rescoring_everything_undoes_the_codec(problem: Problem) -> None:
     assert told["in_shortlist"] == kept[1]  # what is found is put first
 
 
-def test_queries_alone_through_a_codec(problem: Problem) -> None:
-    search = played(problem, fitted("none", problem.queries, problem.candidates, score="dot"))
-    result = measure(problem, [search], Perturbation("sq4", "queries", 1.0), trials=1, seed=0)[0]
-    codec = fit_codec("sq4", search.queries[problem.query_calibration])
+def test_queries_alone_through_a_codec(task: RetrievalTask) -> None:
+    search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
+    result = measure(task, [search], Perturbation("sq4", "queries", 1.0), trials=1, seed=0)[0]
+    codec = fit_codec("sq4", search.queries[task.query_calibration])
     scores = codec.through(search.queries) @ search.candidates.T
     np.testing.assert_array_equal(result.answers[0], scores.argmax(axis=1))
     assert result.bytes_per_vector is None
@@ -368,10 +364,10 @@ def test_cells_that_make_no_sense(perturbation: Perturbation, sentence: str) -> 
         check_perturbation(perturbation)
 
 
-def test_half_a_dimension_is_refused(problem: Problem) -> None:
-    search = played(problem, fitted("none", problem.queries, problem.candidates))
+def test_half_a_dimension_is_refused(task: RetrievalTask) -> None:
+    search = played(task, fitted("none", task.queries, task.candidates))
     with pytest.raises(OptionError, match=r"truncation keeps 2.5 dimensions; expected a whole"):
-        measure(problem, [search], Perturbation("truncation", "both", 2.5), trials=1, seed=0)
+        measure(task, [search], Perturbation("truncation", "both", 2.5), trials=1, seed=0)
 
 
 # --- controls ---------------------------------------------------------------------------------
@@ -379,15 +375,15 @@ def test_half_a_dimension_is_refused(problem: Problem) -> None:
 
 @pytest.mark.parametrize("method", ["center-queries", "biased-shift", "mean-shift", "ridge-shift"])
 def test_controls_close_along_another_vector_of_the_same_length(
-    method: str, problem: Problem
+    method: str, task: RetrievalTask
 ) -> None:
-    q, c = Moments.of(problem.queries, precise=True), Moments.of(problem.candidates, precise=True)
+    q, c = Moments.of(task.queries, precise=True), Moments.of(task.candidates, precise=True)
     made = controls(method, q, c, seed=2)
     assert [m.name for m in made] == [f"{method}:{k}" for k in CONTROLS] + [method] * 2
     assert [m.strength for m in made] == [1.0] * 3 + list(OVERSHOOT)
     if method == "ridge-shift":
         return
-    true = fitted(method, problem.queries, problem.candidates)
+    true = fitted(method, task.queries, task.candidates)
     vector = true.query.offset
     assert vector is not None
     random, shuffled, flipped = (m.query.offset for m in made[:3])
@@ -400,9 +396,9 @@ def test_controls_close_along_another_vector_of_the_same_length(
     np.testing.assert_array_equal(again.query.offset, random)
 
 
-def test_only_the_gap_itself_removes_flips(problem: Problem) -> None:
+def test_only_the_gap_itself_removes_flips(task: RetrievalTask) -> None:
     """Controls keep their promise too (a number makes up for any vector), but no flip goes."""
-    q, c = Moments.of(problem.queries, precise=True), Moments.of(problem.candidates, precise=True)
+    q, c = Moments.of(task.queries, precise=True), Moments.of(task.candidates, precise=True)
     closers = fit_many(["biased-shift"], q, c, score="euclidean", with_controls=True)
     names = [x.name for x in closers]
     assert names == [
@@ -413,8 +409,8 @@ def test_only_the_gap_itself_removes_flips(problem: Problem) -> None:
         "biased-shift",
     ]
     perturbation = Perturbation("gaussian", "candidates", 0.05, "total")
-    results = grid(problem, closers, [perturbation], trials=40, seed=0)
-    rows = rows_of(problem, results, 0)
+    results = grid(task, closers, [perturbation], trials=40, seed=0)
+    rows = rows_of(task, results, 0)
     assert all(r["clean_agreement"] == 1 for r in rows)
     gains = {(r["closer"], r["strength"]): r["gain"] for r in rows}
     assert gains["biased-shift", 1.0] > 0.02
@@ -424,15 +420,12 @@ def test_only_the_gap_itself_removes_flips(problem: Problem) -> None:
     assert gains["biased-shift", 1.5] < gains["biased-shift", 1.0]
 
 
-def test_rows_carry_gain_and_mcnemar(problem: Problem) -> None:
+def test_rows_carry_gain_and_mcnemar(task: RetrievalTask) -> None:
     closers = [
-        fitted(n, problem.queries, problem.candidates, score="cosine")
-        for n in ("none", "mean-shift")
+        fitted(n, task.queries, task.candidates, score="cosine") for n in ("none", "mean-shift")
     ]
-    results = grid(
-        problem, closers, [Perturbation("gaussian", "candidates", 0.02, "total")], trials=6
-    )
-    plain, moved = rows_of(problem, results, 0)
+    results = grid(task, closers, [Perturbation("gaussian", "candidates", 0.02, "total")], trials=6)
+    plain, moved = rows_of(task, results, 0)
     assert plain["gain"] == 0
     assert plain["clean_mcnemar_p"] == 1
     assert moved["gain"] == pytest.approx(results[1].kept.mean() - results[0].kept.mean(), abs=1e-6)
@@ -443,12 +436,12 @@ def test_rows_carry_gain_and_mcnemar(problem: Problem) -> None:
     from scipy.stats import binomtest
 
     assert moved["clean_mcnemar_p"] == pytest.approx(binomtest(lost, lost + won).pvalue)
-    alone = rows_of(problem, results[1:], 0)[0]
+    alone = rows_of(task, results[1:], 0)[0]
     assert alone["gain"] is None
 
 
-def test_control_refusals(problem: Problem) -> None:
-    q = Moments.of(problem.queries)
+def test_control_refusals(task: RetrievalTask) -> None:
+    q = Moments.of(task.queries)
     with pytest.raises(OptionError, match=r"control 'upside' is unknown; choose one of random"):
         control("upside", "mean-shift", q, q)
     with pytest.raises(OptionError, match=r"'none' has no vector to put another in the place of"):
@@ -457,8 +450,8 @@ def test_control_refusals(problem: Problem) -> None:
         fit_many(["no"], q, q)
 
 
-def test_closers_fitted_under_scores_they_are_made_for(problem: Problem) -> None:
-    q, c = Moments.of(problem.queries, precise=True), Moments.of(problem.candidates, precise=True)
+def test_closers_fitted_under_scores_they_are_made_for(task: RetrievalTask) -> None:
+    q, c = Moments.of(task.queries, precise=True), Moments.of(task.candidates, precise=True)
     made = fit_many(
         ["center-queries", "ridge-shift", "mean-shift", "subspace", "procrustes"],
         q,
@@ -479,8 +472,8 @@ def test_closers_fitted_under_scores_they_are_made_for(problem: Problem) -> None
     ]  # fmt: skip  (procrustes needs pairs)
 
 
-def test_a_play_knows_its_problem(problem: Problem) -> None:
-    search = played(problem, fitted("none", problem.queries, problem.candidates))
+def test_a_play_knows_its_problem(task: RetrievalTask) -> None:
+    search = played(task, fitted("none", task.queries, task.candidates))
     assert isinstance(search, ClosedSearch)
-    assert search.problem is problem
+    assert search.task is task
     assert isinstance(search.clean, Ranking)

@@ -14,9 +14,10 @@ import pytest
 
 import commands
 from isthmus.errors import OptionError
-from isthmus.robustness import COLUMNS, Perturbation, Problem, reseeded, run, run_grid
+from isthmus.robustness import COLUMNS, Perturbation, reseeded, run, run_grid
 from isthmus.search import scores
-from worlds import fitted, problem_of, two_modalities, unit_rows
+from isthmus.search.task import RetrievalTask
+from worlds import fitted, task_of, two_modalities, unit_rows
 
 CELLS = [
     Perturbation("gaussian", "candidates", 0.02, "total"),
@@ -34,9 +35,9 @@ def work() -> dict[str, Any]:
         fitted("none", q, c, score="euclidean"),
         *(fitted(n, q, c) for n in names),
     ]
-    problems: dict[int, Problem] = {s: problem_of(q, c, seed=s) for s in (0, 1)}
+    tasks: dict[int, RetrievalTask] = {s: task_of(q, c, seed=s) for s in (0, 1)}
     return {
-        "problems": problems,
+        "tasks": tasks,
         "closers": closers,
         "perturbations": CELLS,
         "trials": 6,
@@ -92,9 +93,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     played: list[Perturbation] = []
     real = run.measure
 
-    def watched(problem: Any, searches: Any, perturbation: Perturbation, **options: Any) -> Any:
+    def watched(task: Any, searches: Any, perturbation: Perturbation, **options: Any) -> Any:
         played.append(perturbation)
-        return real(problem, searches, perturbation, **options)
+        return real(task, searches, perturbation, **options)
 
     monkeypatch.setattr(run, "measure", watched)
     run_grid(**work(), out=out)
@@ -206,15 +207,16 @@ def test_the_command_prints_and_writes(files: Path, capsys: pytest.CaptureFixtur
 
 
 def test_another_seed_draws_other_halves_of_the_same_rows() -> None:
-    problem = problem_of(*two_modalities(30, 8, seed=2))
-    again = reseeded(problem, 5)
-    assert again.queries is problem.queries
-    assert again.truth is problem.truth
-    for half, count in ((again.calibration, 30), (again.query_calibration, 30)):
+    task = task_of(*two_modalities(30, 8, seed=2))
+    again = reseeded(task, 5)
+    assert again.queries is task.queries
+    assert again.relevance is task.relevance
+    for half, count in ((again.candidate_calibration, 30), (again.query_calibration, 30)):
         assert len(half) == count // 2
         assert (np.diff(half) > 0).all()
-    assert not np.array_equal(again.calibration, problem.calibration)
-    np.testing.assert_array_equal(reseeded(problem, 5).calibration, again.calibration)
+    assert not np.array_equal(again.candidate_calibration, task.candidate_calibration)
+    twice = reseeded(task, 5).candidate_calibration
+    np.testing.assert_array_equal(twice, again.candidate_calibration)
 
 
 def test_no_seed_scores_a_query_that_closers_were_fitted_on(
@@ -230,9 +232,9 @@ def test_no_seed_scores_a_query_that_closers_were_fitted_on(
         seen.update(moments=queries, options=options)
         return fit_many(methods, queries, *rest, **options)
 
-    def watched(problems: dict[int, Problem], *rest: Any, **options: Any) -> Any:
-        seen["problems"] = problems
-        return run_grid(problems, *rest, **options)
+    def watched(tasks: dict[int, RetrievalTask], *rest: Any, **options: Any) -> Any:
+        seen["tasks"] = tasks
+        return run_grid(tasks, *rest, **options)
 
     fit_many = many.fit_many
     monkeypatch.setattr(many, "fit_many", fitted_on)
@@ -251,13 +253,13 @@ def test_no_seed_scores_a_query_that_closers_were_fitted_on(
         "center-queries,procrustes,realign",
     )
     assert code == 0
-    scored = seen["problems"][0].queries
+    scored = seen["tasks"][0].queries
     rows = unit_rows(np.load(files / "a.npy"))
     fit = rows[[i for i, row in enumerate(rows) if np.abs(scored - row).max(axis=1).min() > 1e-6]]
     assert len(fit) + len(scored) == 40
     np.testing.assert_allclose(seen["moments"].mean, fit.mean(axis=0), atol=1e-6)
-    for problem in seen["problems"].values():
-        assert problem.queries is scored
+    for task in seen["tasks"].values():
+        assert task.queries is scored
     assert seen["options"]["pairs"] is None
     assert seen["options"]["query_rows"] is None
     said = " ".join(out.split())

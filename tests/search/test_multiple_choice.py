@@ -6,9 +6,10 @@ import pytest
 from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.errors import LabelsError
-from isthmus.robustness import Perturbation, Problem, closed_searches, measure
+from isthmus.robustness import Perturbation, closed_searches, measure
 from isthmus.search.relevance import choose, multiple_choice
 from isthmus.search.scores import Ranking
+from isthmus.search.task import RetrievalTask
 
 
 def quiz(rng, n=40, k=25, c=4, d=8):
@@ -69,15 +70,17 @@ def test_stress_answers_within_the_lists_and_exact_closers_keep_them():
     queries += 2.0
     lists, truth = multiple_choice(lists, right, len(candidates))
     half = np.arange(10)
-    problem = Problem("q_to_c", queries, candidates, truth, half, half, lists)
+    task = RetrievalTask.of(
+        queries, candidates, truth, candidate_calibration=half, query_calibration=half, lists=lists
+    )
     moments = Moments.of(queries, precise=True), Moments.of(candidates, precise=True)
     closers = [
         fit("none", *moments, score="dot", unit_in=False),
         fit("center-queries", *moments, unit_in=False),
     ]
-    plays = closed_searches(problem, closers)
+    plays = closed_searches(task, closers)
     for result in measure(
-        problem, plays, Perturbation("gaussian", "candidates", 1.0, "total"), trials=3, seed=1
+        task, plays, Perturbation("gaussian", "candidates", 1.0, "total"), trials=3, seed=1
     ):
         assert (result.answers[:, :, None] == lists[None]).any(axis=2).all()
         assert result.search.clean_agreement.all()

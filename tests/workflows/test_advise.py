@@ -31,7 +31,7 @@ from isthmus.search.relevance import (
 from isthmus.search.scores import Ranking
 from isthmus.theory.prediction import keep_probability
 from isthmus.workflows.recommendation import Advice, advise
-from isthmus.workflows.recommendation.halves import half_of, problem_of, split
+from isthmus.workflows.recommendation.halves import half_of, split, task_of
 from isthmus.workflows.recommendation.settings import RIDGES, ground_of, settings_of
 from isthmus.workflows.recommendation.wording import floor_needs
 from worlds import two_modalities, unit_rows
@@ -337,7 +337,7 @@ def test_codecs_flip_against_todays_exact_search(pair: Pair) -> None:
     closers = ("center-queries", "center-both", "ridge-shift", "mean-shift")
     got = advise(q, c, truth, family="sq4", score="dot", closers=closers)
     first, second = split(120, 0.5, 0)
-    half = problem_of(q, c, truth, first, None, 0).calibration
+    half = task_of(q, c, truth, first, None, 0).candidate_calibration
     exact = (q[second] @ c.T).argmax(axis=1)
     codec = fit_codec("sq4", c[half])
     coded = (q[second] @ codec.through(c).astype(float).T).argmax(axis=1)
@@ -365,14 +365,16 @@ def test_codecs_flip_against_todays_exact_search(pair: Pair) -> None:
 def test_the_ridge_knows_the_codecs_own_error(pair: Pair) -> None:
     q, c = pair
     first, _ = split(120, 0.5, 0)
-    problem = problem_of(q, c, no_relevance(120, 120), first, None, 0)
-    got = ground_of(problem, first, True, [Perturbation("sq4", "candidates", 1.0)]).noise
+    task = task_of(q, c, no_relevance(120, 120), first, None, 0)
+    got = ground_of(task, first, True, [Perturbation("sq4", "candidates", 1.0)]).noise
     centred = c - c.mean(axis=0)
-    rest = np.setdiff1d(np.arange(120), problem.calibration)
-    want = measure_error(fit_codec("sq4", centred[problem.calibration]), centred[rest]).variance
+    rest = np.setdiff1d(np.arange(120), task.candidate_calibration)
+    want = measure_error(
+        fit_codec("sq4", centred[task.candidate_calibration]), centred[rest]
+    ).variance
     np.testing.assert_allclose(got, want, rtol=1e-9)
     perturbations = [Perturbation("gaussian", "candidates", v, "total") for v in (0.02, 0.04)]
-    noisy = ground_of(problem, first, True, perturbations)
+    noisy = ground_of(task, first, True, perturbations)
     np.testing.assert_allclose(noisy.noise, 0.03 / 24)
     np.testing.assert_allclose(noisy.queries.mean, q[first].mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(noisy.candidates.mean, c.mean(axis=0), atol=1e-12)
@@ -391,9 +393,9 @@ def test_one_bit_codes_want_centred_rows() -> None:
 def test_codecs_of_queries_are_fitted_on_the_calibration_half(pair: Pair) -> None:
     q, c = pair
     first, second = split(120, 0.5, 0)
-    problem = problem_of(q, c, no_relevance(120, 120), first, None, 0)
+    task = task_of(q, c, no_relevance(120, 120), first, None, 0)
     perturbations = [Perturbation("sq4", "queries", 1.0)]
-    half = half_of(problem, second, "dot", perturbations, trials=1, seed=0)
+    half = half_of(task, second, "dot", perturbations, trials=1, seed=0)
     m = Moments.of(q[first], precise=True), Moments.of(c, precise=True)
     got = half.measured([half.search(fit("none", *m, score="dot"))])[0]
     coded = fit_codec("sq4", q[first]).through(q[second]).astype(float)
@@ -407,9 +409,9 @@ def test_codecs_of_queries_are_fitted_on_the_calibration_half(pair: Pair) -> Non
 def test_near_ties_count_as_kept_and_changes_do_not(pair: Pair) -> None:
     q, c = pair
     twins = np.vstack([c, c + 1e-9 * np.random.default_rng(0).normal(size=c.shape)])
-    problem = problem_of(q, twins, no_relevance(120, 240), np.arange(60), None, 0)
+    task = task_of(q, twins, no_relevance(120, 240), np.arange(60), None, 0)
     half = half_of(
-        problem,
+        task,
         np.arange(60, 120),
         "dot",
         [Perturbation("gaussian", "candidates", 0.01)],
@@ -445,7 +447,7 @@ def test_multiple_choice_keeps_to_its_lists(pair: Pair) -> None:
     got = advise(q, c, levels=0.3, lists=lists, closers="center-queries", trials=6)
     first, second = split(120, 0.5, 0)
     clean = half_of(
-        problem_of(q, c, no_relevance(120, 120), first, lists, 0),
+        task_of(q, c, no_relevance(120, 120), first, lists, 0),
         second,
         "cosine",
         [Perturbation("gaussian", "candidates", 0.3)],

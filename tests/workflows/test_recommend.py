@@ -9,24 +9,25 @@ import pytest
 
 from isthmus.closers import fit
 from isthmus.data.moments import Moments
-from isthmus.robustness import Perturbation, Problem, Result, grid
+from isthmus.robustness import Perturbation, Result, grid
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation import recommend
-from worlds import problem_of, two_modalities, unit_rows
+from worlds import task_of, two_modalities, unit_rows
 
 CELLS = [Perturbation("gaussian", "candidates", level, "total") for level in (0.01, 0.03)]
 
 
-def results_of(problem: Problem, closers: list[tuple[str, dict[str, Any]]]) -> list[Result]:
-    q = Moments.of(problem.queries, precise=True)
-    c = Moments.of(problem.candidates, precise=True)
+def results_of(task: RetrievalTask, closers: list[tuple[str, dict[str, Any]]]) -> list[Result]:
+    q = Moments.of(task.queries, precise=True)
+    c = Moments.of(task.candidates, precise=True)
     fits = [fit(name, q, c, **options) for name, options in closers]
     perturbations = [*CELLS, Perturbation("gaussian", "queries", 0.03, "total")]
-    return grid(problem, fits, perturbations, trials=12, seed=0)
+    return grid(task, fits, perturbations, trials=12, seed=0)
 
 
 @pytest.fixture(scope="module")
-def problem() -> Problem:
-    return problem_of(*two_modalities(80, 60, seed=1, gap=1.0))
+def task() -> RetrievalTask:
+    return task_of(*two_modalities(80, 60, seed=1, gap=1.0))
 
 
 STANDARD: list[tuple[str, dict[str, Any]]] = [
@@ -40,8 +41,8 @@ STANDARD: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("score", ["cosine", "dot", "euclidean"])
-def test_the_exact_closer_with_fewest_flips_is_chosen(problem: Problem, score: str) -> None:
-    results = results_of(problem, STANDARD)
+def test_the_exact_closer_with_fewest_flips_is_chosen(task: RetrievalTask, score: str) -> None:
+    results = results_of(task, STANDARD)
     got = recommend(results, score=score)
     assert (got.closer, got.score) == ("center-queries", "dot")
     assert got.clean_agreement == 1
@@ -67,8 +68,8 @@ def test_the_exact_closer_with_fewest_flips_is_chosen(problem: Problem, score: s
     assert "of the clean answers" in got.rejected[0]["why"]
 
 
-def test_a_closer_below_the_floor_is_taken_only_where_the_floor_allows(problem: Problem) -> None:
-    results = results_of(problem, [("none", {"score": "cosine"}), ("mean-shift", {})])
+def test_a_closer_below_the_floor_is_taken_only_where_the_floor_allows(task: RetrievalTask) -> None:
+    results = results_of(task, [("none", {"score": "cosine"}), ("mean-shift", {})])
     agreement = float(results[-1].search.clean_agreement.mean())
     assert 0 < agreement < 1
     strict = recommend(results, score="cosine")
@@ -87,7 +88,7 @@ def test_where_nothing_helps_it_says_leave_it_alone() -> None:
     rng = np.random.default_rng(0)
     q, c = unit_rows(rng.normal(size=(80, 40))), unit_rows(rng.normal(size=(80, 40)))
     q, c = q - q.mean(axis=0), c - c.mean(axis=0)  # no gap at all, and a zero mean
-    results = results_of(problem_of(unit_rows(q), unit_rows(c)), STANDARD)
+    results = results_of(task_of(unit_rows(q), unit_rows(c)), STANDARD)
     got = recommend(results, score="dot")
     assert got.closer == "none"
     assert got.reason.startswith("leave it alone: the best closer that keeps the clean answers")
@@ -95,8 +96,8 @@ def test_where_nothing_helps_it_says_leave_it_alone() -> None:
     assert got.flips_after == got.flips_before
 
 
-def test_query_noise_is_no_reason_to_close(problem: Problem) -> None:
-    got = recommend(results_of(problem, STANDARD), score="cosine", side="queries")
+def test_query_noise_is_no_reason_to_close(task: RetrievalTask) -> None:
+    got = recommend(results_of(task, STANDARD), score="cosine", side="queries")
     assert got.closer == "none"
     assert "gaussian on queries, levels 0.03" in got.judged_on
 
@@ -105,7 +106,7 @@ def test_answers_are_compared_with_those_of_the_score_in_use() -> None:
     """Exact under dot is not exact for a user who searches by distance among unequal norms."""
     a, b = two_modalities(80, 60, seed=3, gap=1.0)
     b = b * np.random.default_rng(0).uniform(0.7, 1.4, size=(80, 1))
-    case = problem_of(a, b)
+    case = task_of(a, b)
     closers: list[tuple[str, dict[str, Any]]] = [
         ("none", {"score": "euclidean", "unit_in": False}),
         ("none", {"score": "dot", "unit_in": False}),
@@ -123,9 +124,9 @@ def test_answers_are_compared_with_those_of_the_score_in_use() -> None:
     assert recommend(results, score="dot").closer == "center-queries"
 
 
-def test_strengths_of_one_closer_are_judged_apart(problem: Problem) -> None:
+def test_strengths_of_one_closer_are_judged_apart(task: RetrievalTask) -> None:
     results = results_of(
-        problem,
+        task,
         [
             ("none", {"score": "dot"}),
             ("center-queries", {"strength": 0.25}),
@@ -137,6 +138,6 @@ def test_strengths_of_one_closer_are_judged_apart(problem: Problem) -> None:
     assert got.flips_after == pytest.approx(full)
 
 
-def test_a_cosine_user_is_served_where_only_dot_was_measured(problem: Problem) -> None:
-    results = results_of(problem, [("none", {"score": "dot"}), ("center-queries", {})])
+def test_a_cosine_user_is_served_where_only_dot_was_measured(task: RetrievalTask) -> None:
+    results = results_of(task, [("none", {"score": "dot"}), ("center-queries", {})])
     assert recommend(results, score="cosine").closer == "center-queries"

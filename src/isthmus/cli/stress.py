@@ -74,7 +74,7 @@ def command(
     """
     from isthmus.closers.many import fit_many
     from isthmus.robustness import averaged, perturbations_of, reseeded, run_grid
-    from isthmus.workflows.audits.direction import problem_of, trials_for
+    from isthmus.workflows.audits.direction import task_of, trials_for
     from isthmus.workflows.audits.options import AuditOptions
 
     if seeds < 1:
@@ -102,7 +102,7 @@ def command(
     asked = split_words(closers)
     with progress_bar() as say:
         opened = open_both(queries, candidates, labels, relevance, opts, say)
-        first, moments = problem_of(opened, True, opts)
+        first, moments = task_of(opened, True, opts)
         fitted = fit_many(
             asked,
             moments,
@@ -116,12 +116,12 @@ def command(
             with_controls=controls,
             seed=opts.seed,
         )
-        problems = {
+        tasks = {
             seed: first if seed == opts.seed else reseeded(first, seed) for seed in range(seeds)
         }
         count = trials or trials_for(len(first.queries), len(first.candidates))
         rows = run_grid(
-            problems,
+            tasks,
             fitted,
             perturbations,
             trials=count,

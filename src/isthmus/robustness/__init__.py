@@ -1,6 +1,6 @@
 """The grid: closer × perturbation × level, in one direction -> rows of one table.
 
-A :class:`Problem` is one direction of one task (queries, candidates, truth). A
+A :class:`RetrievalTask` is one direction of one task (queries, candidates, truth). A
 :class:`Perturbation` is
 one perturbation at one level on one side. :func:`measure` searches fitted closers through a
 perturbation and
@@ -33,10 +33,8 @@ from isthmus.robustness.perturbations import (
 from isthmus.robustness.run import run_grid, write_table
 from isthmus.robustness.searches import (
     ClosedSearch,
-    Problem,
     Result,
     closed_searches,
-    halves,
     overlap_at,
     plain_top1,
     reseeded,
@@ -52,7 +50,6 @@ __all__ = [
     "TARGETS",
     "ClosedSearch",
     "Perturbation",
-    "Problem",
     "Result",
     "Target",
     "averaged",
@@ -61,7 +58,6 @@ __all__ = [
     "default_perturbations",
     "gain",
     "grid",
-    "halves",
     "measure",
     "overlap_at",
     "perturbations_of",

@@ -13,11 +13,12 @@ from isthmus.perturb.codecs import (
     rescore,
 )
 from isthmus.robustness.perturbations import Perturbation
-from isthmus.robustness.searches import ClosedSearch, Problem, Result
+from isthmus.robustness.searches import ClosedSearch, Result
 from isthmus.search.scores import Ranking, top_k
+from isthmus.search.task import RetrievalTask
 
 
-def measure_codec(problem: Problem, search: ClosedSearch, perturbation: Perturbation) -> Result:
+def measure_codec(task: RetrievalTask, search: ClosedSearch, perturbation: Perturbation) -> Result:
     """One search over codes. ``side`` candidates: float queries (asymmetric); both: symmetric.
 
     ``own`` calibration fits the candidates' codec on half of the candidates and, for ``both``, the
@@ -27,8 +28,8 @@ def measure_codec(problem: Problem, search: ClosedSearch, perturbation: Perturba
     """
     dim = search.stored_dims
     halves = (
-        search.candidates[problem.calibration, :dim],
-        search.queries[problem.query_calibration, :dim],
+        search.candidates[task.candidate_calibration, :dim],
+        search.queries[task.query_calibration, :dim],
     )
     if perturbation.convention == "other":
         halves = halves[::-1]
@@ -41,7 +42,7 @@ def measure_codec(problem: Problem, search: ClosedSearch, perturbation: Perturba
     if perturbation.target in ("candidates", "both"):
         codec = fit_codec(perturbation.codec, halves[0])
         size = float(codec.bytes_per_vector(dim))
-        unseen = np.setdiff1d(np.arange(len(c)), problem.calibration)
+        unseen = np.setdiff1d(np.arange(len(c)), task.candidate_calibration)
         told = _told(codec, c[:, :dim], unseen)
     query_codec = (
         fit_codec(perturbation.codec, halves[1])
@@ -56,8 +57,8 @@ def measure_codec(problem: Problem, search: ClosedSearch, perturbation: Perturba
         coded = coded_ranking(
             q, c, codec, score=search.score, bias=bias, query_codec=query_codec, stored=dim
         )
-    answers = problem.best(coded)
-    if perturbation.rescored and problem.lists is None:
+    answers = task.best(coded)
+    if perturbation.rescored and task.lists is None:
         depth = min(perturbation.rescored, len(c))
         shortlist = top_k(coded, depth).rows
         told["rescored"] = depth

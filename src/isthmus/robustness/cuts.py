@@ -13,14 +13,15 @@ import numpy as np
 from isthmus.errors import OptionError
 from isthmus.perturb.noise import stream
 from isthmus.robustness.perturbations import Perturbation
-from isthmus.robustness.searches import ClosedSearch, Problem, Result
+from isthmus.robustness.searches import ClosedSearch, Result
 from isthmus.search.scores import Ranking
+from isthmus.search.task import RetrievalTask
 
 FLOAT_BYTES = 4
 
 
 def measure_cut(
-    problem: Problem,
+    task: RetrievalTask,
     searches: Sequence[ClosedSearch],
     perturbation: Perturbation,
     *,
@@ -32,11 +33,11 @@ def measure_cut(
     results = []
     for search in searches:
         kept = dimensions_kept(perturbation, search.stored_dims)
-        answers = np.empty((count, len(problem.queries)), np.int64)
+        answers = np.empty((count, len(task.queries)), np.int64)
         overlap = float("nan")
         for trial in range(count):
             cut = _cut(search, perturbation, kept, seed, trial)
-            answers[trial] = problem.best(cut)
+            answers[trial] = task.best(cut)
             if trial == 0:
                 overlap = search.overlap(cut)
         size = float(FLOAT_BYTES * kept) if perturbation.target != "queries" else None

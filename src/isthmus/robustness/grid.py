@@ -9,11 +9,12 @@ from isthmus.robustness.coded import measure_codec
 from isthmus.robustness.cuts import measure_cut
 from isthmus.robustness.noisy import measure_noise
 from isthmus.robustness.perturbations import Perturbation, check_perturbation
-from isthmus.robustness.searches import ClosedSearch, Problem, Result, closed_searches
+from isthmus.robustness.searches import ClosedSearch, Result, closed_searches
+from isthmus.search.task import RetrievalTask
 
 
 def measure(
-    problem: Problem,
+    task: RetrievalTask,
     searches: Sequence[ClosedSearch],
     perturbation: Perturbation,
     *,
@@ -30,14 +31,14 @@ def measure(
     """
     kind = check_perturbation(perturbation).kind
     if kind == "noise":
-        return measure_noise(problem, searches, perturbation, trials=trials, seed=seed)
+        return measure_noise(task, searches, perturbation, trials=trials, seed=seed)
     if kind == "cut":
-        return measure_cut(problem, searches, perturbation, trials=trials, seed=seed)
-    return [measure_codec(problem, search, perturbation) for search in searches]
+        return measure_cut(task, searches, perturbation, trials=trials, seed=seed)
+    return [measure_codec(task, search, perturbation) for search in searches]
 
 
 def grid(
-    problem: Problem,
+    task: RetrievalTask,
     closers: Iterable[Closer],
     perturbations: Sequence[Perturbation],
     *,
@@ -56,11 +57,11 @@ def grid(
             (queries, both), by default the same.
         on_perturbation: called after each perturbation, for progress bars.
     """
-    searches = closed_searches(problem, closers)
+    searches = closed_searches(task, closers)
     results = []
     for perturbation in perturbations:
         count = trials if perturbation.target == "candidates" else (control_trials or trials)
-        results += measure(problem, searches, perturbation, trials=count, seed=seed)
+        results += measure(task, searches, perturbation, trials=count, seed=seed)
         if on_perturbation is not None:
             on_perturbation(perturbation)
     order = {id(search): i for i, search in enumerate(searches)}

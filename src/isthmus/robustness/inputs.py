@@ -18,8 +18,9 @@ import numpy as np
 
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError
-from isthmus.robustness import ClosedSearch, Perturbation, Problem, Result
+from isthmus.robustness import ClosedSearch, Perturbation, Result
 from isthmus.search.scores import Ranking
+from isthmus.search.task import RetrievalTask
 
 InputSide = Literal["queries", "candidates"]
 Bias = Literal["clean", "again"]
@@ -124,7 +125,7 @@ def diagnose(
 
 
 def measure_inputs(
-    problem: Problem,
+    task: RetrievalTask,
     search: ClosedSearch,
     perturbed: Sequence[np.ndarray],
     *,
@@ -136,7 +137,7 @@ def measure_inputs(
     """Answers with one side's rows replaced by those of perturbed inputs.
 
     Args:
-        problem, search: the clean direction, and a closer set up on it.
+        task, search: the clean direction, and a closer set up on it.
         perturbed: one (n, d) or (K, d) array per draw (trial), rows as they enter the closer.
         side: which side they replace.
         bias: for candidates: stored numbers of the clean rows (an index that kept them), or
@@ -149,7 +150,7 @@ def measure_inputs(
         raise OptionError(
             f"side '{side}', bias '{bias}': say queries or candidates, clean or again"
         )
-    wanted = problem.queries.shape if side == "queries" else problem.candidates.shape
+    wanted = task.queries.shape if side == "queries" else task.candidates.shape
     answers, overlap = [], float("nan")
     for trial, rows in enumerate(perturbed):
         if rows.shape != wanted:
@@ -163,7 +164,7 @@ def measure_inputs(
             if stored is not None and bias == "again":
                 stored = search.closer.bias_of(rows)
         ranking = Ranking.of(q, c, search.score, stored)
-        answers.append(problem.best(ranking))
+        answers.append(task.best(ranking))
         if trial == 0:
             overlap = search.overlap(ranking)
     perturbation = Perturbation(family, side, level, "input")

@@ -10,8 +10,9 @@ import numpy as np
 from isthmus.core.levels import total_variance
 from isthmus.perturb.noise import gaussian, uniform
 from isthmus.robustness.perturbations import Perturbation
-from isthmus.robustness.searches import ClosedSearch, Problem, Result
+from isthmus.robustness.searches import ClosedSearch, Result
 from isthmus.search.scores import Ranking
+from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import consistency_curve
 from isthmus.theory.prediction import keep_probabilities
 
@@ -21,7 +22,7 @@ SHAPED = ("covariance", "in-span", "off-span", "along-gap")
 
 
 def measure_noise(
-    problem: Problem,
+    task: RetrievalTask,
     searches: Sequence[ClosedSearch],
     perturbation: Perturbation,
     *,
@@ -32,14 +33,14 @@ def measure_noise(
 
     ``shared`` is one row of noise per trial that every candidate gets.
     """
-    dim = max([problem.queries.shape[1], *(search.stored_dims for search in searches)])
+    dim = max([task.queries.shape[1], *(search.stored_dims for search in searches)])
     totals = [_total(perturbation, search) for search in searches]
     total = max(totals, default=0.0)
     q_ratio = _ratio(
-        _spread_total(perturbation, problem.candidates), total, problem.queries.shape[1], dim
+        _spread_total(perturbation, task.candidates), total, task.queries.shape[1], dim
     )
-    n = len(problem.queries)
-    k = 1 if perturbation.target == "shared" else len(problem.candidates)
+    n = len(task.queries)
+    k = 1 if perturbation.target == "shared" else len(task.candidates)
     answers = np.empty((len(searches), trials, n), np.int64)
     overlaps = np.full(len(searches), np.nan)
     drawn = uniform if perturbation.family == "uniform" else gaussian
@@ -56,12 +57,12 @@ def measure_noise(
             ratio = _ratio(totals[i], total, search.stored_dims, dim)
             noisy = _noisy(search, perturbation, q_noise, c_noise, ratio, q_ratio)
             clean = c_noise is None or k == 1 or totals[i] == 0
-            answers[i, trial] = problem.best(noisy, ties=clean)
+            answers[i, trial] = task.best(noisy, ties=clean)
             if trial == 0:
                 overlaps[i] = search.overlap(noisy)
     results = []
     for i, search in enumerate(searches):
-        predicted = _predicted(problem, search, perturbation, totals[i])
+        predicted = _predicted(task, search, perturbation, totals[i])
         results.append(
             Result(perturbation, search, answers[i], trials, float(overlaps[i]), None, predicted)
         )
@@ -69,14 +70,14 @@ def measure_noise(
 
 
 def _predicted(
-    problem: Problem, search: ClosedSearch, perturbation: Perturbation, total: float
+    task: RetrievalTask, search: ClosedSearch, perturbation: Perturbation, total: float
 ) -> float | None:
     """Mean of D11 or D12 over the queries, where Gaussian noise hits candidates alone.
 
     Under dot the noise may have any shape: what counts is its spread along each query.
     """
     shaped = perturbation.family in SHAPED and search.score == "dot" and search.closer.memo == 0
-    if not (perturbation.family == "gaussian" or shaped) or problem.lists is not None:
+    if not (perturbation.family == "gaussian" or shaped) or task.lists is not None:
         return None
     if perturbation.target != "candidates":
         return None

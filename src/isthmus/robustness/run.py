@@ -3,7 +3,7 @@
 Finished perturbations go line by line into a journal beside the output; a run that finds the
 journal of
 the same work goes on after its last whole line. The table is written from the journal, in the
-order of the work, and renamed into place. Memory: the rows of the problem, and the mapped rows of
+order of the work, and renamed into place. Memory: the rows of the task, and the mapped rows of
 one batch of closers.
 """
 
@@ -23,8 +23,9 @@ from isthmus.data.atomic import atomic_path, plain
 from isthmus.errors import OptionError
 from isthmus.robustness.grid import measure
 from isthmus.robustness.perturbations import Perturbation, check_perturbation
-from isthmus.robustness.searches import Problem, closed_searches
+from isthmus.robustness.searches import closed_searches
 from isthmus.robustness.table import rows_of
+from isthmus.search.task import RetrievalTask
 
 BATCH_NUMBERS = 2**26
 """Mapped numbers held at once: 512 MB of float64 rows. A batch never depends on anything else."""
@@ -34,7 +35,7 @@ Say = Callable[[int, int], None]
 
 
 def run_grid(
-    problems: Mapping[int, Problem],
+    tasks: Mapping[int, RetrievalTask],
     closers: Sequence[Closer],
     perturbations: Sequence[Perturbation],
     *,
@@ -46,7 +47,7 @@ def run_grid(
     """Every closer × perturbation × seed, as rows of the contract with gains beside them.
 
     Args:
-        problems: seed -> the problem under it (the seed draws the noise; the problem holds the
+        tasks: seed -> the task under it (the seed draws the noise; the task holds the
             calibration halves it drew).
         closers: with ``none`` among them for gains; one fitted closer per strength.
         perturbations: see :func:`perturbations_of`. trials: noise draws per perturbation,
@@ -58,7 +59,7 @@ def run_grid(
     Raises:
         OptionError: nothing to do, or an output of another kind.
     """
-    if not problems or not closers or not perturbations:
+    if not tasks or not closers or not perturbations:
         raise OptionError(
             "nothing to stress: expected at least one seed, one closer and one perturbation"
         )
@@ -66,23 +67,21 @@ def run_grid(
         raise OptionError(f"--out {out}: the table is a .parquet or .json file; name it so")
     for perturbation in perturbations:
         check_perturbation(perturbation)
-    work = _fingerprint(problems, closers, perturbations, trials, control_trials)
-    batches = list(_batches(next(iter(problems.values())), closers))
+    work = _fingerprint(tasks, closers, perturbations, trials, control_trials)
+    batches = list(_batches(next(iter(tasks.values())), closers))
     done = _journal(out, work)
-    steps = len(problems) * len(batches) * len(perturbations)
+    steps = len(tasks) * len(batches) * len(perturbations)
     table: list[list[dict[str, Any]]] = list(done)
     if say is not None:
         say(len(table), steps)
-    for rows in _remaining(
-        problems, batches, perturbations, trials, control_trials, skip=len(table)
-    ):
+    for rows in _remaining(tasks, batches, perturbations, trials, control_trials, skip=len(table)):
         table.append(json.loads(json.dumps(plain(rows))))
         if out is not None:
             with _journal_path(out).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(table[-1]) + "\n")
         if say is not None:
             say(len(table), steps)
-    order = _by_closer(table, len(problems), len(batches), len(perturbations))
+    order = _by_closer(table, len(tasks), len(batches), len(perturbations))
     if out is not None:
         write_table(out, order)
         _journal_path(out).unlink(missing_ok=True)
@@ -90,7 +89,7 @@ def run_grid(
 
 
 def _remaining(
-    problems: Mapping[int, Problem],
+    tasks: Mapping[int, RetrievalTask],
     batches: Sequence[Sequence[Closer]],
     perturbations: Sequence[Perturbation],
     trials: int,
@@ -99,12 +98,12 @@ def _remaining(
 ) -> Iterator[list[dict[str, Any]]]:
     """Rows of one batch of closers in one perturbation under one seed, from step ``skip`` on."""
     step = 0
-    for seed, problem in problems.items():
+    for seed, task in tasks.items():
         for number, batch in enumerate(batches):
             if step + len(perturbations) <= skip:
                 step += len(perturbations)
                 continue
-            searches = closed_searches(problem, batch)
+            searches = closed_searches(task, batch)
             plain_only = sum(c.name == "none" for c in batch) if number else 0
             for perturbation in perturbations:
                 step += 1
@@ -113,15 +112,13 @@ def _remaining(
                 count = (
                     trials if perturbation.target in ("candidates", "shared") else control_trials
                 )
-                results = measure(
-                    problem, searches, perturbation, trials=count or trials, seed=seed
-                )
-                yield rows_of(problem, results, seed)[plain_only:]
+                results = measure(task, searches, perturbation, trials=count or trials, seed=seed)
+                yield rows_of(task, results, seed)[plain_only:]
 
 
-def _batches(problem: Problem, closers: Sequence[Closer]) -> Iterator[list[Closer]]:
+def _batches(task: RetrievalTask, closers: Sequence[Closer]) -> Iterator[list[Closer]]:
     """Closers whose mapped rows fit beside each other; plain search leads every batch."""
-    size = (len(problem.queries) + len(problem.candidates)) * problem.queries.shape[1]
+    size = (len(task.queries) + len(task.candidates)) * task.queries.shape[1]
     plain_ones = [c for c in closers if c.name == "none"]
     others = [c for c in closers if c.name != "none"]
     room = max(1, BATCH_NUMBERS // max(size, 1) - len(plain_ones))
@@ -179,7 +176,7 @@ def _journal(out: Path | None, work: str) -> list[list[dict[str, Any]]]:
 
 
 def _fingerprint(
-    problems: Mapping[int, Problem],
+    tasks: Mapping[int, RetrievalTask],
     closers: Sequence[Closer],
     perturbations: Sequence[Perturbation],
     trials: int,
@@ -193,15 +190,15 @@ def _fingerprint(
         if array is not None:
             digest.update(np.ascontiguousarray(array).data)
 
-    for seed, problem in problems.items():
-        digest.update(f"{seed} {problem.direction} {problem.truth.task}".encode())
+    for seed, task in tasks.items():
+        digest.update(f"{seed} {task.direction} {task.relevance.task}".encode())
         for array in (
-            problem.queries,
-            problem.candidates,
-            problem.truth.pairs,
-            problem.calibration,
-            problem.query_calibration,
-            problem.lists,
+            task.queries,
+            task.candidates,
+            task.relevance.pairs,
+            task.candidate_calibration,
+            task.query_calibration,
+            task.lists,
         ):
             take(array)
     for closer in closers:

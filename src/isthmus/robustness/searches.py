@@ -14,65 +14,24 @@ from isthmus.core.arrays import unit
 from isthmus.core.seeds import stream
 from isthmus.perturb.shapes import Shape, covariance_shape, line_shape, span_shape
 from isthmus.robustness.perturbations import Perturbation
-from isthmus.search.relevance import Relevance, choose
-from isthmus.search.scores import Ranking, top1
+from isthmus.search.scores import Ranking
+from isthmus.search.task import RetrievalTask
 
 OVERLAP_AT = 10
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """One direction: queries (n, d) and candidates (K, d) as float64 rows, and the truth.
-
-    ``calibration`` are row numbers of the candidates that codecs are fitted on, and
-    ``query_calibration`` those of the queries: fixed by the seed, never silently all rows.
-    ``lists`` (n, c), for multiple choice: the candidate rows each query chooses among.
-    """
-
-    direction: str
-    queries: np.ndarray
-    candidates: np.ndarray
-    truth: Relevance
-    calibration: np.ndarray
-    query_calibration: np.ndarray
-    lists: np.ndarray | None = None
-
-    def best(self, ranking: Ranking, *, ties: bool = True) -> np.ndarray:
-        """The answer to every query, (n,): of its own list, or of all candidates.
-
-        ``ties=False`` skips the look for ties: independent noise on candidates leaves none.
-        """
-        if self.lists is not None:
-            return choose(ranking, self.lists)
-        if ties:
-            return top1(ranking)
-        return np.concatenate([s.argmax(axis=1) for _, s in ranking.score_blocks()])
-
-
-def halves(
-    queries: int, candidates: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """A problem's ``calibration`` and ``query_calibration``: sorted row numbers, drawn in turn."""
-    stored, asked = (
-        np.sort(rng.permutation(count)[: max(1, count // 2)]) for count in (candidates, queries)
-    )
-    return stored, asked
-
-
-def reseeded(problem: Problem, seed: int) -> Problem:
+def reseeded(task: RetrievalTask, seed: int) -> RetrievalTask:
     """The same rows, scored alike, with the calibration halves that another seed draws.
 
     Which queries closers are fitted on must not depend on the seed of the noise: they are fitted
     once for all seeds.
     """
-    rng = stream("stress.codec-rows", seed)
-    stored, asked = halves(len(problem.queries), len(problem.candidates), rng)
-    return replace(problem, calibration=stored, query_calibration=asked)
+    return task.calibrated(stream("stress.codec-rows", seed))
 
 
 @dataclass(frozen=True, eq=False)
 class ClosedSearch:
-    """A closer set up on a problem: mapped rows, the clean search, and its clean answers."""
+    """A closer set up on a task: mapped rows, the clean search, and its clean answers."""
 
     closer: Closer
     score: str
@@ -82,19 +41,19 @@ class ClosedSearch:
     clean: Ranking
     clean_top1: np.ndarray
     before_top1: np.ndarray
-    problem: Problem
+    task: RetrievalTask
     _shapes: dict[tuple[str, str], Shape | None] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, problem: Problem, closer: Closer, before_top1: np.ndarray) -> ClosedSearch:
+    def of(cls, task: RetrievalTask, closer: Closer, before_top1: np.ndarray) -> ClosedSearch:
         """Map the rows once; O((n + K) d) and one clean search."""
-        queries = np.asarray(closer.query(problem.queries))
-        candidates = np.asarray(closer.candidate(problem.candidates))
-        bias = None if closer.bias is None else closer.bias_of(problem.candidates)
+        queries = np.asarray(closer.query(task.queries))
+        candidates = np.asarray(closer.candidate(task.candidates))
+        bias = None if closer.bias is None else closer.bias_of(task.candidates)
         clean = Ranking.of(queries, candidates, closer.score, bias)
-        answers = problem.best(clean)
+        answers = task.best(clean)
         return cls(
-            closer, closer.score, queries, candidates, bias, clean, answers, before_top1, problem
+            closer, closer.score, queries, candidates, bias, clean, answers, before_top1, task
         )
 
     @cached_property
@@ -127,7 +86,7 @@ class ClosedSearch:
         def found() -> Shape | None:
             stored = self.candidates[:, : self.stored_dims]
             if family == "covariance":
-                return covariance_shape(stored[self.problem.calibration])
+                return covariance_shape(stored[self.task.candidate_calibration])
             if family in ("in-span", "off-span"):
                 return span_shape(stored, inside=family == "in-span")
             if family != "along-gap":
@@ -145,7 +104,7 @@ class ClosedSearch:
         def found() -> Shape | None:
             queries, candidates = self._entering()
             if family == "covariance":
-                return covariance_shape(queries[self.problem.query_calibration])
+                return covariance_shape(queries[self.task.query_calibration])
             if family in ("in-span", "off-span"):
                 return span_shape(candidates, inside=family == "in-span")
             return line_shape(self._gap()) if family == "along-gap" else None
@@ -159,7 +118,7 @@ class ClosedSearch:
 
     def _entering(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows as they enter the two maps."""
-        q, c = self.problem.queries, self.problem.candidates
+        q, c = self.task.queries, self.task.candidates
         return (
             np.asarray(unit(q)) if self.closer.query.unit_in else q,
             np.asarray(unit(c)) if self.closer.candidate.unit_in else c,
@@ -175,19 +134,19 @@ class ClosedSearch:
         return self.clean_top1 == self.before_top1
 
 
-def plain_top1(problem: Problem, score: str) -> np.ndarray:
+def plain_top1(task: RetrievalTask, score: str) -> np.ndarray:
     """Answers of plain search on the rows as they are: "before" for every agreement."""
-    return problem.best(Ranking.of(problem.queries, problem.candidates, score))
+    return task.best(Ranking.of(task.queries, task.candidates, score))
 
 
-def closed_searches(problem: Problem, closers: Iterable[Closer]) -> list[ClosedSearch]:
-    """Every closer set up on a problem, each beside plain search under its own score."""
+def closed_searches(task: RetrievalTask, closers: Iterable[Closer]) -> list[ClosedSearch]:
+    """Every closer set up on a task, each beside plain search under its own score."""
     befores: dict[str, np.ndarray] = {}
     searches = []
     for closer in closers:
         if closer.score not in befores:
-            befores[closer.score] = plain_top1(problem, closer.score)
-        searches.append(ClosedSearch.of(problem, closer, befores[closer.score]))
+            befores[closer.score] = plain_top1(task, closer.score)
+        searches.append(ClosedSearch.of(task, closer, befores[closer.score]))
     return searches
 
 

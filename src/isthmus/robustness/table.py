@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.statistics import mcnemar, paired_difference, share_over_trials, wilson
-from isthmus.robustness.searches import Problem, Result
+from isthmus.robustness.searches import Result
+from isthmus.search.task import RetrievalTask
 
 COLUMNS = (
     "direction",
@@ -37,9 +38,9 @@ COLUMNS = (
 )
 
 
-def row_of(problem: Problem, result: Result, seed: int) -> dict[str, Any]:
+def row_of(task: RetrievalTask, result: Result, seed: int) -> dict[str, Any]:
     """One row of the table, with intervals that resample trials and queries."""
-    search, perturbation, truth = result.search, result.perturbation, problem.truth
+    search, perturbation, truth = result.search, result.perturbation, task.relevance
     consistency = share_over_trials(result.kept, seed=seed)
     judged = truth.judged
     has_truth = bool(judged.any())
@@ -59,7 +60,7 @@ def row_of(problem: Problem, result: Result, seed: int) -> dict[str, Any]:
     extra["floats_beside"] = search.floats_beside
     extra |= result.told
     values = (
-        problem.direction,
+        task.direction,
         truth.task,
         search.score,
         search.closer.name,
@@ -86,7 +87,7 @@ def row_of(problem: Problem, result: Result, seed: int) -> dict[str, Any]:
     return dict(zip(COLUMNS, values, strict=True)) | extra
 
 
-def rows_of(problem: Problem, results: Sequence[Result], seed: int) -> list[dict[str, Any]]:
+def rows_of(task: RetrievalTask, results: Sequence[Result], seed: int) -> list[dict[str, Any]]:
     """One perturbation's rows, each beside plain search (closer ``none``) by the same score.
 
     Adds to :func:`row_of`: ``gain``, ``gain_lo``, ``gain_hi`` (consistency more than plain search
@@ -95,11 +96,11 @@ def rows_of(problem: Problem, results: Sequence[Result], seed: int) -> list[dict
     being the pairs, no noise in either).
     """
     plain = {r.search.score: r for r in results if r.search.closer.name == "none"}
-    truth = problem.truth
+    truth = task.relevance
     judged = truth.judged
     rows = []
     for result in results:
-        row = row_of(problem, result, seed)
+        row = row_of(task, result, seed)
         base = plain.get(result.search.score)
         none = {"gain": None, "gain_lo": None, "gain_hi": None}
         row |= none if base is None else gain(base, result, seed)

@@ -36,6 +36,8 @@ Progress = Callable[[str, int, int], None]
 
 LEAST = 2
 """Queries in a part of a split."""
+UNIT_TOLERANCE = 1e-5
+"""Rows whose norms are this near 1 count as unit rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,24 @@ class RetrievalTask:
     query_input: Input | None = None
     candidate_input: Input | None = None
     pair: PairMoments | None = None
+
+    @classmethod
+    def of(
+        cls,
+        queries: np.ndarray,
+        candidates: np.ndarray,
+        relevance: Relevance | None = None,
+        **options: Any,
+    ) -> RetrievalTask:
+        """A task of rows in memory, as they are. Whether they are unit rows is looked at.
+
+        Args:
+            relevance: None: nothing is known to be right. options: any other attribute.
+        """
+        sides = queries, candidates
+        options.setdefault("normalised", all(near_unit(rows) for rows in sides))
+        right = relevance or no_relevance(len(queries), len(candidates))
+        return cls(queries, candidates, right, **options)
 
     @cached_property
     def query_moments(self) -> Moments:
@@ -187,6 +207,11 @@ class RetrievalTask:
         return replace(self, candidate_calibration=candidates, query_calibration=queries)
 
 
+def near_unit(rows: np.ndarray, tolerance: float = UNIT_TOLERANCE) -> bool:
+    """Whether all norms are as near 1 as rounding leaves unit rows."""
+    return bool((np.abs(row_norms(rows) - 1) <= tolerance).all())
+
+
 def _moments(given: Input | None, rows: np.ndarray, normalised: bool) -> Moments:
     if given is not None and given.moments is not None:
         return given.moments
@@ -261,9 +286,7 @@ def open_task(
         rows.append(read.astype(np.float64))
         inputs.append(Input(name, source, seen, kept, whole))
     if not normalised and unit_tolerance is not None:
-        normalised = all(
-            bool((np.abs(row_norms(side) - 1) <= unit_tolerance).all()) for side in rows
-        )
+        normalised = all(near_unit(side, unit_tolerance) for side in rows)
     if normalised:
         rows = [np.asarray(unit(side)) for side in rows]
     return RetrievalTask(

@@ -9,7 +9,8 @@ from isthmus.closers.controls import controls
 from isthmus.closers.maps import Closer
 from isthmus.core.levels import total_variance
 from isthmus.data.moments import Moments
-from isthmus.robustness import Perturbation, Problem, closed_searches, measure, rows_of
+from isthmus.robustness import Perturbation, closed_searches, measure, rows_of
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.audits.options import AuditOptions
 
 UNRECOMMENDED = "center-queries"
@@ -17,7 +18,7 @@ UNRECOMMENDED = "center-queries"
 
 
 def control_part(
-    problem: Problem,
+    task: RetrievalTask,
     queries: Moments,
     candidates: Moments,
     closer: Closer,
@@ -41,12 +42,12 @@ def control_part(
     others = controls(name, queries, candidates, seed=opts.seed, score=score, unit_in=unit_in)
     stretching = fitted("mean-shift", opts.score)
     made = [fitted("none", s) for s in dict.fromkeys([own.score, stretching.score])]
-    searches = closed_searches(problem, [*made, own, stretching, *others])
+    searches = closed_searches(task, [*made, own, stretching, *others])
     plain, (mine, stretched, *moved) = searches[: len(made)], searches[len(made) :]
 
     level = sorted(opts.levels)[len(opts.levels) // 2]
-    spread = float(problem.candidates.var(axis=0).sum())
-    total = total_variance(level, opts.convention, problem.candidates.shape[1], spread)
+    spread = float(task.candidates.var(axis=0).sum())
+    total = total_variance(level, opts.convention, task.candidates.shape[1], spread)
     share = total / spread if spread else 0.0
     played = (
         (Perturbation("gaussian", "candidates", level, opts.convention), [plain[0], mine, *moved]),
@@ -54,6 +55,6 @@ def control_part(
     )
     rows = []
     for perturbation, some in played:
-        results = measure(problem, some, perturbation, trials=trials, seed=opts.seed)
-        rows += rows_of(problem, results, opts.seed)
+        results = measure(task, some, perturbation, trials=trials, seed=opts.seed)
+        rows += rows_of(task, results, opts.seed)
     return rows

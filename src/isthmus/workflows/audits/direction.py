@@ -13,17 +13,10 @@ from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles, wilson
 from isthmus.data.moments import Moments
 from isthmus.errors import ShapeError
-from isthmus.robustness import (
-    Problem,
-    Result,
-    closed_searches,
-    default_perturbations,
-    grid,
-    halves,
-    row_of,
-)
+from isthmus.robustness import Result, closed_searches, default_perturbations, grid, row_of
 from isthmus.search.relevance import Relevance, run
 from isthmus.search.scores import Ranking, top1
+from isthmus.search.task import RetrievalTask
 from isthmus.theory.radii import candidate_radius, query_radius
 from isthmus.workflows.audits.control_part import control_part
 from isthmus.workflows.audits.options import (
@@ -43,11 +36,11 @@ def direction_part(
 ) -> tuple[dict[str, Any], Closer, list[Result]]:
     """One entry of ``directions``, its recommended closer, and every result behind its rows."""
     forward = direction == "a_to_b"
-    problem, query_moments = problem_of(sides, forward, opts)
+    task, query_moments = task_of(sides, forward, opts)
     candidate_moments = sides.moments_b if forward else sides.moments_a
     closers = default_closers(query_moments, candidate_moments, opts)
     perturbations = default_perturbations(opts.levels, opts.convention)
-    trials = opts.trials or trials_for(len(problem.queries), len(problem.candidates))
+    trials = opts.trials or trials_for(len(task.queries), len(task.candidates))
     done = 0
 
     def tick(_: Any) -> None:
@@ -56,7 +49,7 @@ def direction_part(
         say(f"stress {direction}", done, len(perturbations))
 
     results = grid(
-        problem,
+        task,
         closers,
         perturbations,
         trials=trials,
@@ -66,32 +59,32 @@ def direction_part(
     )
     chosen = recommend(results, score=opts.score, floor=opts.floor, seed=opts.seed)
     closer = next(c for c in closers if c.name == chosen.closer and c.score == chosen.score)
-    plain = Ranking.of(problem.queries, problem.candidates, opts.score)
+    plain = Ranking.of(task.queries, task.candidates, opts.score)
     entry = {
         "query": "a" if forward else "b",
         "candidate": "b" if forward else "a",
         "query_name": opts.names[0 if forward else 1],
         "candidate_name": opts.names[1 if forward else 0],
-        "task": problem.truth.task,
+        "task": task.relevance.task,
         "score": opts.score,
-        "queries": len(problem.queries),
-        "candidates": len(problem.candidates),
-        "clean": _clean(plain, problem.truth),
-        "closable": closable(problem, query_moments, candidate_moments, opts),
+        "queries": len(task.queries),
+        "candidates": len(task.candidates),
+        "clean": _clean(plain, task.relevance),
+        "closable": closable(task, query_moments, candidate_moments, opts),
         "closers": [_closer_entry(r) for r in _first_of_each(results)],
-        "closing_curve": closing_curve(problem, query_moments, candidate_moments, opts),
-        "stress": [row_of(problem, r, opts.seed) for r in results],
+        "closing_curve": closing_curve(task, query_moments, candidate_moments, opts),
+        "stress": [row_of(task, r, opts.seed) for r in results],
         "controls": control_part(
-            problem, query_moments, candidate_moments, closer, opts, max(1, trials // 3)
+            task, query_moments, candidate_moments, closer, opts, max(1, trials // 3)
         ),
-        "radius": _radius(problem, closer, opts.score),
+        "radius": _radius(task, closer, opts.score),
         "recommendation": chosen.to_dict(),
     }
     return entry, closer, results
 
 
-def problem_of(sides: Sides, forward: bool, opts: AuditOptions) -> tuple[Problem, Moments]:
-    """One direction's problem, and the moments its queries' closers are fitted on."""
+def task_of(sides: Sides, forward: bool, opts: AuditOptions) -> tuple[RetrievalTask, Moments]:
+    """One direction's task, and the moments its queries' closers are fitted on."""
     queries, candidates = (sides.rows_a, sides.rows_b) if forward else (sides.rows_b, sides.rows_a)
     truth = sides.truth if forward else sides.truth.reversed()
     moments = sides.moments_a if forward else sides.moments_b
@@ -111,14 +104,15 @@ def problem_of(sides: Sides, forward: bool, opts: AuditOptions) -> tuple[Problem
     if len(scored) > opts.max_queries:
         scored = np.sort(rng.permutation(scored)[: opts.max_queries])
     every = np.arange(len(candidates))
-    problem = Problem(
-        "a_to_b" if forward else "b_to_a",
+    task = RetrievalTask(
         queries[scored],
         candidates,
         truth.restricted(scored, every),
-        *halves(len(scored), len(candidates), rng),
+        opts.score,
+        opts.unit_rows,
+        direction="a_to_b" if forward else "b_to_a",
     )
-    return problem, moments
+    return task.calibrated(rng), moments
 
 
 def default_closers(queries: Moments, candidates: Moments, opts: AuditOptions) -> list[Closer]:
@@ -186,17 +180,17 @@ def _clean(plain: Ranking, truth: Relevance) -> dict[str, Any]:
 
 
 def closable(
-    problem: Problem, queries: Moments, candidates: Moments, opts: AuditOptions
+    task: RetrievalTask, queries: Moments, candidates: Moments, opts: AuditOptions
 ) -> dict[str, Any]:
     """How much of |g|² can be closed exactly, and what closing more would cost in answers."""
     gap = queries.mean - candidates.mean
     total = float(gap @ gap)
-    before = top1(Ranking.of(problem.queries, problem.candidates, "euclidean"))
+    before = top1(Ranking.of(task.queries, task.candidates, "euclidean"))
     curve = []
     for variance in VARIANCES:
         rank = hull_rank(candidates, variance)
         part = off_hull(candidates, gap, rank)
-        moved = Ranking.of(problem.queries, problem.candidates + part, "euclidean")
+        moved = Ranking.of(task.queries, task.candidates + part, "euclidean")
         curve.append(
             {
                 "variance_kept": variance,
@@ -217,7 +211,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 
 
 def closing_curve(
-    problem: Problem, queries: Moments, candidates: Moments, opts: AuditOptions
+    task: RetrievalTask, queries: Moments, candidates: Moments, opts: AuditOptions
 ) -> list[dict[str, Any]]:
     """Each closer at growing strength: what closing alone does to answers and accuracy."""
     fitted = []
@@ -226,10 +220,10 @@ def closing_curve(
         if name == "mean-shift":
             given["score"] = opts.score
         fitted += [fit(name, queries, candidates, strength=s, **given) for s in STRENGTHS]
-    judged = problem.truth.judged
+    judged = task.relevance.judged
     points = []
-    for search in closed_searches(problem, fitted):
-        correct = problem.truth.correct(search.clean_top1)[judged]
+    for search in closed_searches(task, fitted):
+        correct = task.relevance.correct(search.clean_top1)[judged]
         points.append(
             {
                 "closer": search.closer.name,
@@ -244,15 +238,15 @@ def closing_curve(
     return points
 
 
-def _radius(problem: Problem, closer: Closer, own_score: str) -> dict[str, Any]:
+def _radius(task: RetrievalTask, closer: Closer, own_score: str) -> dict[str, Any]:
     """Certified radii before and after the recommended closer, as quantiles over queries.
 
     Before: plain search, euclidean where the user searches by cosine (unit rows, the paper's
     case), else by the user's own score. After: the closer's score.
     """
     plain = "euclidean" if own_score == "cosine" else own_score
-    before = Ranking.of(problem.queries, problem.candidates, plain)
-    after = closed_searches(problem, [closer])[0]
+    before = Ranking.of(task.queries, task.candidates, plain)
+    after = closed_searches(task, [closer])[0]
     ranking = after.clean.under("dot") if after.score == "cosine" else after.clean
     return {
         "query_l2": {

@@ -11,8 +11,9 @@ import numpy as np
 from isthmus.closers import fit
 from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
-from isthmus.robustness import Perturbation, Problem, closed_searches, measure
+from isthmus.robustness import Perturbation, closed_searches, measure
 from isthmus.search.relevance import relevance_by_pairs
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.demo.rows import DemoRows
 
 SHOWN = 8
@@ -32,8 +33,13 @@ def flip_gallery(rows: DemoRows, *, seed: int) -> list[dict[str, Any]]:
     n = len(rows.names)
     rng = stream("demo.flips", seed)
     half = np.sort(rng.permutation(n)[: n // 2])
-    problem = Problem(
-        "names_to_pictures", rows.names, rows.unseen, relevance_by_pairs(n, n), half, half
+    problem = RetrievalTask.of(
+        rows.names,
+        rows.unseen,
+        relevance_by_pairs(n, n),
+        direction="names_to_pictures",
+        candidate_calibration=half,
+        query_calibration=half,
     )
     moments = [
         Moments.of(side, precise=True, normalised=True) for side in (rows.names, rows.unseen)

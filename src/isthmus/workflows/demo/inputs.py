@@ -29,9 +29,10 @@ from isthmus.data.moments import Moments
 from isthmus.perturb.images import ImagePerturbation
 from isthmus.perturb.templates import TEMPLATES, wrap
 from isthmus.perturb.text import TextPerturbation
-from isthmus.robustness import ClosedSearch, Problem, closed_searches, halves, row_of
+from isthmus.robustness import ClosedSearch, closed_searches, row_of
 from isthmus.robustness.inputs import InputSide, diagnose, measure_inputs
 from isthmus.search.relevance import Relevance, relevance_by_labels, relevance_by_pairs
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.demo.quiz import emoji_quiz
 from isthmus.workflows.demo.rows import DemoRows
 
@@ -45,7 +46,7 @@ class Trial:
     """One perturbation ready to be measured: what it is, and its rows (several draws)."""
 
     task: str
-    problem: Problem
+    problem: RetrievalTask
     side: InputSide
     family: str
     level: float
@@ -121,10 +122,10 @@ def _problem(
     truth: Relevance,
     seed: int,
     lists: np.ndarray | None = None,
-) -> Problem:
+) -> RetrievalTask:
     rng = stream("demo.inputs", seed)
-    half, query_half = halves(len(queries), len(candidates), rng)
-    return Problem(direction, queries, candidates, truth, half, query_half, lists)
+    task = RetrievalTask.of(queries, candidates, truth, direction=direction, lists=lists)
+    return task.calibrated(rng)
 
 
 def measure_trials(
@@ -181,7 +182,7 @@ def _biases(search: ClosedSearch, side: InputSide) -> tuple[str, ...]:
     return ("clean", "again") if search.bias is not None and side == "candidates" else ("clean",)
 
 
-def _closers(problem: Problem) -> list[Any]:
+def _closers(problem: RetrievalTask) -> list[Any]:
     queries, candidates = (
         Moments.of(rows, precise=True, normalised=True)
         for rows in (problem.queries, problem.candidates)

@@ -19,7 +19,7 @@ from isthmus.robustness import BIN_COUNTS, GAUSSIAN_LEVELS, Perturbation, check_
 from isthmus.search.relevance import Relevance, no_relevance
 from isthmus.search.scores import check_score
 from isthmus.workflows.recommendation.advice import Advice, Row
-from isthmus.workflows.recommendation.halves import half_of, problem_of, split
+from isthmus.workflows.recommendation.halves import half_of, split, task_of
 from isthmus.workflows.recommendation.measured import DEFAULT_FLOOR
 from isthmus.workflows.recommendation.settings import checked_closers, ground_of
 from isthmus.workflows.recommendation.trying import (
@@ -102,14 +102,12 @@ def advise(
             f"there are {len(q)} and {len(c)}; give the truth of these rows"
         )
     first, second = split(len(q), share, seed)
-    problem = problem_of(q, c, truth, first, lists, seed)
+    task = task_of(q, c, truth, first, lists, seed)
     draws = trials or _trials_for(len(second), len(c))
     bench = Bench(
-        half_of(
-            problem, first, score, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED
-        ),
-        half_of(problem, second, score, perturbations, trials=draws, seed=seed),
-        ground_of(problem, first, unit_rows, perturbations),
+        half_of(task, first, score, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED),
+        half_of(task, second, score, perturbations, trials=draws, seed=seed),
+        ground_of(task, first, unit_rows, perturbations),
         score,
         floor,
         beside,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,9 +11,10 @@ from isthmus.closers.maps import Closer
 from isthmus.core.arrays import EPS32, to_numpy
 from isthmus.core.seeds import stream
 from isthmus.errors import ShapeError
-from isthmus.robustness import ClosedSearch, Perturbation, Problem, Result, measure
+from isthmus.robustness import ClosedSearch, Perturbation, Result, measure
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking
+from isthmus.search.task import RetrievalTask
 
 LEAST = 2
 """Queries in a half."""
@@ -43,14 +44,14 @@ class Measured:
 class Half:
     """One half of the queries against all candidates.
 
-    ``rows`` are the places of its queries in ``problem``, ``plain`` the search of today, ``today``
-    its answers to these queries. Noise and cuts search on a problem of these queries alone, with
+    ``rows`` are the places of its queries in ``task``, ``plain`` the search of today, ``today``
+    its answers to these queries. Noise and cuts search on a task of these queries alone, with
     draws of their own. Codecs have no draws, and search on all queries so that a codec of queries
     is
     fitted on the calibration half.
     """
 
-    problem: Problem
+    task: RetrievalTask
     rows: np.ndarray
     plain: Ranking
     today: np.ndarray
@@ -61,13 +62,13 @@ class Half:
     @property
     def judged(self) -> np.ndarray:
         """(n,) bool: queries whose right answer is known."""
-        return self.problem.truth.judged[self.rows]
+        return self.task.relevance.judged[self.rows]
 
     def search(self, closer: Closer) -> ClosedSearch:
         """The closer set up on this half."""
-        whole = np.empty(len(self.problem.queries), np.int64)
+        whole = np.empty(len(self.task.queries), np.int64)
         whole[self.rows] = self.today
-        return ClosedSearch.of(self.problem, closer, whole)
+        return ClosedSearch.of(self.task, closer, whole)
 
     def answers(self, search: ClosedSearch) -> np.ndarray:
         """(n,): undisturbed answers after closing."""
@@ -91,9 +92,9 @@ class Half:
 
     def right(self, answers: np.ndarray) -> np.ndarray:
         """(judged,) bool for answers (n,) of this half: they are true."""
-        whole = np.zeros(len(self.problem.queries), np.int64)
+        whole = np.zeros(len(self.task.queries), np.int64)
         whole[self.rows] = answers
-        right: np.ndarray = self.problem.truth.correct(whole)[self.rows][self.judged]
+        right: np.ndarray = self.task.relevance.correct(whole)[self.rows][self.judged]
         return right
 
     def accuracy(self, answers: np.ndarray) -> float | None:
@@ -104,8 +105,8 @@ class Half:
         """Closers that are played at once: they share the draws, and hold their mapped rows."""
         held = (
             8
-            * self.problem.candidates.shape[1]
-            * sum(len(side) for side in (self.problem.queries, self.problem.candidates))
+            * self.task.candidates.shape[1]
+            * sum(len(side) for side in (self.task.queries, self.task.candidates))
         )
         return max(1, HELD // held)
 
@@ -115,7 +116,7 @@ class Half:
         answer than the closer's own undisturbed one; under a codec, another than today's exact
         search."""
         perturbations = [
-            measure(self.problem, searches, perturbation, trials=self.trials, seed=self.seed)
+            measure(self.task, searches, perturbation, trials=self.trials, seed=self.seed)
             for perturbation in self.perturbations
         ]
         return [
@@ -159,24 +160,29 @@ def split(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.sort(order[:cut]), np.sort(order[cut:])
 
 
-def problem_of(
+def task_of(
     queries: np.ndarray,
     candidates: np.ndarray,
     truth: Relevance,
     calibration: np.ndarray,
     lists: np.ndarray | None,
     seed: int,
-) -> Problem:
+) -> RetrievalTask:
     """All queries; codecs are fitted on the calibration queries and a seeded half of candidates."""
     count = len(candidates)
     half = stream("recommend.codec-rows", seed).permutation(count)[: max(1, count // 2)]
-    return Problem(
-        "queries_to_candidates", queries, candidates, truth, np.sort(half), calibration, lists
+    return RetrievalTask.of(
+        queries,
+        candidates,
+        truth,
+        candidate_calibration=np.sort(half),
+        query_calibration=calibration,
+        lists=lists,
     )
 
 
 def half_of(
-    whole: Problem,
+    whole: RetrievalTask,
     rows: np.ndarray,
     score: str,
     perturbations: Sequence[Perturbation],
@@ -186,15 +192,7 @@ def half_of(
 ) -> Half:
     """One half, with plain search as its today."""
     if any(perturbation.kind != "codec" for perturbation in perturbations):
-        whole = Problem(
-            whole.direction,
-            whole.queries[rows],
-            whole.candidates,
-            whole.truth.restricted(rows, np.arange(len(whole.candidates))),
-            whole.calibration,
-            np.arange(len(rows)),
-            None if whole.lists is None else whole.lists[rows],
-        )
+        whole = replace(whole.restricted(rows), query_calibration=np.arange(len(rows)))
         rows = np.arange(len(rows))
     plain = Ranking.of(whole.queries, whole.candidates, score)
     return Half(whole, rows, plain, whole.best(plain)[rows], tuple(perturbations), trials, seed)

@@ -15,8 +15,9 @@ from isthmus.core.levels import total_variance
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import held_out_error
-from isthmus.robustness import Perturbation, Problem
+from isthmus.robustness import Perturbation
 from isthmus.search.scores import SCORES
+from isthmus.search.task import RetrievalTask
 
 STRENGTHS = (1.0, 0.75, 0.5, 0.25)
 RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
@@ -93,24 +94,24 @@ class Ground:
 
 
 def ground_of(
-    problem: Problem,
+    task: RetrievalTask,
     calibration: np.ndarray,
     unit_rows: bool,
     perturbations: Sequence[Perturbation],
 ) -> Ground:
     """Moments of the calibration queries and of all candidates, and what the ridge shift needs."""
-    rows = problem.queries[calibration]
+    rows = task.queries[calibration]
     kind = {"precise": True, "normalised": unit_rows}
-    candidates = Moments.of(problem.candidates, **kind)
-    true = problem.truth.of_query()
+    candidates = Moments.of(task.candidates, **kind)
+    true = task.relevance.of_query()
     known = [(row, int(true[row][0])) for row in calibration.tolist() if len(true[row])]
     pairs = None
     if len(known) > 1:
         q, c = (np.array(side) for side in zip(*known, strict=True))
-        pairs = PairMoments.of(problem.queries[q], problem.candidates[c], **kind)
+        pairs = PairMoments.of(task.queries[q], task.candidates[c], **kind)
     sizes = [
         s
-        for s in (_noise_of(problem, candidates, perturbation) for perturbation in perturbations)
+        for s in (_noise_of(task, candidates, perturbation) for perturbation in perturbations)
         if s is not None
     ]
     noise = np.mean(np.stack([np.asarray(s) for s in sizes]), axis=0) if sizes else None
@@ -118,7 +119,7 @@ def ground_of(
 
 
 def _noise_of(
-    problem: Problem, candidates: Moments, perturbation: Perturbation
+    task: RetrievalTask, candidates: Moments, perturbation: Perturbation
 ) -> float | np.ndarray | None:
     """The disturbance's variance per dimension; None where there is none.
 
@@ -133,11 +134,11 @@ def _noise_of(
         return total / candidates.dim or None
     if perturbation.kind != "codec" or perturbation.target == "queries":
         return None
-    rest = np.setdiff1d(np.arange(len(problem.candidates)), problem.calibration)
-    centred = problem.candidates - candidates.mean
+    rest = np.setdiff1d(np.arange(len(task.candidates)), task.candidate_calibration)
+    centred = task.candidates - candidates.mean
     variance = held_out_error(
         perturbation.codec,
-        centred[problem.calibration],
+        centred[task.candidate_calibration],
         centred[rest] if len(rest) > 1 else centred,
     ).variance
     return variance if variance.any() else None

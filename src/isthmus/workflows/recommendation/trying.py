@@ -196,7 +196,7 @@ class Clean:
 def _clean(half: Half, search: ClosedSearch) -> Clean:
     answers = half.answers(search)
     same = half.same(answers)
-    before = float(search.problem.candidates.var(axis=0).sum())
+    before = float(search.task.candidates.var(axis=0).sum())
     stored = float(search.candidates[:, : search.stored_dims].var(axis=0).sum())
     ties = int((same & (answers != half.today)).sum())
     return Clean(same, ties, half.accuracy(answers), stored / before if before else 1.0)
