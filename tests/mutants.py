@@ -430,11 +430,11 @@ FAULTS = (
     ),
     Fault(
         "labels-out-of-range",
-        "data/embeddings.py",
+        "data/labels.py",
         "wrong = np.flatnonzero((values < 0) | (values >= size))",
         "wrong = np.flatnonzero((values < 0) | (values > size))",
         "A label one past the last class would pass, and its query count as wrong.",
-        ("test_embeddings.py::test_malformed_labels_are_refused",),
+        ("test_row_checks.py::test_malformed_labels_are_refused",),
     ),
     Fault(
         "embed-resume-surplus",

@@ -33,16 +33,8 @@ from io_helpers import (
     zip_of,
 )
 from isthmus import data as io
-from isthmus.errors import (
-    CorruptFile,
-    DtypeError,
-    FileError,
-    IsthmusError,
-    LabelsError,
-    OptionError,
-    ShapeError,
-    ValuesError,
-)
+from isthmus.errors import CorruptFile, DtypeError, FileError, IsthmusError, ShapeError, ValuesError
+from refusals import refused
 
 
 def joined(source: io.RowSource, size: int, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -426,161 +418,147 @@ def damaged_page(folder: Path) -> str:
 
 
 F4 = np.ones((3, 2), "f4")
-BAD: list[tuple[str, Callable[[Path], str], type[IsthmusError], str]] = [
-    # names
-    ("empty-name", lambda p: "", FileError, "name of the input is empty"),
-    ("missing", lambda p: f"{p}/no.npy", FileError, "no file or folder '.*no.npy'"),
-    ("missing-with-key", lambda p: f"{p}/no.npz:k", FileError, "no file or folder '.*no.npz';"),
-    ("no-match", lambda p: f"{p}/*.npy", FileError, "matches no file"),
-    ("no-match-with-key", lambda p: f"{p}/*.npz:k", FileError, "matches no file"),
-    ("no-shards", lambda p: str(p), FileError, "has no shards in it"),
-    ("suffix", put("x.pt", b"PK\3\4"), FileError, "suffix '.pt', which is not a format"),
-    ("no-suffix", put("x", b"1"), FileError, "suffix '', which is not a format"),
-    ("colon-end", keyed("x.npz:", k=F4), FileError, "ends in a colon"),
-    ("npy-key", lambda p: saved(F4)(p) + ":k", FileError, "holds one array without a name"),
-    ("npz-key", keyed("x.npz:z", a=F4, b=F4), FileError, r"key 'z'.*does not have.*'a' \(float32"),
-    ("npz-two", keyed("x.npz", a=F4, b=F4), FileError, "2 keys that could be meant.*'a'.*'b'"),
-    (
-        "npz-none",
-        keyed("x.npz", a=np.arange(3), b=np.ones(2)),
-        FileError,
-        r"no key with floating-point rows.*'a' \(int64 \(3,\)\)",
-    ),
-    ("st-key", keyed("x.safetensors:z", a=F4), FileError, "key 'z'.*does not have.*'a'"),
-    ("st-two", keyed("x.safetensors", a=F4, b=F4), FileError, "2 keys that could be meant"),
-    ("st-none", put("x.safetensors", raw_tensors("{}")), FileError, "has no key in it"),
-    ("pq-column", columns("x.parquet:z", a=[1]), FileError, "column 'z'.*does not have.*int64"),
-    (
-        "pq-two",
-        columns("x.parquet", a=[[1.0]], b=[[1.0]]),
-        FileError,
-        "2 columns that could be meant; name one as FILE:COLUMN",
-    ),
-    ("pq-no-columns", columns("x.parquet"), FileError, "has no column in it"),
-    ("mixed", mixed, FileError, "mixes the formats .npy and .npz"),
-    ("too-wide", too_wide, FileError, "also matches '.*a.txt', which holds no rows"),
-    # not what the name says
-    ("npy-empty", put("x.npy", b""), CorruptFile, r"empty file \(0 bytes\)"),
-    ("npz-empty", put("x.npz", b""), CorruptFile, "empty file"),
-    ("st-empty", put("x.safetensors", b""), CorruptFile, "empty file"),
-    ("pq-empty", put("x.parquet", b""), CorruptFile, "empty file"),
-    ("npy-html", put("x.npy", b"\n<!DOCTYPE html><p>404"), CorruptFile, "looks like an HTML"),
-    ("pq-html", put("x.parquet", b"<html>" * 9), CorruptFile, "not a Parquet.*HTML"),
-    ("npy-pickle", put("x.npy", pickle.dumps([1])), CorruptFile, "looks like a Python pickle"),
-    ("npy-zip", put("x.npy", b"PK\3\4" + b"0" * 99), CorruptFile, "looks like a zip archive"),
-    ("npy-text", put("x.npy", b"0.1,0.2\n0.3,0.4\n"), CorruptFile, "looks like plain text"),
-    ("npy-lfs", put("x.npy", b"version https://git-lfs.github.com"), CorruptFile, "Git LFS"),
-    ("npy-other", put("x.npy", bytes(99)), CorruptFile, "something else .first bytes 00 00"),
-    ("npz-npy", put("x.npz", npy_bytes(F4)), CorruptFile, "not an .npz.*NumPy .npy file"),
-    (
-        "npz-foreign",
-        lambda p: (zip_of(p / "x.npz", {"a.txt": b"1"}), f"{p}/x.npz")[1],
-        CorruptFile,
-        "zip archive without a NumPy array",
-    ),
-    (
-        "npz-member",
-        lambda p: (zip_of(p / "x.npz", {"a.npy": b"hello"}), f"{p}/x.npz")[1],
-        CorruptFile,
-        "array 'a' of .* is not a NumPy array",
-    ),
-    ("st-npy", put("x.safetensors", npy_bytes(F4)), CorruptFile, "not a safetensors.*NumPy"),
-    ("pq-st", put("x.parquet", raw_tensors("{}     ")), CorruptFile, "a safetensors file"),
-    ("pq-encrypted", put("x.parquet", b"PARE" + bytes(20)), FileError, "encrypted Parquet"),
-    # cut short or damaged
-    ("npy-cut-magic", put("x.npy", b"\x93NUM"), CorruptFile, "cut short inside its header"),
-    ("npy-cut-header", put("x.npy", npy_bytes(F4)[:50]), CorruptFile, "short inside its header"),
-    ("npy-cut-data", cut("npy", 0.5), CorruptFile, r"holds \d+ of the 19200 bytes"),
-    ("npy-cut-fortran", cut("npy-fortran", 0.9), CorruptFile, "is cut short"),
-    ("npy-longer", put("x.npy", npy_bytes(F4) * 2), CorruptFile, "bytes more than the 24"),
-    ("npy-version", put("x.npy", raw_npy("{}", version=b"\x07\x00")), CorruptFile, "version 7.0"),
-    ("npy-header", put("x.npy", raw_npy("{'descr': ")), CorruptFile, "damaged .npy header"),
-    ("npy-header-keys", put("x.npy", raw_npy("{'a': 1}")), CorruptFile, "damaged .npy header"),
-    (
-        "npy-negative",
-        put("x.npy", raw_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 2)}")),
-        CorruptFile,
-        "impossible shape",
-    ),
-    ("npz-cut", cut("npz", 0.5), CorruptFile, "damaged or cut short"),
-    ("npz-cut-deflated", cut("npz-deflated", 0.9), CorruptFile, "damaged or cut short"),
-    ("npz-flipped", flipped("npz-deflated", 0.5), CorruptFile, "damaged or cut short"),
-    ("st-cut-header", cut("safetensors", 0.003), CorruptFile, "cut short inside its header"),
-    ("st-cut-data", cut("safetensors", 0.5), CorruptFile, "cut short: its header promises"),
-    ("st-json", put("x.safetensors", raw_tensors("{nonsense")), CorruptFile, "damaged safetensors"),
-    ("st-list", put("x.safetensors", raw_tensors('{"a":[1,2]}')), CorruptFile, "damaged safetens"),
-    (
-        "st-size",
-        put(
-            "x.safetensors",
-            raw_tensors('{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,8]}}', bytes(8)),
+BAD: dict[type[IsthmusError], list[tuple[Callable[[Path], str], str, str]]] = {
+    FileError: [
+        (lambda p: "", "empty-name", ""),
+        (lambda p: f"{p}/no.npy", "no-such-file", "no.npy"),
+        (lambda p: f"{p}/no.npz:k", "no-such-file", "no.npz';"),
+        (lambda p: f"{p}/*.npy", "no-match", "*.npy"),
+        (lambda p: f"{p}/*.npz:k", "no-match", "*.npz:k"),
+        (lambda p: str(p), "no-shards", ".safetensors"),
+        (put("x.pt", b"PK\3\4"), "unknown-suffix", "'.pt'"),
+        (put("x", b"1"), "unknown-suffix", "''"),
+        (keyed("x.npz:", k=F4), "empty-key", "x.npz:'"),
+        (lambda p: saved(F4)(p) + ":k", "no-keys", "key 'k'"),
+        (keyed("x.npz:z", a=F4, b=F4), "unknown-key", "'a' (float32"),
+        (keyed("x.npz", a=F4, b=F4), "ambiguous-key", "'a' (float32 (3, 2)), 'b'"),
+        (keyed("x.npz", a=np.arange(3), b=np.ones(2)), "no-key", "'a' (int64 (3,))"),
+        (keyed("x.safetensors:z", a=F4), "unknown-key", "key 'z'"),
+        (keyed("x.safetensors", a=F4, b=F4), "ambiguous-key", "2 keys"),
+        (put("x.safetensors", raw_tensors("{}")), "no-key", "nothing"),
+        (columns("x.parquet:z", a=[1]), "unknown-column", "'a' (int64)"),
+        (columns("x.parquet", a=[[1.0]], b=[[1.0]]), "ambiguous-column", "FILE:COLUMN"),
+        (columns("x.parquet"), "no-column", "nothing"),
+        (mixed, "mixed-formats", ".npy and .npz"),
+        (too_wide, "not-rows", "a.txt"),
+        (put("x.parquet", b"PARE" + bytes(20)), "encrypted-file", ""),
+    ],
+    CorruptFile: [
+        (put("x.npy", b""), "empty-file", "(0 bytes)"),
+        (put("x.npz", b""), "empty-file", ""),
+        (put("x.safetensors", b""), "empty-file", ""),
+        (put("x.parquet", b""), "empty-file", ""),
+        (put("x.npy", b"\n<!DOCTYPE html><p>404"), "wrong-kind", "an HTML"),
+        (put("x.parquet", b"<html>" * 9), "wrong-kind", "a Parquet file: it looks like an HTML"),
+        (put("x.npy", pickle.dumps([1])), "wrong-kind", "a Python pickle"),
+        (put("x.npy", b"PK\3\4" + b"0" * 99), "wrong-kind", "a zip archive"),
+        (put("x.npy", b"0.1,0.2\n0.3,0.4\n"), "wrong-kind", "plain text"),
+        (put("x.npy", b"version https://git-lfs.github.com"), "wrong-kind", "a Git LFS pointer"),
+        (put("x.npy", bytes(99)), "wrong-kind", "first bytes 00 00"),
+        (put("x.npz", npy_bytes(F4)), "wrong-kind", "an .npz archive: it looks like a NumPy"),
+        (
+            lambda p: (zip_of(p / "x.npz", {"a.txt": b"1"}), f"{p}/x.npz")[1],
+            "no-key",
+            "zip archive",
         ),
-        CorruptFile,
-        "damaged safetensors",
-    ),
-    ("pq-cut", cut("parquet-fixed", 0.7), CorruptFile, "Parquet file ends with its index"),
-    ("pq-short", put("x.parquet", b"PAR1PAR1"), CorruptFile, "Parquet file ends with its index"),
-    ("pq-footer", put("x.parquet", b"PAR1" + b"\xff" * 40 + b"PAR1"), CorruptFile, "damaged Parq"),
-    ("pq-flipped", damaged_page, CorruptFile, "damaged Parquet"),
-    # axes
-    ("axes-0", saved(np.float32(1)), ShapeError, "0 axes"),
-    ("axes-1", saved(np.ones(4)), ShapeError, r"one axis, shape \(4,\)"),
-    ("axes-middle", saved(np.ones((4, 1, 3))), ShapeError, r"stray middle axis.*array\[:, 0, :\]"),
-    ("axes-first", saved(np.ones((1, 4, 3))), ShapeError, "stray first axis"),
-    ("axes-halves", saved(np.ones((2, 4, 3))), ShapeError, "two halves.*as two files"),
-    ("axes-4", saved(np.ones((2, 4, 3, 1))), ShapeError, "4 axes"),
-    ("no-numbers", saved(np.ones((4, 0))), ShapeError, "rows without a single number"),
-    ("shard-dims", shards("d", a=F4, b=np.ones((2, 5))), ShapeError, "has 2 and '.*b.npy' has 5"),
-    ("uneven", lists([[1, 2], [1, 2], [1]]), ShapeError, "row 2 holds 1 numbers and row 0 holds 2"),
-    ("list-no-rows", lists([]), ShapeError, "do not say their dimension"),
-    ("list-empty", lists([[], []]), ShapeError, "rows without a single number"),
-    # number formats
-    ("int", saved(np.ones((3, 2), int)), DtypeError, r"integers \(int64\)"),
-    ("bool", saved(np.ones((3, 2), bool)), DtypeError, "booleans"),
-    ("complex", saved(np.ones((3, 2), complex)), DtypeError, "complex numbers"),
-    ("object", saved(np.ones((3, 2), object)), DtypeError, "Python objects.*ever unpickled"),
-    ("object-npz", keyed("x.npz:a", a=np.ones((3, 2), object)), DtypeError, "Python objects"),
-    ("records", saved(np.ones(3, [("x", "f4")])), DtypeError, r"named fields \(x\)"),
-    ("text", saved(np.array([["a"]])), DtypeError, "holds str"),
-    (
-        "longdouble",
-        saved(np.ones((3, 2), np.longdouble)),
-        DtypeError,
-        "holds (float128|longdouble)",
-    ),
-    ("st-int", keyed("x.safetensors", a=np.ones((3, 2), "i4")), DtypeError, "integers"),
-    (
-        "st-float8",
-        put(
-            "x.safetensors",
-            raw_tensors('{"a":{"dtype":"F8_E4M3","shape":[2,2],"data_offsets":[0,4]}}', bytes(4)),
+        (
+            lambda p: (zip_of(p / "x.npz", {"a.npy": b"hello"}), f"{p}/x.npz")[1],
+            "wrong-kind",
+            "array 'a'",
         ),
-        DtypeError,
-        "holds float8_e4m3",
-    ),
-    ("pq-scalar", columns("x.parquet:a", a=[1.0]), DtypeError, "column 'a'.*holds double"),
-    ("pq-int-list", lists([[1]], pa.list_(pa.int32())), DtypeError, "expected lists of float16"),
-    # values
-    ("null-row", lists([[1, 2], None]), ValuesError, r"no vector \(null\) in row 1"),
-    ("null-row-0", lists([None, [1, 2]]), ValuesError, r"no vector \(null\) in row 0"),
-    ("null-fixed", lists([[1, 2], None], pa.list_(pa.float32(), 2)), ValuesError, "null.* row 1"),
-    ("null-inside", lists([[1, 2], [3, None]]), ValuesError, "null in the vector of row 1"),
-]
+        (put("x.safetensors", npy_bytes(F4)), "wrong-kind", "a NumPy .npy file"),
+        (put("x.parquet", raw_tensors("{} ")), "wrong-kind", "a safetensors file"),
+        (put("x.npy", b"\x93NUM"), "cut-short", "inside its header"),
+        (put("x.npy", npy_bytes(F4)[:50]), "cut-short", "inside its header"),
+        (cut("npy", 0.5), "cut-short", "of the 19200 bytes"),
+        (cut("npy-fortran", 0.9), "cut-short", "19200"),
+        (put("x.npy", npy_bytes(F4) * 2), "longer-than-promised", "bytes more than the 24"),
+        (put("x.npy", raw_npy("{}", version=b"\x07\x00")), "unknown-version", "7.0"),
+        (put("x.npy", raw_npy("{'descr': ")), "damaged-file", ".npy header"),
+        (put("x.npy", raw_npy("{'a': 1}")), "damaged-file", ".npy header"),
+        (
+            put("x.npy", raw_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 2)}")),
+            "damaged-file",
+            "(-3, 2)",
+        ),
+        (cut("npz", 0.5), "damaged-file", "zip archive"),
+        (cut("npz-deflated", 0.9), "damaged-file", "zip archive"),
+        (flipped("npz-deflated", 0.5), "damaged-file", "zip archive"),
+        (cut("safetensors", 0.003), "cut-short", "of its header"),
+        (cut("safetensors", 0.5), "cut-short", "of the 19224 bytes"),
+        (put("x.safetensors", raw_tensors("{nonsense")), "damaged-file", "safetensors header"),
+        (put("x.safetensors", raw_tensors('{"a":[1,2]}')), "damaged-file", "safetensors header"),
+        (
+            put(
+                "x.safetensors",
+                raw_tensors('{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,8]}}', bytes(8)),
+            ),
+            "damaged-file",
+            "safetensors header",
+        ),
+        (cut("parquet-fixed", 0.7), "cut-short", "index"),
+        (put("x.parquet", b"PAR1PAR1"), "cut-short", "index"),
+        (put("x.parquet", b"PAR1" + b"\xff" * 40 + b"PAR1"), "damaged-file", "Parquet file"),
+        (damaged_page, "damaged-file", "Parquet file"),
+    ],
+    ShapeError: [
+        (saved(np.float32(1)), "wrong-axes", "shape ()"),
+        (saved(np.ones(4)), "wrong-axes", "rows[None, :]"),
+        (saved(np.ones((4, 1, 3))), "wrong-axes", "rows[:, 0, :]"),
+        (saved(np.ones((1, 4, 3))), "wrong-axes", "pass rows[0]"),
+        (saved(np.ones((2, 4, 3))), "wrong-axes", "rows[0] and rows[1]"),
+        (saved(np.ones((2, 4, 3, 1))), "wrong-axes", "(2, 4, 3, 1)"),
+        (saved(np.ones((4, 0))), "no-columns", "(4, 0)"),
+        (shards("d", a=F4, b=np.ones((2, 5))), "unequal-dimensions", "has 2 and '"),
+        (lists([[1, 2], [1, 2], [1]]), "unequal-dimensions", "row 2 holds 1 numbers"),
+        (lists([]), "no-dimension", ""),
+        (lists([[], []]), "no-columns", "(2, 0)"),
+    ],
+    DtypeError: [
+        (saved(np.ones((3, 2), int)), "not-floats", "integers (int64)"),
+        (saved(np.ones((3, 2), bool)), "not-floats", "booleans"),
+        (saved(np.ones((3, 2), complex)), "not-floats", "complex"),
+        (saved(np.ones((3, 2), object)), "not-floats", "nothing is unpickled"),
+        (keyed("x.npz:a", a=np.ones((3, 2), object)), "not-floats", "Python objects"),
+        (saved(np.ones(3, [("x", "f4")])), "not-floats", "named fields (x)"),
+        (saved(np.array([["a"]])), "not-floats", "holds str"),
+        (saved(np.ones((3, 2), np.longdouble)), "not-floats", "convert with"),
+        (keyed("x.safetensors", a=np.ones((3, 2), "i4")), "not-floats", "integers"),
+        (
+            put(
+                "x.safetensors",
+                raw_tensors(
+                    '{"a":{"dtype":"F8_E4M3","shape":[2,2],"data_offsets":[0,4]}}', bytes(4)
+                ),
+            ),
+            "not-floats",
+            "float8_e4m3",
+        ),
+        (columns("x.parquet:a", a=[1.0]), "not-floats", "holds double"),
+        (lists([[1]], pa.list_(pa.int32())), "not-floats", "int32"),
+    ],
+    ValuesError: [
+        (lists([[1, 2], None]), "null-value", "row 1"),
+        (lists([None, [1, 2]]), "null-value", "row 0"),
+        (lists([[1, 2], None], pa.list_(pa.float32(), 2)), "null-value", "row 1"),
+        (lists([[1, 2], [3, None]]), "null-value", "in the vector of row 1"),
+    ],
+}
 
 
-@pytest.mark.parametrize(("make", "error", "match"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+@pytest.mark.parametrize(
+    ("make", "kind", "code", "fact"),
+    [(b[0], kind, *b[1:]) for kind, table in BAD.items() for b in table],
+)
 def test_bad_input_is_refused_in_one_sentence(
-    tmp_path: Path, make: Callable[[Path], str], error: type[IsthmusError], match: str
+    tmp_path: Path, make: Callable[[Path], str], kind: type[IsthmusError], code: str, fact: str
 ) -> None:
     spec = make(tmp_path)
-    with pytest.raises(error, match=match) as caught:
+    with refused(code, fact, kind=kind) as caught:
         list(io.open_rows(spec).blocks(7))
-    assert type(caught.value) is error
     text = str(caught.value)
-    assert "\n" not in text
-    assert "Traceback" not in text
-    for library_word in ("pyarrow", "Arrow", "zlib", "Errno"):
-        assert library_word not in text
+    for word in ("\n", "Traceback", "pyarrow", "Arrow", "zlib", "Errno"):
+        assert word not in text
 
 
 def test_reading_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -594,7 +572,7 @@ def test_reading_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return real(file, *args, **kwargs)
 
     monkeypatch.setattr("builtins.open", deny)
-    with pytest.raises(FileError, match="may not be read by this user"):
+    with refused("no-permission", "may not be read by this user"):
         io.open_rows(path)
 
 
@@ -603,31 +581,31 @@ def test_a_file_that_shrinks_after_opening(tmp_path: Path) -> None:
     np.save(path, rows(100, 4))
     source = io.open_rows(path)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(CorruptFile, match="too early while it was read"):
+    with refused("cut-short", "too early while it was read"):
         source.read()
-    with pytest.raises(CorruptFile, match="too early while it was read"):
+    with refused("cut-short", "too early while it was read"):
         source.take([99])
     path.unlink()
-    with pytest.raises(FileError, match="no file or folder"):
+    with refused("no-such-file", "no file or folder"):
         source.read()
     save_parquet(tmp_path / "p.parquet", rows(100, 4))
     parquet = io.open_rows(tmp_path / "p.parquet")
     save_parquet(tmp_path / "p.parquet", rows(99, 4))
-    with pytest.raises(CorruptFile, match="had 100 rows when it was opened and has 99 now"):
+    with refused("file-changed", "had 100 rows when it was opened and has 99 now"):
         parquet.read()
     save_parquet(tmp_path / "p.parquet", rows(100, 4), group=7)
-    with pytest.raises(CorruptFile, match="rows end at 7 where its index promises 100"):
+    with refused("cut-short", "rows end at 7 where its index promises 100"):
         parquet.read()
 
 
 def test_arrays_are_refused_like_files() -> None:
-    with pytest.raises(ShapeError, match="array 'array' has one axis"):
+    with refused("wrong-axes", "the array 'array' has shape (3,)"):
         io.open_rows(np.ones(3))
-    with pytest.raises(DtypeError, match="integers"):
+    with refused("not-floats", "integers"):
         io.open_rows(np.ones((3, 2), int))
-    with pytest.raises(DtypeError, match="is a list"):
+    with refused("not-an-array", "is a list"):
         io.ArraySource([[1.0]])  # type: ignore[arg-type]
-    with pytest.raises(ValuesError, match="masked"):
+    with refused("masked-values", "masked"):
         io.open_rows(np.ma.masked_greater(np.ones((3, 2)), 0.5))
 
 
@@ -727,8 +705,8 @@ def test_writing_casts_and_says_what_does_not_fit(tmp_path: Path) -> None:
     bits = bfloat16_bits(rows(5, 2)).view("V2")
     io.write_rows(tmp_path / "x.npy", bits)
     same(io.open_rows(tmp_path / "x.npy").read(), io.open_rows(bits).read())
-    with (  # noqa: PT012
-        pytest.raises(ValuesError, match=r"row 5 .* too large for float16"),
+    with (
+        refused("too-large-for-dtype", " too large for float16"),
         io.RowWriter(tmp_path / "y.npy", 2, "float16") as writer,
     ):
         writer.write(np.array([[1, 2]] * 3, "f4"))
@@ -742,29 +720,25 @@ def write_once(path: Path, block: Any, dim: int = 2, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "match"),
+    ("call", "code", "fact"),
     [
-        (lambda p: write_once(p / "x.npz", F4), FileError, "'.npz'.*expected .npy, .safetensors"),
-        (
-            lambda p: write_once(p / "x.npy", F4, dtype="int8"),
-            OptionError,
-            "choose one of: float16",
-        ),
-        (lambda p: write_once(p / "x.npy", F4, key="k"), OptionError, "npy file has no names"),
-        (lambda p: write_once(p / "x.npy", F4, dim=0), ShapeError, "dimension 0"),
-        (lambda p: write_once(p / "x.npy", F4, dim=3), ShapeError, "2 numbers.*begun with 3"),
-        (lambda p: write_once(p / "x.npy", F4[0]), ShapeError, "one axis"),
-        (lambda p: write_once(p / "x.npy", F4.astype(int)), DtypeError, "integers"),
-        (lambda p: write_once(p / "x.npy", F4, rows=4), ShapeError, "3 rows were written.*4"),
-        (lambda p: write_once(p / "x.parquet", F4, rows=4), ShapeError, "3 rows were written.*4"),
-        (lambda p: io.write_rows(p, F4), FileError, "suffix ''"),
-        (lambda p: io.write_json(p, {}), FileError, "is a folder; expected a file name"),
+        (lambda p: write_once(p / "x.npz", F4), "unknown-suffix", "'.npz'"),
+        (lambda p: write_once(p / "x.npy", F4, dtype="int8"), "unknown-dtype", "int8"),
+        (lambda p: write_once(p / "x.npy", F4, key="k"), "no-keys", "'k'"),
+        (lambda p: write_once(p / "x.npy", F4, dim=0), "no-columns", "dimension 0"),
+        (lambda p: write_once(p / "x.npy", F4, dim=3), "unequal-dimensions", "begun with 3"),
+        (lambda p: write_once(p / "x.npy", F4[0]), "wrong-axes", "(2,)"),
+        (lambda p: write_once(p / "x.npy", F4.astype(int)), "not-floats", "integers"),
+        (lambda p: write_once(p / "x.npy", F4, rows=4), "wrong-count", "3 rows were written"),
+        (lambda p: write_once(p / "x.parquet", F4, rows=4), "wrong-count", "expected 4"),
+        (lambda p: io.write_rows(p, F4), "unknown-suffix", "''"),
+        (lambda p: io.write_json(p, {}), "is-a-folder", ""),
     ],
 )
 def test_writing_refuses_in_one_sentence(
-    tmp_path: Path, call: Callable[[Path], None], error: type[IsthmusError], match: str
+    tmp_path: Path, call: Callable[[Path], None], code: str, fact: str
 ) -> None:
-    with pytest.raises(error, match=match):
+    with refused(code, fact):
         call(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -776,13 +750,13 @@ def test_extra_columns_that_do_not_fit(tmp_path: Path) -> None:
                 writer.write(F4, extra=extra)
 
     bias = np.ones(3)
-    with pytest.raises(OptionError, match="can hold no further columns, got bias"):
+    with refused("no-further-columns", "can hold no further columns, got bias"):
         write("x.npy", {"bias": bias})
-    with pytest.raises(ShapeError, match=r"column 'bias' has shape \(2,\)"):
+    with refused("unequal-lengths", "column 'bias' has shape (2,)"):
         write("x.parquet", {"bias": bias[:2]})
-    with pytest.raises(ShapeError, match="same columns in every block"):
+    with refused("columns-differ", "same columns in every block"):
         write("x.parquet", {"bias": bias}, {})
-    with pytest.raises(OptionError, match="may not be named 'embedding'"):
+    with refused("name-twice", "may not be named 'embedding'"):
         write("x.parquet", {"embedding": bias})
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(RuntimeError, match="inside 'with"):
@@ -833,7 +807,7 @@ def test_atomic_path_follows_links_and_honours_the_umask(tmp_path: Path) -> None
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileError, match="could not be written"):
+    with refused("file-system", "could not be written"):
         io.write_json(tmp_path / "file" / "x.json", {})
 
 
@@ -912,7 +886,7 @@ def test_tensors_round_trip_and_the_library_agrees(tmp_path: Path) -> None:
 
 
 def test_tensors_have_the_same_bytes_in_any_order(tmp_path: Path) -> None:
-    arrays, meta = some_tensors(), {"b": "1", "a": "2", "c": "3"}
+    arrays, meta = some_tensors(), dict.fromkeys("hcafbegd", "1")
     io.save_tensors(tmp_path / "1.safetensors", arrays, meta)
     io.save_tensors(
         tmp_path / "2.safetensors", dict(reversed(arrays.items())), dict(reversed(meta.items()))
@@ -922,19 +896,19 @@ def test_tensors_have_the_same_bytes_in_any_order(tmp_path: Path) -> None:
 
 def test_tensors_that_cannot_be_stored(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
-    for arrays, meta, match in (
-        ({"a": np.array(["x"])}, {}, "'a' holds <U1, which safetensors cannot store"),
-        ({"a": np.array([None])}, {}, "cannot store"),
-        ({"__metadata__": F4}, {}, "may be named '__metadata__'"),
-        ({"a": F4}, {"n": 3}, "metadata entry 'n' is a int"),
+    for arrays, meta, code, fact in (
+        ({"a": np.array(["x"])}, {}, "unknown-dtype", "'a' holds <U1"),
+        ({"a": np.array([None])}, {}, "unknown-dtype", "object"),
+        ({"__metadata__": F4}, {}, "reserved-name", "__metadata__"),
+        ({"a": F4}, {"n": 3}, "metadata-not-text", "'n' is a int"),
     ):
-        with pytest.raises(DtypeError, match=match):
+        with refused(code, fact, kind=DtypeError):
             io.save_tensors(path, arrays, meta)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(FileError, match="no file or folder"):
+    with refused("no-such-file", "no file or folder"):
         io.load_tensors(path)
     put("t.safetensors", b"hello world, this is text")(tmp_path)
-    with pytest.raises(CorruptFile, match="not a safetensors file: it looks like plain text"):
+    with refused("wrong-kind", "not a safetensors file: it looks like plain text"):
         io.load_tensors(path)
 
 
@@ -971,55 +945,54 @@ def test_relevance_from_every_format(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "make", "error", "match"),
+    ("make", "code", "fact"),
     [
-        (io.read_labels, put("l.txt", b"1\n2\nx\n"), LabelsError, "'x' in line 3"),
-        (io.read_labels, put("l.txt", b"label\n1\n"), LabelsError, "'label' in line 1"),
-        (io.read_labels, put("l.csv", b"1\n2.0\n"), LabelsError, r"'2.0' in line 2"),
-        (io.read_labels, put("l.csv", b"1.5\n2\n"), LabelsError, r"'1.5' in line 1"),
-        (io.read_labels, put("l.csv", b'""\n2\n'), LabelsError, "in line 1"),
-        (io.read_labels, put("l.csv", b"nan\n2\n"), LabelsError, r"'nan' in line 1"),
-        (io.read_labels, put("l.csv", b"1,2\n"), LabelsError, "one whole number"),
-        (io.read_labels, put("l.csv", b"99999999999999999999\n1"), LabelsError, "in line 1"),
-        (io.read_labels, put("l.txt", b"9999999999999999999\n"), LabelsError, "int64 in line 1"),
-        (io.read_labels, put("l.txt", b"\n"), LabelsError, "holds no number"),
-        (io.read_labels, put("l.txt", b"\xff\xfe\x00"), LabelsError, "not a text file in UTF-8"),
-        (io.read_labels, put("l.json", b"[1]"), FileError, "suffix '.json'"),
-        (io.read_labels, lambda p: f"{p}/no.txt", FileError, "no file or folder"),
-        (io.read_labels, lambda p: f"{p}", FileError, "has no shards"),
-        (io.read_labels, shards("d", a=F4), FileError, "is a folder or a pattern"),
-        (io.read_labels, lambda p: put("l.txt", b"1")(p) + ":y", FileError, "has no keys"),
-        (io.read_labels, saved(np.ones(3)), LabelsError, "float64; expected integers"),
-        (io.read_labels, saved(np.ones(3, "V2")), LabelsError, "bfloat16; expected integers"),
-        (io.read_labels, saved(np.ones((3, 1), int)), LabelsError, r"shape \(3, 1\)"),
-        (io.read_labels, saved(np.array([1, 2**64 - 1], "u8")), LabelsError, "int64 in row 1"),
-        (io.read_labels, put("l.npy", b"junk"), CorruptFile, "not a NumPy array"),
-        (io.read_labels, columns("x.parquet:a", a=[1, None]), LabelsError, "null in row 1"),
-        (io.read_labels, columns("x.parquet:a", a=["b"]), LabelsError, "holds string"),
-        (io.read_labels, columns("x.parquet", a=[1], b=[1]), FileError, "2 columns that could"),
-        (io.read_relevance, put("r.csv", b"q,c\n0,1\n0\n"), LabelsError, "'0' in line 3"),
-        (io.read_relevance, put("r.csv", b"0,1,2\n"), LabelsError, "two whole numbers"),
-        (io.read_relevance, put("r.csv", b"q,c,s\n0,1,2\n"), LabelsError, "'q,c,s' in line 1"),
-        (io.read_relevance, saved(np.ones((3, 3), int)), LabelsError, r"shape \(3, 3\)"),
-        (io.read_relevance, saved(np.ones((0, 2), int)), LabelsError, "no relevance judgement"),
-        (
-            io.read_relevance,
-            columns("x.parquet", a=[1], b=[1], c=[2]),
-            LabelsError,
-            "has 3 columns of integers.*FILE:QUERY,CANDIDATE",
-        ),
-        (io.read_relevance, columns("x.parquet:a", a=[1]), LabelsError, "names 1 columns"),
-        (io.read_relevance, columns("x.parquet:a,z", a=[1]), FileError, "column 'z'"),
+        (put("l.txt", b"1\n2\nx\n"), "bad-line", "'x' in line 3"),
+        (put("l.txt", b"label\n1\n"), "bad-line", "'label' in line 1"),
+        (put("l.csv", b"1\n2.0\n"), "bad-line", "'2.0' in line 2"),
+        (put("l.csv", b"1.5\n2\n"), "bad-line", "'1.5' in line 1"),
+        (put("l.csv", b'""\n2\n'), "bad-line", "in line 1"),
+        (put("l.csv", b"nan\n2\n"), "bad-line", "'nan' in line 1"),
+        (put("l.csv", b"1,2\n"), "bad-line", "one whole number"),
+        (put("l.csv", b"99999999999999999999\n1"), "bad-line", "in line 1"),
+        (put("l.txt", b"9999999999999999999\n"), "beyond-int64", "int64 in line 1"),
+        (put("l.txt", b"\n"), "no-numbers", "holds no number"),
+        (put("l.txt", b"\xff\xfe\x00"), "not-utf8", "not a text file in UTF-8"),
+        (put("l.json", b"[1]"), "unknown-suffix", "suffix '.json'"),
+        (lambda p: f"{p}/no.txt", "no-such-file", "no file or folder"),
+        (lambda p: f"{p}", "no-shards", "has no shards"),
+        (shards("d", a=F4), "not-one-file", "is a folder or a pattern"),
+        (lambda p: put("l.txt", b"1")(p) + ":y", "no-keys", "has no keys"),
+        (saved(np.ones(3)), "labels-not-integers", "float64; expected integers"),
+        (saved(np.ones(3, "V2")), "labels-not-integers", "bfloat16; expected integers"),
+        (saved(np.ones((3, 1), int)), "wrong-axes", "shape (3, 1)"),
+        (saved(np.array([1, 2**64 - 1], "u8")), "beyond-int64", "int64 in row 1"),
+        (put("l.npy", b"junk"), "wrong-kind", "not a NumPy array"),
+        (columns("x.parquet:a", a=[1, None]), "null-value", "null in row 1"),
+        (columns("x.parquet:a", a=["b"]), "labels-not-integers", "holds string"),
+        (columns("x.parquet", a=[1], b=[1]), "ambiguous-column", "2 columns that could"),
     ],
 )
-def test_bad_labels(
-    tmp_path: Path,
-    read: Callable[[str], np.ndarray],
-    make: Callable[[Path], str],
-    error: type[IsthmusError],
-    match: str,
-) -> None:
+def test_bad_labels(tmp_path: Path, make: Callable[[Path], str], code: str, fact: str) -> None:
     spec = make(tmp_path)
-    with pytest.raises(error, match=match) as caught:
-        read(spec)
-    assert type(caught.value) is error
+    with refused(code, fact):
+        io.read_labels(spec)
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "fact"),
+    [
+        (put("r.csv", b"q,c\n0,1\n0\n"), "bad-line", "'0' in line 3"),
+        (put("r.csv", b"0,1,2\n"), "bad-line", "two whole numbers"),
+        (put("r.csv", b"q,c,s\n0,1,2\n"), "bad-line", "'q,c,s' in line 1"),
+        (saved(np.ones((3, 3), int)), "wrong-axes", "shape (3, 3)"),
+        (saved(np.ones((0, 2), int)), "no-relevance", "no relevance judgement"),
+        (columns("x.parquet", a=[1], b=[1], c=[2]), "ambiguous-column", "FILE:QUERY,CANDIDATE"),
+        (columns("x.parquet:a", a=[1]), "unequal-lengths", "names 1 columns"),
+        (columns("x.parquet:a,z", a=[1]), "unknown-column", "column 'z'"),
+    ],
+)
+def test_bad_relevance(tmp_path: Path, make: Callable[[Path], str], code: str, fact: str) -> None:
+    spec = make(tmp_path)
+    with refused(code, fact):
+        io.read_relevance(spec)

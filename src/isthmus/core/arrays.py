@@ -1,6 +1,6 @@
 """Small helpers over the array API, so that one code path serves NumPy arrays and torch tensors.
 
-Only what the standard leaves out is here: coming home to NumPy, float32/float64 working dtypes,
+Only what the standard leaves out is here: conversion to NumPy, float32/float64 working dtypes,
 and unit rows. Nothing in this file imports a framework; ``array_api_compat`` looks at what it
 is given.
 """
@@ -66,7 +66,8 @@ def like(array: Array, values: np.ndarray) -> Array:
     from array_api_compat import device
 
     xp = namespace(array)
-    return xp.asarray(values.tolist(), dtype=array.dtype, device=device(array))
+    own = np.array(values)  # torch shares memory with what it is given, and wants to write to it
+    return xp.asarray(own, dtype=array.dtype, device=device(array))
 
 
 def difference(rows: Array, values: Array, out: Array) -> Array:
@@ -92,7 +93,7 @@ def row_norms(rows: Array) -> Array:
 
 
 def unit(rows: Array) -> Array:
-    """Rows divided by their norms; a zero row stays zero (the door refuses them beforehand)."""
+    """Rows divided by their norms; a zero row stays zero."""
     xp = namespace(rows)
     norms = _plain_norms(rows)
     lost = _out_of_range(norms)

@@ -33,6 +33,7 @@ STREAMS: dict[str, int] = {
     "recommend.codec-rows": 0xCD,  # candidates that codecs are fitted on
     "recommend.sample": 0x9E,  # queries used
     "recommend.split": 0xAD,  # queries that settings are chosen on and judged on
+    "row-hashes": 0x157E,  # multipliers of the hash that finds duplicates; one seed for everybody
     "stress.codec-rows": 0x5EED,  # rows that codecs are fitted on, under another seed
 }
 """Name of a stream -> its number. A new stream takes a number that no other has."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.words import opening
+from isthmus.data.file_errors import opening
 from isthmus.errors import FileError
 
 
@@ -29,7 +29,9 @@ def atomic_path(final: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(final))
     if target.is_dir():
-        raise FileError(f"'{os.fspath(final)}' is a folder; expected a file name to write to")
+        raise FileError(
+            "is-a-folder", f"'{os.fspath(final)}' is a folder; expected a file name to write to"
+        )
     with opening(target.parent, "written"):
         target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.stem}.{secrets.token_hex(6)}{target.suffix}"

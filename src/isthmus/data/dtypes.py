@@ -41,35 +41,33 @@ def is_float(stored: Stored) -> bool:
     return stored.name == "bfloat16" or stored.name in FLOATS
 
 
+_OTHERS = {
+    "O": (
+        "Python objects",
+        "the rows probably differ in length; save numpy.stack(list(array)): nothing is unpickled",
+    ),
+    "i": ("integers", "decode quantised codes to floats first (scale and offset of the codec)"),
+    "b": ("booleans", "convert with .astype(numpy.float32)"),
+    "c": ("complex numbers", "save the real part, or real and imaginary parts side by side"),
+    "": ("", "convert with .astype(numpy.float32)"),
+}
+_OTHERS["u"] = _OTHERS["i"]
+
+
 def check_float(stored: Stored, what: str) -> None:
     """Raise DtypeError unless numbers are float16, float32, float64 or bfloat16."""
     if is_float(stored):
         return
-    kind = stored.raw.kind
-    expected = "expected float16, float32, float64 or bfloat16"
-    if kind == "O":
-        raise DtypeError(
-            f"{what} holds Python objects, which only pickle could read, and nothing is "
-            f"ever unpickled; {expected}: save numpy.stack(list(array)).astype(numpy.float32)"
-        )
-    if kind in "iu":
-        raise DtypeError(
-            f"{what} holds integers ({stored.name}); {expected}: decode quantised codes to floats, "
-            "or convert with .astype(numpy.float32)"
-        )
-    if kind == "b":
-        raise DtypeError(f"{what} holds booleans; {expected}: convert with .astype(numpy.float32)")
-    if kind == "c":
-        raise DtypeError(
-            f"{what} holds complex numbers ({stored.name}); {expected}: save the real part, "
-            "or real and imaginary parts side by side"
-        )
-    if stored.name == "structured":
-        raise DtypeError(
-            f"{what} holds records with named fields ({', '.join(stored.raw.names or ())}); "
-            f"{expected}: save the field with the embeddings on its own"
-        )
-    raise DtypeError(f"{what} holds {stored.name}; {expected}: convert with .astype(numpy.float32)")
+    held, hint = _OTHERS.get(stored.raw.kind, _OTHERS[""])
+    name = stored.name
+    if stored.raw.names:
+        held, hint = "records with named fields", "save the field with the embeddings on its own"
+        name = ", ".join(stored.raw.names)
+    raise DtypeError(
+        "not-floats",
+        f"{what} holds {f'{held} ({name})' if held else name}; expected float16, float32, float64 "
+        f"or bfloat16: {hint}",
+    )
 
 
 def decode(raw: np.ndarray, stored: Stored, out: np.ndarray | None = None) -> np.ndarray:

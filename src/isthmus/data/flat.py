@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import struct
 import tempfile
 import zipfile
@@ -17,9 +16,10 @@ from typing import IO
 import numpy as np
 
 from isthmus.data.dtypes import Stored, check_float, decode
+from isthmus.data.file_errors import damaged, opening
+from isthmus.data.row_checks import check_axes
 from isthmus.data.source import BaseSource
-from isthmus.data.words import check_axes, opening
-from isthmus.errors import CorruptFile
+from isthmus.errors import CorruptFile, IsthmusError
 
 _BAD_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OverflowError, struct.error)
 _PIECE_BYTES = 1 << 20  # small blocks are cut from reads of about this size
@@ -83,13 +83,15 @@ def unzipping(path: str) -> Iterator[None]:
     try:
         with opening(path):
             yield
-    except (*_BAD_ZIP, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, (NotImplementedError, RuntimeError)):
-            reason = "is encrypted or compressed in a way that cannot be read"
-        else:
-            reason = "is damaged or cut short"
+    except IsthmusError:
+        raise
+    except _BAD_ZIP as error:
+        raise damaged(f"'{path}'", "or incomplete zip archive") from error
+    except (NotImplementedError, RuntimeError) as error:
         raise CorruptFile(
-            f"'{path}' {reason}; expected a zip archive written by numpy.savez: write it again"
+            "unreadable-archive",
+            f"'{path}' is encrypted or compressed in a way that cannot be read; write it with "
+            "numpy.savez",
         ) from error
 
 
@@ -101,8 +103,9 @@ def read_exactly(handle: IO[bytes], into: np.ndarray, what: str) -> None:
         count = handle.readinto(view[done:])  # type: ignore[attr-defined]
         if not count:
             raise CorruptFile(
+                "cut-short",
                 f"{what} ended {len(view) - done} bytes too early while it was read; "
-                "expected all rows its header promises: is it still being written?"
+                "expected all rows its header promises: is it still being written?",
             )
         done += count
 
@@ -198,9 +201,3 @@ class FlatSource(BaseSource):
                     raw[lo:hi] = span[wanted[lo:hi] - first]
                     lo = hi
         return decode(raw.view(stored.raw).reshape(len(wanted), self.dim), stored)
-
-
-def file_size(path: str) -> int:
-    """Bytes of a file; raises FileError where it cannot be looked at."""
-    with opening(path):
-        return os.stat(path).st_size

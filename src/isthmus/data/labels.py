@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.flat import file_size
+from isthmus.data.file_errors import choose, file_size, opening
 from isthmus.data.opening import open_layout, split_spec
 from isthmus.data.parquet import is_parquet, parquet_file
-from isthmus.data.words import choose, opening
-from isthmus.errors import FileError, LabelsError
+from isthmus.errors import FileError, LabelsError, first_rows
 
 _TEXT = (".txt", ".csv", ".tsv")
 _ARRAYS = (".npy", ".npz", ".safetensors")
@@ -38,8 +37,9 @@ def read_labels(spec: str | os.PathLike[str]) -> np.ndarray:
     array = _array(path, key, typed, "labels (n,)")
     if array.ndim != 1:
         raise LabelsError(
+            "wrong-axes",
             f"the labels in '{typed}' have shape {array.shape}; expected one axis, (n,): "
-            "save labels.reshape(-1) if there is one per query"
+            "save labels.reshape(-1) if there is one per query",
         )
     return array
 
@@ -63,12 +63,59 @@ def read_relevance(spec: str | os.PathLike[str]) -> np.ndarray:
         pairs = _array(path, key, typed, "relevance judgements (m, 2)")
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             raise LabelsError(
+                "wrong-axes",
                 f"the relevance judgements in '{typed}' have shape {pairs.shape}; expected (m, 2): "
-                "query row and candidate row"
+                "query row and candidate row",
             )
     if len(pairs) == 0:
-        raise LabelsError(f"'{typed}' holds no relevance judgement; expected at least one pair")
+        raise LabelsError(
+            "no-relevance", f"'{typed}' holds no relevance judgement; expected at least one pair"
+        )
     return pairs
+
+
+def checked_labels(labels: Any, queries: int, candidates: int) -> np.ndarray:
+    """Labels as (n,) int64: query i's true candidate is ``labels[i]``.
+
+    Raises:
+        LabelsError: not integers, another length than the queries, or out of range.
+    """
+    array = _integers(labels, "labels", "one integer per query: the row of its true candidate")
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise LabelsError(
+            "labels-not-integers",
+            f"labels have shape {array.shape} and dtype {array.dtype}; expected one integer per "
+            "query: the row of its true candidate",
+        )
+    if len(array) != queries:
+        raise LabelsError(
+            "unequal-lengths", f"{len(array)} labels for {queries} queries; expected one per query"
+        )
+    _check_range(array.astype(np.int64), candidates, "labels", "candidates")
+    return array.astype(np.int64)
+
+
+def checked_relevance(relevance: Any, queries: int, candidates: int) -> np.ndarray:
+    """Relevance as (m, 2) int64 of (query row, candidate row), without repeats, in query order.
+
+    Raises:
+        LabelsError: another shape or dtype, no rows, or a row out of range.
+    """
+    array = _integers(relevance, "relevance", "two integer columns: query row, candidate row")
+    if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu":
+        raise LabelsError(
+            "relevance-not-integers",
+            f"relevance has shape {array.shape} and dtype {array.dtype}; expected two integer "
+            "columns: query row, candidate row",
+        )
+    if len(array) == 0:
+        raise LabelsError(
+            "no-relevance", "relevance holds no rows; expected at least one (query, candidate) pair"
+        )
+    array = array.astype(np.int64)
+    _check_range(array[:, 0], queries, "relevance, query column", "queries")
+    _check_range(array[:, 1], candidates, "relevance, candidate column", "candidates")
+    return np.unique(array, axis=0)
 
 
 def _suffix(path: str) -> str:
@@ -79,17 +126,20 @@ def _one_file(spec: str | os.PathLike[str], noun: str) -> tuple[str, str, str | 
     target = split_spec(spec)
     if target.shards is not None:
         raise FileError(
-            f"'{target.spec}' is a folder or a pattern; expected one file of {noun}: name the file"
+            "not-one-file",
+            f"'{target.spec}' is a folder or a pattern; expected one file of {noun}: name the file",
         )
     if not is_parquet(target.path) and _suffix(target.path) not in (*_TEXT, *_ARRAYS):
         raise FileError(
+            "unknown-suffix",
             f"'{target.path}' has the suffix '{_suffix(target.path)}'; expected {noun} in .npy, "
-            ".npz, .safetensors, .txt, .csv, .tsv or .parquet: save them as one of these"
+            ".npz, .safetensors, .txt, .csv, .tsv or .parquet: save them as one of these",
         )
     if target.key is not None and _suffix(target.path) in _TEXT:
         raise FileError(
+            "no-keys",
             f"'{target.spec}' asks for '{target.key}', but a text file has no keys; "
-            f"expected '{target.path}': leave out the colon"
+            f"expected '{target.path}': leave out the colon",
         )
     return target.spec, target.path, target.key
 
@@ -98,8 +148,9 @@ def _array(path: str, key: str | None, typed: str, noun: str) -> np.ndarray:
     layout = open_layout(path, key, typed, floats=False)
     if layout.stored.raw.kind not in "iu" or layout.stored.name == "bfloat16":
         raise LabelsError(
+            "labels-not-integers",
             f"'{typed}' holds {layout.stored.name}; expected integers as {noun}: "
-            "convert with .astype(numpy.int64)"
+            "convert with .astype(numpy.int64)",
         )
     return _int64(layout.load(f"'{typed}'"), typed)
 
@@ -109,8 +160,9 @@ def _int64(array: np.ndarray, typed: str) -> np.ndarray:
         large = np.argwhere(array > np.uint64(_LIMIT.max))
         if large.size:
             raise LabelsError(
+                "beyond-int64",
                 f"'{typed}' holds a number beyond int64 in row {int(large[0][0])}; "
-                "expected row numbers: check what wrote it"
+                "expected row numbers: check what wrote it",
             )
     return np.ascontiguousarray(array, dtype=np.int64)
 
@@ -123,8 +175,9 @@ def _text_columns(path: str, typed: str, width: int) -> np.ndarray:
             lines = handle.read().splitlines()
     except UnicodeDecodeError:
         raise LabelsError(
+            "not-utf8",
             f"'{typed}' is not a text file in UTF-8; expected whole numbers in text: "
-            "check where the file came from"
+            "check where the file came from",
         ) from None
     separator = re.compile(r"\s*[,;\t]\s*|\s+" if width == 2 else r"\s*[,;\t]\s*")
     found: list[list[int]] = []
@@ -142,18 +195,22 @@ def _text_columns(path: str, typed: str, width: int) -> np.ndarray:
         values = [int(c) for c in cells if _WHOLE.fullmatch(c)]
         if len(cells) != width or len(values) != width:
             raise LabelsError(
+                "bad-line",
                 f"'{typed}' has '{text[:40]}' in line {number}; expected "
                 + ("one whole number" if width == 1 else "two whole numbers, query and candidate")
-                + " in every line: correct that line"
+                + " in every line: correct that line",
             )
         if not all(_LIMIT.min <= v <= _LIMIT.max for v in values):
             raise LabelsError(
+                "beyond-int64",
                 f"'{typed}' has a number beyond int64 in line {number}; expected row numbers: "
-                "correct that line"
+                "correct that line",
             )
         found.append(values)
     if not found:
-        raise LabelsError(f"'{typed}' holds no number; expected whole numbers, one row per line")
+        raise LabelsError(
+            "no-numbers", f"'{typed}' holds no number; expected whole numbers, one row per line"
+        )
     return np.array(found, np.int64).reshape(-1, width)
 
 
@@ -185,17 +242,21 @@ def _parquet_columns(path: str, typed: str, names: Sequence[str] | None, width: 
             else:
                 shown = ", ".join(f"'{k}' ({str(v).lstrip('-')})" for k, v in entries.items())
                 raise LabelsError(
+                    "ambiguous-column",
                     f"{what} has {len(whole)} columns of integers; expected two, query row and "
-                    f"candidate row: name them as FILE:QUERY,CANDIDATE, out of: {shown}"
+                    f"candidate row: name them as FILE:QUERY,CANDIDATE, out of: {shown}",
                 )
         if len(names) != width:
-            raise LabelsError(f"{what} names {len(names)} columns; expected {width}")
+            raise LabelsError(
+                "unequal-lengths", f"{what} names {len(names)} columns; expected {width}"
+            )
         picked = [choose(what, f"'{path}'", name, entries, "column") for name in names]
         for name in picked:
             if not pt.is_integer(schema.field(name).type):
                 raise LabelsError(
+                    "labels-not-integers",
                     f"the column '{name}' of {what} holds {schema.field(name).type}; "
-                    "expected integers: write row numbers"
+                    "expected integers: write row numbers",
                 )
         table = file.read(columns=picked, use_threads=False)
     return np.stack([_no_nulls(table.column(n), n, typed) for n in picked], axis=1)
@@ -205,7 +266,26 @@ def _no_nulls(column: Any, name: str, typed: str) -> np.ndarray:
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy())[0])
         raise LabelsError(
+            "null-value",
             f"the column '{name}' of '{typed}' has a null in row {row}; "
-            "expected a row number everywhere: drop or repair that row"
+            "expected a row number everywhere: drop or repair that row",
         )
     return _int64(column.to_numpy(), typed)
+
+
+def _integers(values: Any, what: str, expected: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise LabelsError("ragged-rows", f"{what} is a ragged list; expected {expected}") from None
+
+
+def _check_range(values: np.ndarray, size: int, what: str, of: str) -> None:
+    wrong = np.flatnonzero((values < 0) | (values >= size))
+    if len(wrong):
+        raise LabelsError(
+            "row-out-of-range",
+            f"{what}: {len(wrong)} value{'s' * (len(wrong) != 1)} out of range, first "
+            f"{int(values[wrong[0]])} at {first_rows([int(i) for i in wrong[:5]], len(wrong))}; "
+            f"there are {size} {of}, numbered from 0 to {size - 1}",
+        )

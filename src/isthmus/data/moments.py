@@ -273,11 +273,8 @@ class PairMoments:
     def load(cls, path: str | PathLike[str]) -> PairMoments:
         """Read what :meth:`save` wrote."""
         tensors = _load(path, "pair-moments")
-        try:
-            cross = tensors["cross"]
-        except KeyError:
-            raise CorruptFile(f"{path} holds no cross scatter; write it again") from None
-        return cls(_from_tensors(tensors, "a.", path), _from_tensors(tensors, "b.", path), cross)
+        a, b = (_from_tensors(tensors, side, path) for side in ("a.", "b."))
+        return cls(a, b, _tensor(tensors, "cross", path))
 
 
 class _Fold:
@@ -305,8 +302,9 @@ class _Fold:
             _same_dim(self.b.dim, int(block_b.shape[1]))
             if int(block_b.shape[0]) != rows:
                 raise NotPaired(
+                    "unequal-lengths",
                     f"{rows} rows on one side and {int(block_b.shape[0])} on the other; "
-                    "pairs need row i of both"
+                    "pairs need row i of both",
                 )
         sides = [block_a] if block_b is None else [block_a, block_b]
         # a cross product needs one dtype, so one double side makes both double
@@ -411,7 +409,10 @@ class _Side:
 
 def _same_dim(expected: int, got: int) -> None:
     if expected != got:
-        raise ShapeError(f"moments of {expected} dimensions cannot take rows of {got} dimensions")
+        raise ShapeError(
+            "unequal-dimensions",
+            f"moments of {expected} dimensions cannot take rows of {got} dimensions",
+        )
 
 
 def _tensors(moments: Moments, prefix: str) -> dict[str, np.ndarray]:
@@ -432,8 +433,9 @@ def _load(path: str | PathLike[str], kind: str) -> dict[str, np.ndarray]:
     tensors, metadata = load_tensors(path)
     if metadata.get("isthmus") != kind:
         raise CorruptFile(
+            "wrong-content",
             f"{path} holds {metadata.get('isthmus', 'foreign tensors')}, expected {kind}; "
-            "write it with the save method of the class that reads it"
+            "write it with the save method of the class that reads it",
         )
     return tensors
 
@@ -441,16 +443,20 @@ def _load(path: str | PathLike[str], kind: str) -> dict[str, np.ndarray]:
 def _from_tensors(
     tensors: dict[str, np.ndarray], prefix: str, path: str | PathLike[str]
 ) -> Moments:
-    try:
-        mean, scatter = tensors[f"{prefix}mean"], tensors[f"{prefix}scatter"]
-        count = int(tensors[f"{prefix}count"][0])
-        resolution = float(tensors[f"{prefix}resolution"][0])
-    except KeyError as missing:
-        raise CorruptFile(f"{path} lacks the tensor {missing}; write it again") from None
+    names = ("count", "mean", "scatter", "resolution")
+    count, mean, scatter, resolution = (_tensor(tensors, prefix + name, path) for name in names)
     if mean.ndim != 1 or scatter.shape != (len(mean), len(mean)):
         raise CorruptFile(
+            "damaged-file",
             f"{path} holds a mean of shape {mean.shape} and a scatter of shape {scatter.shape}, "
-            "which do not fit together; write it again"
+            "which do not fit together; write it again",
         )
     known = tensors.get(f"{prefix}normalised")
-    return Moments(count, mean, scatter, resolution, None if known is None else bool(known[0]))
+    normalised = None if known is None else bool(known[0])
+    return Moments(int(count[0]), mean, scatter, float(resolution[0]), normalised)
+
+
+def _tensor(tensors: dict[str, np.ndarray], name: str, path: str | PathLike[str]) -> np.ndarray:
+    if name not in tensors:
+        raise CorruptFile("damaged-file", f"{path} lacks the tensor '{name}'; write it again")
+    return tensors[name]

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import tokenize
 import zipfile
+from tokenize import TokenError
 from typing import IO
 
 from numpy.lib import format as npy_format
 
 from isthmus.data.dtypes import stored_as
-from isthmus.data.flat import Layout, file_size, unzipping
-from isthmus.data.words import looks_like, opening, refuse_empty
+from isthmus.data.file_errors import (
+    cut_short,
+    damaged,
+    file_size,
+    opening,
+    refuse_empty,
+    wrong_kind,
+)
+from isthmus.data.flat import Layout, unzipping
 from isthmus.errors import CorruptFile
 
 _MAGIC = b"\x93NUMPY"
-_PARSING = (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError)
-_LENGTH_BYTES = {(1, 0): 2, (2, 0): 4, (3, 0): 4}
+_READERS = {
+    (1, 0): npy_format.read_array_header_1_0,
+    (2, 0): npy_format.read_array_header_2_0,
+    (3, 0): npy_format.read_array_header_2_0,  # the same, but for names of fields in UTF-8
+}
+_PARSING = (ValueError, TypeError, SyntaxError, KeyError, RecursionError, MemoryError, TokenError)
 
 
 def npy_layout(path: str, what: str) -> Layout:
@@ -35,43 +46,28 @@ def read_header(
     """
     head = handle.read(64)
     if not head.startswith(_MAGIC) and not (head and _MAGIC.startswith(head)):
-        raise CorruptFile(
-            f"{what} is not a NumPy array: it looks like {looks_like(head)}; expected what "
-            "numpy.save writes: check where the file came from"
-        )
-    version = (head[6], head[7]) if len(head) >= 8 else (1, 0)
-    length = _LENGTH_BYTES.get(version)
-    if length is None:
-        raise CorruptFile(
-            f"{what} has .npy format version {version[0]}.{version[1]}; expected 1.0, 2.0 or 3.0: "
-            "save it again with numpy.save"
-        )
-    promised = int.from_bytes(head[8 : 8 + length], "little")
-    if len(head) < 8 + length or size < 8 + length + promised:
-        raise CorruptFile(
-            f"{what} is cut short inside its header (it has {size} bytes); "
-            "expected a whole .npy file: copy or download it again"
-        )
+        raise wrong_kind(what, "a NumPy array", head)
     handle.seek(0)
     try:
-        npy_format.read_magic(handle)
-        read = (
-            npy_format.read_array_header_1_0
-            if version == (1, 0)
-            else npy_format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read(handle)
-    except (*_PARSING, tokenize.TokenError) as error:
-        raise CorruptFile(
-            f"{what} has a damaged .npy header; expected shape, order and number format in it: "
-            "save it again with numpy.save"
-        ) from error
+        version = npy_format.read_magic(handle)
+        shape, fortran, dtype = _READERS[version](handle)
+        offset = handle.tell()
+    except _PARSING as error:
+        if head[6:8] and tuple(head[6:8]) not in _READERS:
+            raise CorruptFile(
+                "unknown-version",
+                f"{what} has .npy format version {head[6]}.{head[7]}; expected 1.0, 2.0 or 3.0: "
+                "save it again with numpy.save",
+            ) from None
+        if str(error).startswith("EOF"):  # NumPy's word for a header that ends early
+            raise CorruptFile(
+                "cut-short",
+                f"{what} is cut short inside its header (it has {size} bytes); copy or download "
+                "it again",
+            ) from None
+        raise damaged(what, ".npy header") from error
     if any(length < 0 for length in shape):
-        raise CorruptFile(
-            f"{what} claims the impossible shape {shape}; expected lengths of 0 or more: "
-            "save it again with numpy.save"
-        )
-    offset = 8 + length + promised
+        raise damaged(what, f".npy header, with the impossible shape {shape}")
     layout = Layout(
         path=path,
         offset=base + offset,
@@ -81,21 +77,19 @@ def read_header(
         member=member,
     )
     if not dtype.hasobject:
-        check_size(layout.nbytes, size - offset, f"{what}", layout.shape)
+        check_size(layout.nbytes, size - offset, what)
     return layout
 
 
-def check_size(promised: int, found: int, what: str, shape: tuple[int, ...]) -> None:
+def check_size(promised: int, found: int, what: str) -> None:
     """Raise CorruptFile unless the data has the bytes that the header promises."""
     if found < promised:
-        raise CorruptFile(
-            f"{what} is cut short: it holds {found} of the {promised} bytes that its header "
-            f"promises for shape {shape}; copy or download it again"
-        )
+        raise cut_short(what, found, promised)
     if found > promised:
         raise CorruptFile(
+            "longer-than-promised",
             f"{what} holds {found - promised} bytes more than the {promised} that its header "
-            f"promises for shape {shape}; expected one array in a file: save it again"
+            "promises; expected one array in a file: save it again",
         )
 
 
@@ -106,17 +100,15 @@ def npz_layouts(path: str, what: str) -> dict[str, Layout]:
     with opening(path), open(path, "rb") as plain:
         head = plain.read(64)
         if not head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-            raise CorruptFile(
-                f"{what} is not an .npz archive: it looks like {looks_like(head)}; expected what "
-                "numpy.savez writes: check where the file came from"
-            )
+            raise wrong_kind(what, "an .npz archive", head)
         found: dict[str, Layout] = {}
         with unzipping(path), zipfile.ZipFile(plain) as archive:
             members = [m for m in archive.infolist() if m.filename.endswith(".npy")]
             if not members:
                 raise CorruptFile(
+                    "no-key",
                     f"{what} is a zip archive without a NumPy array in it; expected what "
-                    "numpy.savez writes: unpack it and name the file that is meant"
+                    "numpy.savez writes: unpack it and name the file that is meant",
                 )
             for info in members:
                 key = info.filename[: -len(".npy")]

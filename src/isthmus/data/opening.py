@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.data.dtypes import is_float
+from isthmus.data.file_errors import choose, no_such_file, opening
 from isthmus.data.flat import FlatSource, Layout
 from isthmus.data.npy import npy_layout, npz_layouts
 from isthmus.data.parquet import open_parquet
 from isthmus.data.source import ArraySource, BaseSource, RowSource
 from isthmus.data.tensors import tensor_layouts
-from isthmus.data.words import choose
 from isthmus.errors import FileError, ShapeError
 
 FORMATS = {
@@ -61,8 +61,9 @@ def open_rows(spec: str | os.PathLike[str] | np.ndarray | RowSource) -> RowSourc
     source = open_file(target.path, target.key, target.spec, target.name)
     if source.dim == 0:
         raise ShapeError(
+            "no-dimension",
             f"'{target.spec}' has no rows, and lists without rows do not say their dimension; "
-            "expected at least one row: check what wrote it"
+            "expected at least one row: check what wrote it",
         )
     return source
 
@@ -74,7 +75,9 @@ def split_spec(spec: str | os.PathLike[str]) -> Target:
     """
     typed = os.fsdecode(os.fspath(spec))
     if not typed.strip():
-        raise FileError("the name of the input is empty; expected a file, a folder or a glob")
+        raise FileError(
+            "empty-name", "the name of the input is empty; expected a file, a folder or a glob"
+        )
     path = os.path.expanduser(typed)
     for head, key in _splits(path):
         if os.path.isdir(head):
@@ -85,12 +88,13 @@ def split_spec(spec: str | os.PathLike[str]) -> Target:
             return _named(typed, head, key, found)
     if glob.has_magic(path):
         raise FileError(
+            "no-match",
             f"the pattern '{typed}' matches no file; expected shards such as "
-            "'folder/shard_*.npy': check the folder and the quotes"
+            "'folder/shard_*.npy': check the folder and the quotes",
         )
     known = [head for head, _ in _splits(path) if os.path.splitext(head)[1].lower() in FORMATS]
     missing = known[0] if known else path
-    raise FileError(f"there is no file or folder '{missing}'; check the path for a typing error")
+    raise no_such_file(missing)
 
 
 def _splits(path: str) -> Iterator[tuple[str, str | None]]:
@@ -104,8 +108,9 @@ def _splits(path: str) -> Iterator[tuple[str, str | None]]:
 def _named(typed: str, path: str, key: str | None, shards: tuple[str, ...] | None) -> Target:
     if key == "":
         raise FileError(
+            "empty-key",
             f"'{typed}' ends in a colon; expected the name of a key or column after it: "
-            "add the name, or leave out the colon"
+            "add the name, or leave out the colon",
         )
     base = os.path.basename(os.path.normpath(path))
     stem, suffix = os.path.splitext(base)
@@ -120,12 +125,8 @@ def natural(text: str) -> list[tuple[int, int | str]]:
 
 
 def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
-    try:
+    with opening(folder):
         names = os.listdir(folder)
-    except OSError:
-        raise FileError(
-            f"the folder '{typed}' may not be read by this user; change its permissions"
-        ) from None
     paths = [
         os.path.join(folder, n)
         for n in names
@@ -134,8 +135,9 @@ def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
     paths = [p for p in paths if os.path.isfile(p)]
     if not paths:
         raise FileError(
+            "no-shards",
             f"the folder '{typed}' has no shards in it; expected files in {_READABLE}: "
-            "check the folder, or name a file in it"
+            "check the folder, or name a file in it",
         )
     return _one_format(paths, typed)
 
@@ -145,8 +147,9 @@ def _matching(pattern: str, typed: str) -> tuple[str, ...]:
     for path in paths:
         if os.path.splitext(path)[1].lower() not in FORMATS:
             raise FileError(
+                "not-rows",
                 f"the pattern '{typed}' also matches '{path}', which holds no rows; expected only "
-                f"files in {_READABLE}: make the pattern narrower"
+                f"files in {_READABLE}: make the pattern narrower",
             )
     return _one_format(paths, typed) if paths else ()
 
@@ -156,8 +159,9 @@ def _one_format(paths: list[str], typed: str) -> tuple[str, ...]:
     suffixes = sorted({os.path.splitext(p)[1].lower() for p in paths})
     if len({FORMATS[s] for s in suffixes}) > 1:
         raise FileError(
+            "mixed-formats",
             f"'{typed}' mixes the formats {' and '.join(suffixes)}; expected shards of one format: "
-            f"use a pattern such as '*{suffixes[0]}'"
+            f"use a pattern such as '*{suffixes[0]}'",
         )
     return tuple(sorted(paths, key=natural))
 
@@ -180,8 +184,9 @@ def open_layout(path: str, key: str | None, spec: str, floats: bool = True) -> L
     if suffix == ".npy":
         if key is not None:
             raise FileError(
+                "no-keys",
                 f"{what} asks for the key '{key}', but a .npy file holds one array without a name; "
-                f"expected '{path}': leave out the colon"
+                f"expected '{path}': leave out the colon",
             )
         return npy_layout(path, what)
     if suffix == ".npz":
@@ -190,8 +195,9 @@ def open_layout(path: str, key: str | None, spec: str, floats: bool = True) -> L
         layouts = tensor_layouts(path, what)[0]
     else:
         raise FileError(
+            "unknown-suffix",
             f"'{path}' has the suffix '{suffix}', which is not a format that is read; "
-            f"expected {_READABLE}: save the array with numpy.save"
+            f"expected {_READABLE}: save the array with numpy.save",
         )
     entries = {k: ("" if _fits(v, floats) else "-") + str(v) for k, v in layouts.items()}
     return layouts[choose(what, f"'{path}'", key, entries, "key")]
@@ -220,15 +226,17 @@ class ShardSource(BaseSource):
         known = [s for s in shards if s.dim]
         if not known:
             raise ShapeError(
+                "no-rows",
                 f"'{target.spec}' has {len(shards)} shards without a single row; expected rows "
-                "in them: check what wrote them"
+                "in them: check what wrote them",
             )
         for shard in known:
             if shard.dim != known[0].dim:
                 raise ShapeError(
+                    "unequal-dimensions",
                     f"'{target.spec}' has shards of different dimensions: '{known[0].spec}' has "
                     f"{known[0].dim} and '{shard.spec}' has {shard.dim}; expected one dimension: "
-                    "make the pattern narrower"
+                    "make the pattern narrower",
                 )
         formats = {s.dtype for s in known}
         wide = np.result_type(*(s.native for s in known)).name

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.flat import file_size
+from isthmus.data.file_errors import choose, damaged, file_size, opening, refuse_empty, wrong_kind
+from isthmus.data.row_checks import check_axes
 from isthmus.data.source import BaseSource
-from isthmus.data.words import check_axes, choose, looks_like, opening, refuse_empty
 from isthmus.errors import CorruptFile, DtypeError, FileError, IsthmusError, ShapeError, ValuesError
 
 _BATCH = 4096  # least rows per batch: smaller blocks are cut from these
@@ -30,16 +30,17 @@ def parquet_file(path: str, what: str) -> Iterator[Any]:
         handle.seek(max(0, size - 4))
         tail = handle.read(4)
     if head.startswith(b"PARE") or tail == b"PARE":
-        raise FileError(f"{what} is an encrypted Parquet file; expected a plain one: decrypt it")
-    if not head.startswith(b"PAR1"):
-        raise CorruptFile(
-            f"{what} is not a Parquet file: it looks like {looks_like(head)}; "
-            "expected a file that begins with PAR1: check where the file came from"
+        raise FileError(
+            "encrypted-file",
+            f"{what} is an encrypted Parquet file; expected a plain one: decrypt it",
         )
+    if not head.startswith(b"PAR1"):
+        raise wrong_kind(what, "a Parquet file", head)
     if tail != b"PAR1" or size < 12:
         raise CorruptFile(
+            "cut-short",
             f"{what} is cut short: a Parquet file ends with its index, and this one does not; "
-            "copy or download it again"
+            "copy or download it again",
         )
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
@@ -47,10 +48,7 @@ def parquet_file(path: str, what: str) -> Iterator[Any]:
     except IsthmusError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise CorruptFile(
-            f"{what} is a damaged Parquet file; expected one that can be read to its end: "
-            "write it again"
-        ) from error
+        raise damaged(what, "Parquet file") from error
 
 
 def number_column(type_: Any) -> str | None:
@@ -85,8 +83,9 @@ def open_parquet(path: str, key: str | None, spec: str, name: str) -> ParquetSou
         number = number_column(type_)
         if number not in ("float16", "float32", "float64"):
             raise DtypeError(
+                "not-floats",
                 f"the column '{column}' of '{path}' holds {type_}; expected lists of float16, "
-                "float32 or float64: write one list of floats per row"
+                "float32 or float64: write one list of floats per row",
             )
         rows = int(file.metadata.num_rows)
         groups = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
@@ -146,8 +145,9 @@ class ParquetSource(BaseSource):
         with parquet_file(self.path, what) as file:
             if int(file.metadata.num_rows) != self.rows:
                 raise CorruptFile(
+                    "file-changed",
                     f"{what} had {self.rows} rows when it was opened and has "
-                    f"{file.metadata.num_rows} now; expected a file at rest: open it again"
+                    f"{file.metadata.num_rows} now; expected a file at rest: open it again",
                 )
             for group in groups:
                 at = int(self.bounds[group])
@@ -175,25 +175,28 @@ class ParquetSource(BaseSource):
             if uneven.size:
                 row = int(uneven[0])
                 raise ShapeError(
+                    "unequal-dimensions",
                     f"{what} has lists of different lengths: row {at + row} holds {lengths[row]} "
                     f"numbers and row 0 holds {self.dim}; expected one dimension: "
-                    "drop or repair that row"
+                    "drop or repair that row",
                 )
         values = lists.flatten()
         if values.null_count:
             bad = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
             row = at + int(bad[0]) // self.dim
             raise ValuesError(
+                "null-value",
                 f"{what} has a null in the vector of row {row}; expected a number everywhere: "
-                "drop or repair that row"
+                "drop or repair that row",
             )
         return values.to_numpy(zero_copy_only=False).reshape(len(lists), self.dim)
 
 
 def _too_few(what: str, found: int, promised: int) -> CorruptFile:
     return CorruptFile(
+        "cut-short",
         f"{what} is a damaged Parquet file: its rows end at {found} where its index promises "
-        f"{promised}; write it again"
+        f"{promised}; write it again",
     )
 
 
@@ -206,7 +209,8 @@ def refuse_null(lists: Any, at: int, what: str) -> None:
     if lists.null_count:
         row = int(np.flatnonzero(lists.is_null().to_numpy(zero_copy_only=False))[0])
         raise ValuesError(
-            f"{what} has no vector (null) in row {at + row}; expected one in every row: drop it"
+            "null-value",
+            f"{what} has no vector (null) in row {at + row}; expected one in every row: drop it",
         )
 
 

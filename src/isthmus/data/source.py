@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from isthmus.data.dtypes import FLOATS, check_float, decode, stored_as
-from isthmus.data.words import check_axes
-from isthmus.errors import DtypeError, ValuesError
+from isthmus.data.dtypes import FLOATS, decode, stored_as
+from isthmus.data.row_checks import check_array
+from isthmus.errors import DtypeError
 
 
 @runtime_checkable
@@ -191,16 +191,10 @@ class ArraySource(BaseSource):
         what = f"the array '{name}'"
         if not isinstance(array, np.ndarray):
             raise DtypeError(
-                f"{what} is a {type(array).__name__}; expected a NumPy array: use numpy.asarray"
+                "not-an-array",
+                f"{what} is a {type(array).__name__}; expected a NumPy array: use numpy.asarray",
             )
-        stored = stored_as(array.dtype)
-        check_float(stored, what)
-        check_axes(array.shape, what)
-        if isinstance(array, np.ma.MaskedArray) and bool(np.any(np.ma.getmaskarray(array))):
-            raise ValuesError(
-                f"{what} is masked and hides some values; expected a number everywhere: "
-                "drop those rows first"
-            )
+        stored = check_array(array, what)
         super().__init__(
             spec=name if spec is None else spec,
             name=name,

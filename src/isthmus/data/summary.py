@@ -15,10 +15,10 @@ import numpy as np
 
 from isthmus.core.arrays import to_numpy, unit, working
 from isthmus.data import RowSource, open_rows
-from isthmus.data.embeddings import RowStats, checked_rows
 from isthmus.data.moments import Moments, PairMoments
+from isthmus.data.row_checks import check_count, checked_rows
+from isthmus.data.row_stats import RowStats
 from isthmus.engines.local import Executor, ProcessExecutor, SerialExecutor
-from isthmus.errors import ShapeError
 
 BLOCK_ROWS = 8192
 PARTITION_ROWS = 500_000
@@ -134,11 +134,8 @@ def summarise(
         ShapeError: an input of fewer than 2 rows.
     """
     for source in (a, b):
-        if source is not None and source.rows < 2:
-            raise ShapeError(
-                f"{source.name} has {source.rows} row{'s' * (source.rows != 1)}; a gap is a "
-                "difference of means and needs at least 2 rows on each side"
-            )
+        if source is not None:
+            check_count(source.rows, source.name)
     exact = a.rows <= PRECISE_ROWS if precise is None else precise
     parts = partitions(a, b, normalised=normalised, precise=exact)
     engine = executor or (ProcessExecutor() if len(parts) > 1 else SerialExecutor())

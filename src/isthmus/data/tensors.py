@@ -1,7 +1,7 @@
 """The safetensors format: a length, a JSON header, then the data of all tensors.
 
-Reading and writing are done here and not by the library: rows can be streamed from an offset, and
-the bytes written depend on the content alone (the library orders metadata at random).
+The library writes. Headers are read here, because rows are streamed from an offset of the file,
+where the library maps the file into memory.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from isthmus.data.atomic import atomic_path
 from isthmus.data.dtypes import Stored
-from isthmus.data.flat import Layout, file_size
-from isthmus.data.words import looks_like, opening, refuse_empty
-from isthmus.errors import CorruptFile, DtypeError, IsthmusError
+from isthmus.data.file_errors import (
+    cut_short,
+    damaged,
+    file_size,
+    opening,
+    refuse_empty,
+    wrong_kind,
+)
+from isthmus.data.flat import Layout
+from isthmus.errors import DtypeError
 
 _HEADER_LIMIT = 100_000_000  # the format's own limit
 
@@ -40,7 +46,8 @@ STORED: dict[str, Stored] = {
     "F8_E4M3": Stored("float8_e4m3", np.dtype("V1")),
     "F8_E5M2": Stored("float8_e5m2", np.dtype("V1")),
 }
-_CODES = {s.name: code for code, s in STORED.items() if not code.startswith(("F8", "BF"))}
+WRITABLE = {s.name: code for code, s in STORED.items() if not code.startswith(("F8", "BF"))}
+"""NumPy's name -> the format's, for what is written."""
 
 
 def tensor_layouts(path: str, what: str) -> tuple[dict[str, Layout], dict[str, str]]:
@@ -54,77 +61,34 @@ def tensor_layouts(path: str, what: str) -> tuple[dict[str, Layout], dict[str, s
         head = handle.read(64)
         length = int.from_bytes(head[:8], "little")
         if len(head) < 9 or head[8:9] != b"{" or length > _HEADER_LIMIT:
-            raise CorruptFile(
-                f"{what} is not a safetensors file: it looks like {looks_like(head)}; "
-                "expected what safetensors writes: check where the file came from"
-            )
+            raise wrong_kind(what, "a safetensors file", head)
         if size < 8 + length:
-            raise CorruptFile(
-                f"{what} is cut short inside its header (it has {size} bytes, the header alone "
-                f"{8 + length}); copy or download it again"
-            )
+            raise cut_short(what, size, 8 + length, "of its header")
         handle.seek(8)
         text = handle.read(length)
-    damaged = CorruptFile(
-        f"{what} has a damaged safetensors header; expected JSON with the dtype, shape and place "
-        "of every tensor: write it again"
-    )
+    broken = damaged(what, "safetensors header")
     try:
         header = json.loads(text)
-    except IsthmusError:
-        raise
-    except (ValueError, RecursionError):
-        raise damaged from None
-    if not isinstance(header, dict):
-        raise damaged
-    metadata = header.pop("__metadata__", None) or {}
-    if not isinstance(metadata, dict):
-        raise damaged
+        metadata = header.pop("__metadata__", None) or {}
+        entries = [
+            (key, e["dtype"], tuple(e["shape"]), *e["data_offsets"]) for key, e in header.items()
+        ]
+        metadata = {str(k): str(v) for k, v in metadata.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise broken from None
     layouts: dict[str, Layout] = {}
-    room = size - 8 - length
-    for key, entry in header.items():
-        try:
-            code, shape = entry["dtype"], tuple(entry["shape"])
-            begin, end = entry["data_offsets"]
-            sound = all(type(n) is int and n >= 0 for n in (*shape, begin, end)) and begin <= end
-        except IsthmusError:
-            raise
-        except (TypeError, KeyError, ValueError):
-            raise damaged from None
+    held = size - 8 - length
+    for key, code, shape, begin, end in entries:
+        sound = all(type(n) is int and n >= 0 for n in (*shape, begin, end)) and begin <= end
         if not sound or not isinstance(code, str):
-            raise damaged
+            raise broken
         stored = STORED.get(code, Stored(code, np.dtype("V1")))
-        if end > room:
-            raise CorruptFile(
-                f"{what} is cut short: its header promises {end} bytes of data and it holds "
-                f"{room}; copy or download it again"
-            )
+        if end > held:
+            raise cut_short(what, held, end)
         if code in STORED and end - begin != math.prod(shape) * stored.raw.itemsize:
-            raise damaged
+            raise broken
         layouts[key] = Layout(path=path, offset=8 + length + begin, shape=shape, stored=stored)
-    return layouts, {str(k): str(v) for k, v in metadata.items()}
-
-
-def tensor_header(
-    tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str], room: int = 0
-) -> bytes:
-    """Header bytes for tensors (dtype name, shape) that lie in the order given.
-
-    ``room`` is the least length in bytes, for a header that is rewritten once sizes are known.
-    """
-    header: dict[str, Any] = {}
-    if metadata:
-        header["__metadata__"] = {k: metadata[k] for k in sorted(metadata)}
-    at = 0
-    for key, (dtype, shape) in tensors.items():
-        code = _CODES[dtype]
-        end = at + math.prod(shape) * STORED[code].raw.itemsize
-        header[key] = {"dtype": code, "shape": list(shape), "data_offsets": [at, end]}
-        at = end
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    length = max(len(text), room - 8)
-    length += -length % 8
-    return length.to_bytes(8, "little") + text.ljust(length)
+    return layouts, metadata
 
 
 def save_tensors(
@@ -132,35 +96,49 @@ def save_tensors(
 ) -> None:
     """Write arrays and text metadata as safetensors: atomic, the same bytes for the same content.
 
-    Wide number formats come first and names are sorted, so the data of every tensor is aligned.
     Raises DtypeError for a dtype that safetensors has no name for, FileError where writing fails.
     """
+    from safetensors.numpy import save
+
     plain: dict[str, np.ndarray] = {}
     for key, value in arrays.items():
         array = np.asarray(value)
-        if array.dtype.name not in _CODES:
+        if array.dtype.name not in WRITABLE:
             raise DtypeError(
+                "unknown-dtype",
                 f"the array '{key}' holds {array.dtype}, which safetensors cannot store; "
-                f"expected one of: {', '.join(_CODES)}"
+                f"expected one of: {', '.join(WRITABLE)}",
             )
         if key == "__metadata__":
             raise DtypeError(
-                "no array may be named '__metadata__' in a safetensors file: rename it"
+                "reserved-name",
+                "no array may be named '__metadata__' in a safetensors file: rename it",
             )
-        little = array.dtype.newbyteorder("<")
-        plain[key] = np.asarray(array, dtype=little, order="C")
+        plain[key] = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
     for name, text in metadata.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise DtypeError(
+                "metadata-not-text",
                 f"the metadata entry '{name}' is a {type(text).__name__}; expected text: "
-                "write it as a string"
+                "write it as a string",
             )
-    order = sorted(plain, key=lambda key: (-plain[key].dtype.itemsize, key))
-    header = tensor_header({k: (plain[k].dtype.name, plain[k].shape) for k in order}, metadata)
-    with atomic_path(path) as temporary, opening(path, "written"), open(temporary, "wb") as handle:
-        handle.write(header)
-        for key in order:
-            handle.write(plain[key].tobytes())
+    content = _sorted_metadata(save(plain, dict(metadata) or None))
+    with atomic_path(path) as temporary, opening(path, "written"):
+        temporary.write_bytes(content)
+
+
+def _sorted_metadata(content: bytes) -> bytes:
+    """The same file with its metadata in the order of their names.
+
+    The library writes them in an order that changes from run to run.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -176,8 +154,9 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
         layout = layouts[key]
         if layout.stored.raw.kind == "V":
             raise DtypeError(
+                "unknown-dtype",
                 f"the tensor '{key}' of '{place}' holds {layout.stored.name}, which NumPy does not "
-                "have; expected ordinary floats, integers or booleans: convert it first"
+                "have; expected ordinary floats, integers or booleans: convert it first",
             )
         arrays[key] = layout.load(f"'{place}'")
     return arrays, metadata

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -13,10 +14,11 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from isthmus.data.atomic import atomic_path
-from isthmus.data.dtypes import FLOATS, check_float, decode, stored_as
+from isthmus.data.dtypes import FLOATS, decode
+from isthmus.data.file_errors import opening
 from isthmus.data.parquet import is_parquet
-from isthmus.data.tensors import tensor_header
-from isthmus.data.words import check_axes, opening
+from isthmus.data.row_checks import check_array
+from isthmus.data.tensors import WRITABLE
 from isthmus.errors import FileError, IsthmusError, OptionError, ShapeError, ValuesError
 
 _GROUP_BYTES = 32 << 20  # rows of a Parquet row group
@@ -62,19 +64,26 @@ class RowWriter:
         self._stack = ExitStack()
         self._sink: _Sink | None = None
         if dtype not in FLOATS:
-            raise OptionError(f"cannot write rows as '{dtype}'; choose one of: {', '.join(FLOATS)}")
+            raise OptionError(
+                "unknown-dtype",
+                f"cannot write rows as '{dtype}'; choose one of: {', '.join(FLOATS)}",
+            )
         self.dtype = np.dtype(dtype)
         if self.dim < 1:
-            raise ShapeError(f"cannot write rows of dimension {dim}; expected at least 1")
+            raise ShapeError(
+                "no-columns", f"cannot write rows of dimension {dim}; expected at least 1"
+            )
         if not is_parquet(self.path) and self._suffix not in (".npy", ".safetensors"):
             raise FileError(
+                "unknown-suffix",
                 f"'{self.path}' has the suffix '{self._suffix}', which is not a format that is "
-                "written; expected .npy, .safetensors or .parquet: change the name"
+                "written; expected .npy, .safetensors or .parquet: change the name",
             )
         if self._suffix == ".npy" and self._named is not None:
             raise OptionError(
+                "no-keys",
                 f"a .npy file has no names, got '{self._named}' for '{self.path}'; "
-                "leave it out, or write .safetensors or .parquet"
+                "leave it out, or write .safetensors or .parquet",
             )
 
     def __enter__(self) -> RowWriter:
@@ -106,8 +115,9 @@ class RowWriter:
         for name, values in columns.items():
             if values.shape != (len(rows),):
                 raise ShapeError(
+                    "unequal-lengths",
                     f"the column '{name}' has shape {values.shape} beside a block of {len(rows)} "
-                    f"rows; expected ({len(rows)},)"
+                    f"rows; expected ({len(rows)},)",
                 )
         with opening(self.path, "written"):
             self._sink.add(rows, columns)
@@ -125,8 +135,9 @@ class RowWriter:
                 stack.pop_all().__exit__(kind, error, trace)
             elif self.rows is not None and self.written != self.rows:
                 raise ShapeError(
+                    "wrong-count",
                     f"{self.written} rows were written to '{self.path}'; expected {self.rows}, "
-                    "as announced: nothing was kept"
+                    "as announced: nothing was kept",
                 )
             elif sink is not None:
                 with opening(self.path, "written"):
@@ -135,13 +146,12 @@ class RowWriter:
     def _checked(self, block: np.ndarray) -> np.ndarray:
         """The block in the dtype of the file."""
         what = f"the block for '{self.path}'"
-        stored = stored_as(block.dtype)
-        check_float(stored, what)
-        check_axes(block.shape, what)
+        stored = check_array(block, what)
         if block.shape[1] != self.dim:
             raise ShapeError(
+                "unequal-dimensions",
                 f"{what} has rows of {block.shape[1]} numbers after the file was begun with "
-                f"{self.dim}; expected (rows, {self.dim})"
+                f"{self.dim}; expected (rows, {self.dim})",
             )
         rows = decode(block.view(np.uint16) if stored.name == "bfloat16" else block, stored)
         if rows.dtype == self.dtype:
@@ -153,8 +163,9 @@ class RowWriter:
             if lost.any():
                 row = int(np.flatnonzero(lost.any(axis=1))[0])
                 raise ValuesError(
+                    "too-large-for-dtype",
                     f"row {self.written + row} for '{self.path}' has a value too large for "
-                    f"{self.dtype.name}; expected values that fit: write a wider dtype"
+                    f"{self.dtype.name}; expected values that fit: write a wider dtype",
                 )
         return cast
 
@@ -170,27 +181,37 @@ class _FlatSink:
         self.dtype = dtype.newbyteorder("<")
         self.key = key
         self.path = path
-        self.room = 0
+        self.length = 0
         if key is not None:
-            widest = tensor_header({key: (dtype.name, (10**15, dim))}, {})
-            self.room = len(widest)
+            self.length = len(self._tensor_header(10**15))
         self._header(0)
 
     def _header(self, rows: int) -> None:
         """Write the header at the start; its length does not depend on ``rows``."""
         if self.key is not None:
-            shapes = {self.key: (self.dtype.name, (rows, self.dim))}
-            self.handle.write(tensor_header(shapes, {}, self.room))
+            self.handle.write(self._tensor_header(rows))
             return
         fields = {"descr": self.dtype.str, "fortran_order": False, "shape": (rows, self.dim)}
         npy_format.write_array_header_1_0(self.handle, fields)
+
+    def _tensor_header(self, rows: int) -> bytes:
+        """The header of a .safetensors file of one tensor, of at least ``self.length`` bytes."""
+        entry = {
+            "dtype": WRITABLE[self.dtype.name],
+            "shape": [rows, self.dim],
+            "data_offsets": [0, rows * self.dim * self.dtype.itemsize],
+        }
+        text = json.dumps({self.key: entry}, ensure_ascii=False, separators=(",", ":")).encode()
+        length = max(len(text) + -len(text) % 8, self.length - 8)
+        return length.to_bytes(8, "little") + text.ljust(length)
 
     def add(self, block: np.ndarray, extra: Mapping[str, np.ndarray]) -> None:
         """Append the bytes of a block."""
         if extra:
             raise OptionError(
+                "no-further-columns",
                 f"'{self.path}' can hold no further columns, got {', '.join(extra)}; "
-                "write a .parquet file, or a file of their own"
+                "write a .parquet file, or a file of their own",
             )
         if block.size:
             self.handle.write(block.astype(self.dtype, copy=False).reshape(-1).view(np.uint8).data)
@@ -221,14 +242,16 @@ class _ParquetSink:
         if self.extras is None:
             if self.column in extra:
                 raise OptionError(
+                    "name-twice",
                     f"a further column may not be named '{self.column}' like the embeddings; "
-                    "rename one of the two"
+                    "rename one of the two",
                 )
             self.extras = {name: [] for name in extra}
         if set(extra) != set(self.extras):
             raise ShapeError(
+                "columns-differ",
                 f"a block came with the columns [{', '.join(extra)}] after earlier ones with "
-                f"[{', '.join(self.extras)}]; expected the same columns in every block"
+                f"[{', '.join(self.extras)}]; expected the same columns in every block",
             )
         self.blocks.append(block.copy())
         for name, values in extra.items():
@@ -264,8 +287,9 @@ class _ParquetSink:
             raise
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise ShapeError(
+                "columns-differ",
                 "a further column changed its number format between blocks; "
-                "expected the same one in every block"
+                "expected the same one in every block",
             ) from error
         if len(rows):
             self.writer.write_table(table, row_group_size=len(rows))
@@ -298,10 +322,7 @@ def write_rows(
     bfloat16 is written as float32. See :class:`RowWriter` for formats and errors.
     """
     rows = np.asarray(array)
-    what = f"the array for '{os.fspath(path)}'"
-    stored = stored_as(rows.dtype)
-    check_float(stored, what)
-    check_axes(rows.shape, what)
+    stored = check_array(rows, f"the array for '{os.fspath(path)}'")
     with RowWriter(
         path, rows.shape[1], dtype or stored.native.name, rows=len(rows), key=key
     ) as writer:

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from isthmus.data.atomic import atomic_path
-from isthmus.data.words import opening
+from isthmus.data.file_errors import opening
 from isthmus.report import words
 from isthmus.report.figures import Figure
 

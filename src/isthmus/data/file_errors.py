@@ -1,4 +1,4 @@
-"""Sentences of the file layer: what a file looks like, and why an array is refused."""
+"""What can be wrong with a file: it is not there, is of another kind, or holds several arrays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from isthmus.errors import CorruptFile, FileError, IsthmusError, ShapeError
+from isthmus.errors import CorruptFile, FileError, IsthmusError
 
 _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "a NumPy .npy file"),
@@ -46,44 +46,33 @@ def refuse_empty(what: str, size: int) -> None:
     """Raise CorruptFile for a file of 0 bytes."""
     if size == 0:
         raise CorruptFile(
-            f"{what} is an empty file (0 bytes); expected embeddings in it: write it again"
+            "empty-file",
+            f"{what} is an empty file (0 bytes); expected embeddings in it: write it again",
         )
 
 
-def check_axes(shape: tuple[int, ...], what: str) -> None:
-    """Raise ShapeError unless ``shape`` is (rows, dim) with dim of at least 1."""
-    text = str(tuple(shape))
-    if len(shape) == 2:
-        if shape[1] == 0:
-            raise ShapeError(
-                f"{what} has shape {text}: rows without a single number; "
-                "expected (rows, dim) with dim of at least 1: check what wrote it"
-            )
-        return
-    if len(shape) == 3 and shape[1] == 1:
-        raise ShapeError(
-            f"{what} has shape {text} with a stray middle axis of length 1; "
-            "expected (rows, dim): save array[:, 0, :] instead"
-        )
-    if len(shape) == 3 and shape[0] == 2:
-        raise ShapeError(
-            f"{what} has shape {text}, which looks like both modalities in one array; "
-            "expected (rows, dim): save the two halves, array[0] and array[1], as two files"
-        )
-    if len(shape) == 3 and shape[0] == 1:
-        raise ShapeError(
-            f"{what} has shape {text} with a stray first axis of length 1; "
-            "expected (rows, dim): save array[0] instead"
-        )
-    if len(shape) == 1:
-        raise ShapeError(
-            f"{what} has one axis, shape {text}; expected (rows, dim): "
-            "save array.reshape(-1, dim), or array[None, :] if it is a single row"
-        )
-    raise ShapeError(
-        f"{what} has {len(shape)} axes, shape {text}; expected two, (rows, dim): "
-        "pool or reshape it to one vector per row"
+def wrong_kind(what: str, kind: str, head: bytes) -> CorruptFile:
+    """The refusal of a file whose name promises another kind than its first bytes ``head``."""
+    return CorruptFile(
+        "wrong-kind",
+        f"{what} is not {kind}: it looks like {looks_like(head)}; check where the file came from",
     )
+
+
+def cut_short(
+    what: str, found: int, promised: int, of: str = "that its header promises"
+) -> CorruptFile:
+    """The refusal of a file with fewer bytes than it says itself."""
+    return CorruptFile(
+        "cut-short",
+        f"{what} is cut short: it holds {found} of the {promised} bytes {of}; copy or download "
+        "it again",
+    )
+
+
+def damaged(what: str, kind: str) -> CorruptFile:
+    """The refusal of a file of the right kind that cannot be read."""
+    return CorruptFile("damaged-file", f"{what} has a damaged {kind}; write it again")
 
 
 def choose(
@@ -101,24 +90,24 @@ def choose(
     if key is not None:
         if key in entries:
             return key
+        known = f"choose one of: {shown}" if entries else f"it has no {noun} at all"
         raise FileError(
-            f"{what} asks for the {noun} '{key}', which {path} does not have; "
-            + (f"choose one of: {shown}" if entries else f"it has no {noun} at all")
+            f"unknown-{noun}", f"{what} asks for the {noun} '{key}', which {path} has not; {known}"
         )
-    if not entries:
-        raise FileError(f"{what} has no {noun} in it; expected at least one with embeddings")
     fit = [k for k, v in entries.items() if not str(v).startswith("-")]
-    if len(fit) == 1:
-        return fit[0]
-    if len(entries) == 1:
-        return next(iter(entries))
-    if not fit:
+    for names in (fit, list(entries)):
+        if len(names) == 1:
+            return names[0]
+    if fit:
         raise FileError(
-            f"{what} has no {noun} with floating-point rows of shape (rows, dim); it holds: {shown}"
+            f"ambiguous-{noun}",
+            f"{what} has {len(fit)} {noun}s that could be meant; "
+            f"name one as FILE:{noun.upper()}, out of: {shown}",
         )
     raise FileError(
-        f"{what} has {len(fit)} {noun}s that could be meant; "
-        f"name one as FILE:{noun.upper()}, out of: {shown}"
+        f"no-{noun}",
+        f"{what} has no {noun} with floating-point rows of shape (rows, dim); "
+        f"it holds: {shown or 'nothing'}",
     )
 
 
@@ -130,21 +119,34 @@ def opening(path: str | os.PathLike[str], verb: str = "read") -> Iterator[None]:
     except IsthmusError:
         raise
     except FileNotFoundError:
-        raise FileError(
-            f"there is no file or folder '{os.fspath(path)}'; check the path for a typing error"
-        ) from None
+        raise no_such_file(path) from None
     except PermissionError:
         raise FileError(
-            f"'{os.fspath(path)}' may not be {verb} by this user; expected permission to "
-            f"{'read' if verb == 'read' else 'write'} it: change its permissions"
+            "no-permission",
+            f"'{os.fspath(path)}' may not be {verb} by this user; change its permissions",
         ) from None
     except IsADirectoryError:
         raise FileError(
-            f"'{os.fspath(path)}' is a folder; expected a file: name a file in it"
+            "is-a-folder", f"'{os.fspath(path)}' is a folder; expected a file: name a file in it"
         ) from None
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise FileError(
+            "file-system",
             f"'{os.fspath(path)}' could not be {verb} ({reason}); "
-            "check the disk and the path, then try again"
+            "check the disk and the path, then try again",
         ) from error
+
+
+def no_such_file(path: str | os.PathLike[str]) -> FileError:
+    """The refusal of a path where nothing is."""
+    return FileError(
+        "no-such-file",
+        f"there is no file or folder '{os.fspath(path)}'; check the path for a typing error",
+    )
+
+
+def file_size(path: str) -> int:
+    """Bytes of a file; raises FileError where it cannot be looked at."""
+    with opening(path):
+        return os.stat(path).st_size

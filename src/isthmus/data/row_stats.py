@@ -1,0 +1,171 @@
+"""What one pass over rows finds: norms, bad rows, duplicates; what is refused or warned of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from isthmus.core.arrays import Array, row_norms, to_numpy
+from isthmus.core.seeds import stream
+from isthmus.errors import ValuesError, first_rows
+
+UNIT_TOLERANCE = 1e-2  # |mean norm - 1| above this is "not unit norm" (float16 rows stay below)
+
+
+@dataclass(frozen=True)
+class InputWarning:
+    """A warning that does not stop the work: a stable code and one sentence for a person."""
+
+    code: str
+    text: str
+
+    def to_dict(self) -> dict[str, str]:
+        """The form of ``report.json``."""
+        return {"code": self.code, "text": self.text}
+
+
+@dataclass(frozen=True)
+class RowStats:
+    """What one pass over rows finds. Mergeable; O(n d) time, 8 bytes a row."""
+
+    rows: int
+    dim: int
+    dtype: str
+    norm_sum: float = 0.0
+    norm_square_sum: float = 0.0
+    nonfinite: int = 0
+    nonfinite_first: tuple[int, ...] = ()
+    zeros: int = 0
+    zeros_first: tuple[int, ...] = ()
+    hashes: tuple[np.ndarray, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, rows: Array, *, offset: int = 0) -> RowStats:
+        """Look at one block of rows, (b, d); ``offset`` is the number of its first row."""
+        host = to_numpy(rows)
+        exact = host if host.dtype != np.float16 else host.astype(np.float32)
+        norms = row_norms(exact).astype(np.float64)
+        wild = ~np.isfinite(norms)
+        if wild.any():  # a norm may overflow float32 although each value is finite
+            norms[wild] = row_norms(exact[wild].astype(np.float64))
+            wild[wild] = ~np.isfinite(exact[wild]).all(axis=1)
+        norms = np.where(wild, 0.0, norms)
+        zero = ~wild & (norms == 0.0)
+        return cls(
+            rows=len(host),
+            dim=int(host.shape[1]),
+            dtype=str(rows.dtype).removeprefix("torch."),
+            norm_sum=float(norms.sum()),
+            norm_square_sum=float((norms**2).sum()),
+            nonfinite=int(wild.sum()),
+            nonfinite_first=tuple(int(i) + offset for i in np.flatnonzero(wild)[:5]),
+            zeros=int(zero.sum()),
+            zeros_first=tuple(int(i) + offset for i in np.flatnonzero(zero)[:5]),
+            hashes=(_row_hashes(host),),
+        )
+
+    def merge(self, later: RowStats) -> RowStats:
+        """The stats of both; ``later`` holds the rows that come after."""
+        if self.rows == 0:
+            return later
+        return replace(
+            self,
+            rows=self.rows + later.rows,
+            norm_sum=self.norm_sum + later.norm_sum,
+            norm_square_sum=self.norm_square_sum + later.norm_square_sum,
+            nonfinite=self.nonfinite + later.nonfinite,
+            nonfinite_first=(self.nonfinite_first + later.nonfinite_first)[:5],
+            zeros=self.zeros + later.zeros,
+            zeros_first=(self.zeros_first + later.zeros_first)[:5],
+            hashes=self.hashes + later.hashes,
+        )
+
+    @property
+    def norm_mean(self) -> float:
+        """Mean Euclidean norm of the rows."""
+        return self.norm_sum / self.rows
+
+    @property
+    def norm_std(self) -> float:
+        """Standard deviation of the norms (population)."""
+        return float(np.sqrt(max(self.norm_square_sum / self.rows - self.norm_mean**2, 0.0)))
+
+    @property
+    def duplicates(self) -> int:
+        """How many rows repeat an earlier row bit for bit (64-bit hashes compared)."""
+        if not self.hashes:
+            return 0
+        hashes = np.concatenate(self.hashes)
+        return len(hashes) - len(np.unique(hashes))
+
+    def refuse(self, name: str, *, cosine: bool) -> None:
+        """Refuse what would make every later number wrong.
+
+        Raises:
+            ValuesError: NaN or infinity anywhere; a zero row where a cosine is asked for.
+        """
+        if self.nonfinite:
+            raise ValuesError(
+                "not-finite",
+                f"{name} holds NaN or infinity in {self.nonfinite} of {self.rows} rows "
+                f"({first_rows(list(self.nonfinite_first), self.nonfinite)}); "
+                "drop or recompute these rows",
+            )
+        if cosine and self.zeros:
+            raise ValuesError(
+                "zero-rows",
+                f"{name} has {self.zeros} zero vector{'s' * (self.zeros != 1)} "
+                f"({first_rows(list(self.zeros_first), self.zeros)}), which have no cosine; "
+                "drop these rows (failed encodings?) or use the dot or euclidean score",
+            )
+
+    def warnings(self, name: str) -> list[InputWarning]:
+        """What may make a number misleading: norms, duplicates, fewer rows than dimensions."""
+        found = []
+        if abs(self.norm_mean - 1) > UNIT_TOLERANCE or self.norm_std > UNIT_TOLERANCE:
+            found.append(
+                InputWarning(
+                    "not-unit-norm",
+                    f"{name}: rows are not unit norm (mean {self.norm_mean:.3g}, standard "
+                    f"deviation {self.norm_std:.3g}); under the cosine score they are normalised "
+                    "before anything is measured",
+                )
+            )
+        if self.duplicates:
+            found.append(
+                InputWarning(
+                    "duplicates",
+                    f"{name}: {self.duplicates} of {self.rows} rows repeat an earlier row exactly;"
+                    " a duplicate candidate ties with its twin, and the lower row wins",
+                )
+            )
+        if self.rows < self.dim:
+            found.append(
+                InputWarning(
+                    "fewer-rows-than-dimensions",
+                    f"{name}: {self.rows} rows in {self.dim} dimensions span at most "
+                    f"{self.rows - 1} directions, so every figure of orthogonality (closable "
+                    "share, variance along the gap, ranks) is optimistic for a larger collection",
+                )
+            )
+        return found
+
+
+def _row_hashes(rows: np.ndarray) -> np.ndarray:
+    """A 64-bit hash of each row's bytes, (n,) uint64; -0.0 and 0.0 count as one value."""
+    rows = np.ascontiguousarray(rows) + rows.dtype.type(0)
+    width = rows.dtype.itemsize
+    words = rows.view(np.dtype(f"u{width}"))
+    odd = stream("row-hashes", 0).integers(
+        0, 2**64, size=words.shape[1], dtype=np.uint64
+    ) | np.uint64(1)
+    total = np.zeros(len(words), np.uint64)
+    step = max(1, 2**22 // max(words.shape[1], 1))
+    for start in range(0, len(words), step):
+        wide = words[start : start + step].astype(np.uint64)
+        wide ^= wide >> np.uint64(15)
+        wide *= odd
+        wide ^= wide >> np.uint64(31)
+        total[start : start + step] = wide.sum(axis=1, dtype=np.uint64)
+    return total
