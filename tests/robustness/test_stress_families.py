@@ -28,6 +28,7 @@ from isthmus.robustness import (
 )
 from isthmus.search.scores import Ranking, top1
 from isthmus.search.task import RetrievalTask
+from refusals import refused
 from worlds import fitted, full_scores, played, task_of, two_modalities, unit_rows
 
 NAME: dict[str, Any] = {"seed": 3, "trial": 0, "role": "candidate", "level": 0.02}
@@ -442,11 +443,11 @@ def test_rows_carry_gain_and_mcnemar(task: RetrievalTask) -> None:
 
 def test_control_refusals(task: RetrievalTask) -> None:
     q = Moments.of(task.queries)
-    with pytest.raises(OptionError, match=r"control 'upside' is unknown; choose one of random"):
+    with refused("unknown-control", "upside"):
         control("upside", "mean-shift", q, q)
-    with pytest.raises(OptionError, match=r"'none' has no vector to put another in the place of"):
+    with refused("no-vector"):
         controls("none", q, q)
-    with pytest.raises(OptionError, match=r"method 'no' is unknown; choose one of none"):
+    with refused("unknown-closer", "'no'"):
         fit_many(["no"], q, q)
 
 

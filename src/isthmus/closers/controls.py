@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers import CLOSERS, fit
+from isthmus.closers.fitting import fit
 from isthmus.closers.maps import Closer
+from isthmus.closers.registry import METHODS
 from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
 
 CONTROLS = ("random", "shuffled", "flipped")
 OVERSHOOT = (-0.5, 1.5)
-AROUND_QUERIES = ("center-queries", "center-both", "span", "subspace")
-"""Closers that take off the queries' own mean; the others go along the gap."""
 
 
 def control(
@@ -48,8 +47,11 @@ def control(
         OptionError: another kind; anything ``fit`` refuses.
     """
     if kind not in CONTROLS:
-        raise OptionError(f"control '{kind}' is unknown; choose one of {', '.join(CONTROLS)}")
-    around = method in AROUND_QUERIES or (method == "ridge-shift" and score != "euclidean")
+        raise OptionError(
+            "unknown-control", f"control '{kind}' is unknown; choose one of {', '.join(CONTROLS)}"
+        )
+    found = METHODS[method]
+    around = (score or found.score) in found.around_queries
     base = np.zeros(queries.dim) if around else candidates.mean
     vector = queries.mean - base
     rng = stream("controls", seed)
@@ -71,10 +73,10 @@ def controls(
     Raises:
         OptionError: as :func:`control`.
     """
-    if method not in CLOSERS or method == "none":
-        raise OptionError(f"'{method}' has no vector to put another in the place of")
+    if method == "none":
+        raise OptionError("no-vector", "'none' has no vector to put another in the place of")
     given = {k: v for k, v in options.items() if k != "strength"}
     out = [control(k, method, queries, candidates, seed=seed, **options) for k in CONTROLS]
-    if method in ("subspace", "low-rank-memo"):
+    if not METHODS[method].has_strength:
         return out
     return out + [fit(method, queries, candidates, strength=s, **given) for s in OVERSHOOT]

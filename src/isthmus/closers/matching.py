@@ -13,7 +13,7 @@ import numpy as np
 from isthmus.closers.maps import AffineMap, Closer, Guarantee, RowMap, chain
 from isthmus.closers.promises import blended, exact
 from isthmus.data.moments import Moments, PairMoments
-from isthmus.errors import CloserError, OptionError, ShapeError
+from isthmus.errors import ShapeError
 
 SHRINKAGE = 0.1
 
@@ -98,10 +98,9 @@ def procrustes(
         scale: also the best common scale.
 
     Raises:
-        CloserError: no pairs were given. ShapeError: pairs of another dimension.
+        ShapeError: pairs of another dimension.
     """
-    if pairs is None:
-        raise CloserError("procrustes needs pairs=PairMoments of (queries, candidates); give them")
+    assert pairs is not None, "the registry says that it needs them"
     if (pairs.a.dim, pairs.b.dim) != (queries.dim, candidates.dim):
         raise ShapeError(
             f"pairs have {pairs.a.dim} and {pairs.b.dim} dimensions, queries and candidates "
@@ -157,15 +156,7 @@ def realign(
 
     Args:
         query_rows: (n, d) query rows, as they enter the maps, from which μ' is taken.
-
-    Raises:
-        CloserError: no rows were given.
     """
-    if query_rows is None:
-        raise CloserError(
-            "realign needs query_rows=(n, d) rows for its second centring, which moments do not "
-            "tell; give some hundreds"
-        )
     spread = 1.0  # queries all alike, or candidates all alike: nothing to match
     if queries.total_variance > 0 and candidates.total_variance > 0:
         spread = float(np.sqrt(candidates.total_variance / queries.total_variance))
@@ -221,8 +212,6 @@ def _to_candidates(
 
 def _power(moments: Moments, shrinkage: float, exponent: float) -> np.ndarray:
     """(Σ + shrinkage·mean variance·I) to a power, from the spectrum the moments keep."""
-    if not shrinkage >= 0:
-        raise OptionError(f"shrinkage={shrinkage}; expected 0 or more")
     values, vectors = moments.spectrum
     floor = shrinkage * moments.total_variance / moments.dim
     return _raised(values + floor, vectors, exponent, moments.resolution)

@@ -16,7 +16,6 @@ from isthmus.closers.promises import (
     hull_rank,
     linear_score,
     reach_off,
-    share_of,
     spans_hull,
 )
 from isthmus.data.moments import Moments
@@ -170,7 +169,6 @@ def drop_dimensions(
     The fewest coordinates that hold ``share`` of |g|²; ``strength`` scales how many of them. A
     baseline: on CLIP a handful of coordinates hold three quarters of the squared gap.
     """
-    share_of("share", share)
     gap = queries.mean - candidates.mean
     order = np.argsort(-np.abs(gap), kind="stable")
     held = np.cumsum(gap[order] ** 2)

@@ -90,8 +90,9 @@ def linear_score(name: str, score: str, unit_in: bool) -> str:
     """
     if score == "cosine" and not unit_in:
         raise OptionError(
+            "cosine-of-raw-rows",
             f"{name} works under dot and euclidean (got cosine of rows as they are); normalise "
-            "the rows first, then cosine and dot rank alike"
+            "the rows first, then cosine and dot rank alike",
         )
     return "dot" if score == "cosine" else score
 
@@ -123,10 +124,3 @@ def all_or_nothing(name: str, strength: float) -> bool:
     if strength not in (0, 1):
         raise OptionError(f"{name} has strength 0 (off) or 1 (on), got {strength:g}")
     return bool(strength)
-
-
-def share_of(name: str, value: float) -> float:
-    """A share in (0, 1], or refuse it."""
-    if not 0 < value <= 1:
-        raise OptionError(f"{name}={value} is not a share; expected a number in (0, 1]")
-    return value

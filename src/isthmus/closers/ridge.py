@@ -39,10 +39,8 @@ def ridge_shift(
             .6 of the candidates' mean variance per dimension, which one-bit codes have.
 
     Raises:
-        OptionError: λ or the noise is not positive. ShapeError: the noise has another size.
+        OptionError: the noise is not positive. ShapeError: the noise has another size.
     """
-    if not ridge > 0:
-        raise OptionError(f"ridge={ridge}; expected a number above 0")
     score = linear_score("ridge-shift", score, unit_in)
     epsilon, size = _noise(candidates, noise)
     target = queries.mean - candidates.mean if score == "euclidean" else queries.mean
@@ -103,9 +101,12 @@ def _noise(candidates: Moments, noise: float | np.ndarray | None) -> tuple[np.nd
     given = np.asarray(noise, np.float64)
     if given.shape not in ((), (dim,), (dim, dim)):
         raise ShapeError(
-            f"noise has shape {given.shape}; expected one variance, ({dim},) or ({dim}, {dim})"
+            "noise-shape",
+            f"noise has shape {given.shape}; expected one variance, ({dim},) or ({dim}, {dim})",
         )
     full = given if given.ndim == 2 else np.diag(np.broadcast_to(given, dim))
     if not np.isfinite(full).all() or np.trace(full) <= 0 or np.diag(full).min() < 0:
-        raise OptionError("noise is no covariance: expected finite, non-negative variances")
+        raise OptionError(
+            "not-a-covariance", "noise is no covariance: expected finite, non-negative variances"
+        )
     return full, float(np.trace(full)) / dim

@@ -14,7 +14,6 @@ import numpy as np
 from isthmus.closers.maps import AffineMap, Closer, Guarantee
 from isthmus.closers.promises import exact
 from isthmus.data.moments import Moments
-from isthmus.errors import OptionError
 
 
 def mean_shift(
@@ -41,8 +40,6 @@ def mean_shift(
         side: ``query`` or ``candidate``: which rows move.
         unit_in: the maps begin by normalising rows.
     """
-    if side not in ("query", "candidate"):
-        raise OptionError(f"side '{side}' is unknown; say 'query' or 'candidate'")
     renormalise = unit_in if renormalise is None else renormalise
     step = strength * (queries.mean - candidates.mean)
     moved = AffineMap(queries.dim, None, -step if side == "query" else step, unit_in, renormalise)

@@ -12,7 +12,6 @@ import numpy as np
 from isthmus.closers.maps import AffineMap, Closer, Guarantee
 from isthmus.closers.promises import exact, hull_rank, linear_score, off_hull, spans_hull, variation
 from isthmus.data.moments import Moments
-from isthmus.errors import OptionError
 
 
 def no_closer(
@@ -113,7 +112,7 @@ def center_queries(
     Exact for dot; for cosine where candidates have unit norm, in which case it is searched by dot.
 
     Raises:
-        OptionError: the score is euclidean (there the candidates' side is the one that moves).
+        OptionError: cosine of rows that are not normalised.
     """
     return _centred("center-queries", queries, candidates, score, strength, unit_in, both=False)
 
@@ -135,10 +134,8 @@ def biased_shift(
     vectors as they are.
 
     Raises:
-        OptionError: cosine of rows that are not normalised, or an unknown side.
+        OptionError: cosine of rows that are not normalised.
     """
-    if side not in ("query", "candidate"):
-        raise OptionError(f"side '{side}' is unknown; say 'query' or 'candidate'")
     linear_score("biased-shift", score, unit_in)  # cosine of unit rows ranks as euclid
     score = "euclidean" if score == "cosine" else score
     step = strength * (queries.mean - candidates.mean)
@@ -169,7 +166,7 @@ def center_both(
     centres what is coded, which one-bit codes need (``docs/formulas.md``).
 
     Raises:
-        OptionError: euclidean, or cosine of rows that are not normalised first.
+        OptionError: cosine of rows that are not normalised first.
     """
     return _centred("center-both", queries, candidates, score, strength, unit_in, both=True)
 
@@ -184,16 +181,6 @@ def _centred(
     *,
     both: bool,
 ) -> Closer:
-    if score == "euclidean":
-        raise OptionError(
-            f"{name} works under the dot score (got euclidean); unit rows ranked by distance have "
-            "the same clean ranking under dot, and biased-shift is the euclidean form"
-        )
-    if score == "cosine" and not unit_in:
-        raise OptionError(
-            f"{name} works under the dot score (got cosine of rows as they are); normalise the "
-            "rows first, then both rank alike"
-        )
     score = linear_score(name, score, unit_in)
     step, off = strength * queries.mean, strength * candidates.mean
     return Closer(

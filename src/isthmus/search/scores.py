@@ -34,7 +34,9 @@ TILE = (1024, 1024)  # queries × candidates scored at once by ``top_k``
 def check_score(score: str) -> str:
     """Return the score's name or refuse it."""
     if score not in SCORES:
-        raise OptionError(f"score '{score}' is unknown; choose one of {', '.join(SCORES)}")
+        raise OptionError(
+            "unknown-score", f"score '{score}' is unknown; choose one of {', '.join(SCORES)}"
+        )
     return score
 
 

@@ -1,0 +1,109 @@
+"""The registry of closing methods: what it says is what the functions do."""
+
+from __future__ import annotations
+
+import sys
+from inspect import signature
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import isthmus.closers
+from isthmus.closers import METHODS, ClosingMethod, fit
+from isthmus.core.registry import Registry
+from isthmus.data.moments import Moments
+from worlds import fitted, two_modalities
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_record_says_what_its_function_takes(name: str) -> None:
+    method = METHODS[name]
+    taken = dict(list(signature(method.function).parameters.items())[2:])
+    assert taken.pop("score").default == method.score
+    assert taken.pop("unit_in").default is True
+    strength = taken.pop("strength").default
+    assert method.strength is None or method.strength.default == strength
+    assert {n for n in taken if n in ("pairs", "query_rows")} == method.needs
+    options = {o.name: o for o in method.options}
+    assert {n: p.default for n, p in taken.items() if n not in method.needs} == {
+        n: o.default for n, o in options.items()
+    }
+    for option in options.values():
+        for value in option.grid:
+            option.check(name, value)
+    assert method.score in method.scores
+    assert (DOCS / method.page).is_file()
+    assert method.words
+    assert method.words not in {m.words for m in METHODS.values() if m is not method}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_record_says_what_comes_out(name: str) -> None:
+    """Promises, strengths and what one role alone determines, on rows that tell them apart."""
+    method = METHODS[name]
+    a, b = two_modalities(12, 20, seed=2)
+    closer = fitted(name, a, b)
+    assert closer.guarantee.kind == method.guarantee
+    others = two_modalities(12, 20, seed=4)
+    alone = set()
+    for role, pair in (("query", (a, others[1])), ("candidate", (others[0], b))):
+        other = fitted(name, *pair)
+        same = [
+            np.array_equal(other.apply(r, o), closer.apply(r, o))
+            for r in (a, b)
+            for o in ("query", "candidate")
+        ]
+        same.append(np.array_equal(other.bias_of(a), closer.bias_of(a)))
+        alone |= {role} if all(same) else set()
+    assert alone == method.alone
+    if method.has_strength and name != "drop-dimensions":
+        half = fitted(name, a, b, strength=0.5)
+        assert not np.array_equal(half.apply(a, "query"), closer.apply(a, "query")) or (
+            not np.array_equal(half.apply(b, "candidate"), closer.apply(b, "candidate"))
+        )
+
+
+def test_settings_that_recommend_tries() -> None:
+    assert METHODS["none"].settings == ({},)
+    assert METHODS["center-queries"].settings[:2] == ({"strength": 1.0}, {"strength": 0.75})
+    assert METHODS["orthogonal-shift"].settings[3:5] == ({"strength": 0.25}, {"variance": 0.999})
+    assert METHODS["span"].settings[:2] == ({}, {"variance": 0.999})
+    assert METHODS["ridge-shift"].settings[0] == {"ridge": 30.0}
+    assert METHODS["low-rank-memo"].settings == tuple({"rank": r} for r in (1, 2, 4, 8, 16))
+
+
+PLUGIN = """
+from isthmus.closers import ClosingMethod, Option
+from isthmus.closers.maps import AffineMap, Closer, Guarantee
+
+def halve(queries, candidates, *, score="dot", strength=1.0, unit_in=True, depth=1):
+    side = AffineMap(queries.dim, None, -queries.mean / 2**depth, unit_in)
+    fixed = AffineMap(queries.dim, unit_in=unit_in)
+    promise = Guarantee(score, "none", "half of the queries' mean goes")
+    return Closer("halve", score, strength, side, fixed, promise)
+
+method = ClosingMethod("halve", halve, "queries lose half of their mean", score="dot",
+                       options=(Option("depth", "whole", 1, "how often it is halved", low=1),))
+"""
+
+
+def test_a_third_party_registers_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "halving.py").write_text(PLUGIN, encoding="utf-8")
+    info = tmp_path / "halving-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: halving\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[isthmus.closers]\nhalve = halving:method\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    fresh = Registry[ClosingMethod]("closer", group="isthmus.closers", kind=ClosingMethod)
+    for name in list(METHODS):
+        fresh.register(name, METHODS[name])
+    for module in (isthmus.closers, sys.modules["isthmus.closers.fitting"]):
+        monkeypatch.setattr(module, "METHODS", fresh)
+    rows = np.eye(4)
+    closer = fit("halve", Moments.of(rows), Moments.of(rows), depth=2)
+    np.testing.assert_allclose(closer.apply(rows, "query"), rows - rows.mean(axis=0) / 4)
+    assert list(isthmus.closers)[-1] == "halve"  # type: ignore[call-overload]
+    sys.modules.pop("halving")
