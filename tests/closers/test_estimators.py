@@ -18,13 +18,13 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import _num_samples
 
-from isthmus.closers import CLOSERS, NEEDS
+from isthmus.closers import METHODS
 from isthmus.closers.estimators import GapCloser
-from isthmus.closers.estimators.gap_closer import ALONE
 from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments
 from isthmus.errors import CloserError, LabelsError, OptionError, ShapeError
 from isthmus.search.scores import Ranking, top1
+from refusals import refused
 from test_docs import run_blocks
 from worlds import fitted, two_modalities, unit_rows
 
@@ -76,7 +76,7 @@ def assert_same(one: Closer, other: Closer, rows: np.ndarray) -> None:
     assert one.guarantee.kind == other.guarantee.kind
 
 
-@pytest.mark.parametrize("method", CLOSERS)
+@pytest.mark.parametrize("method", METHODS)
 def test_every_closer_is_the_functional_one(method: str, pairs_small) -> None:
     a, b = pairs_small
     a, b = 3 * a, 2 * b  # normalised by the estimator
@@ -106,7 +106,7 @@ def test_every_closer_is_the_functional_one(method: str, pairs_small) -> None:
         )
 
 
-@pytest.mark.parametrize("method", sorted(set(CLOSERS) - set(NEEDS)))
+@pytest.mark.parametrize("method", [name for name, m in METHODS.items() if not m.needs])
 @pytest.mark.parametrize("role", ROLES)
 def test_alone_means_that_the_other_side_does_not_matter(
     method: str, role: str, pairs_wide
@@ -118,7 +118,7 @@ def test_alone_means_that_the_other_side_does_not_matter(
     rows = rng.normal(size=(5, 96))
     parts = [[e.closer_.apply(rows, r) for r in ROLES] + [e.closer_.bias_of(rows)] for e in fits]
     same = all(x.shape == y.shape and np.allclose(x, y) for x, y in zip(*parts, strict=True))
-    assert same == ((method, role) in ALONE)
+    assert same == (role in METHODS[method].alone)
     if same:
         alone = GapCloser(method, role=role, unit_in=False).fit(a)
         assert_same(alone.closer_, fits[0].closer_, rows)
@@ -343,7 +343,7 @@ def test_refusals(pairs_small) -> None:
     a, b = pairs_small
     with pytest.raises(OptionError, match="role 'image' is unknown"):
         GapCloser(role="image").fit(a)
-    with pytest.raises(OptionError, match="method 'shift' is unknown; choose one of none"):
+    with refused("unknown-closer", "'shift'"):
         GapCloser("shift").fit(a)
     with pytest.raises(OptionError, match="centering has no option 'side'"):
         GapCloser("centering", other=b, options={"side": "query"}).fit(a)

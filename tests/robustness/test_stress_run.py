@@ -274,7 +274,7 @@ def test_no_seed_scores_a_query_that_closers_were_fitted_on(
     ("words", "sentence"),
     [
         (("--perturb", "dust"), "family 'dust' is unknown; choose one of gaussian"),
-        (("--closers", "dust"), "method 'dust' is unknown; choose one of none"),
+        (("--closers", "dust"), "closer 'dust' is unknown; choose one of none"),
         (("--seeds", "0"), "--seeds 0; expected at least 1"),
         (("--sides", "texts"), "--targets texts: expected some of queries, candidates"),
         (("--strengths", "much"), "--strengths much: expected numbers, such as 0.5,1"),

@@ -14,7 +14,7 @@ from sklearn.base import (
 )
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from isthmus.closers import CLOSERS, NEEDS, fit
+from isthmus.closers import METHODS, fit
 from isthmus.closers.estimators.sides import (
     DTYPES,
     ROLES,
@@ -27,10 +27,7 @@ from isthmus.closers.estimators.sides import (
 from isthmus.closers.maps import Closer, Role
 from isthmus.core.arrays import to_numpy
 from isthmus.data.moments import Moments, PairMoments
-from isthmus.errors import CloserError, OptionError
-
-ALONE = {("none", "query"), ("none", "candidate"), ("center-queries", "query")}
-"""(method, role) whose whole closer follows from the rows of that role alone."""
+from isthmus.errors import CloserError
 
 
 class GapCloser(TransformerMixin, BaseEstimator):
@@ -59,7 +56,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
     query, whose closers do not depend on the candidates; every other closer refuses.
 
     Args:
-        method: a key of ``closers.CLOSERS``.
+        method: a name of the registry, ``list(isthmus.closers)``.
         role: ``query`` or ``candidate``: what X is without labels. Read again by ``transform``;
             see :meth:`as_role`.
         other: the other modality, (m, d) rows or Moments, or None.
@@ -109,7 +106,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
         """
         X = self._checked(X, reset=True)
         sides = sides_of(X, check_role(self.role), self.other, modality, self.unit_in)
-        options = {} if self.method not in NEEDS else self._rows_needed(sides)
+        options = self._rows_needed(sides)
         self._freeze({role: s.moments if s else None for role, s in sides.items()}, options)
         return self
 
@@ -121,11 +118,12 @@ class GapCloser(TransformerMixin, BaseEstimator):
         seen.
 
         Raises:
-            CloserError: the method needs rows or pairs, which no moments hold (``closers.NEEDS``).
+            CloserError: the method needs rows or pairs, which no moments hold (``ClosingMethod.needs``).
         """
-        if self.method in NEEDS:
+        if needs := METHODS[self.method].needs:
             raise CloserError(
-                f"{self.method} needs {NEEDS[self.method]}; fit it in one call of fit"
+                "needs-one-fit",
+                f"{self.method} needs {' and '.join(needs)}; fit it in one call of fit",
             )
         first = not hasattr(self, "moments_")
         X = self._checked(X, reset=first)
@@ -204,25 +202,24 @@ class GapCloser(TransformerMixin, BaseEstimator):
         return np.asarray(validate_data(self, X, dtype=DTYPES, reset=reset))
 
     def _rows_needed(self, sides: dict[Role, Side | None]) -> dict[str, Any]:
-        """What moments do not tell a closer of ``NEEDS``."""
+        """What the method needs beyond moments, of what is here."""
+        needs = METHODS[self.method].needs
         queries, candidates = (side.rows if (side := sides[role]) else None for role in ROLES)
-        if NEEDS[self.method] == "query_rows":
-            return {"query_rows": queries}
-        if queries is None or candidates is None:
-            return {}
-        return {"pairs": PairMoments.of(queries, candidates, precise=True, normalised=self.unit_in)}
+        brought: dict[str, Any] = {}
+        if "query_rows" in needs:
+            brought["query_rows"] = queries
+        if "pairs" in needs and queries is not None and candidates is not None:
+            brought["pairs"] = PairMoments.of(queries, candidates, precise=True)
+        return brought
 
     def _freeze(self, moments: dict[Role, Moments | None], options: dict[str, Any]) -> None:
         """Fit the closer, or refuse where a side is missing that it depends on."""
-        if self.method not in CLOSERS:
-            raise OptionError(
-                f"method '{self.method}' is unknown; choose one of {', '.join(CLOSERS)}"
-            )
         missing = next((role for role, m in moments.items() if m is None), None)
-        if missing and (self.method, opposite(missing)) not in ALONE:
+        if missing and opposite(missing) not in METHODS[self.method].alone:
             raise CloserError(
+                "other-role-missing",
                 f"{self.method} needs rows of the other role too ({missing}); give other=rows or "
-                "Moments, or fit on both with modality= labels"
+                "Moments, or fit on both with modality= labels",
             )
         given = [m for m in moments.values() if m is not None]
         queries, candidates = (moments[role] or given[0] for role in ROLES)
