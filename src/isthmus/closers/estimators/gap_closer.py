@@ -118,7 +118,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
         seen.
 
         Raises:
-            CloserError: the method needs rows or pairs, which no moments hold (``ClosingMethod.needs``).
+            CloserError: the method needs rows or pairs, which no moments hold.
         """
         if needs := METHODS[self.method].needs:
             raise CloserError(
