@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from isthmus.search.scores import top_k as top_k
     from isthmus.search.task import RetrievalTask as RetrievalTask
     from isthmus.search.task import open_task as open_task
+    from isthmus.theory.prediction import Prediction as Prediction
+    from isthmus.theory.prediction import predict as predict
     from isthmus.workflows.audits import Audit as Audit
 
-_VERBS: dict[str, str] = {}
+_VERBS = {"predict": "theory.prediction"}
 """Function -> the module it loads from."""
 _NOUNS = {
     "AffineMap": "closers.maps",
@@ -49,6 +51,7 @@ _NOUNS = {
     "InputWarning": "data.embeddings",
     "Moments": "data.moments",
     "PairMoments": "data.moments",
+    "Prediction": "theory.prediction",
     "Ranking": "search.scores",
     "Relevance": "search.relevance",
     "RetrievalTask": "search.task",

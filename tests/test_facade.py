@@ -1,0 +1,148 @@
+"""``import isthmus as im``: every verb on arrays and on files, every record in every form."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import isthmus as im
+from isthmus.cli.app import COMMANDS
+from isthmus.data.records import Record
+
+CALLS: dict[str, Callable[..., Any]] = {"predict": lambda a, b: im.predict(a, b, noise=0.05)}
+"""Verb -> a small call on two inputs, rows or files."""
+MOST_BYTES = 30_000
+
+SHOWN = {"json", "out", "page"}
+"""Options of a command that say where its result goes: a record has ``to_dict`` and ``save``."""
+PYTHON_ONLY = {"executor", "progress"}
+"""Arguments that no command line can give."""
+SAME: dict[str, tuple[str, set[str], set[str]]] = {}
+"""Verb -> its command, what only the command has, what only the verb has. Commands without a verb:
+``close`` is ``fit`` and ``verify``; ``apply`` and ``export`` are methods and functions of a closer;
+``demo`` is a story about ``audit``."""
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Two paired sides, 40 x 12 float32, as arrays and as files."""
+    from worlds import two_modalities
+
+    folder = tmp_path_factory.mktemp("rows")
+    sides = [side.astype(np.float32) for side in two_modalities(40, 12, seed=3)]
+    for name, side in zip("ab", sides):
+        np.save(folder / f"{name}.npy", side)
+    return (sides[0], sides[1]), (str(folder / "a.npy"), folder / "b.npy")
+
+
+@pytest.fixture(scope="module")
+def records(both: Any) -> dict[str, Any]:
+    """What each verb returns for arrays."""
+    return {verb: call(*both[0]) for verb, call in CALLS.items()}
+
+
+def figures(record: Any) -> Any:
+    """Its dict as JSON, without what names files, times and versions."""
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: kept(v) for k, v in value.items() if k not in {"source", "created"}}
+        return [kept(v) for v in value] if isinstance(value, list) else value
+
+    return kept(json.loads(json.dumps(record.to_dict())))
+
+
+@pytest.mark.parametrize("verb", sorted(CALLS))
+def test_files_and_arrays_give_the_same_record(verb: str, both: Any, records: Any) -> None:
+    assert figures(CALLS[verb](*both[1])) == figures(records[verb])
+
+
+@pytest.mark.parametrize("verb", sorted(CALLS))
+def test_records_come_in_every_form(verb: str, records: Any, tmp_path: Path) -> None:
+    record = records[verb]
+    assert isinstance(record, Record)
+    table = record.to_arrow()
+    assert table.num_rows == len(record.rows()) > 0
+    page = record._repr_html_()
+    assert "<table" in page
+    assert len(page.encode()) <= MOST_BYTES
+    saved = json.loads(record.save(tmp_path / "record.json").read_text())
+    assert saved == json.loads(json.dumps(record.to_dict()))
+    pytest.importorskip("pandas")
+    assert len(record.to_frame()) == table.num_rows
+
+
+def test_every_verb_is_called_here() -> None:
+    assert set(CALLS) == set(im._VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted(im._VERBS))
+def test_no_verb_has_the_name_of_a_module(verb: str) -> None:
+    package = Path(im.__file__).parent
+    assert not (package / f"{verb}.py").exists()
+    assert not (package / verb).exists()
+    assert im._VERBS[verb].split(".")[-1] != verb
+
+
+def test_every_name_loads() -> None:
+    for name in im.__all__:
+        assert getattr(im, name) is not None
+    assert set(im.__all__) <= set(dir(im))
+    with pytest.raises(AttributeError, match="no attribute 'gap'"):
+        _ = im.gap
+
+
+def test_what_loads_lazily_is_typed() -> None:
+    """The imports for type checkers name the same homes as the table."""
+    text = Path(im.__file__).read_text(encoding="utf-8")
+    for name, home in (im._VERBS | im._NOUNS).items():
+        assert f"from isthmus.{home} import {name} as {name}\n" in text
+    for name, home in im._MODULES.items():
+        assert getattr(im, name) is import_module(f"isthmus.{home}")
+
+
+@pytest.mark.parametrize("verb", sorted(SAME))
+def test_options_have_one_name(verb: str) -> None:
+    command, only_command, only_python = SAME[verb]
+    options = set(inspect.signature(import_module(f"isthmus.cli.{command}").command).parameters)
+    arguments = set(inspect.signature(getattr(im, verb)).parameters)
+    assert options - arguments - SHOWN == only_command
+    assert arguments - options - PYTHON_ONLY == only_python
+
+
+def test_errors_are_the_kinds_that_python_expects(both: Any, tmp_path: Path) -> None:
+    a, b = both[0]
+    with pytest.raises(ValueError, match="score 'hamming'") as wrong:
+        im.predict(a, b, score="hamming")
+    with pytest.raises(ValueError, match="12") as narrow:
+        im.predict(a, b[:, :5])
+    with pytest.raises(OSError, match="nowhere") as missing:
+        im.predict(a, tmp_path / "nowhere.npy")
+    for caught in (wrong, narrow, missing):
+        assert isinstance(caught.value, im.IsthmusError)
+    code = (
+        "import sys; sys.modules['pandas'] = None; import isthmus as im, numpy as np\n"
+        "try: im.predict(np.eye(4), np.eye(4)).to_frame()\n"
+        "except ImportError as missing: print(missing.code)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "missing-extra"
+
+
+def test_import_is_light() -> None:
+    code = "import sys, isthmus; print(sorted(m for m in sys.modules if m.startswith('isthmus')))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert eval(out.stdout) == ["isthmus", "isthmus._version", "isthmus.errors"]
+
+
+def test_every_command_is_compared_or_has_no_verb() -> None:
+    assert {c for c, _, _ in SAME.values()} | {"close", "apply", "export", "demo"} <= set(COMMANDS)
