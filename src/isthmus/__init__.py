@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from isthmus.data.embeddings import InputWarning as InputWarning
     from isthmus.data.moments import Moments as Moments
     from isthmus.data.moments import PairMoments as PairMoments
+    from isthmus.deploy.comparison import Comparison as Comparison
+    from isthmus.deploy.comparison import compare as compare
+    from isthmus.deploy.thresholds import Calibration as Calibration
+    from isthmus.deploy.thresholds import calibrate as calibrate
     from isthmus.encoders import load_encoder as load_encoder
     from isthmus.metrics.gap import GapReport as GapReport
     from isthmus.metrics.gap import measure_gap as measure_gap
@@ -40,12 +44,18 @@ if TYPE_CHECKING:
     from isthmus.theory.prediction import predict as predict
     from isthmus.workflows.audits import Audit as Audit
 
-_VERBS = {"predict": "theory.prediction"}
+_VERBS = {
+    "calibrate": "deploy.thresholds",
+    "compare": "deploy.comparison",
+    "predict": "theory.prediction",
+}
 """Function -> the module it loads from."""
 _NOUNS = {
     "AffineMap": "closers.maps",
     "Audit": "workflows.audits",
+    "Calibration": "deploy.thresholds",
     "Closer": "closers.maps",
+    "Comparison": "deploy.comparison",
     "GapReport": "metrics.gap",
     "Guarantee": "closers.maps",
     "InputWarning": "data.embeddings",

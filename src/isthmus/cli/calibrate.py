@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import check_suffix
 from isthmus.cli.output import console, print_json, progress_bar
@@ -44,11 +45,9 @@ def command(
 
     Example: isthmus calibrate images.npy captions.npy --false-match-rate 0.01 --out match.json
     """
-    from isthmus.deploy.thresholds import calibrate
-
     check_suffix(out, ".json", "a calibration")
     with progress_bar() as say:
-        found = calibrate(
+        found = im.calibrate(
             queries,
             candidates,
             false_match_rate=false_match_rate,

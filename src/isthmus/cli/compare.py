@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import INPUT
 from isthmus.cli.output import console, print_json, progress_bar
@@ -48,10 +49,8 @@ def command(
 
     Example: isthmus compare images.npy images-int8.npy captions.npy --max-flips 0.01
     """
-    from isthmus.deploy.comparison import compare
-
     with progress_bar() as say:
-        found = compare(
+        found = im.compare(
             before,
             after,
             candidates,
