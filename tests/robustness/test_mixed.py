@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from isthmus.closers import fit
+from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
-from isthmus.errors import LabelsError, NotPaired, OptionError, ShapeError
+from isthmus.errors import NotPaired
 from isthmus.robustness.mixed import (
     PoolCloser,
     cross_cost,
@@ -27,8 +28,9 @@ from isthmus.robustness.mixed import (
     pool_ranking,
     search_pool,
 )
-from isthmus.search.relevance import Relevance, relevance_by_judgements, run
+from isthmus.search.relevance import Relevance, relevance_by_judgements, relevance_by_pairs, run
 from isthmus.search.scores import Ranking, top1, top_k
+from refusals import refused
 from worlds import full_scores, two_modalities, unit_rows
 
 
@@ -74,9 +76,9 @@ def slow_ndcg(found: np.ndarray, relevant: set[int], k: int) -> float:
 def test_ndcg_is_that_of_scikit_learn_and_of_the_definition(seed: int, k: int, most: int) -> None:
     rng = np.random.default_rng(seed)
     q, x = rng.normal(size=(9, 5)), rng.normal(size=(23, 5))
-    truth = relevance(rng, 9, 23, most)
-    got = ndcg_at(top_k(Ranking.of(q, x, "dot"), 12).rows, truth, k)
-    rights = truth.of_query()
+    right = relevance(rng, 9, 23, most)
+    got = ndcg_at(top_k(Ranking.of(q, x, "dot"), 12).rows, right, k)
+    rights = right.of_query()
     for i, line in enumerate(q @ x.T):
         if not len(rights[i]):
             assert np.isnan(got[i])
@@ -89,18 +91,14 @@ def test_ndcg_is_that_of_scikit_learn_and_of_the_definition(seed: int, k: int, m
 
 
 def test_relevant_documents_that_were_not_found_count_against_a_query() -> None:
-    truth = relevance_by_judgements([(0, 0), (0, 5), (0, 6)], 1, 9)
-    gain = ndcg_at(np.array([[0, 1, 2]]), truth, 3)[0]
+    right = relevance_by_judgements([(0, 0), (0, 5), (0, 6)], 1, 9)
+    gain = ndcg_at(np.array([[0, 1, 2]]), right, 3)[0]
     assert gain == pytest.approx(1 / (1 + 1 / math.log2(3) + 0.5))
-    assert ndcg_at(np.array([[0, -1, -1]]), truth, 3)[0] == gain
-
-
-def test_ndcg_refuses_what_does_not_fit() -> None:
-    truth = relevance_by_judgements([(0, 0)], 1, 9)
-    with pytest.raises(OptionError, match=r"nDCG at 4 of 3 documents found"):
-        ndcg_at(np.array([[0, 1, 2]]), truth, 4)
-    with pytest.raises(LabelsError, match=r"2 rankings but a truth of 1"):
-        ndcg_at(np.zeros((2, 3), int), truth, 1)
+    assert ndcg_at(np.array([[0, -1, -1]]), right, 3)[0] == gain
+    with refused("k-out-of-range", "nDCG at 4 of 3"):
+        ndcg_at(np.array([[0, 1, 2]]), right, 4)
+    with refused("relevance-of-other-rows", "there are 2"):
+        ndcg_at(np.zeros((2, 3), int), right, 1)
 
 
 # --- one pool ---------------------------------------------------------------------------------
@@ -113,11 +111,11 @@ def test_places_and_shares_are_those_of_a_sorted_list(seed: int, ties: bool) -> 
     if ties:
         x[::3] = x[0]
     is_a = rng.random(30) < 0.4
-    truth = relevance(rng, 8, 30, 4)
+    right = relevance(rng, 8, 30, 4)
     ranking = Ranking.of(q, x, "dot")
-    got = search_pool(ranking, truth, is_a, k=7)
-    np.testing.assert_array_equal(np.nan_to_num(got.place, nan=-1), run(ranking, truth).rank)
-    rights = truth.of_query()
+    got = search_pool(ranking, right, is_a, k=7)
+    np.testing.assert_array_equal(np.nan_to_num(got.place, nan=-1), run(ranking, right).rank)
+    rights = right.of_query()
     for i, line in enumerate((q @ x.T).round(10)):
         order = np.argsort(-line, kind="stable")
         assert got.share_a[i] == pytest.approx(is_a[order[:7]].mean())
@@ -142,8 +140,7 @@ def test_places_and_shares_are_those_of_a_sorted_list(seed: int, ties: bool) -> 
 def test_a_pool_with_no_preference_displaces_nothing(rng: np.random.Generator) -> None:
     """Sides drawn at random: both let the same share pass, so the penalty is 0 on average."""
     q, x = rng.normal(size=(400, 6)), rng.normal(size=(400, 6))
-    truth = Relevance("retrieval", np.column_stack([np.arange(400)] * 2), 400, 400)
-    got = search_pool(Ranking.of(q, x, "dot"), truth, rng.random(400) < 0.3)
+    got = search_pool(Ranking.of(q, x, "dot"), relevance_by_pairs(400, 400), rng.random(400) < 0.3)
     error = got.displaced.std() / np.sqrt(400)
     assert abs(got.displaced.mean()) < 4 * error
     assert abs(got.share_a.mean() - 0.3) < 0.05
@@ -151,10 +148,15 @@ def test_a_pool_with_no_preference_displaces_nothing(rng: np.random.Generator) -
 
 def test_search_pool_refuses_what_does_not_fit() -> None:
     ranking = Ranking.of(np.ones((2, 3)), np.ones((5, 3)), "dot")
-    with pytest.raises(ShapeError, match=r"5 documents was given 4 sides"):
+    with refused("one-flag-per-document", "5 documents was given 4 sides"):
         search_pool(ranking, relevance_by_judgements([(0, 0)], 2, 5), np.ones(4, bool), k=2)
-    with pytest.raises(ShapeError, match=r"2 queries but a truth of 3 queries"):
+    with refused("relevance-of-other-rows", "3 queries"):
         search_pool(ranking, relevance_by_judgements([(0, 0)], 3, 5), np.ones(5, bool), k=2)
+
+
+def table(ranking: Ranking) -> np.ndarray:
+    """All scores, (n, K)."""
+    return np.vstack([block for _, block in ranking.score_blocks()])
 
 
 # --- closings of a pool -----------------------------------------------------------------------
@@ -169,8 +171,7 @@ def test_centring_in_a_pool_is_gr_clip(world: Any, closings: Any) -> None:
     pool = np.where(own[:, None], b, a)
     by_hand = unit_rows(pool - np.where(own[:, None], mean_b, mean_a))
     expected = full_scores(unit_rows(asked - mean_b), by_hand, "dot")
-    ranking = pool_ranking(closings["centering"]["b"], asked, pool, own)
-    scores = np.vstack([block for _, block in ranking.score_blocks()])
+    scores = table(pool_ranking(closings["centering"]["b"], asked, pool, own))
     np.testing.assert_allclose(scores, expected, atol=1e-12)
 
 
@@ -182,15 +183,7 @@ def test_queries_of_another_kind_have_a_mean_of_their_own(world: Any) -> None:
     own = np.arange(120) % 3 == 0
     pool = np.where(own[:, None], b, a)
     stored = unit_rows(pool - np.where(own[:, None], b.mean(axis=0), a.mean(axis=0)))
-    scores = {
-        name: np.vstack(
-            [
-                block
-                for _, block in pool_ranking(closings[name]["b"], asked, pool, own).score_blocks()
-            ]
-        )
-        for name in closings
-    }
+    scores = {name: table(pool_ranking(of["b"], asked, pool, own)) for name, of in closings.items()}
     by_hand = full_scores(unit_rows(asked - asked.mean(axis=0)), stored, "dot")
     np.testing.assert_allclose(scores["centering"], by_hand, atol=1e-12)
     means = np.where(own[:, None], b.mean(axis=0), a.mean(axis=0))
@@ -204,14 +197,13 @@ def test_queries_of_another_kind_have_a_mean_of_their_own(world: Any) -> None:
 
 
 @given(seed=st.integers(0, 1000), side=st.sampled_from("ab"))
-def test_levelled_numbers_keep_each_modality_s_own_ranking(seed: int, side: str) -> None:
+def test_a_levelled_bias_keeps_each_modality_s_own_ranking(seed: int, side: str) -> None:
     a, b = two_modalities(50, 12, gap=1.0, seed=seed)
     levelled = pool_closers(moments(a), moments(b))["center-both, levelled"][side]
     asked = {"a": a, "b": b}[side]
     own = np.random.default_rng(seed).random(50) < 0.5
     pool = np.where(own[:, None], asked, {"a": b, "b": a}[side])
-    ranking = pool_ranking(levelled, asked, pool, own)
-    scores = np.vstack([block for _, block in ranking.score_blocks()])
+    scores = table(pool_ranking(levelled, asked, pool, own))
     plain = asked @ pool.T
     means = {"a": (a.mean(axis=0), b.mean(axis=0)), "b": (b.mean(axis=0), a.mean(axis=0))}[side]
     for part, mean in ((own, means[0]), (~own, means[1])):
@@ -228,13 +220,12 @@ def test_levelled_numbers_keep_each_modality_s_own_ranking(seed: int, side: str)
 
 def test_pool_closings_refuse_what_does_not_fit(world: Any) -> None:
     a, b, _ = world
-    with pytest.raises(OptionError, match=r"centering stores no number to be levelled"):
+    with refused("no-candidate-bias", "centering"):
         pool_closers(moments(a), moments(b), ("centering",), ("centering",))
     closer = fit("none", moments(a), moments(b))
-    with pytest.raises(ShapeError, match=r"own has shape \(3,\) and dtype bool for 120 documents"):
-        pool_ranking(closer, a, b, np.ones(3, bool))
-    with pytest.raises(ShapeError, match=r"dtype int64 for 120 documents"):
-        pool_ranking(closer, a, b, np.ones(120, int))
+    for own, fact in ((np.ones(3, bool), "(3,)"), (np.ones(120, int), "int64")):
+        with refused("one-flag-per-document", fact, "120 documents"):
+            pool_ranking(closer, a, b, own)
 
 
 # --- the curve --------------------------------------------------------------------------------
@@ -251,7 +242,7 @@ def test_the_curve_by_hand(world: Any, closings: Any) -> None:
     a, b, asked = world
     rows = mixed_curve(a, b, closings, queries=asked, query_side="b", ratios=(0.3,), k=5, seed=3)
     as_a = np.zeros(120, bool)
-    as_a[np.random.default_rng([3, 0]).permutation(120)[:36]] = True
+    as_a[stream("mixed.draws", 3, 0).permutation(120)[:36]] = True
     pool = np.where(as_a[:, None], a, b)
     scores = full_scores(asked, pool, "cosine")
     places, gains, shares, cost = [], [], [], []
@@ -322,23 +313,30 @@ def test_fewer_documents_of_a_are_among_more(world: Any, closings: Any) -> None:
     assert row(first, relevant="all")["count"] == 240
 
 
-def test_the_curve_refuses_what_does_not_fit(world: Any, closings: Any) -> None:
-    a, b, asked = world
-    with pytest.raises(NotPaired, match=r"a has 5 rows and b has 120"):
+@pytest.mark.parametrize(
+    ("change", "code", "fact"),
+    [
+        ({"query_side": "c"}, "unknown-side", "'c'"),
+        ({"ratios": (1.5,)}, "not-a-share", "1.5"),
+        ({"draws": 0}, "number-too-small", "0 draws"),
+        ({"closings": {}}, "no-closing", "none"),
+        ({"closings": {"none": {"b": None}}}, "side-without-closer", "side a"),
+        ({"queries": np.ones((3, 24))}, "unequal-shapes", "(3, 24)"),
+    ],
+)
+def test_the_curve_refuses_what_does_not_fit(
+    world: Any, closings: Any, change: Any, code: str, fact: str
+) -> None:
+    a, b, _ = world
+    with refused(code, fact):
+        mixed_curve(a, b, **{"closings": closings, **change})
+
+
+def test_pairs_and_plain_search_are_needed(world: Any, closings: Any) -> None:
+    a, b, _ = world
+    with pytest.raises(NotPaired, match="a has 5 rows and b has 120"):
         mixed_curve(a[:5], b, closings)
-    with pytest.raises(OptionError, match=r"query_side 'c' is unknown"):
-        mixed_curve(a, b, closings, queries=asked, query_side="c")
-    with pytest.raises(OptionError, match=r"ratio 1.5 is no share"):
-        mixed_curve(a, b, closings, ratios=(1.5,))
-    with pytest.raises(OptionError, match=r"0 draws; expected 1 or more"):
-        mixed_curve(a, b, closings, draws=0)
-    with pytest.raises(OptionError, match=r"no closing was given"):
-        mixed_curve(a, b, {})
-    with pytest.raises(OptionError, match=r"'none' has no closer for queries of side a"):
-        mixed_curve(a, b, {"none": {"b": closings["none"]["b"]}})
-    with pytest.raises(ShapeError, match=r"queries have shape \(3, 24\)"):
-        mixed_curve(a, b, closings, queries=asked[:3])
-    with pytest.raises(OptionError, match=r"no closing is called 'none'"):
+    with refused("no-plain-closing", "none"):
         cross_cost(a, b, {"centering": closings["centering"]})
 
 
@@ -348,7 +346,7 @@ def test_the_curve_refuses_what_does_not_fit(world: Any, closings: Any) -> None:
 def test_the_share_of_the_audit_is_as_it_was(world: Any) -> None:
     """Top-10 shares from full sorted lists, each query's own row left out of its pool."""
     a, b, _ = world
-    got = mixed_share(a, b, moments(a), moments(b), paired=True)
+    got = mixed_share(a, b, moments(a), moments(b))
     centred = [unit_rows(side - side.mean(axis=0)) for side in (a, b)]
     for when, (x, y) in (("before", (a, b)), ("after", centred)):
         for key, asked, own in (("queries_a", x, 0), ("queries_b", y, len(x))):
@@ -358,7 +356,7 @@ def test_the_share_of_the_audit_is_as_it_was(world: Any) -> None:
                 line[own + i] = -np.inf
                 shares.append((np.argsort(-line)[:10] < len(x)).mean())
             assert got["a_share_at_10"][when][key] == pytest.approx(np.mean(shares), abs=1e-9)
-    assert mixed_share(a[:21], b[:21], moments(a), moments(b), paired=True) == {}
+    assert mixed_share(a[:21], b[:21], moments(a), moments(b)) == {}
 
 
 def test_the_page_s_example_runs(

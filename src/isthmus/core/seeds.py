@@ -27,6 +27,7 @@ STREAMS: dict[str, int] = {
     "gap.separability": 0x5E9,  # held-out rows of the linear classifier
     "index.held-out": 0x0A11,  # candidates kept out of an index
     "index.codec-rows": 0xC0DE,  # stored rows that its codec is fitted on
+    "mixed.draws": 0x3D1,  # which documents of a mixed pool are stored as side a
     "picture": 0x91C,  # rows drawn
     "predict.both": 0xB07,  # query noise that is averaged over
     "predict.queries": 0xD10,  # directions of the quasi-random integral

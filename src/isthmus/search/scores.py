@@ -154,6 +154,13 @@ class Ranking:
         """Queries whose scores are held at once."""
         return max(1, BLOCK_ELEMENTS // max(int(self.candidates.shape[0]), 1))
 
+    def scores_of(self, answers: np.ndarray) -> np.ndarray:
+        """Ranking of one candidate per query, ``answers`` (n,): (n,). NumPy rows."""
+        scores = np.einsum("nd,nd->n", self.queries, self.candidates[answers])
+        if self.scale is not None:
+            scores = scores * self.scale[answers]
+        return scores if self.offset is None else scores + self.offset[answers]
+
     def score_blocks(self, size: int | None = None) -> Iterator[tuple[int, Array]]:
         """(first query row, scores (b, K)) for consecutive queries."""
         xp = namespace(self.queries)

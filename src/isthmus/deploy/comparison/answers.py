@@ -160,7 +160,7 @@ class _Old:
         """Another search against this one."""
         k = self.top.rows.shape[1]
         first, last = self.top.rows[:, 0], new.rows[:, 0]
-        drop = linear_scores(self.ranking, first) - linear_scores(self.ranking, last)
+        drop = self.ranking.scores_of(first) - self.ranking.scores_of(last)
         near = (first != last) & (np.abs(drop) <= self.widths)
         shared = (self.top.rows[:, :, None] == new.rows[:, None, :]).any(axis=2).mean(axis=1)
         flipped = (first != last) & ~near
@@ -186,14 +186,6 @@ def random_error_rate(
         moved = Ranking.of(task.queries[rows] + noise, task.candidates, task.score)
         flips.append((top1(moved) != answers[rows]).mean())
     return float(np.mean(flips))
-
-
-def linear_scores(ranking: Ranking, answers: np.ndarray) -> np.ndarray:
-    """Ranking of one candidate per query, (n,)."""
-    scores = np.einsum("nd,nd->n", ranking.queries, ranking.candidates[answers])
-    if ranking.scale is not None:
-        scores = scores * ranking.scale[answers]
-    return scores if ranking.offset is None else scores + ranking.offset[answers]
 
 
 def accuracy_of(parts: dict[str, VersionSearch], relevance: Relevance) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """One pool of texts and images: does one modality crowd out the other, and what does that cost?
 
-:func:`mixed_share` is the short answer that the audit gives. :func:`mixed_curve` plays a corpus in
-which every document is stored either as its image or as its text, from all texts to all images;
+:func:`mixed_share` is the short answer that the audit gives. :func:`mixed_curve` searches a corpus
+in which every document is stored either as its image or as its text, from all texts to all images;
 :func:`cross_cost` says what the same closings do to plain search of the other modality alone.
-:func:`pool_closers` fits closings that a pool can use, :func:`pool_ranking` and
-:func:`search_pool` are the parts.
+:func:`pool_closers` fits closings that a pool can use; :func:`pool_ranking` and :func:`search_pool`
+are the parts.
 """
 
 from isthmus.robustness.mixed.closing import PoolCloser, pool_closers, pool_ranking

@@ -1,8 +1,7 @@
 """A closing of one direction, used on a pool that holds both modalities.
 
 A :class:`~isthmus.closers.maps.Closer` has a map for queries and one for candidates of the other
-modality.
-In a mixed pool there are also candidates of the queries' own modality. Where queries and stored
+modality. A mixed pool also holds candidates of the queries' own modality. Where queries and stored
 rows of a modality are alike, these go through the queries' map; where queries are of another kind
 (questions against captions), through that of a closer fitted on the stored ones. For ``centering``
 that is GR-CLIP with its three means (arXiv 2507.19054).
@@ -35,8 +34,8 @@ class PoolCloser:
     Attributes:
         closer: of the direction from the queries' modality to the other.
         own: the map of documents of the queries' own modality; the closer's query map by default.
-        own_level, other_level: taken off the stored numbers of documents of the queries' own and of
-            the other modality.
+        own_level, other_level: taken off the bias of documents of the queries' own and of the other
+            modality.
     """
 
     closer: Closer
@@ -45,7 +44,7 @@ class PoolCloser:
     other_level: float = 0.0
 
     def levelled(self, own: Moments, other: Moments) -> PoolCloser:
-        """The same with stored numbers ⟨w, x_j⟩ that lose the mean of their modality, ⟨w, μ⟩.
+        """The same with candidate biases ⟨w, x_j⟩ that lose the mean of their modality, ⟨w, μ⟩.
 
         ``own``, ``other``: moments of documents of the queries' own and of the other modality.
 
@@ -54,13 +53,14 @@ class PoolCloser:
         modality, keeps each modality's own ranking exactly, and no longer prefers one by its mean.
 
         Raises:
-            OptionError: the closer stores no number.
+            OptionError: the closer has no candidate bias.
         """
         bias = self.closer.bias
         if bias is None:
             raise OptionError(
-                f"{self.closer.name} stores no number to be levelled; choose center-both, or leave "
-                "levelling out"
+                "no-candidate-bias",
+                f"{self.closer.name} has no candidate bias to be levelled; choose center-both, or "
+                "leave levelling out",
             )
         return replace(self, own_level=float(bias @ own.mean), other_level=float(bias @ other.mean))
 
@@ -82,11 +82,11 @@ def pool_closers(
     Args:
         moments_a, moments_b: of unit rows, of other items than those to be scored.
         methods: names of ``closers.CLOSERS`` that need moments alone. levelled: those to be fitted
-            with levelled numbers as well, under ``"NAME, levelled"``. asking: by side, moments of
+            with a levelled bias as well, under ``"NAME, levelled"``. asking: by side, moments of
             the queries where they are of another kind than the stored rows of that side.
 
     Raises:
-        OptionError: an unknown name, or one that stores no number among ``levelled``.
+        OptionError: an unknown name, or one without a candidate bias among ``levelled``.
     """
     out: dict[str, dict[str, PoolCloser]] = {}
     asking = asking or {}
@@ -113,37 +113,37 @@ def pool_ranking(
         own: (K,) bool, True for documents of the queries' modality.
 
     Raises:
-        ShapeError: ``own`` is not one truth value per document, or dimensions do not fit.
+        ShapeError: ``own`` is not one bool per document, or dimensions do not fit.
     """
     closing = closing if isinstance(closing, PoolCloser) else PoolCloser(closing)
     closer, own = closing.closer, np.asarray(own)
     if own.shape != (len(documents),) or own.dtype != bool:
         raise ShapeError(
+            "one-flag-per-document",
             f"own has shape {own.shape} and dtype {own.dtype} for {len(documents)} documents; "
-            "expected one truth value per document"
+            "expected one true or false per document",
         )
     asked = np.asarray(closer.query(queries))
     stored = np.empty((len(documents), asked.shape[1]), asked.dtype)
     stored[own] = (closing.own or closer.query)(documents[own])
     stored[~own] = closer.candidate(documents[~own])
-    numbers = closer.bias_of(documents) - np.where(own, closing.own_level, closing.other_level)
-    return Ranking.of(asked, stored, closer.score, numbers)
+    bias = closer.bias_of(documents) - np.where(own, closing.own_level, closing.other_level)
+    return Ranking.of(asked, stored, closer.score, bias)
 
 
-def sides_of(
-    closings: Mapping[str, Mapping[str, PoolCloser | Closer]], sides: Sequence[str]
-) -> None:
+def check_closings(closings: Closings, sides: Sequence[str]) -> None:
     """Refuse closings that lack a side that is going to ask.
 
     Raises:
         OptionError: no closing, or one without a side.
     """
     if not closings:
-        raise OptionError("no closing was given; expected at least {'none': …} by name")
-    for name, of in closings.items():
-        lacking = [side for side in sides if side not in of]
+        raise OptionError("no-closing", "no closing was given; give at least {'none': …} by name")
+    for name, by_side in closings.items():
+        lacking = [side for side in sides if side not in by_side]
         if lacking:
             raise OptionError(
+                "side-without-closer",
                 f"closing '{name}' has no closer for queries of side {lacking[0]}; give one per "
-                "side, as pool_closers does"
+                "side, as pool_closers does",
             )

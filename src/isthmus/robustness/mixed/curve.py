@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from isthmus.closers.maps import Closer
+from isthmus.core.seeds import stream
 from isthmus.core.statistics import paired_difference
 from isthmus.data.embeddings import decide_paired
 from isthmus.errors import OptionError, ShapeError
-from isthmus.robustness.mixed.closing import Closings, PoolCloser, pool_ranking, sides_of
+from isthmus.robustness.mixed.closing import Closings, PoolCloser, check_closings, pool_ranking
 from isthmus.robustness.mixed.outcomes import PoolOutcome, search_pool
-from isthmus.search.relevance import Relevance
+from isthmus.search.relevance import relevance_by_judgements
 from isthmus.search.scores import Ranking, top1
 
 RATIOS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -68,21 +70,9 @@ def mixed_curve(
         NotPaired, ShapeError: sides that do not fit. OptionError: an unknown side, a ratio outside
         0 to 1, no draw, a closing without a side that asks, or k above n.
     """
-    decide_paired("a", len(a), "b", len(b), True)
-    if query_side not in ("a", "b"):
-        raise OptionError(f"query_side '{query_side}' is unknown; say 'a' or 'b'")
-    sides_of(closings, ("a", "b") if queries is None else (query_side,))
-    if draws < 1:
-        raise OptionError(f"{draws} draws; expected 1 or more")
-    wrong = [ratio for ratio in ratios if not 0 <= ratio <= 1]
-    if wrong:
-        raise OptionError(f"ratio {wrong[0]} is no share; expected 0 (all b) to 1 (all a)")
-    if queries is not None and queries.shape != a.shape:
-        raise ShapeError(
-            f"queries have shape {queries.shape}; expected one per document, {a.shape}"
-        )
-    orders = [np.random.default_rng([seed, draw]).permutation(len(a)) for draw in range(draws)]
-    who = "other form" if queries is None else query_side
+    _check(a, b, queries, query_side, ratios, draws)
+    check_closings(closings, ("a", "b") if queries is None else (query_side,))
+    orders = [stream("mixed.draws", seed, draw).permutation(len(a)) for draw in range(draws)]
     rows = []
     for name, closers in closings.items():
         for ratio in ratios:
@@ -91,13 +81,45 @@ def mixed_curve(
                 as_a = np.zeros(len(a), bool)
                 as_a[order[: round(ratio * len(a))]] = True
                 parts += _asked(a, b, as_a, closers, queries, query_side, k)
+            who = "other form" if queries is None else query_side
             about = {"closing": name, "queries": who, "ratio": float(ratio), "k": k}
             rows += [about | _row(parts, relevant) for relevant in ("all", "a", "b")]
     return rows
 
 
-_Part = tuple[PoolOutcome, float, np.ndarray | None]
-"""Outcome of the queries of one pool, share of a in it, and the cost of the other modality."""
+def _check(
+    a: np.ndarray,
+    b: np.ndarray,
+    queries: np.ndarray | None,
+    query_side: str,
+    ratios: Sequence[float],
+    draws: int,
+) -> None:
+    decide_paired("a", len(a), "b", len(b), True)
+    if query_side not in ("a", "b"):
+        raise OptionError("unknown-side", f"query_side '{query_side}' is unknown; say 'a' or 'b'")
+    if draws < 1:
+        raise OptionError("number-too-small", f"{draws} draws; expected 1 or more")
+    wrong = [ratio for ratio in ratios if not 0 <= ratio <= 1]
+    if wrong:
+        raise OptionError(
+            "not-a-share", f"ratio {wrong[0]} is not a share; expected 0 (all b) to 1 (all a)"
+        )
+    if queries is not None and queries.shape != a.shape:
+        raise ShapeError(
+            "unequal-shapes",
+            f"queries have shape {queries.shape}; expected one per document, {a.shape}",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Queries of one modality in one pool: their outcome, the share of a in the pool, and (n,) the
+    places that their document loses by being stored in the other modality."""
+
+    outcome: PoolOutcome
+    share_a: float
+    cost: np.ndarray | None = None
 
 
 def _asked(
@@ -109,40 +131,32 @@ def _asked(
     query_side: str,
     k: int,
 ) -> list[_Part]:
-    """Outcomes of one pool, one part per modality that asks."""
+    """One part per modality that asks: a third row of every document, or the form not stored."""
     pool = np.where(as_a[:, None], a, b)
-    share = float(as_a.mean())
+    who = [("a", a, np.flatnonzero(~as_a)), ("b", b, np.flatnonzero(as_a))]
     if queries is not None:
-        own = as_a if query_side == "a" else ~as_a
-        ranking = pool_ranking(closers[query_side], queries, pool, own)
-        every = np.arange(len(pool))
-        outcome = search_pool(ranking, _truth(every, len(pool)), as_a, k=k)
-        swapped = pool_ranking(closers[query_side], queries, np.where(as_a[:, None], b, a), ~own)
-        moved = _places_if_swapped(ranking, swapped)
-        return [(outcome, share, np.where(own, moved - outcome.place, outcome.place - moved))]
-    parts: list[_Part] = []
-    for side, rows, who in (("a", a, ~as_a), ("b", b, as_a)):
-        asked = np.flatnonzero(who)  # documents that are stored in the other form
-        if len(asked):
-            own = as_a if side == "a" else ~as_a
-            ranking = pool_ranking(closers[side], rows[asked], pool, own)
-            outcome = search_pool(ranking, _truth(asked, len(pool)), as_a, k=k)
-            parts.append((outcome, share, None))
+        who = [(query_side, queries, np.arange(len(pool)))]
+    parts = []
+    for side, rows, asked in who:
+        if not len(asked):
+            continue
+        own = as_a if side == "a" else ~as_a
+        ranking = pool_ranking(closers[side], rows[asked], pool, own)
+        pairs = np.column_stack([np.arange(len(asked)), asked])
+        right = relevance_by_judgements(pairs, len(asked), len(pool))
+        outcome, cost = search_pool(ranking, right, as_a, k=k), None
+        if queries is not None:
+            swapped = pool_ranking(closers[side], queries, np.where(as_a[:, None], b, a), ~own)
+            moved = _places_if_swapped(ranking, swapped)
+            cost = np.where(own, moved - outcome.place, outcome.place - moved)
+        parts.append(_Part(outcome, float(as_a.mean()), cost))
     return parts
-
-
-def _truth(rows: np.ndarray, documents: int) -> Relevance:
-    return Relevance(
-        "retrieval", np.column_stack([np.arange(len(rows)), rows]), len(rows), documents
-    )
 
 
 def _places_if_swapped(ranking: Ranking, swapped: Ranking) -> np.ndarray:
     """Place of document i for query i if it alone were stored in its other form, (n,)."""
     widths = ranking.tie_widths[:, 0]
-    own = np.einsum("nd,nd->n", swapped.queries, swapped.candidates)
-    own = own if swapped.scale is None else own * swapped.scale
-    own = own if swapped.offset is None else own + swapped.offset
+    own = swapped.scores_of(np.arange(len(swapped.queries)))
     places = np.empty(len(own), np.int64)
     for start, block in ranking.score_blocks():
         for i, line in enumerate(block, start):
@@ -161,20 +175,20 @@ def _row(parts: Sequence[_Part], relevant: str) -> dict[str, Any]:
         return {"all": everyone, "a": outcome.relevant_a, "b": ~outcome.relevant_a}[relevant]
 
     def mean(name: str) -> float | None:
-        return _mean([getattr(outcome, name)[kept(outcome)] for outcome, _, _ in parts])
+        return _mean([getattr(part.outcome, name)[kept(part.outcome)] for part in parts])
 
-    costs = [cost[kept(outcome)] for outcome, _, cost in parts if cost is not None]
-    shares = [np.full(int(kept(outcome).sum()), share) for outcome, share, _ in parts]
+    counts = [int(kept(part.outcome).sum()) for part in parts]
+    costs = [part.cost[kept(part.outcome)] for part in parts if part.cost is not None]
     return {
         "relevant": relevant,
-        "count": int(sum(kept(outcome).sum() for outcome, _, _ in parts)),
+        "count": sum(counts),
         "ndcg": mean("ndcg"),
         "recall@1": mean("first"),
         "recall": mean("recall"),
         "place": mean("place"),
         "displaced": mean("displaced"),
         "share_a": mean("share_a"),
-        "expected": _mean(shares),
+        "expected": _mean([np.full(n, part.share_a) for n, part in zip(counts, parts)]),
         "cost_of_other": _mean(costs),
     }
 
@@ -203,23 +217,25 @@ def cross_cost(
         NotPaired: another number of rows. OptionError: no ``none`` among the closings.
     """
     decide_paired("a", len(a), "b", len(b), True)
-    sides_of(closings, ("a", "b"))
+    check_closings(closings, ("a", "b"))
     if "none" not in closings:
-        raise OptionError("no closing is called 'none'; cross_cost compares with it, so give one")
-    truth = np.arange(len(a))
+        raise OptionError(
+            "no-plain-closing", "no closing is called 'none'; cross_cost compares with it: give one"
+        )
+    right = np.arange(len(a))
     none_of = np.zeros(len(a), bool)
     rows = []
     for side, asked, stored in (("a", a, b), ("b", b, a)):
         plain = top1(pool_ranking(closings["none"][side], asked, stored, none_of))
         for name, closers in closings.items():
             found = top1(pool_ranking(closers[side], asked, stored, none_of))
-            gain = paired_difference((plain == truth)[None], (found == truth)[None], seed=seed)
+            gain = paired_difference((plain == right)[None], (found == right)[None], seed=seed)
             rows.append(
                 {
                     "closing": name,
                     "queries": side,
-                    "recall@1": float((found == truth).mean()),
-                    "plain": float((plain == truth).mean()),
+                    "recall@1": float((found == right).mean()),
+                    "plain": float((plain == right).mean()),
                     "difference": gain.mean,
                     "low": gain.low,
                     "high": gain.high,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.core.arrays import to_numpy
-from isthmus.errors import LabelsError, OptionError, ShapeError
+from isthmus.errors import OptionError, ShapeError
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, top_k
 
@@ -42,8 +42,8 @@ class PoolOutcome:
         return self.over_other - self.over_same
 
 
-def ndcg_at(found: np.ndarray, truth: Relevance, k: int) -> np.ndarray:
-    """Normalised discounted cumulative gain of the k best, (n,); NaN for queries without a truth.
+def ndcg_at(found: np.ndarray, relevance: Relevance, k: int) -> np.ndarray:
+    """Normalised discounted cumulative gain of the k best, (n,); NaN where nothing is relevant.
 
     A relevant document at place i (from 0) gains 1 / log2(i + 2) (Järvelin and Kekäläinen 2002).
     The ideal has min(R, k) relevant documents on top, R being *all* that are relevant in the pool:
@@ -54,76 +54,68 @@ def ndcg_at(found: np.ndarray, truth: Relevance, k: int) -> np.ndarray:
 
     Raises:
         OptionError: k below 1 or above the depth of ``found``. LabelsError: another number of
-        queries than the truth has.
+        queries than ``relevance`` is about.
     """
     if not 1 <= k <= found.shape[1]:
-        raise OptionError(f"nDCG at {k} of {found.shape[1]} documents found; expected 1 to all")
-    if len(found) != truth.queries:
-        raise LabelsError(f"{len(found)} rankings but a truth of {truth.queries} queries")
+        raise OptionError(
+            "k-out-of-range", f"nDCG at {k} of {found.shape[1]} documents found; expected 1 to all"
+        )
+    relevance.checked(len(found), relevance.candidates)
     weight = 1 / np.log2(np.arange(2, k + 2))
-    hits = _right(found[:, :k], truth)
-    relevant = np.bincount(truth.pairs[:, 0], minlength=truth.queries)
+    hits = _right(found[:, :k], relevance)
+    relevant = np.bincount(relevance.pairs[:, 0], minlength=relevance.queries)
     ideal = np.concatenate([[np.nan], np.cumsum(weight)])[np.minimum(relevant, k)]
     gain: np.ndarray = hits @ weight / ideal
     return gain
 
 
-def _right(found: np.ndarray, truth: Relevance) -> np.ndarray:
+def _right(found: np.ndarray, relevance: Relevance) -> np.ndarray:
     """(n, k) bool: the document is relevant; places that hold none (-1) are not."""
-    keys = truth.pairs[:, 0] * truth.candidates + truth.pairs[:, 1]
-    asked = np.arange(len(found))[:, None] * truth.candidates + found
-    return np.isin(asked, keys) & (found >= 0)
+    return relevance.correct(found.T).T & (found >= 0)
 
 
 def search_pool(
-    ranking: Ranking, truth: Relevance, is_a: np.ndarray, *, k: int = 10
+    ranking: Ranking, relevance: Relevance, is_a: np.ndarray, *, k: int = 10
 ) -> PoolOutcome:
     """Search a pool exactly. O(n K d) in blocks; one block of scores is held at a time.
 
     Args:
-        ranking: n queries and K documents. truth: relevant documents of each query.
+        ranking: n queries and K documents. relevance: relevant documents of each query.
         is_a: (K,) bool, True for documents of side a. k: depth.
 
     Raises:
-        OptionError: k below 1 or above K. ShapeError: ``is_a`` or the truth do not fit the pool.
+        OptionError: k below 1 or above K. ShapeError: ``is_a`` does not fit the pool. LabelsError:
+        ``relevance`` does not.
     """
     count = int(ranking.candidates.shape[0])
-    if np.shape(is_a) != (count,) or truth.candidates != count:
+    relevance.checked(int(ranking.queries.shape[0]), count)
+    if np.shape(is_a) != (count,):
         raise ShapeError(
-            f"a pool of {count} documents was given {np.size(is_a)} sides and a truth of "
-            f"{truth.candidates} documents; expected one each"
-        )
-    if truth.queries != int(ranking.queries.shape[0]):
-        raise ShapeError(
-            f"{int(ranking.queries.shape[0])} queries but a truth of {truth.queries} queries; "
-            "expected as many"
+            "one-flag-per-document",
+            f"a pool of {count} documents was given {np.size(is_a)} sides; expected one each",
         )
     is_a = np.asarray(is_a, bool)
     best = top_k(ranking, k).rows
-    right = _right(best, truth)
-    relevant = np.bincount(truth.pairs[:, 0], minlength=truth.queries)
+    right = _right(best, relevance)
+    relevant = np.bincount(relevance.pairs[:, 0], minlength=relevance.queries)
     judged = relevant > 0
-    place, same, other, side = _places(ranking, truth, is_a)
     return PoolOutcome(
-        ndcg_at(best, truth, k),
+        ndcg_at(best, relevance, k),
         np.where(judged, right[:, 0], np.nan),
         np.where(judged, right.sum(axis=1) / np.maximum(relevant, 1), np.nan),
         is_a[best].mean(axis=1),
-        place,
-        same,
-        other,
-        side,
+        *_places(ranking, relevance, is_a),
     )
 
 
 def _places(
-    ranking: Ranking, truth: Relevance, is_a: np.ndarray
+    ranking: Ranking, relevance: Relevance, is_a: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Place of each query's best relevant document, and the shares of each modality above it."""
     widths = to_numpy(ranking.tie_widths)[:, 0]
-    rights = truth.of_query()
-    out = np.full((3, truth.queries), np.nan)
-    side = np.zeros(truth.queries, bool)
+    rights = relevance.of_query()
+    out = np.full((3, relevance.queries), np.nan)
+    side = np.zeros(relevance.queries, bool)
     totals = np.array([(~is_a).sum(), is_a.sum()])
     for start, block in ranking.score_blocks():
         for i, line in enumerate(to_numpy(block), start):

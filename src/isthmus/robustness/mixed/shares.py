@@ -1,7 +1,6 @@
 """One pool of texts and images: does one modality crowd out the other?
 
-The complaint "text results always outrank images" in one number: the share of images (side a) in
-the top ten of each query, beside the share expected of a fair pool.
+The share of images (side a) in the top ten of each query, next to that expected of a fair pool.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ AT = 10
 
 
 def mixed_share(
-    a: np.ndarray, b: np.ndarray, moments_a: Moments, moments_b: Moments, *, paired: bool
+    a: np.ndarray, b: np.ndarray, moments_a: Moments, moments_b: Moments
 ) -> dict[str, Any]:
     """Share of side a in the top 10 for queries of each side, before and after centring.
 
@@ -28,7 +27,7 @@ def mixed_share(
     normalised again (mean centring; it changes answers on purpose, see ``docs/formulas.md``).
 
     Args:
-        a, b: (n, d), (m, d) rows. moments_a, moments_b: their means. paired: row i with row i.
+        a, b: (n, d), (m, d) rows. moments_a, moments_b: their means.
 
     Returns:
         ``image_share_at_10`` style keys for ``report.json``; an empty dict below 22 rows a side.

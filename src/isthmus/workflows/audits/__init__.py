@@ -86,9 +86,7 @@ def audit(
         "gap": gap,
         "picture": picture_part(sides, opts),
         "directions": directions,
-        "mixed": mixed_share(
-            sides.rows_a, sides.rows_b, sides.moments_a, sides.moments_b, paired=sides.paired
-        ),
+        "mixed": mixed_share(sides.rows_a, sides.rows_b, sides.moments_a, sides.moments_b),
         "warnings": [c.to_dict() for c in warnings + fit_warnings(opts)],
     }
     return Audit(report, closers, results)
