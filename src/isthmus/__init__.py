@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from isthmus.deploy.thresholds import Calibration as Calibration
     from isthmus.deploy.thresholds import calibrate as calibrate
     from isthmus.encoders import load_encoder as load_encoder
-    from isthmus.metrics.gap import GapReport as GapReport
-    from isthmus.metrics.gap import measure_gap as measure_gap
+    from isthmus.metrics.gap_report import GapReport as GapReport
+    from isthmus.metrics.gap_report import measure as measure
     from isthmus.perturb import codecs as codecs
     from isthmus.search.relevance import Relevance as Relevance
     from isthmus.search.scores import Ranking as Ranking
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _VERBS = {
     "calibrate": "deploy.thresholds",
     "compare": "deploy.comparison",
+    "measure": "metrics.gap_report",
     "predict": "theory.prediction",
 }
 """Function -> the module it loads from."""
@@ -56,7 +57,7 @@ _NOUNS = {
     "Calibration": "deploy.thresholds",
     "Closer": "closers.maps",
     "Comparison": "deploy.comparison",
-    "GapReport": "metrics.gap",
+    "GapReport": "metrics.gap_report",
     "Guarantee": "closers.maps",
     "InputWarning": "data.embeddings",
     "Moments": "data.moments",
@@ -68,7 +69,6 @@ _NOUNS = {
     "Verification": "closers.verification",
     "fit": "closers",
     "load_encoder": "encoders",
-    "measure_gap": "metrics.gap",
     "open_rows": "data",
     "open_task": "search.task",
     "top_k": "search.scores",

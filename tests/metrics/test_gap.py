@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,27 +13,28 @@ from scipy.stats import skew
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from isthmus.data.moments import Moments, PairMoments
+from isthmus.metrics import gap_report
 from isthmus.metrics.gap import (
-    GapReport,
     bures_square,
     from_moments,
     held_out_separability,
     hubness_skew,
     lda_accuracy,
-    measure_gap,
     norm_interval,
     subspace_overlap,
     top_energy,
     uniformity,
 )
+from isthmus.metrics.gap_report import GapReport, measure
+from isthmus.workflows.audits import AuditOptions, audit
+from refusals import refused
 from worlds import two_modalities, unit_rows
 
 Rows = tuple[np.ndarray, np.ndarray]
 
 
 def report_of(a: np.ndarray, b: np.ndarray, *, paired: bool = True, unit: bool = True) -> GapReport:
-    pair = PairMoments.of(a, b) if paired else None
-    return measure_gap(Moments.of(a), Moments.of(b), pair, a, b, paired=paired, unit_rows=unit)
+    return measure(a, b, paired=paired, normalised=unit)
 
 
 def cosine(x: np.ndarray, y: np.ndarray) -> float:
@@ -200,7 +203,7 @@ def test_the_corrected_norm_is_right_on_average() -> None:
         a = shared + 0.5 * rng.normal(size=(n, dim)) + shift
         free = rng.normal(size=(m, dim)) * 1.5
         if draw < 25:
-            got = from_moments(Moments.of(a), Moments.of(free), None, unit_rows=False)
+            got = from_moments(Moments.of(a), Moments.of(free), None, normalised=False)
         gap = free.mean(0) - a.mean(0)
         noise = a.var(axis=0, ddof=1).sum() / n + free.var(axis=0, ddof=1).sum() / m
         raw.append(float(gap @ gap))
@@ -212,7 +215,7 @@ def test_the_corrected_norm_is_right_on_average() -> None:
         expected = (difference.mean(0) ** 2).sum() - difference.var(axis=0, ddof=1).sum() / n
         if draw < 25:
             pair = PairMoments.of(a, b)
-            both = from_moments(pair.a, pair.b, pair, unit_rows=False)
+            both = from_moments(pair.a, pair.b, pair, normalised=False)
             root = np.sqrt(max(expected, 0))
             assert both["norm_unbiased_paired"] == pytest.approx(root, abs=1e-9)
         paired.append(expected)
@@ -347,3 +350,42 @@ def test_the_subspaces_compared_are_said(rng: np.random.Generator) -> None:
 def test_severity_words(norm: float, word: str) -> None:
     assert GapReport({"norm": norm}).severity == word
     assert GapReport({"norm": norm}).to_dict() == {"norm": norm, "severity": word, "why_null": {}}
+
+
+# --- the facade -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("kept", [60, 40])
+def test_measure_is_the_gap_of_an_audit(
+    paired: bool, kept: int, pairs_small: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gap_report, "MAX_ROWS", kept)
+    monkeypatch.setattr(gap_report, "SAMPLE_ROWS", 30)
+    a, b = pairs_small[0][:60], 2 * pairs_small[1][:60]
+    np.save(tmp_path / "b.npy", b)
+    got = measure(a, tmp_path / "b.npy", paired=paired, seed=3)
+    options = AuditOptions(paired=paired, seed=3, trials=2, max_candidates=kept)
+    report = audit(a, b, options=options).report
+    assert got.to_dict() == report["gap"]
+    assert got["sample"]["a"] == 30
+    assert got["sample"]["of_a"] == 60
+    codes = {w["code"] for w in report["warnings"]} - {"fit-equals-score"}
+    assert {w.code for w in got.warnings} == codes
+
+
+def test_the_record_tells_values_and_intervals(pairs_small: Rows, tmp_path: Path) -> None:
+    got = report_of(*pairs_small)
+    assert got.interval("norm") == tuple(got["norm_ci"])
+    assert got.interval("intra_cosine.a") == tuple(got["intervals"]["intra_cosine_a"])
+    with refused("no-interval", "'bures'", "rmg"):
+        got.interval("bures")
+    lines = {(r["measure"], r["part"]): r for r in got.rows()}
+    assert lines["norm", ""]["low"] == got["norm_ci"][0]
+    assert lines["intra_cosine", "b"]["value"] == got["intra_cosine"]["b"]
+    few = {(r["measure"], r["part"]): r for r in report_of(*(x[:7] for x in pairs_small)).rows()}
+    assert "at least 8 rows" in few["separability", "held_out"]["why_null"]
+    assert got.to_arrow().num_rows == len(lines)
+    assert "gap 0." in got._repr_html_() or "gap 1." in got._repr_html_()
+    assert len(got._repr_html_()) < 30_000
+    assert json.loads(got.save(tmp_path / "gap.json").read_text())["norm"] == got["norm"]

@@ -1,95 +1,28 @@
-"""The gap report: every number that says how far apart two modalities are, and in what way.
+"""Measures of the gap: how far apart two modalities are, and in what way.
 
 Most come from moments alone (:func:`from_moments`), some need pairs, some need rows
-(:func:`from_sample`, a seeded sample whose size is stated). Rows are unit rows unless said
-otherwise. What the input does not allow is None, with a reason in ``why_null``. Formulas and
-sources stand beside each key in ``docs/formulas.md``.
+(:func:`from_sample`). Rows are unit rows unless said otherwise. What the input does not allow is
+None. Formulas and sources of each key are in ``docs/formulas.md``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from isthmus.core.seeds import stream
-from isthmus.core.statistics import grouped_jackknife
+from isthmus.core.statistics import Z95
 from isthmus.data.moments import Moments, PairMoments
 
 SUBSPACE_K = 10
 HUBNESS_K = 10
-JACKKNIFE_GROUPS = 20
 UNIFORMITY_T = 2.0
-SAMPLE_ROWS = 4000
 TOP_SHARE = 0.10
-SEVERE, MODERATE = 0.63, 0.19
-
-
-@dataclass(frozen=True)
-class GapReport:
-    """Named numbers of one pair of modalities; ``to_dict`` is the ``gap`` of ``report.json``."""
-
-    values: dict[str, Any]
-    why_null: dict[str, str] = field(default_factory=dict)
-
-    def __getitem__(self, key: str) -> Any:
-        return self.values[key]
-
-    @property
-    def severity(self) -> str:
-        """``severe`` (>= .63), ``moderate`` (>= .19) or ``low``: the scale of I0T (2412.14384)."""
-        norm = self.values["norm"]
-        return "severe" if norm >= SEVERE else "moderate" if norm >= MODERATE else "low"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, with ``severity`` and ``why_null``."""
-        return {**self.values, "severity": self.severity, "why_null": self.why_null}
-
-
-def measure_gap(
-    a: Moments,
-    b: Moments,
-    pair: PairMoments | None,
-    sample_a: np.ndarray,
-    sample_b: np.ndarray,
-    *,
-    paired: bool,
-    unit_rows: bool = True,
-    rows_a: int | None = None,
-    rows_b: int | None = None,
-    seed: int = 0,
-) -> GapReport:
-    """Everything there is to say of a gap.
-
-    Args:
-        a, b: moments of all rows of the two modalities.
-        pair: moments of the pairs, or None where rows are not paired.
-        sample_a, sample_b: (s, d) float64 rows for the metrics that need rows, drawn with
-            ``seed``; the same places on both sides where ``paired``.
-        unit_rows: whether rows were normalised; cosine metrics are None otherwise.
-        rows_a, rows_b: how many rows there are, when the samples are not all of them.
-    """
-    values = from_moments(a, b, pair, unit_rows=unit_rows)
-    values |= from_sample(sample_a, sample_b, seed=seed)
-    values["intervals"] = {
-        name: interval
-        for name, interval in _intervals(sample_a, sample_b, paired, unit_rows).items()
-        if values.get(name, 0) is not None
-    }
-    values["sample"] = {
-        "a": len(sample_a),
-        "b": len(sample_b),
-        "of_a": rows_a or a.count,
-        "of_b": rows_b or b.count,
-        "seed": seed,
-    }
-    why = _reasons(a, b, paired, unit_rows, values)
-    return GapReport(values, why)
 
 
 def from_moments(
-    a: Moments, b: Moments, pair: PairMoments | None, *, unit_rows: bool = True
+    a: Moments, b: Moments, pair: PairMoments | None, *, normalised: bool = True
 ) -> dict[str, Any]:
     """The metrics that need counts, means and scatters only. O(d³) for the spectra."""
     gap = b.mean - a.mean
@@ -124,25 +57,25 @@ def from_moments(
         "subspace_k": min(SUBSPACE_K, a.rank, b.rank),
         "lda": lda_accuracy(a, b),
     }
-    return values | cosines(a, b, pair, unit_rows)
+    return values | cosines(a, b, pair, normalised)
 
 
-def cosines(a: Moments, b: Moments, pair: PairMoments | None, unit_rows: bool) -> dict[str, Any]:
+def cosines(a: Moments, b: Moments, pair: PairMoments | None, normalised: bool) -> dict[str, Any]:
     """Mean cosines, RMG and alignment of unit rows, from first moments and the pairs' trace."""
-    if not unit_rows:
+    if not normalised:
         empty: dict[str, Any] = dict.fromkeys(
             ("cross_cosine", "matched_cosine", "rmg", "alignment")
         )
         return empty | {"intra_cosine": {"a": None, "b": None}}
-    intra = {"a": _intra(a), "b": _intra(b)}
+    intra = {"a": intra_cosine(a.count, a.mean), "b": intra_cosine(b.count, b.mean)}
     values: dict[str, Any] = {"intra_cosine": intra, "cross_cosine": float(a.mean @ b.mean)}
     if pair is None:
         return values | {"matched_cosine": None, "rmg": None, "alignment": None}
-    return values | _of_pairs(pair.matched_dot, intra["a"], intra["b"])
+    return values | pair_values(pair.matched_dot, intra["a"], intra["b"])
 
 
-def _of_pairs(matched: float, intra_a: float, intra_b: float) -> dict[str, float | None]:
-    """What the mean matched cosine says, beside the mean intra-modal cosines.
+def pair_values(matched: float, intra_a: float, intra_b: float) -> dict[str, float | None]:
+    """What the mean matched cosine says, given the mean intra-modal cosines.
 
     RMG is Schrodi et al.'s official formula (ICLR 2025): d(x, y) = (1 - cos) / 2, mean matched
     distance over itself plus the mean of the two mean intra-modal distances (off the diagonal).
@@ -153,10 +86,9 @@ def _of_pairs(matched: float, intra_a: float, intra_b: float) -> dict[str, float
     return {"matched_cosine": matched, "rmg": rmg, "alignment": 2 - 2 * matched}
 
 
-def _intra(m: Moments) -> float:
+def intra_cosine(n: int, mean: np.ndarray) -> float:
     """Mean cosine over ordered pairs of different unit rows: (‖Σx‖² - n) / (n (n - 1))."""
-    n = m.count
-    return float((n * n * (m.mean @ m.mean) - n) / (n * (n - 1)))
+    return float((n * n * (mean @ mean) - n) / (n * (n - 1)))
 
 
 def _share_along(m: Moments, gap: np.ndarray) -> float | None:
@@ -177,7 +109,7 @@ def norm_interval(a: Moments, b: Moments, pair: PairMoments | None) -> tuple[flo
     if pair is not None and norm > 0:
         along = gap / norm
         variance -= 2 * float(along @ pair.cross @ along) / pair.count / max(pair.count - 1, 1)
-    reach = 1.959964 * float(np.sqrt(max(variance, 0.0)))
+    reach = Z95 * float(np.sqrt(max(variance, 0.0)))
     return max(norm - reach, 0.0), norm + reach
 
 
@@ -295,106 +227,3 @@ def hubness_skew(queries: np.ndarray, candidates: np.ndarray, k: int = HUBNESS_K
     centred = counts - counts.mean()
     spread = centred.std()
     return float((centred**3).mean() / spread**3) if spread > 0 else None
-
-
-def _intervals(
-    a: np.ndarray, b: np.ndarray, paired: bool, unit_rows: bool
-) -> dict[str, list[float]]:
-    """Delete-a-group jackknife intervals of the cheap metrics, on the sample."""
-    groups = min(JACKKNIFE_GROUPS, len(a) // 2, len(b) // 2)
-    if groups < 2:
-        return {}
-    sums = [_Sums.of(a[g::groups], b[g::groups], paired) for g in range(groups)]
-    whole = _Sums.total(sums)
-    low_high = grouped_jackknife(
-        lambda g: whole.without(sums[g]).metrics(unit_rows), whole.metrics(unit_rows), groups
-    )
-    return {name: [low, high] for name, (low, high) in low_high.items()}
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Counts, sums and the sum of matched dots of one group of rows."""
-
-    n: int
-    m: int
-    sum_a: np.ndarray
-    sum_b: np.ndarray
-    dots: float | None
-
-    @classmethod
-    def of(cls, a: np.ndarray, b: np.ndarray, paired: bool) -> _Sums:
-        dots = float(np.einsum("ij,ij->", a, b)) if paired else None
-        return cls(len(a), len(b), a.sum(axis=0), b.sum(axis=0), dots)
-
-    @classmethod
-    def total(cls, parts: list[_Sums]) -> _Sums:
-        dots = None if parts[0].dots is None else sum(p.dots or 0.0 for p in parts)
-        return cls(
-            sum(p.n for p in parts),
-            sum(p.m for p in parts),
-            np.sum([p.sum_a for p in parts], axis=0),
-            np.sum([p.sum_b for p in parts], axis=0),
-            dots,
-        )
-
-    def without(self, part: _Sums) -> _Sums:
-        dots = None if self.dots is None else self.dots - (part.dots or 0.0)
-        return _Sums(
-            self.n - part.n, self.m - part.m, self.sum_a - part.sum_a, self.sum_b - part.sum_b, dots
-        )
-
-    def metrics(self, unit_rows: bool) -> dict[str, float]:
-        zero = np.zeros((len(self.sum_a), 0))
-        a = Moments(self.n, self.sum_a / self.n, zero)
-        b = Moments(self.m, self.sum_b / self.m, zero)
-        gap = b.mean - a.mean
-        lengths = np.linalg.norm(a.mean), np.linalg.norm(b.mean)
-        values = {
-            "norm": float(np.linalg.norm(gap)),
-            "centroid_cosine": float(a.mean @ b.mean / max(lengths[0] * lengths[1], 1e-300)),
-            "energy_top10": top_energy(gap) or 0.0,
-        }
-        if unit_rows:
-            values["intra_cosine_a"], values["intra_cosine_b"] = _intra(a), _intra(b)
-            if self.dots is not None:
-                paired = _of_pairs(self.dots / self.n, _intra(a), _intra(b))
-                values |= {name: value or 0.0 for name, value in paired.items()}
-        return values
-
-
-def _reasons(
-    a: Moments, b: Moments, paired: bool, unit_rows: bool, values: dict[str, Any]
-) -> dict[str, str]:
-    """Why a key is None; also folds ``lda`` and ``held_out`` into ``separability``."""
-    values["separability"] = {"lda": values.pop("lda"), "held_out": values.pop("held_out")}
-    why = {}
-    if not paired:
-        for key in ("norm_unbiased_paired", "matched_cosine", "rmg", "alignment"):
-            why[key] = "needs pairs: row i of a belonging to row i of b"
-    if not unit_rows:
-        for key in ("cross_cosine", "matched_cosine", "rmg", "alignment", "intra_cosine"):
-            why[key] = "a cosine metric; rows were not normalised"
-    if values["separability"]["lda"] is None:
-        why["separability.lda"] = (
-            f"{min(a.count, b.count)} rows do not fill {a.dim} dimensions, so the pooled "
-            "covariance is singular and a plane separates any two sets"
-        )
-    if values["separability"]["held_out"] is None:
-        why["separability.held_out"] = "needs at least 8 rows a side that differ"
-    for direction, skew in values["hubness_skew"].items():
-        if skew is None:
-            why[f"hubness_skew.{direction}"] = f"needs at least {2 * HUBNESS_K} candidates"
-    for key in (
-        "centroid_cosine",
-        "energy_top10",
-        "frechet_centroid_share",
-        "subspace_overlap",
-        "rmg",
-    ):
-        if values[key] is None and key not in why:
-            why[key] = "undefined: the vectors it divides by are zero"
-    for side in ("a", "b"):
-        if values["variance_share_along_gap"][side] is None:
-            why[f"variance_share_along_gap.{side}"] = "all rows of this side are the same"
-    return why

@@ -6,11 +6,12 @@ behind their thresholds are in ``docs/warnings.md``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from isthmus.data.embeddings import InputWarning
-from isthmus.data.moments import Moments, PairMoments
-from isthmus.metrics.gap import GapReport
 
 SIGNAL_ERRORS = 3.0
 SAME_MODALITY_COSINE = 0.9
@@ -19,35 +20,28 @@ COLLAPSED_COSINE = 0.95
 
 
 def warnings_of_both(
-    names: tuple[str, str],
-    report: GapReport,
-    a: Moments,
-    b: Moments,
-    pair: PairMoments | None,
-    sample: tuple[np.ndarray, np.ndarray] | None,
+    names: tuple[str, str], values: Mapping[str, Any], sample: tuple[np.ndarray, np.ndarray] | None
 ) -> list[InputWarning]:
     """Everything the two sides say together.
 
     Args:
-        names: what the sides are called. report: the gap report.
-        a, b, pair: moments; ``sample``: paired unit rows (s, d) each, or None where unpaired.
+        names: what the sides are called. values: the measures of the gap report.
+        sample: paired unit rows (s, d) each, or None where unpaired.
     """
-    found = []
-    if sample is not None and pair is not None:
-        found += _signal(names, report, a.dim, sample)
-    cosine = report["centroid_cosine"]
+    found = [] if sample is None else _signal(names, values, sample)
+    cosine = values["centroid_cosine"]
     if cosine is not None and cosine >= SAME_MODALITY_COSINE:
         found.append(
             InputWarning(
                 "same-modality",
                 f"{names[0]} and {names[1]} look like one modality twice (text and text, image "
                 f"and image), or a gap that is already closed: their means have cosine "
-                f"{cosine:.3f} and the gap is {report['norm']:.3f}; a difference of prompts or "
+                f"{cosine:.3f} and the gap is {values['norm']:.3f}; a difference of prompts or "
                 "sources is no modality gap",
             )
         )
     for key, name in zip(("a", "b"), names, strict=True):
-        intra = report["intra_cosine"][key]
+        intra = values["intra_cosine"][key]
         if intra is not None and intra >= COLLAPSED_COSINE:
             found.append(
                 InputWarning(
@@ -60,7 +54,7 @@ def warnings_of_both(
 
 
 def _signal(
-    names: tuple[str, str], report: GapReport, dim: int, sample: tuple[np.ndarray, np.ndarray]
+    names: tuple[str, str], values: Mapping[str, Any], sample: tuple[np.ndarray, np.ndarray]
 ) -> list[InputWarning]:
     """Is the matched cosine above the unmatched one, and if not, which story fits?"""
     matched, unmatched, errors = pair_signal(*sample)
@@ -74,7 +68,7 @@ def _signal(
             f"seem to belong to row i of {names[1]}",
         )
     ]
-    overlap, chance = report["subspace_overlap"], report["subspace_k"] / dim
+    overlap, chance = values["subspace_overlap"], values["subspace_k"] / sample[0].shape[1]
     if overlap is not None and overlap < SHARED_DIRECTIONS * chance:
         found.append(
             InputWarning(

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.seeds import stream
 from isthmus.data.embeddings import InputWarning
-from isthmus.metrics.gap import SAMPLE_ROWS, measure_gap
+from isthmus.metrics.gap_report import gap_of
 from isthmus.metrics.picture import gap_picture
-from isthmus.metrics.warnings import warnings_of_both
+from isthmus.search.task import Input, RetrievalTask
 from isthmus.workflows.audits.options import AuditOptions, Progress
 from isthmus.workflows.audits.sides import Sides
 
@@ -19,36 +18,30 @@ def gap_part(
     sides: Sides, opts: AuditOptions, say: Progress
 ) -> tuple[dict[str, Any], list[InputWarning]]:
     say("gap", 0, 1)
-    size_a = min(len(sides.rows_a), SAMPLE_ROWS)
-    size_b = min(len(sides.rows_b), SAMPLE_ROWS)
-    rng = stream("audit.gap-rows", opts.seed)
-    together = sides.paired and np.array_equal(sides.places_a, sides.places_b)
-    pick_a = np.sort(rng.permutation(len(sides.rows_a))[:size_a])
-    pick_b = pick_a if together else np.sort(rng.permutation(len(sides.rows_b))[:size_b])
-    sample = sides.rows_a[pick_a], sides.rows_b[pick_b]
-    report = measure_gap(
-        sides.moments_a,
-        sides.moments_b,
-        sides.pair,
-        *sample,
-        paired=together,
-        unit_rows=opts.unit_rows,
-        rows_a=sides.stats_a.rows,
-        rows_b=sides.stats_b.rows,
-        seed=opts.seed,
-    )
-    warnings = sides.stats_a.warnings(opts.names[0]) + sides.stats_b.warnings(opts.names[1])
-    if opts.unit_rows:
-        warnings += warnings_of_both(
+    given = [
+        Input(name, source, stats, places, moments)
+        for name, source, stats, places, moments in zip(
             opts.names,
-            report,
-            sides.moments_a,
-            sides.moments_b,
-            sides.pair,
-            sample if together else None,
+            (sides.a, sides.b),
+            (sides.stats_a, sides.stats_b),
+            (sides.places_a, sides.places_b),
+            (sides.moments_a, sides.moments_b),
+            strict=True,
         )
+    ]
+    task = RetrievalTask(
+        sides.rows_a,
+        sides.rows_b,
+        sides.truth,
+        opts.score,
+        opts.unit_rows,
+        query_input=given[0],
+        candidate_input=given[1],
+        pair=sides.pair,
+    )
+    report = gap_of(task, opts.names, seed=opts.seed)
     say("gap", 1, 1)
-    return report.to_dict(), warnings
+    return report.to_dict(), list(report.warnings)
 
 
 def picture_part(sides: Sides, opts: AuditOptions) -> dict[str, Any]:

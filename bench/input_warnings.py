@@ -1,4 +1,4 @@
-"""What the warnings' rules see on real embeddings: ``python bench/warnings.py`` prints JSON.
+"""What the warnings' rules see on real embeddings: ``python -m bench.input_warnings`` prints JSON.
 
 Reads the folder named by ``ISTHMUS_REAL_DATA`` (files that are published, and not part of this
 repository; ``docs/warnings.md`` names them). Every set goes through the same stats, moments, gap
@@ -16,10 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.embeddings import RowStats
-from isthmus.data.moments import Moments, PairMoments
-from isthmus.metrics.gap import measure_gap
-from isthmus.metrics.warnings import pair_signal, warnings_of_both
+from isthmus.metrics.gap_report import measure
+from isthmus.metrics.warnings import pair_signal
 
 SEED = 0
 MODELS = ("clip", "convirt", "videoclip", "clasp")
@@ -80,19 +78,13 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def look(name: str, raw_a: np.ndarray, raw_b: np.ndarray, paired: bool) -> dict[str, Any]:
     """The figures behind the rules, and the codes that come out."""
-    a, b = unit(raw_a), unit(raw_b)
-    both = PairMoments.of(a, b, precise=True) if paired else None
-    moments = (both.a, both.b) if both else tuple(Moments.of(x, precise=True) for x in (a, b))
-    report = measure_gap(*moments, both, a, b, paired=paired, seed=SEED)
-    found = [
-        c for side, raw in (("a", raw_a), ("b", raw_b)) for c in RowStats.of(raw).warnings(side)
-    ]
-    found += warnings_of_both(("a", "b"), report, *moments, both, (a, b) if paired else None)
-    matched, unmatched, errors = pair_signal(a, b) if paired else (None, None, None)
+    report = measure(raw_a, raw_b, paired=paired, seed=SEED)
+    signal = pair_signal(unit(raw_a), unit(raw_b)) if paired else (None, None, None)
+    matched, unmatched, errors = signal
     return {
         "set": name,
-        "rows": [len(a), len(b)],
-        "dim": a.shape[1],
+        "rows": [len(raw_a), len(raw_b)],
+        "dim": raw_a.shape[1],
         "gap": report["norm"],
         "matched_cosine": matched,
         "unmatched_cosine": unmatched,
@@ -100,9 +92,9 @@ def look(name: str, raw_a: np.ndarray, raw_b: np.ndarray, paired: bool) -> dict[
         "centroid_cosine": report["centroid_cosine"],
         "intra_cosine": report["intra_cosine"],
         "subspace_overlap": report["subspace_overlap"],
-        "overlap_by_chance": report["subspace_k"] / a.shape[1],
+        "overlap_by_chance": report["subspace_k"] / raw_a.shape[1],
         "separability_held_out": report["separability"]["held_out"],
-        "codes": sorted({c.code for c in found}),
+        "codes": sorted({w.code for w in report.warnings}),
     }
 
 
