@@ -21,6 +21,7 @@ from isthmus.data.records import Record
 CALLS: dict[str, Callable[..., Any]] = {
     "calibrate": lambda a, b: im.calibrate(a, b, false_match_rate=0.05),
     "compare": lambda a, b: im.compare(a, a, b, paired=True),
+    "measure": lambda a, b: im.measure(a, b),
     "predict": lambda a, b: im.predict(a, b, noise=0.05),
 }
 """Verb -> a small call on two inputs, rows or files."""
