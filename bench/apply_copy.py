@@ -16,7 +16,7 @@ def measure(quick: bool) -> dict[str, Any]:
     rows, dim = (100_000 if quick else 500_000), 512
     x = array(rows, dim)
     sample = Moments.of(x[:10_000]), Moments.of(x[-10_000:])
-    closer = fit("center-queries", *sample, unit_in=False)
+    closer = fit("center-queries", *sample, normalised=False)
     taken = interleaved(
         {"copy": lambda: x.copy(), "apply": lambda: closer.apply(x, "query")},
         repeats=5 if quick else 11,

@@ -50,7 +50,7 @@ def _closers(queries: np.ndarray, candidates: np.ndarray, score: str) -> list[An
     method, options = "center-queries", {"score": "dot"}
     if score == "euclidean":
         method, options = "mean-shift", {"score": score, "side": "candidate", "renormalise": False}
-    return [fit(method, *sides, strength=float(s), unit_in=False, **options) for s in STRENGTHS]
+    return [fit(method, *sides, strength=float(s), normalised=False, **options) for s in STRENGTHS]
 
 
 def _measured(
@@ -70,7 +70,7 @@ def _measured(
     sweep()  # loads SciPy
     for turn, closer in enumerate(closers):
         rows = closer.query(queries), closer.candidate(candidates)
-        bias = None if closer.bias is None else closer.bias_of(candidates)
+        bias = None if closer.bias_weights is None else closer.candidate_bias(candidates)
 
         def plain(rows: tuple = rows, bias: Any = bias, seed: int = turn) -> None:
             drawn.append(naive.grid(*rows, bias, seed))

@@ -115,8 +115,8 @@ FAULTS = (
     Fault(
         "biased-shift-direction",
         "closers/translations.py",
-        'moved = AffineMap(queries.dim, None, -step if side == "query" else step, unit_in)',
-        'moved = AffineMap(queries.dim, None, step if side == "query" else -step, unit_in)',
+        'moved = AffineMap(queries.dim, None, -step if side == "query" else step, normalised)',
+        'moved = AffineMap(queries.dim, None, step if side == "query" else -step, normalised)',
         "The shift would open the gap instead of closing it.",
         ("test_closers_reference.py::test_biased_shift_closes_the_gap_on_either_side",),
     ),
@@ -131,8 +131,8 @@ FAULTS = (
     Fault(
         "mean-shift-side",
         "closers/shifts.py",
-        'None, -step if side == "query" else step, unit_in, renormalise)',
-        'None, step if side == "query" else -step, unit_in, renormalise)',
+        'None, -step if side == "query" else step, normalised, renormalise\n',
+        'None, step if side == "query" else -step, normalised, renormalise\n',
         "The baseline would move away from the other modality, and flatter what stands beside it.",
         ("test_maps_closers.py::test_mean_shift_brings_the_means_together",),
     ),
@@ -455,8 +455,8 @@ FAULTS = (
     Fault(
         "export-euclidean-number",
         "deploy/export/stores.py",
-        "used = 2 * closer.bias_of(rows)",
-        "used = closer.bias_of(rows)",
+        "used = 2 * closer.candidate_bias(rows)",
+        "used = closer.candidate_bias(rows)",
         "A store that knows distances only would count the stored number half.",
         ("test_export.py::test_cosine_and_euclidean_stores_rank_as_the_closer_does",),
     ),

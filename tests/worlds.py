@@ -46,7 +46,7 @@ def task_of(
 
 def fitted(method: str, queries: np.ndarray, candidates: np.ndarray, **options: object) -> Closer:
     """A closer fitted on float64 moments of the rows as they enter its maps."""
-    if options.get("unit_in", True):
+    if options.get("normalised", True):
         queries, candidates = unit_rows(queries), unit_rows(candidates)
     if method == "procrustes":
         count = min(len(queries), len(candidates))

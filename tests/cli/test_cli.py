@@ -97,7 +97,7 @@ def test_close_then_apply_is_the_closer_on_the_rows(pair, capsys):
     bias = np.load("candidate.bias.npy")
     b = np.load("b.npy").astype(float)
     unit = b / np.linalg.norm(b, axis=1, keepdims=True)
-    np.testing.assert_allclose(bias, unit @ closer.bias, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(bias, unit @ closer.bias_weights, rtol=1e-5, atol=1e-6)
     assert not (pair / "query.bias.npy").exists()
 
 
@@ -112,7 +112,7 @@ def test_apply_to_parquet_keeps_the_bias_as_a_column(pair, capsys):
     assert "c.parquet:bias" in out
     closer = Closer.load("c.safetensors")
     stored = pq.read_table("c.parquet").column("bias").to_numpy()
-    np.testing.assert_allclose(stored, closer.bias_of(np.load("b.npy")), rtol=1e-6)
+    np.testing.assert_allclose(stored, closer.candidate_bias(np.load("b.npy")), rtol=1e-6)
 
 
 def test_labels_make_b_the_class_texts(pair, capsys):

@@ -67,7 +67,9 @@ def coded(closer: Closer, sides: Sides, **options: Any) -> tuple[float, float, f
     """R@1, agreement with float search, and bytes a vector, stored rows kept by FAISS's RaBitQ."""
     q, c = closer.apply(sides[0], "query"), closer.apply(sides[1], "candidate")
     codec = fit_codec("rabitq", c, **({"query_bits": 4} | options))
-    found = top1(coded_ranking(q, c, codec, score=closer.score, bias=closer.bias_of(sides[1])))
+    found = top1(
+        coded_ranking(q, c, codec, score=closer.score, bias=closer.candidate_bias(sides[1]))
+    )
     exact = (sides[0] @ sides[1].T).argmax(axis=1)
     right = float((found == np.arange(len(found))).mean())
     return right, float((found == exact).mean()), float(codec.bytes_per_vector(c.shape[1]))
@@ -176,7 +178,7 @@ def test_one_bit_codes_behind_closers(way: int, coco: Any) -> None:
     for side in ("candidate", "query"):
         moved = fitted("biased-shift", *sides, score="dot", side=side)
         assert coded(moved, sides) == pytest.approx(stored, abs=0.005)
-        assert (moved.bias is None) == (side == "candidate")
+        assert (moved.bias_weights is None) == (side == "candidate")
     import faiss
 
     index = faiss.index_factory(512, "RaBitQ", faiss.METRIC_INNER_PRODUCT)  # nothing of ours
@@ -217,7 +219,7 @@ def test_ridge_by_a_noise_measured_on_a_calibration_split(way: int, coco: Any) -
         closer = fit(name, *moments, score="dot", **more)
         asked, stored = closer.apply(q[rest], "query"), closer.apply(c, "candidate")
         codec = fit_codec("rabitq", stored, query_bits=4)
-        found = top1(coded_ranking(asked, stored, codec, bias=closer.bias_of(c)))
+        found = top1(coded_ranking(asked, stored, codec, bias=closer.candidate_bias(c)))
         return float((found == rest).mean()), float((found == exact).mean())
 
     raw, default = right("none"), right("ridge-shift")

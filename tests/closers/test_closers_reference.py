@@ -41,7 +41,7 @@ def new() -> tuple[np.ndarray, np.ndarray]:
 
 def raw(name: str, rows: tuple[np.ndarray, np.ndarray], **options: Any) -> Closer:
     """A closer of rows as they are: maps that do not begin by normalising."""
-    return fitted(name, *rows, unit_in=False, **options)
+    return fitted(name, *rows, normalised=False, **options)
 
 
 def maps(closer: Closer, rows: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +59,7 @@ def cov(rows: np.ndarray) -> np.ndarray:
 def totals(closer: Closer, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """Ranking quantities (n, K) of a closed search: score and stored number."""
     q, c = maps(closer, (queries, candidates))
-    return plain(q, c, closer.score) + closer.bias_of(candidates)[None, :]
+    return plain(q, c, closer.score) + closer.candidate_bias(candidates)[None, :]
 
 
 def plain(queries: np.ndarray, candidates: np.ndarray, score: str) -> np.ndarray:
@@ -124,7 +124,7 @@ def test_directions_without_spread_are_dropped_and_not_blown_up() -> None:
     for name in ("coral", "gaussian-ot", "whitening"):
         for dtype in (np.float64, np.float32):
             moments = Moments.of(q.astype(dtype)), Moments.of(c.astype(dtype))
-            closer = fit(name, *moments, shrinkage=0, unit_in=False)
+            closer = fit(name, *moments, shrinkage=0, normalised=False)
             assert closer.query.matrix is not None
             assert np.linalg.norm(closer.query.matrix, 2) < 30, (name, dtype)
             outside = np.linalg.svd(q - q.mean(axis=0))[2][5:]
@@ -242,7 +242,7 @@ def test_shifts_by_hand(old: Any, new: Any, strength: float) -> None:
 
 
 def test_maps_on_unit_rows_normalise_first(old: Any, new: Any) -> None:
-    """With ``unit_in`` the means are those of unit rows, and rows of any length come out alike."""
+    """With ``normalised`` means are those of unit rows, and rows of any length come out alike."""
     q, c = (unit_rows(side) for side in old)
     moved, kept = maps(fitted("liang-shift", *old), new)
     gap = q.mean(axis=0) - c.mean(axis=0)
@@ -323,8 +323,8 @@ def test_biased_shift_closes_the_gap_on_either_side(old: Any, side: str) -> None
     close(q.mean(axis=0), c.mean(axis=0))
     close((q, c)[side == "query"], old[side == "query"])  # the other side stays
     gap = old[0].mean(axis=0) - old[1].mean(axis=0)
-    close(closer.bias_of(old[1]), old[1] @ gap)
-    assert raw("biased-shift", old, side="candidate", score="dot").bias is None
+    close(closer.candidate_bias(old[1]), old[1] @ gap)
+    assert raw("biased-shift", old, side="candidate", score="dot").bias_weights is None
     on_unit = fitted("biased-shift", *old, score="cosine")
     assert on_unit.score == "euclidean"
     with refused("option-kind", "side='both'", "query or candidate"):
@@ -396,7 +396,7 @@ def test_ridge_shift_is_the_minimum_of_its_objective(score: str, kind: str, ridg
     closer = raw("ridge-shift", (a, b), score=score, noise=noise, ridge=ridge)
     step = closer.candidate.offset if score == "euclidean" else -closer.query.offset
     close(step, best, 2e-5)
-    assert closer.bias is None
+    assert closer.bias_weights is None
     half = raw("ridge-shift", (a, b), score=score, noise=noise, ridge=ridge, strength=0.5)
     moved = half.candidate.offset if score == "euclidean" else -half.query.offset
     close(moved, step / 2)
@@ -517,7 +517,7 @@ def test_span_and_subspace_keep_every_margin_of_class_like_sets(
         inside = (short - middle) @ basis.T @ basis
         close(inside, short - middle)
     if score == "euclidean":  # one number less to store: distances need none
-        assert closer.bias is None
+        assert closer.bias_weights is None
 
 
 def test_projections_of_too_few_directions_promise_nothing_where_no_bound_is_known() -> None:
@@ -544,7 +544,7 @@ def test_subspace_by_principal_directions(old: Any, new: Any) -> None:
         close(rows_q * signs, (new[0] - middle) @ basis.T, 1e-9)
         close(rows_c * signs, (new[1] - c.mean(axis=0)) @ basis.T, 1e-9)
         if score == "dot":
-            close(closer.bias_of(new[1]), new[1] @ q.mean(axis=0))
+            close(closer.candidate_bias(new[1]), new[1] @ q.mean(axis=0))
 
 
 # --- one closer after another -----------------------------------------------------------------
@@ -555,7 +555,7 @@ PAIRS = list(itertools.product(CLOSERS, CLOSERS))
 def in_turn(inner: Closer, outer: Closer, queries: np.ndarray, candidates: np.ndarray) -> Any:
     """Rows and numbers of two closers applied one after the other."""
     q, c = maps(inner, (queries, candidates))
-    numbers = inner.bias_of(candidates) + outer.bias_of(c)
+    numbers = inner.candidate_bias(candidates) + outer.candidate_bias(c)
     return (*maps(outer, (q, c)), numbers)
 
 
@@ -568,8 +568,8 @@ def first_and_second(
     if not units[0]:
         a, b = a * 1.4, b * np.random.default_rng(seed).uniform(0.7, 1.4, size=(12, 1))
     try:
-        inner = fitted(names[0], a, b, score=scores[0], unit_in=units[0])
-        outer = fitted(names[1], *maps(inner, (a, b)), score=scores[1], unit_in=units[1])
+        inner = fitted(names[0], a, b, score=scores[0], normalised=units[0])
+        outer = fitted(names[1], *maps(inner, (a, b)), score=scores[1], normalised=units[1])
     except OptionError:
         return None
     return inner, outer, a, b
@@ -580,7 +580,7 @@ def check_chain(inner: Closer, outer: Closer, a: np.ndarray, b: np.ndarray) -> s
     try:
         both = inner.then(outer)
     except CloserError:
-        numbers_bend = inner.bias is not None or outer.bias is not None
+        numbers_bend = inner.bias_weights is not None or outer.bias_weights is not None
         assert inner.memo or numbers_bend
         return "refused"
     assert (both.name, both.score) == (f"{inner.name}+{outer.name}", outer.score)
@@ -590,13 +590,13 @@ def check_chain(inner: Closer, outer: Closer, a: np.ndarray, b: np.ndarray) -> s
         q, c, numbers = in_turn(inner, outer, queries, candidates)
         close(both.apply(queries, "query"), q, 1e-8)
         close(both.apply(candidates, "candidate"), c, 1e-8)
-        apart = both.bias_of(candidates) - numbers
+        apart = both.candidate_bias(candidates) - numbers
         close(apart - apart[0], np.zeros(len(apart)), 1e-8)  # up to one constant for all
     order = ["exact", "bounded", "none"]
     kinds = [order.index(one.guarantee.kind) for one in (inner, outer)]
     assert order.index(both.guarantee.kind) >= max(kinds)
-    plain_b = unit_rows(b) if both.candidate.unit_in else b  # as rows enter the maps
-    plain_a = unit_rows(a) if both.query.unit_in else a
+    plain_b = unit_rows(b) if both.candidate.normalised else b  # as rows enter the maps
+    plain_a = unit_rows(a) if both.query.normalised else a
     before, after = plain(plain_a, plain_b, both.score), totals(both, a, b)
     two = np.sort(before, axis=1)[:, ::-1]
     if both.guarantee.kind == "exact":
@@ -650,9 +650,9 @@ def test_chains_of_any_strength(
         return
     a, b = parts[2:]
     given_ = [float(name in whole) or strength for name, strength in zip(names, strengths)]
-    inner = fitted(names[0], a, b, score=score, unit_in=units[0], strength=given_[0])
+    inner = fitted(names[0], a, b, score=score, normalised=units[0], strength=given_[0])
     outer = fitted(
-        names[1], *maps(inner, (a, b)), score=score, unit_in=units[1], strength=given_[1]
+        names[1], *maps(inner, (a, b)), score=score, normalised=units[1], strength=given_[1]
     )
     check_chain(inner, outer, a, b)
 
@@ -661,9 +661,9 @@ def test_what_a_chain_promises() -> None:
     a, b = two_modalities(30, 40, seed=6)
     b = b[:8]
 
-    def two(first: str, second: str, unit_in: bool = False, **options: Any) -> Closer:
+    def two(first: str, second: str, normalised: bool = False, **options: Any) -> Closer:
         inner = fitted(first, a, b, **options)
-        return inner.then(fitted(second, *maps(inner, (a, b)), unit_in=unit_in, **options))
+        return inner.then(fitted(second, *maps(inner, (a, b)), normalised=normalised, **options))
 
     small = two("subspace", "center-queries", score="dot")
     assert small.guarantee.kind == "exact"
@@ -673,11 +673,13 @@ def test_what_a_chain_promises() -> None:
     assert {"first_rank", "norm_moved"} <= set(small.facts)
     assert two("center-both", "ridge-shift", score="dot").guarantee.kind == "bounded"
     assert two("mean-shift", "center-queries", score="dot").guarantee.kind == "none"
-    assert two("center-queries", "center-both", unit_in=True, score="dot").guarantee.kind == "none"
+    assert (
+        two("center-queries", "center-both", normalised=True, score="dot").guarantee.kind == "none"
+    )
     moved = fitted("orthogonal-shift", a, b, score="cosine")
-    for unit_in in (True, False):
-        again = fitted("center-queries", *maps(moved, (a, b)), unit_in=unit_in)
-        if unit_in:
+    for normalised in (True, False):
+        again = fitted("center-queries", *maps(moved, (a, b)), normalised=normalised)
+        if normalised:
             with pytest.raises(CloserError, match=r"center-queries stores a number of candid"):
                 moved.then(again)
         else:
@@ -703,7 +705,7 @@ def test_chain_refusals() -> None:
     with pytest.raises(CloserError, match=r"center-queries stores a number .* apply them in turn"):
         bent.then(numbers)
     longer = b * np.random.default_rng(0).uniform(0.5, 2, size=(30, 1))
-    of_raw = fitted("biased-shift", a, longer, unit_in=False)
+    of_raw = fitted("biased-shift", a, longer, normalised=False)
     on_unit = fitted("none", *maps(of_raw, (a, longer)), score="euclidean")
     with pytest.raises(
         CloserError, match=r"biased-shift stores a number of candidates as they are, which"

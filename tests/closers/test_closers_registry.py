@@ -23,7 +23,7 @@ def test_a_record_says_what_its_function_takes(name: str) -> None:
     method = METHODS[name]
     taken = dict(list(signature(method.function).parameters.items())[2:])
     assert taken.pop("score").default == method.score
-    assert taken.pop("unit_in").default is True
+    assert taken.pop("normalised").default is True
     strength = taken.pop("strength").default
     assert method.strength is None or method.strength.default == strength
     assert {n for n in taken if n in ("pairs", "query_rows")} == method.needs
@@ -56,7 +56,7 @@ def test_a_record_says_what_comes_out(name: str) -> None:
             for r in (a, b)
             for o in ("query", "candidate")
         ]
-        same.append(np.array_equal(other.bias_of(a), closer.bias_of(a)))
+        same.append(np.array_equal(other.candidate_bias(a), closer.candidate_bias(a)))
         alone |= {role} if all(same) else set()
     assert alone == method.alone
     if method.has_strength and name != "drop-dimensions":
@@ -79,9 +79,9 @@ PLUGIN = """
 from isthmus.closers import ClosingMethod, Option
 from isthmus.closers.maps import AffineMap, Closer, Guarantee
 
-def halve(queries, candidates, *, score="dot", strength=1.0, unit_in=True, depth=1):
-    side = AffineMap(queries.dim, None, -queries.mean / 2**depth, unit_in)
-    fixed = AffineMap(queries.dim, unit_in=unit_in)
+def halve(queries, candidates, *, score="dot", strength=1.0, normalised=True, depth=1):
+    side = AffineMap(queries.dim, None, -queries.mean / 2**depth, normalised)
+    fixed = AffineMap(queries.dim, normalised=normalised)
     promise = Guarantee(score, "none", "half of the queries' mean goes")
     return Closer("halve", score, strength, side, fixed, promise)
 

@@ -71,7 +71,7 @@ def test_scikit_learn_conventions(estimator, check) -> None:
 def assert_same(one: Closer, other: Closer, rows: np.ndarray) -> None:
     for role in ROLES:
         np.testing.assert_allclose(one.apply(rows, role), other.apply(rows, role), atol=1e-9)
-    np.testing.assert_allclose(one.bias_of(rows), other.bias_of(rows), atol=1e-9)
+    np.testing.assert_allclose(one.candidate_bias(rows), other.candidate_bias(rows), atol=1e-9)
     assert one.score == other.score
     assert one.guarantee.kind == other.guarantee.kind
 
@@ -114,13 +114,15 @@ def test_alone_means_that_the_other_side_does_not_matter(
     a, b = pairs_wide
     rng = np.random.default_rng(0)
     elsewhere = unit_rows(b[:, ::-1] ** 2 + rng.normal(size=b.shape) * np.linspace(0.1, 1, 96))
-    fits = [GapCloser(method, role=role, other=o, unit_in=False).fit(a) for o in (b, elsewhere)]
+    fits = [GapCloser(method, role=role, other=o, normalised=False).fit(a) for o in (b, elsewhere)]
     rows = rng.normal(size=(5, 96))
-    parts = [[e.closer_.apply(rows, r) for r in ROLES] + [e.closer_.bias_of(rows)] for e in fits]
+    parts = [
+        [e.closer_.apply(rows, r) for r in ROLES] + [e.closer_.candidate_bias(rows)] for e in fits
+    ]
     same = all(x.shape == y.shape and np.allclose(x, y) for x, y in zip(*parts, strict=True))
     assert same == (role in METHODS[method].alone)
     if same:
-        alone = GapCloser(method, role=role, unit_in=False).fit(a)
+        alone = GapCloser(method, role=role, normalised=False).fit(a)
         assert_same(alone.closer_, fits[0].closer_, rows)
     else:
         with pytest.raises(CloserError, match="needs rows of the other role"):
@@ -146,7 +148,7 @@ def test_params_and_a_clone_forget_nothing_and_know_nothing(pairs_small) -> None
         "other",
         "metric",
         "strength",
-        "unit_in",
+        "normalised",
         "options",
     }
     twin = clone(estimator)

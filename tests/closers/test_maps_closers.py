@@ -44,21 +44,21 @@ EXTRA: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def scores_of(name: str, unit_in: bool) -> list[str]:
+def scores_of(name: str, normalised: bool) -> list[str]:
     """Scores a closer takes."""
     if name in CENTRED:
-        return ["dot", "cosine"] if unit_in else ["dot"]
+        return ["dot", "cosine"] if normalised else ["dot"]
     if name in LINEAR:
-        return list(SCORES) if unit_in else ["dot", "euclidean"]
+        return list(SCORES) if normalised else ["dot", "euclidean"]
     return list(SCORES)
 
 
 def variants() -> list[tuple[str, dict[str, Any]]]:
     """Every closer with every score, side and normalisation it can be asked for."""
     return [
-        (name, {"score": score, "unit_in": unit_in, **extra})
-        for name, unit_in in itertools.product(NAMES, (True, False))
-        for score in scores_of(name, unit_in)
+        (name, {"score": score, "normalised": normalised, **extra})
+        for name, normalised in itertools.product(NAMES, (True, False))
+        for score in scores_of(name, normalised)
         for extra in EXTRA.get(name, [{}])
     ]
 
@@ -80,7 +80,7 @@ def answers(closer: Closer, queries: np.ndarray, candidates: np.ndarray) -> np.n
         totals = -0.5 * full_scores(q, c, "euclidean") ** 2
     else:
         totals = full_scores(q, c, closer.score)
-    return (totals + closer.bias_of(candidates)[None, :]).argmax(axis=1)
+    return (totals + closer.candidate_bias(candidates)[None, :]).argmax(axis=1)
 
 
 def plain_answers(queries: np.ndarray, candidates: np.ndarray, score: str) -> np.ndarray:
@@ -100,7 +100,7 @@ def test_a_closer_that_says_exact_changes_no_answer(
         q, c = rng.normal(size=(n, dim)) + 1, rng.normal(size=(k, dim)) - 0.5
         c *= rng.uniform(0.5, 2, size=(k, 1))  # candidates of unequal norm
         q *= rng.uniform(0.5, 2, size=(n, 1))
-        if options["unit_in"]:  # what the moments are fitted on
+        if options["normalised"]:  # what the moments are fitted on
             q, c = unit_rows(q), unit_rows(c)
         closer = fitted(name, q, c, strength=strength_of(name, strength), **options)
         if closer.guarantee.kind == "exact":
@@ -114,7 +114,7 @@ def test_strength_zero_is_the_identity_on_answers(name: str, options: dict[str, 
     rng = np.random.default_rng(1)
     q, c = rng.normal(size=(30, 6)) + 1, rng.normal(size=(20, 6)) * 2
     c *= rng.uniform(0.3, 3, size=(20, 1))
-    if options["unit_in"]:
+    if options["normalised"]:
         q, c = unit_rows(q), unit_rows(c)
     closer = fitted(name, q, c, strength=0.0, **options)
     assert closer.guarantee.kind == "exact"
@@ -129,7 +129,7 @@ def test_identical_modalities_change_no_answer(name: str, options: dict[str, Any
         return  # these act on each side by itself, or trade answers for noise, gap or no gap
     if closer.guarantee.kind != "exact":  # matching and shifting one side onto itself: no move
         for role in ("query", "candidate"):
-            plain = unit_rows(rows) if closer.map_of(role).unit_in else rows
+            plain = unit_rows(rows) if closer.map_of(role).normalised else rows
             np.testing.assert_allclose(closer.apply(rows, role), plain, atol=1e-7)
     np.testing.assert_array_equal(
         answers(closer, rows, rows), plain_answers(rows, rows, closer.score)
@@ -144,7 +144,7 @@ def test_fitted_on_some_rows_it_applies_to_others(name: str, options: dict[str, 
     assert closer.apply(c, "query").shape == (17, closer.query.dim_out)
     assert closer.apply(d, "candidate").shape == (17, closer.candidate.dim_out)
     assert closer.query.dim_out == closer.candidate.dim_out
-    assert closer.bias_of(d).shape == (17,)
+    assert closer.candidate_bias(d).shape == (17,)
     if name in (
         *CENTRED,
         "biased-shift",
@@ -171,7 +171,7 @@ def test_a_saved_closer_is_the_same_closer(
     assert dict(back.facts) == dict(closer.facts)
     for role in ("query", "candidate"):
         np.testing.assert_array_equal(back.apply(b, role), closer.apply(b, role))
-    np.testing.assert_array_equal(back.bias_of(b), closer.bias_of(b))
+    np.testing.assert_array_equal(back.candidate_bias(b), closer.candidate_bias(b))
 
 
 @every_variant
@@ -211,7 +211,7 @@ def test_exact_means_exact_on_any_shape(
     rng = np.random.default_rng(seed)
     q = rng.normal(size=(n, dim)) + rng.normal(size=dim)
     c = (rng.normal(size=(k, dim)) + rng.normal(size=dim)) * rng.uniform(0.5, 2, size=(k, 1))
-    if options["unit_in"]:
+    if options["normalised"]:
         q, c = unit_rows(q), unit_rows(c)
     closer = fitted(name, q, c, strength=strength_of(name, strength), **options)
     if closer.guarantee.kind != "exact":
@@ -235,14 +235,14 @@ def _no_truth(n: int, k: int) -> Any:
 def test_a_map_that_normalises_says_that_its_promise_is_for_unit_candidates(
     name: str, score: str
 ) -> None:
-    """With ``unit_in``, rows of other norms are normalised first, which does change answers."""
+    """With ``normalised``, rows of other norms are normalised first, which does change answers."""
     if score not in scores_of(name, True):
         return
     a, b = two_modalities(12, 16, seed=4)
     closer = fitted(name, a, b, score=score)
     if closer.guarantee.kind == "exact":
         assert "unit" in closer.guarantee.condition
-    raw = fitted(name, a, b, score=score, unit_in=False)
+    raw = fitted(name, a, b, score=score, normalised=False)
     if raw.guarantee.kind == "exact":
         assert "unit" not in raw.guarantee.condition
 
@@ -255,12 +255,12 @@ def test_float32_moments_never_promise_more_than_they_can_see() -> None:
     q = rng.normal(size=(300, 3)) * np.array([1.0, 1.0, 2e-4]) + np.array([0, 0, 50.0])
     moments = Moments.of(c.astype(np.float32))
     assert moments.rank < 3 <= len(c)
-    closer = fit("orthogonal-shift", Moments.of(q), moments, unit_in=False)
+    closer = fit("orthogonal-shift", Moments.of(q), moments, normalised=False)
     agreement = played(task_of(q, c, _no_truth(300, 9000)), closer).clean_agreement.mean()
     assert agreement < 1
     assert closer.guarantee.kind == "bounded"
     assert closer.guarantee.bound > 0
-    precise = fit("orthogonal-shift", Moments.of(q), Moments.of(c), unit_in=False)
+    precise = fit("orthogonal-shift", Moments.of(q), Moments.of(c), normalised=False)
     assert precise.guarantee.kind == "exact"
     assert played(task_of(q, c, _no_truth(300, 9000)), precise).clean_agreement.all()
 
@@ -309,13 +309,15 @@ def test_a_truncated_shift_matches_an_svd_reference(variance: float, pairs_small
 
 
 @pytest.mark.parametrize("strength", [1.0, -0.5, 2.0])
-@pytest.mark.parametrize("unit_in", [True, False])
-def test_a_bounded_promise_bounds_every_margin(strength: float, unit_in: bool) -> None:
+@pytest.mark.parametrize("normalised", [True, False])
+def test_a_bounded_promise_bounds_every_margin(strength: float, normalised: bool) -> None:
     """The bound is not below the largest change of a margin, and answers beyond it all keep."""
     for seed in range(4):
         a, b = two_modalities(60, 24, seed=seed)
-        b = b if unit_in else b * np.random.default_rng(seed).uniform(0.5, 2, size=(60, 1))
-        closer = fitted("orthogonal-shift", a, b, variance=0.5, strength=strength, unit_in=unit_in)
+        b = b if normalised else b * np.random.default_rng(seed).uniform(0.5, 2, size=(60, 1))
+        closer = fitted(
+            "orthogonal-shift", a, b, variance=0.5, strength=strength, normalised=normalised
+        )
         assert closer.guarantee.kind == "bounded"
         bound = closer.guarantee.bound
         assert bound is not None
@@ -363,18 +365,18 @@ def test_all_candidates_alike_can_be_moved_by_the_whole_gap() -> None:
 # --- center-queries and mean-shift ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("unit_in", [True, False])
+@pytest.mark.parametrize("normalised", [True, False])
 @pytest.mark.parametrize("strength", [0.3, 1.0, 2.0])
-def test_the_stored_bias_gives_back_every_score(unit_in: bool, strength: float) -> None:
+def test_the_stored_bias_gives_back_every_score(normalised: bool, strength: float) -> None:
     a, b = two_modalities(30, 12, seed=9)
     b = b * np.random.default_rng(0).uniform(0.5, 2, size=(30, 1))
-    closer = fitted("center-queries", a, b, unit_in=unit_in, strength=strength)
+    closer = fitted("center-queries", a, b, normalised=normalised, strength=strength)
     q, c = closer.apply(a, "query"), closer.apply(b, "candidate")
-    before = a @ (unit_rows(b) if unit_in else b).T
-    np.testing.assert_allclose(q @ c.T + closer.bias_of(b)[None, :], before, atol=1e-12)
+    before = a @ (unit_rows(b) if normalised else b).T
+    np.testing.assert_allclose(q @ c.T + closer.candidate_bias(b)[None, :], before, atol=1e-12)
     mean = a.mean(axis=0)
     np.testing.assert_allclose(q, a - strength * mean, atol=1e-12)
-    np.testing.assert_allclose(closer.bias, strength * mean, atol=1e-12)
+    np.testing.assert_allclose(closer.bias_weights, strength * mean, atol=1e-12)
     assert closer.score == "dot"
 
 
@@ -382,7 +384,7 @@ def test_center_queries_shortens_queries(pairs_small: Rows) -> None:
     a, b = pairs_small
     closer = fitted("center-queries", a, b)
     assert np.linalg.norm(closer.apply(a, "query"), axis=1).mean() < 1
-    assert fitted("center-queries", a, b, strength=0).bias is None
+    assert fitted("center-queries", a, b, strength=0).bias_weights is None
 
 
 @pytest.mark.parametrize("side", ["query", "candidate"])
@@ -414,13 +416,13 @@ def test_mean_shift_does_change_answers_and_says_so(pairs_small: Rows) -> None:
 def maps(dim: int, rng: np.random.Generator) -> list[AffineMap]:
     """Maps of every kind from ``dim`` dimensions to ``dim``."""
     out = []
-    for with_matrix, with_offset, unit_in in itertools.product((0, 1), (0, 1), (0, 1)):
+    for with_matrix, with_offset, normalised in itertools.product((0, 1), (0, 1), (0, 1)):
         out.append(
             AffineMap(
                 dim,
                 rng.normal(size=(dim, dim)) if with_matrix else None,
                 rng.normal(size=dim) if with_offset else None,
-                bool(unit_in),
+                bool(normalised),
             )
         )
     return out
@@ -430,14 +432,14 @@ def test_then_equals_applying_in_turn(rng: np.random.Generator) -> None:
     rows = rng.normal(size=(9, 4))
     refused = 0
     for inner, outer in itertools.product(maps(4, rng), maps(4, rng)):
-        if outer.unit_in and not inner.is_identity:
+        if outer.normalised and not inner.is_identity:
             with pytest.raises(CloserError, match=r"a normalisation stands between .* in turn"):
                 inner.then(outer)
             refused += 1
             continue
         np.testing.assert_allclose(inner.then(outer)(rows), outer(inner(rows)), atol=1e-12)
     assert refused == 24
-    ends = AffineMap(4, rng.normal(size=(4, 4)), None, unit_out=True)
+    ends = AffineMap(4, rng.normal(size=(4, 4)), None, renormalised=True)
     first = maps(4, rng)[2]
     np.testing.assert_allclose(first.then(ends)(rows), ends(first(rows)), atol=1e-12)
     with pytest.raises(CloserError, match="a normalisation stands between"):
@@ -461,17 +463,19 @@ def test_maps_between_dimensions_chain_or_are_refused(rng: np.random.Generator) 
 def test_maps_take_array_api_strict_rows(rng: np.random.Generator) -> None:
     strict = pytest.importorskip("array_api_strict")
     rows = rng.normal(size=(6, 4))
-    for one in (*maps(4, rng), AffineMap(4, unit_out=True)):
+    for one in (*maps(4, rng), AffineMap(4, renormalised=True)):
         np.testing.assert_allclose(np.asarray(one(strict.asarray(rows))), one(rows), atol=1e-12)
     closer = fitted("center-queries", rows, rows[::-1])
-    np.testing.assert_allclose(closer.bias_of(strict.asarray(rows)), closer.bias_of(rows))
+    np.testing.assert_allclose(
+        closer.candidate_bias(strict.asarray(rows)), closer.candidate_bias(rows)
+    )
 
 
 @pytest.mark.torch
 def test_maps_take_torch_rows(rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch")
     rows = rng.normal(size=(6, 4))
-    for one in (*maps(4, rng), AffineMap(4, unit_out=True)):
+    for one in (*maps(4, rng), AffineMap(4, renormalised=True)):
         out = one(torch.tensor(rows))
         assert isinstance(out, torch.Tensor)
         np.testing.assert_allclose(out.numpy(), one(rows), atol=1e-12)
@@ -482,15 +486,15 @@ def test_maps_take_torch_rows(rng: np.random.Generator) -> None:
 def test_moved_rows_are_normalised_where_rows_were(name: str, pairs_small: Rows) -> None:
     """Unless told otherwise: raw rows keep their norms, unit rows stay unit."""
     a, b = pairs_small
-    for unit_in, told, expected in (
+    for normalised, told, expected in (
         (True, None, True),
         (False, None, False),
         (False, True, True),
         (True, False, False),
     ):
-        closer = fitted(name, a, b, unit_in=unit_in, renormalise=told)
-        assert closer.query.unit_out is expected
-    assert fitted("database-shift", a, b, unit_in=False).candidate.unit_out
+        closer = fitted(name, a, b, normalised=normalised, renormalise=told)
+        assert closer.query.renormalised is expected
+    assert fitted("database-shift", a, b, normalised=False).candidate.renormalised
 
 
 # --- refusals ---------------------------------------------------------------------------------
@@ -508,14 +512,14 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
     ("ridge-shift", {"ridge": "x"}, "option-kind", "ridge='x'; expected a finite number"),
     ("ridge-shift", {"noise": "rabitq"}, "option-kind", "noise='rabitq'; expected variances"),
     ("centering", {"renormalise": 3}, "option-kind", "renormalise=3; expected true or false"),
-    ("mean-shift", {"unit_in": None}, "option-kind", "unit_in=None; expected true or false"),
+    ("mean-shift", {"normalised": None}, "option-kind", "normalised=None; expected true or false"),
     ("orthogonal-shift", {"variance": 0.0}, "option-range", "variance=0.0"),
     ("orthogonal-shift", {"variance": 1.2}, "option-range", "above 0 and at most 1"),
     ("orthogonal-shift", {"strength": np.nan}, "option-range", "strength=nan"),
     ("orthogonal-shift", {"strength": np.inf}, "option-range", "strength=inf"),
     ("low-rank-memo", {"rank": 0}, "option-range", "at least 1"),
     ("center-queries", {"score": "euclidean"}, "score-not-offered", "dot or cosine"),
-    ("center-queries", {"score": "cosine", "unit_in": False}, "cosine-of-raw-rows", "normalise"),
+    ("center-queries", {"score": "cosine", "normalised": False}, "cosine-of-raw-rows", "normalise"),
 ]
 
 
@@ -569,6 +573,8 @@ def test_ranking_with_a_bias_is_what_the_closer_promises(pairs_small: Rows) -> N
     a, b = pairs_small
     closer = fitted("center-queries", a, b)
     found = top1(
-        Ranking.of(closer.apply(a, "query"), closer.apply(b, "candidate"), "dot", closer.bias_of(b))
+        Ranking.of(
+            closer.apply(a, "query"), closer.apply(b, "candidate"), "dot", closer.candidate_bias(b)
+        )
     )
     np.testing.assert_array_equal(found, answers(closer, a, b))

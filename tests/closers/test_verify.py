@@ -48,7 +48,7 @@ def test_a_false_promise_is_found_and_a_true_one_kept():
     false = verify(moved(np.array([0.4, -0.3, 0, 0, 0.2, 0, 0])), queries, candidates)
     assert false.holds is False
     moments = Moments.of(queries, precise=True), Moments.of(candidates, precise=True)
-    true = verify(fit("center-queries", *moments, unit_in=False), queries, candidates)
+    true = verify(fit("center-queries", *moments, normalised=False), queries, candidates)
     assert true.holds is True
     assert (true.changed, true.near_ties, true.clean_agreement) == (0, 0, 1.0)
     assert true.violation < 1e-12

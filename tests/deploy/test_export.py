@@ -59,8 +59,8 @@ NEW_QUERIES, NEW_CANDIDATES = rows_of(seed=2, n=50)
 def all_closers(queries: np.ndarray, candidates: np.ndarray) -> dict[str, Closer]:
     """Every closer of the table, some with options, raw rows, and two joined."""
     made = {name: fitted(name, queries, candidates) for name in CLOSERS}
-    made["none, raw"] = fitted("none", queries, candidates, unit_in=False)
-    made["mean-shift, raw"] = fitted("mean-shift", queries, candidates, unit_in=False)
+    made["none, raw"] = fitted("none", queries, candidates, normalised=False)
+    made["mean-shift, raw"] = fitted("mean-shift", queries, candidates, normalised=False)
     made["subspace, 5 left"] = fitted("subspace", queries, candidates, rank=5)
     made["biased-shift, candidates"] = fitted("biased-shift", queries, candidates, side="candidate")
     made["joined"] = made["centering"].then(made["whitening"])
@@ -77,10 +77,10 @@ def test_the_closers_under_test_have_every_kind_of_map() -> None:
     assert any(isinstance(side, Chain) for _, side in sides)
     assert any(side.dim_out < side.dim for _, side in sides)
     assert any(side.dim_out > side.dim for _, side in sides)
-    assert {side.unit_in for _, side in sides} == {True, False}
-    assert {side.unit_out for _, side in sides} == {True, False}
-    assert any(c.bias is not None and c.score == "dot" for c in ALL.values())
-    assert any(c.bias is not None and c.score == "euclidean" for c in ALL.values())
+    assert {side.normalised for _, side in sides} == {True, False}
+    assert {side.renormalised for _, side in sides} == {True, False}
+    assert any(c.bias_weights is not None and c.score == "dot" for c in ALL.values())
+    assert any(c.bias_weights is not None and c.score == "euclidean" for c in ALL.values())
     assert any(c.memo for c in ALL.values())
 
 
@@ -92,7 +92,7 @@ def close_to(rows: Any, expected: np.ndarray) -> None:
 
 
 def answers(closer: Closer | Evened, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    bias = closer.bias_of(candidates) if isinstance(closer, Closer) else None
+    bias = closer.candidate_bias(candidates) if isinstance(closer, Closer) else None
     q, c = closer.apply(queries, "query"), closer.apply(candidates, "candidate")
     return top1(Ranking.of(q, c, closer.score, bias))
 
@@ -116,7 +116,9 @@ def test_json_reads_back_bit_by_bit(name: str) -> None:
     for role, rows in zip(ROLES, (NEW_QUERIES, NEW_CANDIDATES)):
         assert len(back.map_of(role).steps) == len(closer.map_of(role).steps)
         np.testing.assert_array_equal(back.apply(rows, role), closer.apply(rows, role))
-    np.testing.assert_array_equal(back.bias_of(NEW_CANDIDATES), closer.bias_of(NEW_CANDIDATES))
+    np.testing.assert_array_equal(
+        back.candidate_bias(NEW_CANDIDATES), closer.candidate_bias(NEW_CANDIDATES)
+    )
     assert to_json(back) == to_json(closer)
 
 
@@ -151,7 +153,7 @@ def by_recipe(told: dict[str, Any], role: str, row: list[float]) -> tuple[list[f
 @pytest.mark.parametrize("name", ALL)
 def test_the_recipe_in_the_json_is_enough(name: str) -> None:
     told = json.loads(to_json(ALL[name]))
-    numbers = ALL[name].bias_of(NEW_CANDIDATES[:5])
+    numbers = ALL[name].candidate_bias(NEW_CANDIDATES[:5])
     for role, rows in zip(ROLES, (NEW_QUERIES, NEW_CANDIDATES)):
         for row, out, number in zip(rows[:5], ALL[name].apply(rows[:5], role), numbers):
             closed, stored = by_recipe(told, role, row.tolist())
@@ -181,7 +183,7 @@ def test_damaged_json_is_refused(change: Any, said: str) -> None:
 def test_json_that_is_none_and_numbers_that_it_cannot_say() -> None:
     with pytest.raises(CorruptFile, match="no JSON"):
         from_json("{")
-    broken = replace(ALL["none"], bias=np.full(DIM, np.nan))
+    broken = replace(ALL["none"], bias_weights=np.full(DIM, np.nan))
     with pytest.raises(ValuesError, match="not finite"):
         to_json(broken)
 
@@ -217,14 +219,14 @@ INNER = [
 def test_inner_product_ranks_as_the_closer_does(name: str) -> None:
     closer = ALL[name]
     wide = as_inner_product(closer, CANDIDATES)
-    assert (wide.score, wide.bias) == ("dot", None)
+    assert (wide.score, wide.bias_weights) == ("dot", None)
     assert all(isinstance(step, AffineMap) for step in wide.candidate.steps)
     q, c = wide.apply(NEW_QUERIES, "query"), wide.apply(NEW_CANDIDATES, "candidate")
     before = Ranking.of(
         closer.apply(NEW_QUERIES, "query"),
         closer.apply(NEW_CANDIDATES, "candidate"),
         closer.score,
-        closer.bias_of(NEW_CANDIDATES),
+        closer.candidate_bias(NEW_CANDIDATES),
     )
     found = top1(before)
     np.testing.assert_array_equal(top1(Ranking.of(q, c, "dot")), found)
@@ -267,12 +269,12 @@ def test_a_closer_without_a_number_stays_as_it_is() -> None:
     assert as_inner_product(ALL["coral"], CANDIDATES).query is ALL["coral"].query
     assert as_inner_product(ALL["none"], CANDIDATES).candidate is ALL["none"].candidate
     raw = as_inner_product(ALL["none, raw"], CANDIDATES)
-    assert raw.candidate.unit_out  # cosine of raw rows: candidates become unit rows
+    assert raw.candidate.renormalised  # cosine of raw rows: candidates become unit rows
     assert raw.guarantee.kind == "none"
 
 
 def test_a_memo_closer_keeps_the_coordinate_in_float_too() -> None:
-    memo = replace(ALL["low-rank-memo"], bias=np.ones(DIM))
+    memo = replace(ALL["low-rank-memo"], bias_weights=np.ones(DIM))
     assert as_inner_product(memo, CANDIDATES).memo == memo.memo + 1
 
 
@@ -310,7 +312,7 @@ def test_a_euclidean_closer_needs_one_coordinate_that_ignores_lengths() -> None:
     q, c = even.apply(QUERIES, "query"), even.apply(CANDIDATES, "candidate")
     plain = -0.5 * full_scores(
         closer.apply(QUERIES, "query"), closer.apply(CANDIDATES, "candidate"), "euclidean"
-    ) ** 2 + closer.bias_of(CANDIDATES)
+    ) ** 2 + closer.candidate_bias(CANDIDATES)
     longer = -0.5 * full_scores(q, c, "euclidean") ** 2
     np.testing.assert_allclose(longer, plain - even.limit / 2, atol=1e-12)
 
@@ -322,7 +324,7 @@ def test_without_the_evening_coordinate_answers_differ() -> None:
 
 
 def test_candidates_beyond_the_limit_are_refused() -> None:
-    raw = fitted("center-queries", QUERIES, CANDIDATES, unit_in=False, score="dot")
+    raw = fitted("center-queries", QUERIES, CANDIDATES, normalised=False, score="dot")
     even = as_cosine(raw, CANDIDATES)
     with pytest.raises(ValuesError, match=r"1 of 3 candidates \(first: row 1\) exceed"):
         even.apply(np.stack([CANDIDATES[0], 9 * CANDIDATES[1], CANDIDATES[2]]), "candidate")
@@ -334,12 +336,14 @@ def test_candidates_beyond_the_limit_are_refused() -> None:
 
 def test_what_no_coordinate_carries_is_refused() -> None:
     none = Guarantee("cosine", "none", "test")
-    bent = replace(ALL["mean-shift"], bias=np.ones(DIM), candidate=AffineMap(DIM, unit_out=True))
+    bent = replace(
+        ALL["mean-shift"], bias_weights=np.ones(DIM), candidate=AffineMap(DIM, renormalised=True)
+    )
     with pytest.raises(CloserError, match="which no inner product ranks"):
         as_inner_product(bent, CANDIDATES)
     with pytest.raises(CloserError, match="no linear function of what comes out"):
         as_inner_product(replace(bent, score="dot", guarantee=none), CANDIDATES)
-    raw = fitted("biased-shift", QUERIES, CANDIDATES, unit_in=False)
+    raw = fitted("biased-shift", QUERIES, CANDIDATES, normalised=False)
     with pytest.raises(CloserError, match="use as_euclidean"):
         as_inner_product(raw, CANDIDATES)
     np.testing.assert_array_equal(
@@ -471,10 +475,10 @@ def test_onnx_gives_the_numpy_rows(name: str, tmp_path: Path) -> None:
         names = append_to_onnx(tmp_path / "encoder.onnx", closer, role, tmp_path / "closed.onnx")
         found = ran(tmp_path / "closed.onnx", FEATURES)
         close_to(found["rows"], closer.apply(rows, role))
-        numbered = role == "candidate" and closer.bias is not None
+        numbered = role == "candidate" and closer.bias_weights is not None
         assert list(found) == names == (["rows", "stored_number"] if numbered else ["rows"])
         if numbered:
-            close_to(found["stored_number"], closer.bias_of(rows))
+            close_to(found["stored_number"], closer.candidate_bias(rows))
         one = ran(tmp_path / "closed.onnx", FEATURES[:1])
         close_to(one["rows"], closer.apply(rows[:1], role))
 

@@ -75,7 +75,7 @@ def test_a_module_gives_the_numpy_rows_and_numbers(name: str, tmp_path: Path) ->
             close_to(module(tensor(rows)), closer.apply(rows, role))
             close_to(module(tensor(rows[0])), closer.apply(rows[:1], role)[0])
             if role == "candidate":
-                close_to(module.number(tensor(rows)), closer.bias_of(rows))
+                close_to(module.number(tensor(rows)), closer.candidate_bias(rows))
         state = module.state_dict()
         assert {values.dtype for values in state.values()} <= {torch.float32}
         torch.save(state, tmp_path / "state.pt")
@@ -143,7 +143,7 @@ def test_sentence_transformers_saved_and_loaded_without_trust(
     model = package.SentenceTransformer(str(clip_folder), device="cpu")
     images, texts = pictures(), TEXTS
     raw_images, raw_texts = model.encode(images), model.encode(texts)
-    if closer.bias is not None:
+    if closer.bias_weights is not None:
         with pytest.raises(CloserError, match="encode_document has no place for"):
             append_to_sentence_transformer(model, closer)
         assert len(list(model.children())) == 1
@@ -301,13 +301,13 @@ def test_siglip_folds_closers_of_raw_rows(method: str, siglip_folder: Path, tmp_
     model = transformers.AutoModel.from_pretrained(siglip_folder).eval()
     images, texts = siglip_rows(model, siglip_folder)
     if method in FOLDS[:6]:
-        query, closer = "image", fitted(method, images, texts, unit_in=False)
+        query, closer = "image", fitted(method, images, texts, normalised=False)
         maps = (closer.query, closer.candidate)
     else:  # a matrix has a place in the text head only
-        query, closer = "text", fitted(method, texts, images, unit_in=False)
+        query, closer = "text", fitted(method, texts, images, normalised=False)
         maps = (closer.candidate, closer.query)
         with pytest.raises(CloserError, match="image head can only add a vector"):
-            fold_into_siglip(model, fitted(method, images, texts, unit_in=False), query="image")
+            fold_into_siglip(model, fitted(method, images, texts, normalised=False), query="image")
         np.testing.assert_array_equal(siglip_rows(model, siglip_folder)[0], images)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     changed = fold_into_siglip(model, closer, query=query)
@@ -316,7 +316,7 @@ def test_siglip_folds_closers_of_raw_rows(method: str, siglip_folder: Path, tmp_
     model.save_pretrained(tmp_path)
     loaded = transformers.AutoModel.from_pretrained(tmp_path).eval()
     for found, side, raw in zip(siglip_rows(loaded, siglip_folder), maps, (images, texts)):
-        steps = replace(side, unit_out=False)  # the model's own scores normalise
+        steps = replace(side, renormalised=False)  # the model's own scores normalise
         close_to(found, steps(raw))
     if closer.score == "cosine":
         given_images, given_texts = siglip_inputs(siglip_folder)
@@ -336,15 +336,19 @@ def test_siglip_refuses_what_is_not_exact(siglip_folder: Path) -> None:
     with pytest.raises(CloserError, match="moves query rows after normalising them"):
         fold_into_siglip(model, fitted("mean-shift", images, texts))
     with pytest.raises(CloserError, match="moves query rows after normalising them"):
-        fold_into_siglip(model, fitted("realign", images, texts, unit_in=False))
+        fold_into_siglip(model, fitted("realign", images, texts, normalised=False))
     with pytest.raises(CloserError, match="stores a number per candidate"):
-        fold_into_siglip(model, fitted("center-queries", images, texts, unit_in=False, score="dot"))
-    bent = fitted("mean-shift", images, texts, unit_in=False, score="euclidean", renormalise=True)
+        fold_into_siglip(
+            model, fitted("center-queries", images, texts, normalised=False, score="dot")
+        )
+    bent = fitted(
+        "mean-shift", images, texts, normalised=False, score="euclidean", renormalise=True
+    )
     with pytest.raises(CloserError, match="searched by euclidean, and the heads give"):
         fold_into_siglip(model, bent)
     with pytest.raises(ShapeError, match="takes 12 dimensions to 12, the model has 32"):
         fold_into_siglip(model, ALL["mean-shift, raw"])
-    short = fitted("drop-dimensions", texts, images, unit_in=False)
+    short = fitted("drop-dimensions", texts, images, normalised=False)
     short = replace(short, candidate=AffineMap(32))
     with pytest.raises(ShapeError, match="without dropping dimensions"):
         fold_into_siglip(model, short, query="text")
@@ -362,7 +366,7 @@ def test_an_offset_behind_the_normalisation_is_no_bias_before_it(siglip_folder: 
     model = transformers.AutoModel.from_pretrained(siglip_folder).eval()
     images, texts = siglip_rows(model, siglip_folder)
     closer = fitted("mean-shift", images, texts)
-    forced = replace(closer, query=replace(closer.query, unit_in=False))
+    forced = replace(closer, query=replace(closer.query, normalised=False))
     fold_into_siglip(model, forced)
     found = siglip_rows(model, siglip_folder)[0]
     found /= np.linalg.norm(found, axis=1, keepdims=True)
@@ -374,12 +378,12 @@ def test_the_command_writes_a_siglip(siglip_folder: Path, tmp_path: Path) -> Non
 
     model = transformers.AutoModel.from_pretrained(siglip_folder).eval()
     images, texts = siglip_rows(model, siglip_folder)
-    closer = fitted("mean-shift", images, texts, unit_in=False)
+    closer = fitted("mean-shift", images, texts, normalised=False)
     closer.save(tmp_path / "closer.safetensors")
     exported(tmp_path / "closer.safetensors", "siglip", tmp_path / "out", model=str(siglip_folder))
     loaded = transformers.AutoModel.from_pretrained(tmp_path / "out").eval()
     found = siglip_rows(loaded, tmp_path / "out")[0]
-    close_to(found, replace(closer.query, unit_out=False)(images))
+    close_to(found, replace(closer.query, renormalised=False)(images))
 
 
 # -- OpenCLIP ------------------------------------------------------------------------------------
@@ -429,7 +433,7 @@ def test_open_clip_wrapped(name: str, open_clip_model: Any) -> None:
                 close_to(out, closer.apply(rows.numpy(), role))
             side = roles.index("candidate")
             numbers = wrapped.number((images, tokens)[side])
-            close_to(numbers, closer.bias_of(raw[side].numpy()))
+            close_to(numbers, closer.candidate_bias(raw[side].numpy()))
             all_out = wrapped(images, tokens)
         torch.testing.assert_close(all_out[0], found[0])
         assert float(all_out[2]) == pytest.approx(66.0, rel=1e-5)

@@ -20,7 +20,7 @@ def setting(scale=3.0, n=60, d=10):
         queries, candidates, no_relevance(n, n), candidate_calibration=half, query_calibration=half
     )
     moments = Moments.of(queries, precise=True), Moments.of(candidates, precise=True)
-    plain = fit("none", *moments, score="dot", unit_in=False)
+    plain = fit("none", *moments, score="dot", normalised=False)
     grown = AffineMap(d, scale * np.eye(d))
     scaled = Closer("scaled", "dot", 1.0, grown, grown, Guarantee("dot", "exact", "a scale"))
     return task, closed_searches(task, [plain, scaled])

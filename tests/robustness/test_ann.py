@@ -87,7 +87,9 @@ def test_stored_rows_rank_as_the_ranking_does(
     if method == "none":
         ranking = Ranking.of(q, x, score)
     else:
-        ranking = Ranking.of(closer.query(q), closer.candidate(x), closer.score, closer.bias_of(x))
+        ranking = Ranking.of(
+            closer.query(q), closer.candidate(x), closer.score, closer.candidate_bias(x)
+        )
     expected = np.vstack([block for _, block in ranking.score_blocks()])
     stored = StoredRows.of(ranking, even=even)
     got = stored.asked(ranking.queries).astype(np.float64) @ stored.rows.T.astype(np.float64)
@@ -105,7 +107,7 @@ def test_stored_rows_rank_as_the_ranking_does(
 def test_the_stored_number_fills_the_range_of_the_others(sides: Sides, closers: Any) -> None:
     closer = closers["center-queries"]
     ranking = Ranking.of(
-        closer.query(sides.other), sides.stored, "dot", closer.bias_of(sides.stored)
+        closer.query(sides.other), sides.stored, "dot", closer.candidate_bias(sides.stored)
     )
     stored = StoredRows.of(ranking)
     assert stored.rows.dtype == np.float32
@@ -145,7 +147,7 @@ def test_ivf_is_that_of_the_definition(sides: Sides, closers: Any, probes: int) 
         closer.query(sides.other),
         closer.candidate(sides.stored),
         "dot",
-        closer.bias_of(sides.stored),
+        closer.candidate_bias(sides.stored),
     )
     built = IvfFlat().build(StoredRows.of(ranking))
     assert built.lists == 22
@@ -275,14 +277,14 @@ def test_the_table_by_hand(sides: Sides, closers: Any, table: Any) -> None:
         closer = closers[name]
         stored = closer.candidate(sides.stored)
         whole = Ranking.of(
-            closer.query(sides.other), stored, closer.score, closer.bias_of(sides.stored)
+            closer.query(sides.other), stored, closer.score, closer.candidate_bias(sides.stored)
         )
         built = IvfFlat().build(StoredRows.of(whole))
         for who, asked in (
             ("other", closer.query(sides.other)),
             ("own", closer.candidate(sides.own)),
         ):
-            numbers = closer.bias_of(sides.stored) if who == "other" else 0
+            numbers = closer.candidate_bias(sides.stored) if who == "other" else 0
             exact = np.argsort(-(asked @ stored.T + numbers), axis=1)[:, :10]
             raw = sides.other if who == "other" else sides.own
             plain = np.argsort(-(raw @ sides.stored.T), axis=1)[:, :10]
@@ -334,7 +336,7 @@ def test_a_codec_s_loss_stands_beside_the_index_s(sides: Sides, closers: Any) ->
     assert pick(rows, queries="own", index="ivf-flat")[0]["loss_codec"] > 0
     closer = some["center-both"]
     q, x = closer.query(sides.other), closer.candidate(sides.stored)
-    bias = closer.bias_of(sides.stored)
+    bias = closer.candidate_bias(sides.stored)
     built = Hnsw().build(StoredRows.of(Ranking.of(q, x, "dot", bias)))
     through = search_through(q, x, Identity(), bias=bias, index=built.at(16)).losses()
     alone = index_recall(sides, some, indexes=(Hnsw(),), efforts={"efSearch": (16,)})
@@ -389,7 +391,7 @@ a = rng.normal(size=(700, 16)) + 1
 b = rng.normal(size=(200, 16)) - 1
 sides = Sides.split(b, a, seed=3)
 m = Moments.of(b, precise=True), Moments.of(a, precise=True)
-closers = {n: fit(n, *m, unit_in=False, score="dot") for n in ("none", "center-both")}
+closers = {n: fit(n, *m, normalised=False, score="dot") for n in ("none", "center-both")}
 print(json.dumps([index_recall(sides, closers), query_shift(sides, closers)]))
 """
     outs = []

@@ -35,8 +35,8 @@ def searches(task):
     return closed_searches(
         task,
         [
-            fit("none", *moments, score="dot", unit_in=False),
-            fit("center-queries", *moments, unit_in=False),
+            fit("none", *moments, score="dot", normalised=False),
+            fit("center-queries", *moments, normalised=False),
         ],
     )
 

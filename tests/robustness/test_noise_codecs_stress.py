@@ -300,7 +300,7 @@ def test_gaussian_cells_by_a_double_loop(task: RetrievalTask, side: Any) -> None
     for search, result in zip(searches, results, strict=True):
         closer = search.closer
         q, c = closer.query(task.queries), closer.candidate(task.candidates)
-        bias = closer.bias_of(task.candidates)
+        bias = closer.candidate_bias(task.candidates)
         clean = np.array(loop_answers(q, c, closer.score, bias))
         before = np.array(loop_answers(task.queries, task.candidates, closer.score, None))
         answers = []
@@ -362,7 +362,7 @@ def test_codecs_never_see_rows_outside_the_calibration_split(
     giant = int(np.setdiff1d(np.arange(len(rows)), kept)[0])
     rows[giant] *= 50
     case = replace(task, queries=q, candidates=c)
-    closer = fit("none", Moments.of(q), Moments.of(c), score="euclidean", unit_in=False)
+    closer = fit("none", Moments.of(q), Moments.of(c), score="euclidean", normalised=False)
     perturbation = Perturbation("uniform-quantisation", side, 64.0)
     result = grid(case, [closer], [perturbation], trials=1)[0]
     others = np.arange(len(q)) != (giant if side == "queries" else -1)

@@ -199,7 +199,7 @@ def test_order_of_rows_does_not_matter_and_copies_of_the_bank_neither(seed, scor
 def test_on_top_of_an_exact_closer_the_answers_are_those_without_it(world) -> None:
     queries, candidates, rows = (unit_rows(side) for side in world)
     closer = fitted("center-queries", rows, candidates)
-    stored = closer.bias_of(candidates)
+    stored = closer.candidate_bias(candidates)
     moved = closer.apply(candidates, "candidate")
     for name in CORRECTORS:
         options = FEW.get(name, {})

@@ -75,8 +75,8 @@ def test_stress_answers_within_the_lists_and_exact_closers_keep_them():
     )
     moments = Moments.of(queries, precise=True), Moments.of(candidates, precise=True)
     closers = [
-        fit("none", *moments, score="dot", unit_in=False),
-        fit("center-queries", *moments, unit_in=False),
+        fit("none", *moments, score="dot", normalised=False),
+        fit("center-queries", *moments, normalised=False),
     ]
     plays = closed_searches(task, closers)
     for result in measure(

@@ -543,7 +543,7 @@ def test_predict_is_the_formula_on_what_the_closer_searches(
     closer = None if name is None else fitted(name, a, b)
     q, x, bias, dims = a, b, None, 12
     if closer is not None:
-        q, x, bias = closer.query(a), closer.candidate(b), closer.bias_of(b)
+        q, x, bias = closer.query(a), closer.candidate(b), closer.candidate_bias(b)
         dims = x.shape[1] - closer.memo
     score = "dot" if closer is None else closer.score
     level = {"total": 1, "coordinate": dims, "spread": x[:, :dims].var(axis=0).sum()}[convention]

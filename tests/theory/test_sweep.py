@@ -249,13 +249,13 @@ def test_coco_is_within_two_in_ten_thousand(score: str) -> None:
 # --- many closers at once ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("unit_in", [True, False])
-def test_many_closers_at_once_equal_each_by_itself(unit_in: bool) -> None:
+@pytest.mark.parametrize("normalised", [True, False])
+def test_many_closers_at_once_equal_each_by_itself(normalised: bool) -> None:
     q, c = two_modalities(150, 80, seed=3)
-    if not unit_in:
+    if not normalised:
         q, c = q * 1.3, c * np.linspace(0.8, 1.2, 150)[:, None]
     closers = [
-        fitted(name, q, c, unit_in=unit_in, **options)
+        fitted(name, q, c, normalised=normalised, **options)
         for name, options in (
             ("none", {"score": "dot"}),
             ("none", {"score": "euclidean"}),
@@ -272,13 +272,13 @@ def test_many_closers_at_once_equal_each_by_itself(unit_in: bool) -> None:
             ("low-rank-memo", {}),
         )
     ]
-    if not unit_in:
+    if not normalised:
         closers = [k for k in closers if k.score != "cosine"]
     totals = [0.0, 0.02, 0.3]
     found = consistency_curves(q, c, closers, totals)
     assert len(found) == len(closers)
     for closer, curve in zip(closers, found, strict=True):
-        bias = None if closer.bias is None else closer.bias_of(c)
+        bias = None if closer.bias_weights is None else closer.candidate_bias(c)
         ranking = Ranking.of(closer.query(q), closer.candidate(c), closer.score, bias)
         alone = consistency_curve(ranking, totals)
         if closer.score == "cosine":

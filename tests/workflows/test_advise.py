@@ -481,7 +481,7 @@ def test_the_record_is_plain_and_the_closer_saves(advice: Advice, pair: Pair, he
     np.testing.assert_array_equal(loaded.query(q), advice.closer.query(q))
     first, _ = split(120, 0.5, 0)
     np.testing.assert_allclose(loaded.query.offset, -q[first].mean(axis=0), atol=1e-12)
-    closed = loaded.query(q) @ c.T + loaded.bias_of(c)
+    closed = loaded.query(q) @ c.T + loaded.candidate_bias(c)
     np.testing.assert_array_equal(closed.argmax(axis=1), (q @ c.T).argmax(axis=1))
 
 

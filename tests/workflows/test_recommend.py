@@ -108,9 +108,9 @@ def test_answers_are_compared_with_those_of_the_score_in_use() -> None:
     b = b * np.random.default_rng(0).uniform(0.7, 1.4, size=(80, 1))
     case = task_of(a, b)
     closers: list[tuple[str, dict[str, Any]]] = [
-        ("none", {"score": "euclidean", "unit_in": False}),
-        ("none", {"score": "dot", "unit_in": False}),
-        ("center-queries", {"unit_in": False}),
+        ("none", {"score": "euclidean", "normalised": False}),
+        ("none", {"score": "dot", "normalised": False}),
+        ("center-queries", {"normalised": False}),
     ]
     results = results_of(case, closers)
     assert results[-1].search.clean_agreement.all()  # under its own score

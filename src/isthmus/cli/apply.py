@@ -50,7 +50,7 @@ def command(
             f"{rows} has {source.dim} dimensions, but {closer} was fitted for {side.dim}; use "
             "rows of the same model",
         )
-    biased = role == "candidate" and fitted.bias is not None
+    biased = role == "candidate" and fitted.bias_weights is not None
     in_column = biased and out.suffix == ".parquet"
     if bias_out is not None and not biased:
         raise OptionError(
@@ -65,7 +65,7 @@ def command(
         writer = stack.enter_context(RowWriter(out, side.dim_out, dtype, source.rows))
         done = 0
         for block in source.blocks(BLOCK):
-            bias = fitted.bias_of(block) if biased else None
+            bias = fitted.candidate_bias(block) if biased else None
             mapped = np.asarray(side(block))
             if in_column and bias is not None:
                 writer.write(mapped, extra={"bias": bias})

@@ -101,7 +101,7 @@ def command(
             own["query_rows"] = np.asarray(unit(rows)) if normalised else rows
         if method == "ridge-shift" and isinstance(own.get("noise"), str):
             own["noise"] = codec_noise(own["noise"], samples[1], normalised)
-        closer = fit(method, *moments, score=score, strength=strength, unit_in=normalised, **own)
+        closer = fit(method, *moments, score=score, strength=strength, normalised=normalised, **own)
         check = verify(closer, *samples)
     closer.save(out)
     result = {

@@ -67,7 +67,7 @@ def command(
         "closer": fitted.name,
         "form": to,
         "score": fitted.score,
-        "stored_number": isinstance(fitted, Closer) and fitted.bias is not None,
+        "stored_number": isinstance(fitted, Closer) and fitted.bias_weights is not None,
         "out": str(out),
         **extra,
     }

@@ -109,7 +109,7 @@ def command(
             opened.moments_b,
             score=opts.score,
             strengths=None if strengths is None else _strengths(strengths),
-            unit_in=opts.unit_rows,
+            normalised=opts.unit_rows,
             # both are of the queries that are scored, which --fit-share keeps out of the fit
             pairs=None if opts.fit_share else opened.pair,
             query_rows=None if opts.fit_share else first.queries[first.query_calibration],

@@ -26,7 +26,7 @@ def fit(
         method: a name of the registry :data:`~isthmus.closers.registry.METHODS`.
         queries, candidates: moments of the rows as they enter the maps.
         score: dot, cosine or euclidean; None takes the closer's own default.
-        options: ``strength``, ``unit_in`` and the closer's own.
+        options: ``strength``, ``normalised`` and the closer's own.
 
     Cost: O(d³) at most, from moments alone.
 

@@ -19,7 +19,7 @@ def fit_many(
     *,
     score: str = "cosine",
     strengths: Sequence[float] | None = None,
-    unit_in: bool = True,
+    normalised: bool = True,
     pairs: PairMoments | None = None,
     query_rows: Any = None,
     with_controls: bool = False,
@@ -41,7 +41,11 @@ def fit_many(
         brought = needed(method, pairs=pairs, query_rows=query_rows)
         if method == "none" or any(value is None for value in brought.values()):
             continue
-        options: dict[str, Any] = {"score": found.score_for(score), "unit_in": unit_in, **brought}
+        options: dict[str, Any] = {
+            "score": found.score_for(score),
+            "normalised": normalised,
+            **brought,
+        }
         single = strengths is None or not found.has_strength
         for strength in (None,) if single else strengths or ():
             given = options if strength is None else {**options, "strength": strength}
@@ -49,5 +53,5 @@ def fit_many(
         if with_controls:
             fitted += controls(method, queries, candidates, seed=seed, **options)
     scores = list(dict.fromkeys([score, *(c.score for c in fitted)]))
-    plain = [fit("none", queries, candidates, score=s, unit_in=unit_in) for s in scores]
+    plain = [fit("none", queries, candidates, score=s, normalised=normalised) for s in scores]
     return plain + fitted

@@ -4,7 +4,7 @@ A :class:`Closer` is a map for queries, a map for candidates and one stored numb
 
     ranking(q, j) = score(query_map(q), candidate_map(x_j)) + ⟨bias, x_j⟩
 
-The stored number (:meth:`Closer.bias_of`) is what makes a closing exact at any number of
+The stored number (:meth:`Closer.candidate_bias`) is what makes a closing exact at any number of
 candidates; ``x_j`` in it is the candidate as it enters the map (a unit row where the map begins by
 normalising). For the euclidean score the ranking quantity is -½‖q - x‖² (see ``scores``), so a
 bias is in the same units for all three scores.
@@ -38,8 +38,8 @@ class AffineMap:
     dim: int
     matrix: np.ndarray | None = None
     offset: np.ndarray | None = None
-    unit_in: bool = False
-    unit_out: bool = False
+    normalised: bool = False
+    renormalised: bool = False
 
     def __call__(self, rows: Array) -> Array:
         """Map rows (n, d) -> (n, r), on their device. O(n d) for a translation, else O(n d r).
@@ -53,14 +53,14 @@ class AffineMap:
                 f"for {self.dim} dimensions; use rows of the same model"
             )
         out = working(rows)
-        if self.unit_in:
+        if self.normalised:
             out = unit(out)
         if self.matrix is not None:
             xp = namespace(out)
             out = xp.matmul(out, xp.matrix_transpose(like(out, self.matrix)))
         if self.offset is not None:
             out = out + like(out, self.offset)[None, :]
-        return unit(out) if self.unit_out else out
+        return unit(out) if self.renormalised else out
 
     @property
     def steps(self) -> tuple[AffineMap, ...]:
@@ -86,7 +86,7 @@ class AffineMap:
         """
         if outer.dim != self.dim_out:
             raise ShapeError(f"a map to {self.dim_out} dimensions cannot feed one of {outer.dim}")
-        if self.unit_out or (outer.unit_in and not self.is_identity):
+        if self.renormalised or (outer.normalised and not self.is_identity):
             raise CloserError(
                 "a normalisation stands between the two maps, so they are no single affine map; "
                 "apply them in turn"
@@ -99,7 +99,11 @@ class AffineMap:
             moved = self.offset if outer.matrix is None else outer.matrix @ self.offset
             offset = moved if offset is None else moved + offset
         return AffineMap(
-            self.dim, matrix, offset, self.unit_in or outer.unit_in, unit_out=outer.unit_out
+            self.dim,
+            matrix,
+            offset,
+            self.normalised or outer.normalised,
+            renormalised=outer.renormalised,
         )
 
 
@@ -129,14 +133,14 @@ class Chain:
         return self.steps[-1].dim_out
 
     @property
-    def unit_in(self) -> bool:
+    def normalised(self) -> bool:
         """Whether it begins by normalising."""
-        return self.steps[0].unit_in
+        return self.steps[0].normalised
 
     @property
-    def unit_out(self) -> bool:
+    def renormalised(self) -> bool:
         """Whether it ends by normalising."""
-        return self.steps[-1].unit_out
+        return self.steps[-1].renormalised
 
     @property
     def is_identity(self) -> bool:
@@ -192,7 +196,7 @@ class Closer:
         score: the score it is to be searched with.
         strength: 0 leaves everything as it is, 1 closes fully.
         query, candidate: the two maps.
-        bias: (d,) weights w of the stored number ⟨w, x_j⟩ per candidate, or None.
+        bias_weights: (d,) weights w of the stored number ⟨w, x_j⟩ per candidate, or None.
         memo: how many of the last coordinates that come out are to be kept in float beside the
             vector (no codec, no noise); 0 for most closers.
         guarantee: what is promised of the clean ranking.
@@ -205,7 +209,7 @@ class Closer:
     query: RowMap
     candidate: RowMap
     guarantee: Guarantee
-    bias: np.ndarray | None = None
+    bias_weights: np.ndarray | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     memo: int = 0
 
@@ -223,16 +227,16 @@ class Closer:
             raise CloserError(f"role '{role}' is unknown; say 'query' or 'candidate'")
         return self.query if role == "query" else self.candidate
 
-    def bias_of(self, candidates: Array) -> np.ndarray:
+    def candidate_bias(self, candidates: Array) -> np.ndarray:
         """The stored number of each candidate, (K,) float64, from its rows before the map."""
         rows = working(candidates, double=True)
-        if self.candidate.unit_in:
+        if self.candidate.normalised:
             rows = unit(rows)
-        if self.bias is None:
+        if self.bias_weights_weights is None:
             return np.zeros(int(rows.shape[0]))
         from isthmus.core.arrays import to_numpy
 
-        return to_numpy(namespace(rows).matmul(rows, like(rows, self.bias)))
+        return to_numpy(namespace(rows).matmul(rows, like(rows, self.bias_weights_weights)))
 
     def then(self, outer: Closer) -> Closer:
         """This closer and then ``outer``, fitted on what comes out of this one.
@@ -250,27 +254,29 @@ class Closer:
                 f"{self.name} keeps {self.memo} coordinates in float, which {outer.name} would "
                 f"mix with the others; apply {outer.name} first"
             )
-        if self.bias is not None and self.score != outer.score:
+        if self.bias_weights_weights is not None and self.score != outer.score:
             raise CloserError(
                 f"{self.name} stores a number for the {self.score} score, {outer.name} is searched "
                 f"by {outer.score}; fit both for one score"
             )
-        bias = self.bias
+        bias = self.bias_weights_weights
         candidate = chain(self.candidate, outer.candidate)
-        if bias is not None and candidate.unit_in and not self.candidate.unit_in:
+        if bias is not None and candidate.normalised and not self.candidate.normalised:
             raise CloserError(
                 f"{self.name} stores a number of candidates as they are, which {outer.name} then "
                 "normalises; fit both on unit rows"
             )
-        if outer.bias is not None:
+        if outer.bias_weights is not None:
             inner = self.candidate
-            bends = inner.unit_out or (outer.candidate.unit_in and not inner.is_identity)
+            bends = inner.renormalised or (outer.candidate.normalised and not inner.is_identity)
             if not isinstance(inner, AffineMap) or bends:
                 raise CloserError(
                     f"{outer.name} stores a number of candidates that are normalised after "
                     f"{self.name}, which is no linear function of the row; apply them in turn"
                 )
-            pulled = outer.bias if inner.matrix is None else inner.matrix.T @ outer.bias
+            pulled = (
+                outer.bias_weights if inner.matrix is None else inner.matrix.T @ outer.bias_weights
+            )
             bias = pulled if bias is None else bias + pulled
         return Closer(
             f"{self.name}+{outer.name}",
@@ -294,13 +300,15 @@ class Closer:
             told = []
             for number, step in enumerate(side.steps):
                 prefix = role if number == 0 else f"{role}.{number}"
-                told.append({"dim": step.dim, "unit_in": step.unit_in, "unit_out": step.unit_out})
+                told.append(
+                    {"dim": step.dim, "unit_in": step.normalised, "unit_out": step.renormalised}
+                )
                 if step.matrix is not None:
                     tensors[f"{prefix}.matrix"] = step.matrix
                 if step.offset is not None:
                     tensors[f"{prefix}.offset"] = step.offset
             sides[role] = {**told[0], **({"then": told[1:]} if len(told) > 1 else {})}
-        tensors["bias"] = np.zeros(0) if self.bias is None else self.bias
+        tensors["bias"] = np.zeros(0) if self.bias_weights_weights is None else self.bias_weights_weights
         metadata = {
             "isthmus": "closer",
             "schema": "1",
@@ -379,7 +387,7 @@ def _both(inner: Closer, outer: Closer) -> Guarantee:
     order: tuple[Kind, ...] = ("exact", "bounded", "none")
     kind = max(first.kind, second.kind, key=order.index)
     again = any(
-        after.unit_in and not before.is_identity
+        after.normalised and not before.is_identity
         for before, after in ((inner.query, outer.query), (inner.candidate, outer.candidate))
     )
     same = first.score == second.score or (first.score, second.score) == ("cosine", "dot")

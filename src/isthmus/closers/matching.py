@@ -24,7 +24,7 @@ def standardise(
     *,
     score: str = "cosine",
     strength: float = 1.0,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Mean and spread of every dimension are matched: q -> μ_c + (q - μ_q)·σ_c/σ_q.
 
@@ -35,7 +35,7 @@ def standardise(
     flat = deviation_q <= 1e-12 * max(float(deviation_q.max()), 1e-300)
     scale = np.where(flat, 1.0, deviation_c / np.where(flat, 1.0, deviation_q))
     return _to_candidates(
-        "standardise", queries, candidates, np.diag(scale), score, strength, unit_in
+        "standardise", queries, candidates, np.diag(scale), score, strength, normalised
     )
 
 
@@ -46,7 +46,7 @@ def coral(
     score: str = "cosine",
     strength: float = 1.0,
     shrinkage: float = SHRINKAGE,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Whiten queries and colour them as candidates: q -> Σ_c^½ Σ_q^-½ (q - μ_q) + μ_c.
 
@@ -54,7 +54,7 @@ def coral(
     which small directions of few rows are blown up.
     """
     into = _power(candidates, shrinkage, 0.5) @ _power(queries, shrinkage, -0.5)
-    return _to_candidates("coral", queries, candidates, into, score, strength, unit_in)
+    return _to_candidates("coral", queries, candidates, into, score, strength, normalised)
 
 
 def gaussian_ot(
@@ -64,7 +64,7 @@ def gaussian_ot(
     score: str = "cosine",
     strength: float = 1.0,
     shrinkage: float = SHRINKAGE,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """The optimal transport map between the two Gaussian fits, from queries to candidates.
 
@@ -74,7 +74,7 @@ def gaussian_ot(
     root, inverse = (_power(queries, shrinkage, exponent) for exponent in (0.5, -0.5))
     values, vectors = np.linalg.eigh(root @ _power(candidates, shrinkage, 1) @ root)
     into = inverse @ _raised(values, vectors, 0.5) @ inverse
-    return _to_candidates("gaussian-ot", queries, candidates, into, score, strength, unit_in)
+    return _to_candidates("gaussian-ot", queries, candidates, into, score, strength, normalised)
 
 
 def procrustes(
@@ -85,7 +85,7 @@ def procrustes(
     strength: float = 1.0,
     pairs: PairMoments | None = None,
     scale: bool = False,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """The rotation that brings paired queries closest to their candidates, after centring.
 
@@ -113,7 +113,7 @@ def procrustes(
     if scale:
         spread = float(np.trace(pairs.a.scatter))
         turn = turn * (float(sizes.sum()) / spread if spread else 1.0)
-    return _to_candidates("procrustes", queries, candidates, turn, score, strength, unit_in)
+    return _to_candidates("procrustes", queries, candidates, turn, score, strength, normalised)
 
 
 def whitening(
@@ -123,7 +123,7 @@ def whitening(
     score: str = "cosine",
     strength: float = 1.0,
     shrinkage: float = SHRINKAGE,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Each side is centred and whitened by its own covariance: Σ^-½(x - μ), then cosine.
 
@@ -132,9 +132,9 @@ def whitening(
     sides = []
     for m in (queries, candidates):
         white = _power(m, shrinkage, -0.5)
-        sides.append(blended(m.dim, white, -white @ m.mean, strength, unit_in=unit_in))
+        sides.append(blended(m.dim, white, -white @ m.mean, strength, normalised=normalised))
     if strength == 0:
-        promise = exact(score, unit_in, "strength 0: nothing is changed")
+        promise = exact(score, normalised, "strength 0: nothing is changed")
     else:
         promise = Guarantee(score, "none", "each side is rescaled by its own covariance")
     return Closer("whitening", score, strength, sides[0], sides[1], promise)
@@ -147,7 +147,7 @@ def realign(
     score: str = "cosine",
     strength: float = 1.0,
     query_rows: Any = None,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """ReAlign: centre, match the trace, normalise, and centre again what the sphere displaced.
 
@@ -160,13 +160,13 @@ def realign(
     spread = 1.0  # queries all alike, or candidates all alike: nothing to match
     if queries.total_variance > 0 and candidates.total_variance > 0:
         spread = float(np.sqrt(candidates.total_variance / queries.total_variance))
-    fixed = AffineMap(queries.dim, unit_in=unit_in)
+    fixed = AffineMap(queries.dim, normalised=normalised)
     if strength == 0:
-        nothing = exact(score, unit_in, "strength 0: nothing is changed")
+        nothing = exact(score, normalised, "strength 0: nothing is changed")
         return Closer("realign", score, 0.0, fixed, fixed, nothing)
     matrix = spread * np.eye(queries.dim)
     offset = candidates.mean - spread * queries.mean
-    first = blended(queries.dim, matrix, offset, strength, unit_in=unit_in, unit_out=True)
+    first = blended(queries.dim, matrix, offset, strength, normalised=normalised, renormalised=True)
     drift = np.asarray(first(np.asarray(query_rows, np.float64))).mean(axis=0)
     again = strength * (candidates.mean - drift)
     query: RowMap = chain(first, AffineMap(queries.dim, None, again, False, True))
@@ -191,19 +191,19 @@ def _to_candidates(
     matrix: np.ndarray,
     score: str,
     strength: float,
-    unit_in: bool,
+    normalised: bool,
 ) -> Closer:
     """q -> μ_c + A(q - μ_q), blended with the identity; candidates stay."""
     offset = candidates.mean - matrix @ queries.mean
-    query = blended(queries.dim, matrix, offset, strength, unit_in=unit_in)
+    query = blended(queries.dim, matrix, offset, strength, normalised=normalised)
     still = strength == 0
     return Closer(
         name,
         score,
         strength,
         query,
-        AffineMap(queries.dim, unit_in=unit_in),
-        exact(score, unit_in, "strength 0: nothing is changed")
+        AffineMap(queries.dim, normalised=normalised),
+        exact(score, normalised, "strength 0: nothing is changed")
         if still
         else Guarantee(score, "none", "queries are mapped onto the candidates' distribution"),
         facts={"norm_moved": strength * float(np.linalg.norm(queries.mean - candidates.mean))},

@@ -30,7 +30,7 @@ def span(
     strength: float = 1.0,
     variance: float | None = None,
     center: bool = True,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Queries are projected on the candidates' span: what cannot tell candidates apart is dropped.
 
@@ -43,7 +43,7 @@ def span(
             variance; answers then change within a bound.
         center: dot only: also take off the queries' mean and store a number per candidate.
     """
-    score = linear_score("span", score, unit_in)
+    score = linear_score("span", score, normalised)
     rank = hull_rank(candidates, variance)
     basis = candidates.spectrum[1][:, :rank]
     onto = basis @ basis.T
@@ -52,10 +52,10 @@ def span(
     offset = -onto @ middle if center else middle - onto @ middle
     if score == "dot" and not center:
         offset = np.zeros(queries.dim)
-    query = blended(queries.dim, onto, offset, strength, unit_in=unit_in)
+    query = blended(queries.dim, onto, offset, strength, normalised=normalised)
     bias = strength * queries.mean if center and strength else None
-    guarantee = _span_promise(queries, candidates, score, strength, rank, unit_in)
-    fixed = AffineMap(queries.dim, unit_in=unit_in)
+    guarantee = _span_promise(queries, candidates, score, strength, rank, normalised)
+    fixed = AffineMap(queries.dim, normalised=normalised)
     moved = strength * (onto @ queries.mean + offset - queries.mean)  # what the mean query moves
     facts = {"rank": float(rank), "norm_moved": float(np.linalg.norm(moved))}
     return Closer("span", score, strength, query, fixed, guarantee, bias, facts)
@@ -69,7 +69,7 @@ def subspace(
     strength: float = 1.0,
     variance: float | None = None,
     rank: int | None = None,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Both sides to r dimensions, the candidates' span: smaller vectors, the same answers.
 
@@ -81,16 +81,16 @@ def subspace(
     Raises:
         OptionError: both ``rank`` and ``variance``, or a rank that is not between 1 and d.
     """
-    score = linear_score("subspace", score, unit_in)
+    score = linear_score("subspace", score, normalised)
     if rank is not None:
         if variance is not None:
             raise OptionError("subspace takes rank or variance, not both")
         if not 1 <= rank <= candidates.dim:
             raise OptionError(f"rank={rank}; expected 1 to {candidates.dim}")
     kept = rank or max(hull_rank(candidates, variance), 1)
-    fixed = AffineMap(queries.dim, unit_in=unit_in)
+    fixed = AffineMap(queries.dim, normalised=normalised)
     if not all_or_nothing("subspace", strength):
-        nothing = exact(score, unit_in, "strength 0: nothing is changed")
+        nothing = exact(score, normalised, "strength 0: nothing is changed")
         return Closer("subspace", score, 0.0, fixed, fixed, nothing)
     down = np.ascontiguousarray(candidates.spectrum[1][:, :kept].T)
     middle = queries.mean if score == "dot" else candidates.mean
@@ -98,9 +98,9 @@ def subspace(
         "subspace",
         score,
         strength,
-        AffineMap(queries.dim, down, -down @ middle, unit_in),
-        AffineMap(queries.dim, down, -down @ candidates.mean, unit_in),
-        _span_promise(queries, candidates, score, 1.0, kept, unit_in),
+        AffineMap(queries.dim, down, -down @ middle, normalised),
+        AffineMap(queries.dim, down, -down @ candidates.mean, normalised),
+        _span_promise(queries, candidates, score, 1.0, kept, normalised),
         queries.mean if score == "dot" else None,
         {"rank": float(kept), "dimensions": float(kept)},
     )
@@ -113,7 +113,7 @@ def low_rank_memo(
     score: str = "dot",
     strength: float = 1.0,
     rank: int = 2,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """The few directions that hold the gap are kept in float beside the vector; the rest is stored.
 
@@ -126,17 +126,17 @@ def low_rank_memo(
     Raises:
         OptionError: rank is not between 1 and d.
     """
-    score = linear_score("low-rank-memo", score, unit_in)
+    score = linear_score("low-rank-memo", score, normalised)
     dim = queries.dim
     if not 1 <= rank <= dim:
         raise OptionError(f"rank={rank}; expected 1 to {dim}")
-    fixed = AffineMap(dim, unit_in=unit_in)
+    fixed = AffineMap(dim, normalised=normalised)
     if not all_or_nothing("low-rank-memo", strength):
-        nothing = exact(score, unit_in, "strength 0: nothing is changed")
+        nothing = exact(score, normalised, "strength 0: nothing is changed")
         return Closer("low-rank-memo", score, 0.0, fixed, fixed, nothing)
     apart = _memo_directions(queries, candidates, rank)
     matrix = np.vstack([np.eye(dim) - apart @ apart.T, apart.T])
-    side = AffineMap(dim, matrix, None, unit_in)
+    side = AffineMap(dim, matrix, None, normalised)
     gap = queries.mean - candidates.mean
     total = float(gap @ gap)
     return Closer(
@@ -145,7 +145,7 @@ def low_rank_memo(
         strength,
         side,
         side,
-        exact(score, unit_in, "the last coordinates are kept in float and added to the score"),
+        exact(score, normalised, "the last coordinates are kept in float and added to the score"),
         None,
         {
             "rank": float(apart.shape[1]),
@@ -162,7 +162,7 @@ def drop_dimensions(
     score: str = "cosine",
     strength: float = 1.0,
     share: float = 0.75,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Leave out the coordinates that hold most of the gap, on both sides, and normalise again.
 
@@ -174,12 +174,12 @@ def drop_dimensions(
     held = np.cumsum(gap[order] ** 2)
     most = int(np.searchsorted(held, share * held[-1] - 1e-15)) + 1 if held[-1] > 0 else 0
     count = int(np.clip(round(strength * most), 0, queries.dim - 1))
-    fixed = AffineMap(queries.dim, unit_in=unit_in)
+    fixed = AffineMap(queries.dim, normalised=normalised)
     if count == 0:
-        nothing = exact(score, unit_in, "no coordinate is dropped: nothing is changed")
+        nothing = exact(score, normalised, "no coordinate is dropped: nothing is changed")
         return Closer("drop-dimensions", score, strength, fixed, fixed, nothing)
     kept = np.sort(order[count:])
-    side = AffineMap(queries.dim, np.eye(queries.dim)[kept], None, unit_in, unit_in)
+    side = AffineMap(queries.dim, np.eye(queries.dim)[kept], None, normalised, normalised)
     return Closer(
         "drop-dimensions",
         score,
@@ -196,16 +196,16 @@ def drop_dimensions(
 
 
 def _span_promise(
-    queries: Moments, candidates: Moments, score: str, strength: float, rank: int, unit_in: bool
+    queries: Moments, candidates: Moments, score: str, strength: float, rank: int, normalised: bool
 ) -> Guarantee:
     """Exact where the directions kept hold every difference; else bounded for unit rows by dot."""
     if strength == 0 or spans_hull(candidates, rank):
         return exact(
             score,
-            unit_in,
+            normalised,
             "what is dropped of a query is orthogonal to all differences of the fitted candidates",
         )
-    if score != "dot" or not unit_in:
+    if score != "dot" or not normalised:
         return Guarantee(score, "none", "directions that tell candidates apart are dropped")
     length = abs(strength) * (1 + float(np.linalg.norm(queries.mean)))
     return Guarantee(
@@ -213,7 +213,7 @@ def _span_promise(
         "bounded",
         "an answer keeps while its margin exceeds the bound, the longest query times the most that "
         "two fitted candidates differ in the directions dropped",
-        length * reach_off(candidates, rank, unit_in),
+        length * reach_off(candidates, rank, normalised),
     )
 
 

@@ -12,9 +12,9 @@ NEGLIGIBLE = 1e-10
 FINE = 1e-9
 
 
-def exact(score: str, unit_in: bool, condition: str) -> Guarantee:
+def exact(score: str, normalised: bool, condition: str) -> Guarantee:
     """An exact promise; maps that begin by normalising keep the answers of unit candidates only."""
-    if unit_in and score != "cosine":
+    if normalised and score != "cosine":
         condition += "; candidates of unit norm"
     return Guarantee(score, "exact", condition)
 
@@ -24,7 +24,7 @@ def full_sight(candidates: Moments) -> bool:
     return candidates.resolution <= FINE
 
 
-def variation(candidates: Moments, step: np.ndarray, unit_in: bool) -> tuple[float, float]:
+def variation(candidates: Moments, step: np.ndarray, normalised: bool) -> tuple[float, float]:
     """How much ⟨step, x⟩ varies over candidates: standard deviation, and the most two can differ.
 
     (a_i - a_j)² <= 2 Σ (a - mean)² for any two of n numbers; unit rows are at most 2 apart.
@@ -34,7 +34,7 @@ def variation(candidates: Moments, step: np.ndarray, unit_in: bool) -> tuple[flo
         variance += candidates.resolution * float(candidates.spectrum[0][0])
     length = float(np.linalg.norm(step))
     reach = float(np.sqrt(2 * candidates.count * variance))
-    return length * float(np.sqrt(variance)), length * (min(reach, 2.0) if unit_in else reach)
+    return length * float(np.sqrt(variance)), length * (min(reach, 2.0) if normalised else reach)
 
 
 def hull_rank(candidates: Moments, variance: float | None) -> int:
@@ -68,13 +68,13 @@ def off_hull(candidates: Moments, vector: np.ndarray, rank: int) -> np.ndarray:
     return part
 
 
-def reach_off(candidates: Moments, rank: int, unit_in: bool) -> float:
+def reach_off(candidates: Moments, rank: int, normalised: bool) -> float:
     """The most that two fitted candidates can differ outside their first ``rank`` directions."""
     left = float(candidates.spectrum[0][rank:].sum())
     if not full_sight(candidates):
         left += candidates.resolution * candidates.dim * float(candidates.spectrum[0][0])
     reach = float(np.sqrt(2 * candidates.count * left))
-    return min(reach, 2.0) if unit_in else reach
+    return min(reach, 2.0) if normalised else reach
 
 
 def spans_hull(candidates: Moments, rank: int) -> bool:
@@ -82,13 +82,13 @@ def spans_hull(candidates: Moments, rank: int) -> bool:
     return rank >= candidates.rank and (full_sight(candidates) or rank == candidates.dim)
 
 
-def linear_score(name: str, score: str, unit_in: bool) -> str:
+def linear_score(name: str, score: str, normalised: bool) -> str:
     """The score a closer with a stored number is searched with: dot for unit rows by cosine.
 
     Raises:
         OptionError: cosine of rows that are not normalised first, whose ranking dot does not keep.
     """
-    if score == "cosine" and not unit_in:
+    if score == "cosine" and not normalised:
         raise OptionError(
             "cosine-of-raw-rows",
             f"{name} works under dot and euclidean (got cosine of rows as they are); normalise "
@@ -103,16 +103,16 @@ def blended(
     offset: np.ndarray | None,
     strength: float,
     *,
-    unit_in: bool,
-    unit_out: bool = False,
+    normalised: bool,
+    renormalised: bool = False,
 ) -> AffineMap:
     """(1 - s)·identity + s·(matrix, offset): the plain identity at strength 0."""
     if strength == 0:
-        return AffineMap(dim, unit_in=unit_in)
+        return AffineMap(dim, normalised=normalised)
     if matrix is not None and strength != 1:
         matrix = (1 - strength) * np.eye(dim) + strength * matrix
     moved = None if offset is None or not offset.any() else strength * offset
-    return AffineMap(dim, matrix, moved, unit_in, unit_out)
+    return AffineMap(dim, matrix, moved, normalised, renormalised)
 
 
 def all_or_nothing(name: str, strength: float) -> bool:

@@ -112,7 +112,7 @@ def _is_number(value: Any, *, whole: bool = False) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
-NORMALISED = Option("unit_in", "flag", True, "the maps begin by normalising rows")
+NORMALISED = Option("normalised", "flag", True, "the maps begin by normalising rows")
 STRENGTH = Option(
     "strength", "number", 1.0, "0 changes nothing, 1 closes fully", grid=(1.0, 0.75, 0.5, 0.25)
 )
@@ -145,7 +145,7 @@ class ClosingMethod:
 
     Attributes:
         name: as ``isthmus close --method`` takes it.
-        function: (queries, candidates: Moments, *, score, strength, unit_in, and the options)
+        function: (queries, candidates: Moments, *, score, strength, normalised, and the options)
             -> :class:`~isthmus.closers.maps.Closer`.
         words: what it does, in a line.
         guarantee: the firmest promise that it makes of the clean ranking.

@@ -21,7 +21,7 @@ def ridge_shift(
     strength: float = 1.0,
     ridge: float = 1 / 3,
     noise: float | np.ndarray | None = None,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """A translation that needs no stored number, chosen so that little is lost.
 
@@ -41,12 +41,12 @@ def ridge_shift(
     Raises:
         OptionError: the noise is not positive. ShapeError: the noise has another size.
     """
-    score = linear_score("ridge-shift", score, unit_in)
+    score = linear_score("ridge-shift", score, normalised)
     epsilon, size = _noise(candidates, noise)
     target = queries.mean - candidates.mean if score == "euclidean" else queries.mean
     step = strength * _least_loss(candidates, epsilon, ridge, target)
-    fixed = AffineMap(queries.dim, unit_in=unit_in)
-    spread, reach = variation(candidates, step, unit_in)
+    fixed = AffineMap(queries.dim, normalised=normalised)
+    spread, reach = variation(candidates, step, normalised)
     total = float(target @ target)
     facts = {
         "ridge": ridge,
@@ -56,7 +56,7 @@ def ridge_shift(
         "share": float(step @ step) / total if total else 0.0,
     }
     if not step.any():
-        nothing = exact(score, unit_in, "strength 0 or nothing to move: nothing is moved")
+        nothing = exact(score, normalised, "strength 0 or nothing to move: nothing is moved")
         return Closer("ridge-shift", score, strength, fixed, fixed, nothing, facts=facts)
     promise = Guarantee(
         score,
@@ -66,15 +66,15 @@ def ridge_shift(
         reach,
     )
     if score == "euclidean":
-        moved = AffineMap(queries.dim, None, step, unit_in)
+        moved = AffineMap(queries.dim, None, step, normalised)
         return Closer("ridge-shift", score, strength, fixed, moved, promise, facts=facts)
     off = strength * candidates.mean
     return Closer(
         "ridge-shift",
         score,
         strength,
-        AffineMap(queries.dim, None, -step, unit_in),
-        AffineMap(queries.dim, None, -off if off.any() else None, unit_in),
+        AffineMap(queries.dim, None, -step, normalised),
+        AffineMap(queries.dim, None, -off if off.any() else None, normalised),
         promise,
         facts=facts,
     )

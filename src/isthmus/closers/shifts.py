@@ -24,7 +24,7 @@ def mean_shift(
     strength: float = 1.0,
     renormalise: bool | None = None,
     side: str = "query",
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Move one modality by the whole gap: q -> q - strength·g (or x -> x + strength·g).
 
@@ -33,22 +33,24 @@ def mean_shift(
     exception: moving candidates under dot without renormalising adds one constant per query).
 
     Args:
-        queries, candidates: moments of the rows as they enter (unit rows where ``unit_in``).
+        queries, candidates: moments of the rows as they enter (unit rows where ``normalised``).
         score: dot, cosine or euclidean.
         strength: 0 the identity, 1 the means meet (before renormalising).
-        renormalise: divide the moved rows by their norms. None: where ``unit_in``.
+        renormalise: divide the moved rows by their norms. None: where ``normalised``.
         side: ``query`` or ``candidate``: which rows move.
-        unit_in: the maps begin by normalising rows.
+        normalised: the maps begin by normalising rows.
     """
-    renormalise = unit_in if renormalise is None else renormalise
+    renormalise = normalised if renormalise is None else renormalise
     step = strength * (queries.mean - candidates.mean)
-    moved = AffineMap(queries.dim, None, -step if side == "query" else step, unit_in, renormalise)
-    fixed = AffineMap(queries.dim, unit_in=unit_in)
+    moved = AffineMap(
+        queries.dim, None, -step if side == "query" else step, normalised, renormalise
+    )
+    fixed = AffineMap(queries.dim, normalised=normalised)
     if not step.any():  # not even renormalised: strength 0 leaves everything as it is
-        guarantee = exact(score, unit_in, "strength 0 or no gap: nothing is moved")
+        guarantee = exact(score, normalised, "strength 0 or no gap: nothing is moved")
         moved = fixed
     elif side == "candidate" and score == "dot" and not renormalise:
-        guarantee = exact(score, unit_in, "a candidate shift adds one constant per query")
+        guarantee = exact(score, normalised, "a candidate shift adds one constant per query")
     else:
         guarantee = Guarantee(
             score, "none", "the shift adds ⟨g, x⟩, which differs between candidates"
@@ -70,7 +72,7 @@ def database_shift(
     *,
     score: str = "cosine",
     strength: float = 1.0,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Move what is stored by the whole gap and normalise it again: unit(x + strength·g).
 
@@ -83,7 +85,7 @@ def database_shift(
         strength=strength,
         renormalise=True,
         side="candidate",
-        unit_in=unit_in,
+        normalised=normalised,
     )
     return replace(moved, name="database-shift")
 
@@ -94,7 +96,7 @@ def liang_shift(
     *,
     score: str = "cosine",
     strength: float = 1.0,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Both sides meet half-way and are normalised: unit(q - ½ strength·g), unit(x + ½ strength·g).
 
@@ -102,7 +104,9 @@ def liang_shift(
     """
     half = 0.5 * strength * (queries.mean - candidates.mean)
     why = "both sides move along g and are normalised again"
-    return _two_shifts("liang-shift", queries.dim, score, strength, half, -half, unit_in, True, why)
+    return _two_shifts(
+        "liang-shift", queries.dim, score, strength, half, -half, normalised, True, why
+    )
 
 
 def centering(
@@ -112,7 +116,7 @@ def centering(
     score: str = "cosine",
     strength: float = 1.0,
     renormalise: bool | None = None,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Each side loses its own mean and is normalised: unit(q - μ_q), unit(x - μ_c).
 
@@ -121,10 +125,12 @@ def centering(
     good where that number is a wrong prior, bad where training tuned it. It acts even where the
     two sides have the same mean.
     """
-    renormalise = unit_in if renormalise is None else renormalise
+    renormalise = normalised if renormalise is None else renormalise
     off = strength * queries.mean, strength * candidates.mean
     why = "each candidate loses ⟨μ_q, x⟩, which differs between candidates"
-    return _two_shifts("centering", queries.dim, score, strength, *off, unit_in, renormalise, why)
+    return _two_shifts(
+        "centering", queries.dim, score, strength, *off, normalised, renormalise, why
+    )
 
 
 def distribution_normalization(
@@ -133,7 +139,7 @@ def distribution_normalization(
     *,
     score: str = "dot",
     strength: float = 0.25,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """A quarter of each side's own mean is taken off, ranked by dot: q - λμ_q, x - λμ_c.
 
@@ -142,7 +148,7 @@ def distribution_normalization(
     off = strength * queries.mean, strength * candidates.mean
     why = "each candidate loses λ⟨μ_q, x⟩, which differs between candidates"
     return _two_shifts(
-        "distribution-normalization", queries.dim, score, strength, *off, unit_in, False, why
+        "distribution-normalization", queries.dim, score, strength, *off, normalised, False, why
     )
 
 
@@ -153,21 +159,21 @@ def _two_shifts(
     strength: float,
     off_queries: np.ndarray,
     off_candidates: np.ndarray,
-    unit_in: bool,
+    normalised: bool,
     renormalise: bool,
     why: str,
 ) -> Closer:
     """Take a vector off each side; the identity (not even renormalised) where both are zero."""
-    fixed = AffineMap(dim, unit_in=unit_in)
+    fixed = AffineMap(dim, normalised=normalised)
     if not off_queries.any() and not off_candidates.any():
-        nothing = exact(score, unit_in, "strength 0 or nothing to take off: nothing is moved")
+        nothing = exact(score, normalised, "strength 0 or nothing to take off: nothing is moved")
         return Closer(name, score, strength, fixed, fixed, nothing)
     return Closer(
         name,
         score,
         strength,
-        AffineMap(dim, None, -off_queries, unit_in, renormalise),
-        AffineMap(dim, None, -off_candidates, unit_in, renormalise),
+        AffineMap(dim, None, -off_queries, normalised, renormalise),
+        AffineMap(dim, None, -off_candidates, normalised, renormalise),
         Guarantee(score, "none", why),
         facts={"norm_moved": float(np.linalg.norm(off_queries - off_candidates))},
     )

@@ -20,11 +20,11 @@ def no_closer(
     *,
     score: str = "cosine",
     strength: float = 0.0,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Leave everything as it is: the baseline every other closer is compared with."""
-    side = AffineMap(queries.dim, unit_in=unit_in)
-    return Closer("none", score, 0.0, side, side, exact(score, unit_in, "nothing is changed"))
+    side = AffineMap(queries.dim, normalised=normalised)
+    return Closer("none", score, 0.0, side, side, exact(score, normalised, "nothing is changed"))
 
 
 def orthogonal_shift(
@@ -34,7 +34,7 @@ def orthogonal_shift(
     score: str = "euclidean",
     strength: float = 1.0,
     variance: float | None = None,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """The paper's closing: candidates move along the part of the gap orthogonal to their hull.
 
@@ -52,25 +52,25 @@ def orthogonal_shift(
     rank = hull_rank(candidates, variance)
     part = off_hull(candidates, gap, rank)
     step = strength * part
-    fixed = AffineMap(queries.dim, unit_in=unit_in)
+    fixed = AffineMap(queries.dim, normalised=normalised)
     total = float(gap @ gap)
     share = float(part @ part) / total if total else 0.0
-    spread, reach = variation(candidates, step, unit_in)
+    spread, reach = variation(candidates, step, normalised)
     spanned = spans_hull(candidates, rank)
     if not step.any() or score == "dot":
         guarantee = exact(
             score,
-            unit_in,
+            normalised,
             "a candidate shift adds one constant per query"
             if step.any()
             else "no gap outside the hull: nothing is moved",
         )
     elif score == "cosine":
         condition = "candidates of equal norm, shift orthogonal to their differences"
-        guarantee = Guarantee(score, "exact" if spanned and unit_in else "none", condition)
+        guarantee = Guarantee(score, "exact" if spanned and normalised else "none", condition)
     elif spanned:
         guarantee = exact(
-            score, unit_in, "the shift is orthogonal to all differences of the fitted candidates"
+            score, normalised, "the shift is orthogonal to all differences of the fitted candidates"
         )
     else:
         guarantee = Guarantee(
@@ -85,7 +85,7 @@ def orthogonal_shift(
         score,
         strength,
         fixed,
-        AffineMap(queries.dim, None, step, unit_in) if step.any() else fixed,
+        AffineMap(queries.dim, None, step, normalised) if step.any() else fixed,
         guarantee,
         facts={
             "rank": float(rank),
@@ -103,7 +103,7 @@ def center_queries(
     *,
     score: str = "dot",
     strength: float = 1.0,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Queries lose their mean, and every candidate stores the number that makes up for it.
 
@@ -114,7 +114,7 @@ def center_queries(
     Raises:
         OptionError: cosine of rows that are not normalised.
     """
-    return _centred("center-queries", queries, candidates, score, strength, unit_in, both=False)
+    return _centred("center-queries", queries, candidates, score, strength, normalised, both=False)
 
 
 def biased_shift(
@@ -124,7 +124,7 @@ def biased_shift(
     score: str = "euclidean",
     strength: float = 1.0,
     side: str = "query",
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """Close the whole gap under Euclid and lose nothing: one stored number per candidate.
 
@@ -136,15 +136,17 @@ def biased_shift(
     Raises:
         OptionError: cosine of rows that are not normalised.
     """
-    linear_score("biased-shift", score, unit_in)  # cosine of unit rows ranks as euclid
+    linear_score("biased-shift", score, normalised)  # cosine of unit rows ranks as euclid
     score = "euclidean" if score == "cosine" else score
     step = strength * (queries.mean - candidates.mean)
-    fixed = AffineMap(queries.dim, unit_in=unit_in)
-    guarantee = exact(score, unit_in, "the stored number ⟨g, x⟩ is added to each candidate's score")
+    fixed = AffineMap(queries.dim, normalised=normalised)
+    guarantee = exact(
+        score, normalised, "the stored number ⟨g, x⟩ is added to each candidate's score"
+    )
     facts = {"norm_moved": float(np.linalg.norm(step))}
     if not step.any():
         return Closer("biased-shift", score, strength, fixed, fixed, guarantee, facts=facts)
-    moved = AffineMap(queries.dim, None, -step if side == "query" else step, unit_in)
+    moved = AffineMap(queries.dim, None, -step if side == "query" else step, normalised)
     on_query = side == "query"
     bias = step if score == "euclidean" or on_query else None  # dot: a candidate shift is free
     query, candidate = (moved, fixed) if on_query else (fixed, moved)
@@ -157,7 +159,7 @@ def center_both(
     *,
     score: str = "dot",
     strength: float = 1.0,
-    unit_in: bool = True,
+    normalised: bool = True,
 ) -> Closer:
     """:func:`center_queries`, and candidates lose their own mean before they are stored.
 
@@ -168,7 +170,7 @@ def center_both(
     Raises:
         OptionError: cosine of rows that are not normalised first.
     """
-    return _centred("center-both", queries, candidates, score, strength, unit_in, both=True)
+    return _centred("center-both", queries, candidates, score, strength, normalised, both=True)
 
 
 def _centred(
@@ -177,19 +179,19 @@ def _centred(
     candidates: Moments,
     score: str,
     strength: float,
-    unit_in: bool,
+    normalised: bool,
     *,
     both: bool,
 ) -> Closer:
-    score = linear_score(name, score, unit_in)
+    score = linear_score(name, score, normalised)
     step, off = strength * queries.mean, strength * candidates.mean
     return Closer(
         name,
         score,
         strength,
-        AffineMap(queries.dim, None, -step if step.any() else None, unit_in),
-        AffineMap(queries.dim, None, -off if both and off.any() else None, unit_in),
-        exact(score, unit_in, "the stored number ⟨μ, x⟩ is added to each candidate's score"),
+        AffineMap(queries.dim, None, -step if step.any() else None, normalised),
+        AffineMap(queries.dim, None, -off if both and off.any() else None, normalised),
+        exact(score, normalised, "the stored number ⟨μ, x⟩ is added to each candidate's score"),
         step if step.any() else None,
         {"norm_moved": float(np.linalg.norm(step))},
     )

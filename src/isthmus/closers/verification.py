@@ -53,10 +53,10 @@ def verify(closer: Closer, queries: Any, candidates: Any) -> Verification:
     where it begins by normalising).
     """
     q, c = _double(queries), _double(candidates)
-    q_in = np.asarray(unit(q)) if closer.query.unit_in else q
-    c_in = np.asarray(unit(c)) if closer.candidate.unit_in else c
+    q_in = np.asarray(unit(q)) if closer.query.normalised else q
+    c_in = np.asarray(unit(c)) if closer.candidate.normalised else c
     before = Ranking.of(q_in, c_in, closer.score)
-    bias = None if closer.bias is None else closer.bias_of(c)
+    bias = None if closer.bias_weights is None else closer.candidate_bias(c)
     after = Ranking.of(closer.query(q), closer.candidate(c), closer.score, bias)
     old, new = top1(before), top1(after)
     widths = to_numpy(before.rounding(EPS32 / 2))[:, 0]  # each query by its own terms

@@ -162,7 +162,7 @@ def measure_inputs(
         else:
             c = np.asarray(search.closer.candidate(rows))
             if stored is not None and bias == "again":
-                stored = search.closer.bias_of(rows)
+                stored = search.closer.candidate_bias(rows)
         ranking = Ranking.of(q, c, search.score, stored)
         answers.append(task.best(ranking))
         if trial == 0:

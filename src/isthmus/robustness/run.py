@@ -203,9 +203,9 @@ def _fingerprint(
             take(array)
     for closer in closers:
         digest.update(f"{closer.name} {closer.score} {closer.strength!r} {closer.memo}".encode())
-        take(closer.bias)
+        take(closer.bias_weights)
         for step in (*closer.query.steps, *closer.candidate.steps):
-            digest.update(f"{step.dim} {step.unit_in} {step.unit_out}".encode())
+            digest.update(f"{step.dim} {step.normalised} {step.renormalised}".encode())
             take(step.matrix)
             take(step.offset)
     digest.update(

@@ -49,7 +49,7 @@ class ClosedSearch:
         """Map the rows once; O((n + K) d) and one clean search."""
         queries = np.asarray(closer.query(task.queries))
         candidates = np.asarray(closer.candidate(task.candidates))
-        bias = None if closer.bias is None else closer.bias_of(task.candidates)
+        bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
         clean = Ranking.of(queries, candidates, closer.score, bias)
         answers = task.best(clean)
         return cls(
@@ -120,8 +120,8 @@ class ClosedSearch:
         """Rows as they enter the two maps."""
         q, c = self.task.queries, self.task.candidates
         return (
-            np.asarray(unit(q)) if self.closer.query.unit_in else q,
-            np.asarray(unit(c)) if self.closer.candidate.unit_in else c,
+            np.asarray(unit(q)) if self.closer.query.normalised else q,
+            np.asarray(unit(c)) if self.closer.candidate.normalised else c,
         )
 
     def _gap(self) -> np.ndarray:

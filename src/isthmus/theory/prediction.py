@@ -116,7 +116,7 @@ def predict(
     if normalised and not task.normalised:
         asked, stored = unit(asked), unit(stored)
     if closer is not None:
-        bias = closer.bias_of(stored)
+        bias = closer.candidate_bias(stored)
         asked, stored = closer.apply(asked, "query"), closer.apply(stored, "candidate")
         noisy_dims = int(stored.shape[1]) - closer.memo
     ranking = Ranking.of(asked, stored, score, bias)

@@ -63,7 +63,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
         metric: the score to fit for: dot, cosine, euclidean, or None for the closer's own. (An
             attribute ``score`` would be taken for scikit-learn's method of that name.)
         strength: 0 nothing, 1 fully, or None for the closer's own.
-        unit_in: rows are normalised before anything else. Moments given must be of such rows.
+        normalised: rows are normalised before anything else. Moments given must be of such rows.
         options: the closer's own options by name, e.g. ``{"variance": 0.95}``.
 
     Attributes:
@@ -85,7 +85,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
         other: Any = None,
         metric: str | None = None,
         strength: float | None = None,
-        unit_in: bool = True,
+        normalised: bool = True,
         options: dict[str, Any] | None = None,
     ) -> None:
         self.method = method
@@ -93,7 +93,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
         self.other = other
         self.metric = metric
         self.strength = strength
-        self.unit_in = unit_in
+        self.normalised = normalised
         self.options = options
 
     def fit(self, X: Any, y: Any = None, *, modality: Any = None) -> Self:
@@ -105,7 +105,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
                 twice. OptionError, ShapeError: as ``closers.fit``.
         """
         X = self._checked(X, reset=True)
-        sides = sides_of(X, check_role(self.role), self.other, modality, self.unit_in)
+        sides = sides_of(X, check_role(self.role), self.other, modality, self.normalised)
         options = self._rows_needed(sides)
         self._freeze({role: s.moments if s else None for role, s in sides.items()}, options)
         return self
@@ -128,7 +128,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
         first = not hasattr(self, "moments_")
         X = self._checked(X, reset=first)
         other = self.other if first else None
-        sides = sides_of(X, check_role(self.role), other, modality, self.unit_in)
+        sides = sides_of(X, check_role(self.role), other, modality, self.normalised)
         merged: dict[Role, Moments | None] = {}
         for place, role in enumerate(ROLES):
             before = None if first else self.moments_[place]
@@ -169,7 +169,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
         Whatever ``role`` is, X are candidates. Zeros where the closer stores none.
         """
         check_is_fitted(self, "closer_")
-        return self.closer_.bias_of(self._checked(X, reset=False))
+        return self.closer_.candidate_bias(self._checked(X, reset=False))
 
     def as_role(self, role: str) -> Self:
         """The same fitted closer for the other role: a shallow copy that shares ``closer_``."""
@@ -223,7 +223,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
             )
         given = [m for m in moments.values() if m is not None]
         queries, candidates = (moments[role] or given[0] for role in ROLES)
-        options = {**options, **(self.options or {}), "unit_in": self.unit_in}
+        options = {**options, **(self.options or {}), "normalised": self.normalised}
         if self.strength is not None:
             options["strength"] = self.strength
         self.closer_ = fit(self.method, queries, candidates, score=self.metric, **options)

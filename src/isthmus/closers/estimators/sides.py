@@ -38,13 +38,13 @@ def opposite(role: Role) -> Role:
     return "candidate" if role == "query" else "query"
 
 
-def side_of(given: Any, unit_in: bool) -> Side:
+def side_of(given: Any, normalised: bool) -> Side:
     """A side from rows (n, d), normalised where the maps will do so, or from moments as given."""
     if isinstance(given, Moments):
         return Side(given)
     rows = working(check_array(given, dtype=DTYPES, input_name="other"))
-    rows = unit(rows) if unit_in else rows
-    return Side(Moments.of(rows, precise=True, normalised=unit_in), rows)
+    rows = unit(rows) if normalised else rows
+    return Side(Moments.of(rows, precise=True, normalised=normalised), rows)
 
 
 def masks(modality: Any, count: int) -> dict[Role, np.ndarray]:
@@ -68,7 +68,7 @@ def masks(modality: Any, count: int) -> dict[Role, np.ndarray]:
 
 
 def sides_of(
-    X: np.ndarray, role: Role, other: Any, modality: Any, unit_in: bool
+    X: np.ndarray, role: Role, other: Any, modality: Any, normalised: bool
 ) -> dict[Role, Side | None]:
     """The two sides that a call of ``fit`` brings; None where it brings no row of a side.
 
@@ -81,6 +81,6 @@ def sides_of(
         )
     if modality is not None:
         rows = {name: X[mask] for name, mask in masks(modality, len(X)).items()}
-        return {name: side_of(r, unit_in) if len(r) else None for name, r in rows.items()}
-    rest = None if other is None else side_of(other, unit_in)
-    return {role: side_of(X, unit_in), opposite(role): rest}
+        return {name: side_of(r, normalised) if len(r) else None for name, r in rows.items()}
+    rest = None if other is None else side_of(other, normalised)
+    return {role: side_of(X, normalised), opposite(role): rest}

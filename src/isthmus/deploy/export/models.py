@@ -57,12 +57,12 @@ def fold_into_siglip(model: Any, closer: Closer, *, query: str = "image") -> lis
     """Add a closer to the last biases of a SigLIP or SigLIP 2, in place; no code is needed after.
 
     SigLIP's heads give rows before they are normalised, and a bias there adds a vector to those.
-    So it is exact for closers fitted on rows as they come (``unit_in=False``), and only for them:
-    x/‖x‖ + b is no x + b'. The text head is linear and takes a matrix too; the image head adds its
-    bias to what passes it by, so a matrix has no place there. A map that ends by normalising is
-    left to the model, whose own scores are cosine: ``get_…_features`` then gives the rows before.
-    The model's logits are those of the closer where that is searched by cosine; for another score
-    take the rows of ``get_…_features``.
+    So it is exact for closers fitted on rows as they come (``normalised=False``), and only for
+    them: x/‖x‖ + b is no x + b'. The text head is linear and takes a matrix too; the image head
+    adds its bias to what passes it by, so a matrix has no place there. A map that ends by
+    normalising is left to the model, whose own scores are cosine: ``get_…_features`` then gives
+    the rows before. The model's logits are those of the closer where that is searched by cosine;
+    for another score take the rows of ``get_…_features``.
 
     Args:
         model: a ``transformers`` SiglipModel or Siglip2Model.
@@ -87,12 +87,12 @@ def fold_into_siglip(model: Any, closer: Closer, *, query: str = "image") -> lis
             f"a {type(model).__name__} has no vision_model.head.mlp.fc2 and text_model.head with "
             "biases; expected a SiglipModel or Siglip2Model with its heads"
         ) from None
-    if closer.bias is not None and closer.bias.any():
+    if closer.bias_weights is not None and closer.bias_weights.any():
         raise CloserError(
             f"{closer.name} stores a number per candidate, which SigLIP has no place for (its bias "
             "is one number for all); use a closer that stores none, or a torch module"
         )
-    if closer.score != "cosine" and (closer.query.unit_out or closer.candidate.unit_out):
+    if closer.score != "cosine" and (closer.query.renormalised or closer.candidate.renormalised):
         raise CloserError(
             f"{closer.name} normalises rows that are searched by {closer.score}, and the heads "
             "give rows before that; search by cosine, or use a torch module"
@@ -139,10 +139,10 @@ def _raw(closer: Closer, role: Role) -> AffineMap:
     side = closer.map_of(role)
     if side.is_identity:
         return AffineMap(side.dim)
-    if not isinstance(side, AffineMap) or side.unit_in:
+    if not isinstance(side, AffineMap) or side.normalised:
         raise CloserError(
             f"{closer.name} moves {role} rows after normalising them, and a SigLIP head gives rows "
-            "before that, where no bias does the same; fit it with unit_in=False on the model's "
+            "before that, where no bias does the same; fit it with normalised=False on the model's "
             "own rows, or use a torch module"
         )
     return side

@@ -41,7 +41,7 @@ def to_json(closer: Closer | Evened) -> str:
         "strength": float(inner.strength),
         "query": [_step(step) for step in inner.query.steps],
         "candidate": [_step(step) for step in inner.candidate.steps],
-        "bias": None if inner.bias is None else inner.bias.tolist(),
+        "bias": None if inner.bias_weights is None else inner.bias_weights.tolist(),
         "memo": inner.memo,
         "guarantee": inner.guarantee.to_dict(),
         "facts": {key: float(value) for key, value in inner.facts.items()},
@@ -111,10 +111,10 @@ def _step(step: AffineMap) -> dict[str, Any]:
     return {
         "dim": step.dim,
         "dim_out": step.dim_out,
-        "unit_in": bool(step.unit_in),
+        "unit_in": bool(step.normalised),
         "matrix": None if step.matrix is None else step.matrix.tolist(),
         "offset": None if step.offset is None else step.offset.tolist(),
-        "unit_out": bool(step.unit_out),
+        "unit_out": bool(step.renormalised),
     }
 
 

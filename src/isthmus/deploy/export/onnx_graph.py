@@ -74,11 +74,11 @@ def append_to_onnx(
     kinds = onnx.TensorProto
     if rows.type.tensor_type.elem_type != kinds.FLOAT:
         current = build.node("Cast", current, to=kinds.FLOAT)
-    entering = build.node("LpNormalization", current, axis=-1, p=2) if side.unit_in else current
+    entering = build.node("LpNormalization", current, axis=-1, p=2) if side.normalised else current
     current = _steps(build, side.steps, entering)
     number = None
-    if role == "candidate" and inner.bias is not None:
-        number = build.node("MatMul", entering, build.constant("bias", inner.bias[:, None]))
+    if role == "candidate" and inner.bias_weights is not None:
+        number = build.node("MatMul", entering, build.constant("bias", inner.bias_weights[:, None]))
     width = side.dim_out
     if isinstance(closer, Evened):
         current, number, width = _even(build, closer, role, current, number), None, width + 1
@@ -152,13 +152,13 @@ class _Builder:
 
 def _steps(build: _Builder, steps: tuple[Any, ...], current: str) -> str:
     for place, step in enumerate(steps):
-        if step.unit_in and place:  # the first one is done before, for the number as well
+        if step.normalised and place:  # the first one is done before, for the number as well
             current = build.node("LpNormalization", current, axis=-1, p=2)
         if step.matrix is not None:
             current = build.node("MatMul", current, build.constant("matrix", step.matrix.T))
         if step.offset is not None:
             current = build.node("Add", current, build.constant("offset", step.offset))
-        if step.unit_out:
+        if step.renormalised:
             current = build.node("LpNormalization", current, axis=-1, p=2)
     return current
 

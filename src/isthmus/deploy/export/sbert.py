@@ -38,8 +38,8 @@ def append_to_sentence_transformer(
             :func:`~isthmus.deploy.export.as_inner_product` first.
         modalities: what queries and candidates are, as ("image", "text"): then a plain ``encode``
             goes by what it is given, and ``encode_query`` and ``encode_document`` by their role.
-        number_beside: take a closer with a number all the same; store ``closer.bias_of`` of the
-            rows that the model gave without it.
+        number_beside: take a closer with a number all the same; store ``closer.candidate_bias``
+            of the rows that the model gave without it.
 
     Raises:
         CloserError: a number would be lost, or a last coordinate is no linear map.
@@ -52,11 +52,11 @@ def append_to_sentence_transformer(
             f"the last coordinate of {closer.name} is a square root of the row's length, which no "
             "built-in module computes; use as_inner_product, or a torch module"
         )
-    if closer.bias is not None and closer.bias.any() and not number_beside:
+    if closer.bias_weights is not None and closer.bias_weights.any() and not number_beside:
         raise CloserError(
             f"{closer.name} stores a number per candidate, which encode_document has no place for; "
             "make it a coordinate with as_inner_product, or say number_beside=True and store "
-            "closer.bias_of(rows) yourself"
+            "closer.candidate_bias(rows) yourself"
         )
     torch = library("torch", WHAT, "torch", EXTRA)
     package = library("sentence_transformers", WHAT, "sentence-transformers", EXTRA)
@@ -122,12 +122,12 @@ def _steps(torch: Any, parts: Any, side: RowMap, kind: Any) -> list[Any]:
     """Normalize and Dense modules that do what a map does; one Dense of the identity for none."""
     modules: list[Any] = []
     for step in side.steps:
-        if step.unit_in:
+        if step.normalised:
             modules.append(parts.Normalize())
         if step.matrix is not None or not step.is_identity:
             weight = np.eye(step.dim) if step.matrix is None else step.matrix
             modules.append(_dense(torch, parts, weight, step.offset, kind))
-        if step.unit_out:
+        if step.renormalised:
             modules.append(parts.Normalize())
     return modules or [_dense(torch, parts, np.eye(side.dim), None, kind)]
 

@@ -49,7 +49,7 @@ def as_inner_product(closer: Closer, candidates: Array) -> Closer:
     if weights is None:
         return flat
     side = flat.candidate
-    if not isinstance(side, AffineMap) or side.unit_out:
+    if not isinstance(side, AffineMap) or side.renormalised:
         raise CloserError(
             f"{closer.name} normalises candidates after moving them, and their stored number is no "
             "linear function of what comes out; store the number beside the vector"
@@ -58,7 +58,7 @@ def as_inner_product(closer: Closer, candidates: Array) -> Closer:
     moved = to_numpy(side(rows))
     if len(moved) == 0:
         raise ShapeError("no candidates were given; expected some rows, to choose the range from")
-    number = replace(flat, bias=weights).bias_of(rows)
+    number = replace(flat, bias_weights=weights).candidate_bias(rows)
     low, high = float(moved.min()), float(moved.max())
     c = float(np.ptp(number)) / (high - low) if high > low else 0.0
     c = c or 1.0
@@ -68,7 +68,7 @@ def as_inner_product(closer: Closer, candidates: Array) -> Closer:
         side.dim,
         np.vstack([kept, weights / c]),
         np.append(offset, low - float(number.min()) / c),
-        side.unit_in,
+        side.normalised,
     )
     wide = flat.query.dim_out
     constant = AffineMap(
@@ -79,7 +79,7 @@ def as_inner_product(closer: Closer, candidates: Array) -> Closer:
         name=f"{closer.name}+coordinate",
         query=chain(flat.query, constant),
         candidate=longer,
-        bias=None,
+        bias_weights=None,
         facts={**closer.facts, "c": c, "low": low},
         memo=closer.memo + 1 if closer.memo else 0,
     )
@@ -87,27 +87,27 @@ def as_inner_product(closer: Closer, candidates: Array) -> Closer:
 
 def _linear(closer: Closer) -> tuple[np.ndarray | None, Closer]:
     """Weights w with ranking = ⟨q', x'⟩ + ⟨w, x⟩ + constants, and the closer under dot without."""
-    side, bias = closer.candidate, closer.bias
+    side, bias = closer.candidate, closer.bias_weights
     plain = replace(closer, score="dot", guarantee=_under_dot(closer))
     if bias is not None and not bias.any():
-        bias, plain = None, replace(plain, bias=None)
-    if closer.score == "dot" or (side.unit_out and bias is None):
+        bias, plain = None, replace(plain, bias_weights=None)
+    if closer.score == "dot" or (side.renormalised and bias is None):
         return bias, plain
     if closer.score == "cosine":
         if bias is None:  # candidates of length 1: cosine and dot rank alike
-            again = AffineMap(side.dim_out, unit_out=True)
-            kept = side if side.unit_in and side.is_identity else chain(side, again)
+            again = AffineMap(side.dim_out, renormalised=True)
+            kept = side if side.normalised and side.is_identity else chain(side, again)
             return None, replace(plain, candidate=kept)
         raise CloserError(
             f"{closer.name} is searched by cosine and stores a number, which no inner product "
             "ranks; fit it for the dot score of unit rows"
         )
-    translated = isinstance(side, AffineMap) and side.matrix is None and not side.unit_out
-    if not translated or not side.unit_in:
+    translated = isinstance(side, AffineMap) and side.matrix is None and not side.renormalised
+    if not translated or not side.normalised:
         raise CloserError(
             f"{closer.name} is searched by euclidean distance among candidates of unequal length, "
-            "which is no linear function of the row; use as_euclidean, or fit it with unit_in=True "
-            "and no matrix on the candidates"
+            "which is no linear function of the row; use as_euclidean, or fit it with "
+            "normalised=True and no matrix on the candidates"
         )
     offset = side.offset if isinstance(side, AffineMap) else None
     if offset is None or not offset.any():
@@ -121,7 +121,7 @@ def _under_dot(closer: Closer) -> Guarantee:
     if score == "dot":
         return told
     # of unit candidates all scores rank alike; -½‖q - x‖² and ⟨q, x⟩ even by the same margins
-    if closer.candidate.unit_in and (score == "euclidean" or told.kind != "bounded"):
+    if closer.candidate.normalised and (score == "euclidean" or told.kind != "bounded"):
         return replace(told, score="dot")
     return Guarantee("dot", "none", f"answers are those of {score}: {told.condition}")
 
@@ -204,7 +204,7 @@ def as_cosine(closer: Closer, candidates: Array, *, headroom: float = HEADROOM) 
         CloserError: it is searched by cosine as it is, or :func:`as_inner_product` refuses.
         OptionError: a negative headroom.
     """
-    if closer.score == "cosine" and closer.bias is None:
+    if closer.score == "cosine" and closer.bias_weights is None:
         raise CloserError(
             f"{closer.name} is searched by cosine and stores no number; use it as it is"
         )
@@ -226,7 +226,7 @@ def as_euclidean(closer: Closer, candidates: Array, *, headroom: float = HEADROO
         CloserError: it is searched by distance as it is, or by cosine with a number.
         OptionError: a negative headroom.
     """
-    if closer.score == "euclidean" and closer.bias is None:
+    if closer.score == "euclidean" and closer.bias_weights is None:
         raise CloserError(
             f"{closer.name} is searched by euclidean distance and stores no number; use it as it is"
         )
@@ -246,7 +246,7 @@ def _evened(closer: Closer, score: str, candidates: Array, headroom: float) -> E
 
 def _used(closer: Closer, moved: np.ndarray, rows: Array, squares: bool) -> np.ndarray:
     """s‖z‖² + 2n of each candidate, (K,) float64."""
-    used = 2 * closer.bias_of(rows)
+    used = 2 * closer.candidate_bias(rows)
     return used + np.einsum("ij,ij->i", moved, moved) if squares else used
 
 

@@ -30,18 +30,18 @@ class Step(nn.Module):
 
     def __init__(self, step: AffineMap) -> None:
         super().__init__()
-        self.unit_in, self.unit_out = bool(step.unit_in), bool(step.unit_out)
+        self.normalised, self.renormalised = bool(step.normalised), bool(step.renormalised)
         self.register_buffer("matrix", _number(step.matrix))
         self.register_buffer("offset", _number(step.offset))
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        if self.unit_in:
+        if self.normalised:
             rows = unit(rows)
         if self.matrix is not None:
             rows = linear(rows, self.matrix)
         if self.offset is not None:
             rows = rows + self.offset
-        return unit(rows) if self.unit_out else rows
+        return unit(rows) if self.renormalised else rows
 
 
 class ClosingModule(nn.Module):
@@ -59,9 +59,9 @@ class ClosingModule(nn.Module):
         self.role, self.dim, self.dim_out = role, side.dim, side.dim_out
         self.score = closer.score
         self.steps = nn.Sequential(*(Step(step) for step in side.steps))
-        self.number_of_unit = bool(side.unit_in)
+        self.number_of_unit = bool(side.normalised)
         candidate = role == "candidate"
-        self.register_buffer("bias", _number(inner.bias) if candidate else None)
+        self.register_buffer("bias", _number(inner.bias_weights) if candidate else None)
         self.evens, self.squares = isinstance(closer, Evened), True
         limit = None
         if isinstance(closer, Evened):

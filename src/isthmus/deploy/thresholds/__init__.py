@@ -119,7 +119,7 @@ def _opened(
     if closer is None:
         return open_task(queries, candidates, score=score, **said)
     task = open_task(queries, candidates, score="dot", **said)
-    cosine = score == "cosine" or closer.query.unit_in or closer.candidate.unit_in
+    cosine = score == "cosine" or closer.query.normalised or closer.candidate.normalised
     for side in (task.query_input, task.candidate_input):
         assert side is not None
         side.stats.refuse(side.name, cosine=cosine)
@@ -136,6 +136,6 @@ def _closed(task: RetrievalTask, closer: Closer | None) -> tuple[RetrievalTask, 
     """The task of mapped rows, and the candidate bias (K,)."""
     if closer is None:
         return task, None
-    bias = None if closer.bias is None else closer.bias_of(task.candidates)
+    bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
     queries, candidates = closer.query(task.queries), closer.candidate(task.candidates)
     return replace(task, queries=np.asarray(queries), candidates=np.asarray(candidates)), bias

@@ -168,7 +168,7 @@ def _searches(
 ) -> dict[str, _Search]:
     """The two rankings of one closer; both see the same stored rows."""
     stored = np.asarray(closer.candidate(sides.stored))
-    numbers = None if closer.bias is None else closer.bias_of(sides.stored)
+    numbers = None if closer.bias_weights is None else closer.candidate_bias(sides.stored)
     coder = None if codec is None else fit_codec(codec, stored[half])
     truth = Ranking.of(np.asarray(closer.query(sides.other)), stored, closer.score, numbers)
     own_score = "cosine" if closer.score == "cosine" else "dot"

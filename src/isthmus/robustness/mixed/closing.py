@@ -55,7 +55,7 @@ class PoolCloser:
         Raises:
             OptionError: the closer has no candidate bias.
         """
-        bias = self.closer.bias
+        bias = self.closer.bias_weights
         if bias is None:
             raise OptionError(
                 "no-candidate-bias",
@@ -127,7 +127,7 @@ def pool_ranking(
     stored = np.empty((len(documents), asked.shape[1]), asked.dtype)
     stored[own] = (closing.own or closer.query)(documents[own])
     stored[~own] = closer.candidate(documents[~own])
-    bias = closer.bias_of(documents) - np.where(own, closing.own_level, closing.other_level)
+    bias = closer.candidate_bias(documents) - np.where(own, closing.own_level, closing.other_level)
     return Ranking.of(asked, stored, closer.score, bias)
 
 

@@ -115,15 +115,15 @@ def consistency_curves(
     groups: dict[tuple[str, bool], list[int]] = {}
     for i, closer in enumerate(closers):
         if _translates(closer) and int(queries.shape[1]) >= LEAST_DIMENSIONS:
-            groups.setdefault((closer.score, closer.query.unit_in), []).append(i)
+            groups.setdefault((closer.score, closer.query.normalised), []).append(i)
         else:
-            bias = None if closer.bias is None else closer.bias_of(candidates)
+            bias = None if closer.bias_weights is None else closer.candidate_bias(candidates)
             mapped = to_numpy(closer.query(queries)), to_numpy(closer.candidate(candidates))
             out[i] = consistency_curve(Ranking.of(*mapped, closer.score, bias), totals)
     levels = np.asarray(totals, np.float64)
-    for (score, unit_in), mine in groups.items():
+    for (score, normalised), mine in groups.items():
         sides = (queries, candidates)
-        q, x = (to_numpy(unit(working(side)) if unit_in else working(side)) for side in sides)
+        q, x = (to_numpy(unit(working(side)) if normalised else working(side)) for side in sides)
         rows = Ranking.of(q, x, "dot")
         searches: list[Sweep] = []
         for i in mine:
@@ -137,9 +137,9 @@ def consistency_curves(
 def _translates(closer: Closer) -> bool:
     """Whether both maps only move rows, and the search is one the bins are for."""
     steps = (*closer.query.steps, *closer.candidate.steps)
-    moves = len(steps) == 2 and not any(s.unit_out or s.matrix is not None for s in steps)
-    same = closer.query.unit_in == closer.candidate.unit_in
-    numbers = closer.score == "euclidean" and closer.bias is not None
+    moves = len(steps) == 2 and not any(s.renormalised or s.matrix is not None for s in steps)
+    same = closer.query.normalised == closer.candidate.normalised
+    numbers = closer.score == "euclidean" and closer.bias_weights is not None
     return moves and same and not closer.memo and closer.score != "cosine" and not numbers
 
 
@@ -155,9 +155,9 @@ def _translated(
     dtype = rows.queries.dtype
     queries = rows.queries if not a.any() else rows.queries + a.astype(dtype)
     candidates = rows.candidates if not b.any() else rows.candidates + b.astype(dtype)
-    weights = a if closer.bias is None else a + closer.bias
+    weights = a if closer.bias_weights is None else a + closer.bias_weights
     column = rows.candidates @ weights.astype(dtype)
-    bias = None if closer.bias is None else rows.candidates @ closer.bias
+    bias = None if closer.bias_weights is None else rows.candidates @ closer.bias_weights
     ranking = Ranking.of(queries, candidates, score, bias)
     search = Sweep(ranking, levels, None, like)
     if score == "euclidean":

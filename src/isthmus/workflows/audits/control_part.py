@@ -33,13 +33,13 @@ def control_part(
     share of the stored candidates' variance, so that a closer cannot win by stretching them.
     """
     name, score = (closer.name, closer.score) if closer.name != "none" else (UNRECOMMENDED, None)
-    unit_in = opts.unit_rows
+    normalised = opts.unit_rows
 
     def fitted(method: str, score: str | None) -> Closer:
-        return fit(method, queries, candidates, score=score, unit_in=unit_in)
+        return fit(method, queries, candidates, score=score, normalised=normalised)
 
     own = fitted(name, score)
-    others = controls(name, queries, candidates, seed=opts.seed, score=score, unit_in=unit_in)
+    others = controls(name, queries, candidates, seed=opts.seed, score=score, normalised=normalised)
     stretching = fitted("mean-shift", opts.score)
     made = [fitted("none", s) for s in dict.fromkeys([own.score, stretching.score])]
     searches = closed_searches(task, [*made, own, stretching, *others])

@@ -117,17 +117,17 @@ def task_of(sides: Sides, forward: bool, opts: AuditOptions) -> tuple[RetrievalT
 
 def default_closers(queries: Moments, candidates: Moments, opts: AuditOptions) -> list[Closer]:
     """The default grid's closers under its own scores, plain dot beside them as a baseline."""
-    unit_in = opts.unit_rows
-    plain = ("cosine", "euclidean", "dot") if unit_in else ("euclidean", "dot")
+    normalised = opts.unit_rows
+    plain = ("cosine", "euclidean", "dot") if normalised else ("euclidean", "dot")
     if opts.score not in plain:
         plain = (opts.score, *plain)
-    closers = [fit("none", queries, candidates, score=s, unit_in=unit_in) for s in plain]
-    moved_score = "cosine" if unit_in else opts.score
+    closers = [fit("none", queries, candidates, score=s, normalised=normalised) for s in plain]
+    moved_score = "cosine" if normalised else opts.score
     return [
         *closers,
-        fit("mean-shift", queries, candidates, score=moved_score, unit_in=unit_in),
-        fit("orthogonal-shift", queries, candidates, unit_in=unit_in),
-        fit("center-queries", queries, candidates, unit_in=unit_in),
+        fit("mean-shift", queries, candidates, score=moved_score, normalised=normalised),
+        fit("orthogonal-shift", queries, candidates, normalised=normalised),
+        fit("center-queries", queries, candidates, normalised=normalised),
     ]
 
 
@@ -216,7 +216,7 @@ def closing_curve(
     """Each closer at growing strength: what closing alone does to answers and accuracy."""
     fitted = []
     for name in ("mean-shift", "orthogonal-shift", "center-queries"):
-        given: dict[str, Any] = {"unit_in": opts.unit_rows}
+        given: dict[str, Any] = {"normalised": opts.unit_rows}
         if name == "mean-shift":
             given["score"] = opts.score
         fitted += [fit(name, queries, candidates, strength=s, **given) for s in STRENGTHS]

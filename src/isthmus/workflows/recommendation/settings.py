@@ -89,7 +89,7 @@ class Ground:
         if name == "ridge-shift":
             given["noise"] = self.noise
         return fit(
-            name, self.queries, self.candidates, score=score, unit_in=self.unit_rows, **given
+            name, self.queries, self.candidates, score=score, normalised=self.unit_rows, **given
         )
 
 
