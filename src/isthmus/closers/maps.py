@@ -308,7 +308,9 @@ class Closer:
                 if step.offset is not None:
                     tensors[f"{prefix}.offset"] = step.offset
             sides[role] = {**told[0], **({"then": told[1:]} if len(told) > 1 else {})}
-        tensors["bias"] = np.zeros(0) if self.bias_weights_weights is None else self.bias_weights_weights
+        tensors["bias"] = (
+            np.zeros(0) if self.bias_weights_weights is None else self.bias_weights_weights
+        )
         metadata = {
             "isthmus": "closer",
             "schema": "1",
