@@ -232,11 +232,11 @@ class Closer:
         rows = working(candidates, double=True)
         if self.candidate.normalised:
             rows = unit(rows)
-        if self.bias_weights_weights is None:
+        if self.bias_weights is None:
             return np.zeros(int(rows.shape[0]))
         from isthmus.core.arrays import to_numpy
 
-        return to_numpy(namespace(rows).matmul(rows, like(rows, self.bias_weights_weights)))
+        return to_numpy(namespace(rows).matmul(rows, like(rows, self.bias_weights)))
 
     def then(self, outer: Closer) -> Closer:
         """This closer and then ``outer``, fitted on what comes out of this one.
@@ -254,12 +254,12 @@ class Closer:
                 f"{self.name} keeps {self.memo} coordinates in float, which {outer.name} would "
                 f"mix with the others; apply {outer.name} first"
             )
-        if self.bias_weights_weights is not None and self.score != outer.score:
+        if self.bias_weights is not None and self.score != outer.score:
             raise CloserError(
                 f"{self.name} stores a number for the {self.score} score, {outer.name} is searched "
                 f"by {outer.score}; fit both for one score"
             )
-        bias = self.bias_weights_weights
+        bias = self.bias_weights
         candidate = chain(self.candidate, outer.candidate)
         if bias is not None and candidate.normalised and not self.candidate.normalised:
             raise CloserError(
@@ -308,9 +308,7 @@ class Closer:
                 if step.offset is not None:
                     tensors[f"{prefix}.offset"] = step.offset
             sides[role] = {**told[0], **({"then": told[1:]} if len(told) > 1 else {})}
-        tensors["bias"] = (
-            np.zeros(0) if self.bias_weights_weights is None else self.bias_weights_weights
-        )
+        tensors["bias"] = np.zeros(0) if self.bias_weights is None else self.bias_weights
         metadata = {
             "isthmus": "closer",
             "schema": "1",
