@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,19 +23,9 @@ def console(*, as_json: bool) -> Console:
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output; what is no number is null."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+    from isthmus.data.atomic import plain
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if hasattr(value, "item") and not isinstance(value, str):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
 @contextmanager
