@@ -28,7 +28,12 @@ from isthmus.robustness.mixed import (
     pool_ranking,
     search_pool,
 )
-from isthmus.search.relevance import Relevance, relevance_by_judgements, relevance_by_pairs, run
+from isthmus.search.relevance import (
+    Relevance,
+    outcome_of,
+    relevance_by_judgements,
+    relevance_by_pairs,
+)
 from isthmus.search.scores import Ranking, top1, top_k
 from refusals import refused
 from worlds import full_scores, two_modalities, unit_rows
@@ -114,7 +119,7 @@ def test_places_and_shares_are_those_of_a_sorted_list(seed: int, ties: bool) -> 
     right = relevance(rng, 8, 30, 4)
     ranking = Ranking.of(q, x, "dot")
     got = search_pool(ranking, right, is_a, k=7)
-    np.testing.assert_array_equal(np.nan_to_num(got.place, nan=-1), run(ranking, right).rank)
+    np.testing.assert_array_equal(np.nan_to_num(got.place, nan=-1), outcome_of(ranking, right).rank)
     rights = right.of_query()
     for i, line in enumerate((q @ x.T).round(10)):
         order = np.argsort(-line, kind="stable")

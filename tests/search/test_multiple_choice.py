@@ -7,9 +7,10 @@ from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.errors import LabelsError
 from isthmus.robustness import Perturbation, closed_searches, measure
-from isthmus.search.relevance import choose, multiple_choice
+from isthmus.search.relevance import best_listed, multiple_choice
 from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
+from refusals import refused
 
 
 def quiz(rng, n=40, k=25, c=4, d=8):
@@ -20,11 +21,11 @@ def quiz(rng, n=40, k=25, c=4, d=8):
 
 
 @pytest.mark.parametrize("score", ["dot", "cosine", "euclidean"])
-def test_choose_is_the_best_of_each_list(score):
+def test_the_answer_is_the_best_of_each_list(score):
     rng = np.random.default_rng(3)
     queries, candidates, lists, _ = quiz(rng)
     bias = rng.standard_normal(len(candidates))
-    got = choose(Ranking.of(queries, candidates, score, bias), lists)
+    got = best_listed(Ranking.of(queries, candidates, score, bias), lists)
     for i, row in enumerate(lists):
         values = {}
         for j in row[row >= 0]:
@@ -44,7 +45,7 @@ def test_choose_is_the_best_of_each_list(score):
 def test_tied_options_give_the_lowest_row():
     candidates = np.ones((6, 3))
     lists = np.array([[5, 2, 4], [3, 5, -1]])
-    assert choose(Ranking.of(np.ones((2, 3)), candidates, "dot"), lists).tolist() == [2, 3]
+    assert best_listed(Ranking.of(np.ones((2, 3)), candidates, "dot"), lists).tolist() == [2, 3]
 
 
 def test_all_candidates_as_options_is_plain_search():
@@ -52,15 +53,15 @@ def test_all_candidates_as_options_is_plain_search():
     queries, candidates, _, _ = quiz(rng)
     everything = np.tile(np.arange(len(candidates)), (len(queries), 1))
     scores = queries @ candidates.T
-    got = choose(Ranking.of(queries, candidates, "dot"), everything)
+    got = best_listed(Ranking.of(queries, candidates, "dot"), everything)
     np.testing.assert_array_equal(got, scores.argmax(axis=1))
 
 
-def test_truth_is_the_named_option_and_unknown_truths_are_not_judged():
-    lists, truth = multiple_choice([[3, 1], [0, 2], [1, 2]], [1, 0, -1], 4)
-    assert truth.task == "multiple-choice"
-    assert truth.pairs.tolist() == [[0, 1], [1, 0]]
-    assert truth.judged.tolist() == [True, True, False]
+def test_the_named_option_is_right_and_unknown_answers_are_not_judged():
+    lists, relevance = multiple_choice([[3, 1], [0, 2], [1, 2]], [1, 0, -1], 4)
+    assert relevance.task == "multiple-choice"
+    assert relevance.pairs.tolist() == [[0, 1], [1, 0]]
+    assert relevance.judged.tolist() == [True, True, False]
     assert lists.dtype == np.int64
 
 
@@ -68,40 +69,45 @@ def test_stress_answers_within_the_lists_and_exact_closers_keep_them():
     rng = np.random.default_rng(7)
     queries, candidates, lists, right = quiz(rng, n=60)
     queries += 2.0
-    lists, truth = multiple_choice(lists, right, len(candidates))
+    lists, relevance = multiple_choice(lists, right, len(candidates))
     half = np.arange(10)
     task = RetrievalTask.of(
-        queries, candidates, truth, candidate_calibration=half, query_calibration=half, lists=lists
+        queries,
+        candidates,
+        relevance,
+        candidate_calibration=half,
+        query_calibration=half,
+        lists=lists,
     )
     moments = Moments.of(queries, precise=True), Moments.of(candidates, precise=True)
     closers = [
         fit("none", *moments, score="dot", normalised=False),
         fit("center-queries", *moments, normalised=False),
     ]
-    plays = closed_searches(task, closers)
+    searches = closed_searches(task, closers)
     for result in measure(
-        task, plays, Perturbation("gaussian", "candidates", 1.0, "total"), trials=3, seed=1
+        task, searches, Perturbation("gaussian", "candidates", 1.0, "total"), trials=3, seed=1
     ):
         assert (result.answers[:, :, None] == lists[None]).any(axis=2).all()
         assert result.search.clean_agreement.all()
         assert result.predicted is None
-    assert not np.array_equal(plays[0].clean_top1, (queries @ candidates.T).argmax(axis=1))
+    assert not np.array_equal(searches[0].clean_top1, (queries @ candidates.T).argmax(axis=1))
 
 
 @pytest.mark.parametrize(
-    ("lists", "truth", "sentence"),
+    ("lists", "right", "code", "fact"),
     [
-        ([1, 2], [0], "option lists have shape"),
-        ([[0.5, 1.0]], [0], "dtype float64"),
-        ([[0, 1]], [0, 1], "2 truths for 1 questions"),
-        ([[0, 9]], [0], "there are 4 candidates"),
-        ([[0, -2]], [0], "below -1"),
-        ([[0, -1]], [0], "question 0 has fewer than 2 options"),
-        ([[0, 1], [2, 2]], [0, 0], "question 1 lists one candidate twice"),
-        ([[0, 1]], [2], "question 0: its truth names no option"),
-        ([[0, 1, -1]], [2], "question 0: its truth names no option"),
+        ([1, 2], [0], "bad-options", "shape (2,)"),
+        ([[0.5, 1.0]], [0], "bad-options", "dtype float64"),
+        ([[0, 1]], [0, 1], "bad-options", "2 right answers for 1 questions"),
+        ([[0, 9]], [0], "option-out-of-range", "there are 4 candidates"),
+        ([[0, -2]], [0], "option-out-of-range", "below -1"),
+        ([[0, -1]], [0], "too-few-options", "question 0"),
+        ([[0, 1], [2, 2]], [0, 0], "option-twice", "question 1"),
+        ([[0, 1]], [2], "answer-not-listed", "question 0"),
+        ([[0, 1, -1]], [2], "answer-not-listed", "question 0"),
     ],
 )
-def test_bad_questions_are_refused(lists, truth, sentence):
-    with pytest.raises(LabelsError, match=sentence):
-        multiple_choice(np.array(lists), np.array(truth), 4)
+def test_bad_questions_are_refused(lists, right, code, fact):
+    with refused(code, fact, kind=LabelsError):
+        multiple_choice(np.array(lists), np.array(right), 4)

@@ -32,15 +32,15 @@ _SLOTS = re.compile(r"\{(question|choice)\}")
 class MultipleChoiceSet:
     """n questions, each about an image, with its choices as texts.
 
-    ``truth``: (n,) int64, read-only: the right choice of each; None where the file does not say
-    (the test split). ``image_ids`` are as in the file: whole numbers or strings.
+    ``answers``: (n,) int64, read-only: the right choice of each; None where the file does not
+    say (the test split). ``image_ids`` are as in the file: whole numbers or strings.
     """
 
     question_ids: tuple[str, ...]
     image_ids: tuple[int | str, ...]
     questions: tuple[str, ...]
     choices: tuple[tuple[str, ...], ...]
-    truth: NDArray[np.int64] | None
+    answers: NDArray[np.int64] | None
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -55,7 +55,8 @@ class MultipleChoiceSet:
         """
         if "{choice}" not in template:
             raise OptionError(
-                f"the template is {template!r}, expected {{choice}} (and {{question}}) in it"
+                "bad-template",
+                f"the template is {template!r}, expected {{choice}} (and {{question}}) in it",
             )
         return [
             tuple(_fill(template, {"question": question, "choice": c}) for c in choices)
@@ -65,7 +66,7 @@ class MultipleChoiceSet:
     def task(
         self, template: str = "{question} {choice}"
     ) -> tuple[list[str], NDArray[np.int64], Relevance]:
-        """Everything a stress ``Problem`` needs but the rows: (texts, lists, truth).
+        """Everything a ``RetrievalTask`` needs but the rows: (texts, lists, relevance).
 
         Embed ``texts`` (4n strings) as candidates and the images (n, in the order of the
         questions) as queries; query i chooses among candidate rows ``lists[i]``. Raises
@@ -73,7 +74,7 @@ class MultipleChoiceSet:
         """
         texts = [text for question in self.texts(template) for text in question]
         lists = np.arange(len(texts)).reshape(len(self), -1)
-        right = np.full(len(self), -1) if self.truth is None else self.truth
+        right = np.full(len(self), -1) if self.answers is None else self.answers
         return texts, *multiple_choice(lists, right, len(texts))
 
 
@@ -92,73 +93,60 @@ def load_aokvqa(path: str | os.PathLike[str]) -> MultipleChoiceSet:
     label = os.fspath(path)
     try:
         entries = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileError(f"{label} does not exist, expected a JSON file of questions") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CorruptFile(f"{label} is not JSON: {error}") from error
+        raise CorruptFile("not-json", f"{label} is not JSON: {error}") from error
     except OSError as error:
-        raise FileError(f"{label} cannot be read: {error.strerror}") from error
-    if not isinstance(entries, list) or not entries:
-        got = "an empty list" if entries == [] else f"a {type(entries).__name__}"
-        raise CorruptFile(f"{label} holds {got}, expected a list of questions")
+        raise FileError("unreadable-file", f"{label} cannot be read: {error.strerror}") from error
+    got = "an empty list" if entries == [] else f"a {type(entries).__name__}"
+    _expect(isinstance(entries, list) and entries, f"{label} holds {got}", "a list of questions")
     rows = [_entry(entry, f"{label}: entry {at}") for at, entry in enumerate(entries)]
-    _check_ids([row[0] for row in rows], label)
-    ids, images, questions, choices, truth = zip(*rows, strict=True)
-    return MultipleChoiceSet(ids, images, questions, choices, _truth(list(truth), ids, label))
+    ids, images, questions, choices, right = zip(*rows, strict=True)
+    first = {name: at for at, name in reversed(list(enumerate(ids)))}
+    for at, name in enumerate(ids):
+        repeats = f"{label}: entry {at} repeats the question_id {name} of entry {first[name]}"
+        _expect(first[name] == at, repeats, "each id once")
+    unknown = [at for at, place in enumerate(right) if place is None]
+    if len(unknown) == len(right):
+        return MultipleChoiceSet(ids, images, questions, choices, None)
+    if unknown:
+        where = f"{label}: entry {unknown[0]} ({ids[unknown[0]]}) has no correct_choice_idx, which "
+        known = f"{len(right) - len(unknown)} of {len(right)} entries have"
+        _expect(False, where + known, "it in all or none")
+    answers = np.array(right, dtype=np.int64)
+    answers.flags.writeable = False
+    return MultipleChoiceSet(ids, images, questions, choices, answers)
 
 
-_Row = tuple[str, int | str, str, tuple[str, ...], int | None]
-
-
-def _entry(entry: Any, where: str) -> _Row:
-    if not isinstance(entry, dict):
-        raise CorruptFile(f"{where} is a {type(entry).__name__}, expected an object")
-    question_id = entry.get("question_id")
-    if not isinstance(question_id, str) or not question_id:
-        raise CorruptFile(f"{where} has question_id {question_id!r}, expected a non-empty string")
-    where = f"{where} ({question_id})"
-    image_id = entry.get("image_id")
-    if isinstance(image_id, bool) or not isinstance(image_id, int | str) or image_id == "":
-        raise CorruptFile(f"{where} has image_id {image_id!r}, expected a number or a string")
+def _entry(entry: Any, where: str) -> tuple[str, int | str, str, tuple[str, ...], int | None]:
+    _expect(isinstance(entry, dict), f"{where} is a {type(entry).__name__}", "an object")
+    name = entry.get("question_id")
+    _expect(_is_text(name), f"{where} has question_id {name!r}", "a non-empty string")
+    where = f"{where} ({name})"
+    image = entry.get("image_id")
+    numbered = isinstance(image, int) and not isinstance(image, bool)
+    named = isinstance(image, str) and image != ""
+    _expect(numbered or named, f"{where} has image_id {image!r}", "a number or a string")
     question = entry.get("question")
-    if not isinstance(question, str) or not question.strip():
-        raise CorruptFile(f"{where} has question {question!r}, expected a non-empty string")
+    _expect(_is_text(question), f"{where} has question {question!r}", "a non-empty string")
     choices = entry.get("choices")
-    if not isinstance(choices, list) or len(choices) != CHOICES:
-        got = f"{len(choices)} choices" if isinstance(choices, list) else f"choices {choices!r}"
-        raise CorruptFile(f"{where} has {got}, expected a list of {CHOICES} strings")
+    listed = isinstance(choices, list)
+    got = f"{len(choices)} choices" if listed else f"choices {choices!r}"
+    _expect(
+        listed and len(choices) == CHOICES, f"{where} has {got}", f"a list of {CHOICES} strings"
+    )
     for at, choice in enumerate(choices):
-        if not isinstance(choice, str) or not choice.strip():
-            raise CorruptFile(f"{where} has choice {at} {choice!r}, expected a non-empty string")
-    truth = entry.get("correct_choice_idx")
-    good = isinstance(truth, int) and not isinstance(truth, bool) and 0 <= truth < CHOICES
-    if truth is not None and not good:
-        raise CorruptFile(
-            f"{where} has correct_choice_idx {truth!r}, expected a whole number "
-            f"from 0 to {CHOICES - 1}"
-        )
-    return question_id, image_id, question, tuple(choices), truth
+        _expect(_is_text(choice), f"{where} has choice {at} {choice!r}", "a non-empty string")
+    right = entry.get("correct_choice_idx")
+    place = isinstance(right, int) and not isinstance(right, bool) and 0 <= right < CHOICES
+    said = f"{where} has correct_choice_idx {right!r}"
+    _expect(right is None or place, said, f"a whole number from 0 to {CHOICES - 1}")
+    return name, image, question, tuple(choices), right
 
 
-def _check_ids(ids: list[str], label: str) -> None:
-    first: dict[str, int] = {}
-    for at, question_id in enumerate(ids):
-        if first.setdefault(question_id, at) != at:
-            raise CorruptFile(
-                f"{label}: entry {at} repeats the question_id {question_id} "
-                f"of entry {first[question_id]}, expected each id once"
-            )
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
-def _truth(truth: list[int | None], ids: tuple[str, ...], label: str) -> NDArray[np.int64] | None:
-    missing = [at for at, value in enumerate(truth) if value is None]
-    if len(missing) == len(truth):
-        return None
-    if missing:
-        raise CorruptFile(
-            f"{label}: entry {missing[0]} ({ids[missing[0]]}) has no correct_choice_idx, which "
-            f"{len(truth) - len(missing)} of {len(truth)} entries have; expected it in all or none"
-        )
-    array = np.array(truth, dtype=np.int64)
-    array.flags.writeable = False
-    return array
+def _expect(good: Any, got: str, expected: str) -> None:
+    if not good:
+        raise CorruptFile("bad-question", f"{got}, expected {expected}")

@@ -1,4 +1,4 @@
-"""Tasks: what a right answer is. One outcome per query comes back; nothing is averaged here."""
+"""What a right answer is. One outcome per query comes back; nothing is averaged here."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from isthmus.search.scores import Ranking, first_best
 class Outcome:
     """What happened to each of n queries in one search.
 
-    ``top1`` (n,): the answer. ``rank`` (n,): place of the first true candidate, 0 is best; -1
-    where a query has no truth. ``ties`` (n,): other candidates tied with the answer.
+    ``top1`` (n,): the answer. ``rank`` (n,): place of the first right candidate, 0 is best; -1
+    where none is known. ``ties`` (n,): other candidates tied with the answer.
     """
 
     top1: np.ndarray
@@ -26,7 +26,7 @@ class Outcome:
     ties: np.ndarray
 
     def hit(self, k: int) -> np.ndarray:
-        """(n,) bool: a true candidate is among the first k; only queries with a truth count."""
+        """(n,) bool: a right candidate is among the first k; only queries that have one count."""
         judged = self.rank >= 0
         return (self.rank[judged] < k).astype(bool)
 
@@ -36,24 +36,24 @@ class Relevance:
     """Which candidates are right for each query, as sorted (query row, candidate row) pairs."""
 
     task: str
-    pairs: np.ndarray  # (m, 2) int64, unique, in query order; m = 0: no truth known
+    pairs: np.ndarray  # (m, 2) int64, unique, in query order; m = 0: nothing is known
     queries: int
     candidates: int
 
     def of_query(self) -> list[np.ndarray]:
-        """The true candidate rows of each query, n arrays (possibly empty)."""
+        """The right candidate rows of each query, n arrays (possibly empty)."""
         cuts = np.searchsorted(self.pairs[:, 0], np.arange(1, self.queries))
         return np.split(self.pairs[:, 1], cuts)
 
     def correct(self, answers: np.ndarray) -> np.ndarray:
-        """(n,) bool for answers (n,), or (t, n) for (t, n): the answer is a true candidate."""
+        """(n,) bool for answers (n,), or (t, n) for (t, n): the answer is right."""
         keys = self.pairs[:, 0] * self.candidates + self.pairs[:, 1]
         asked = np.arange(self.queries) * self.candidates + answers
         return np.isin(asked, keys)
 
     @property
     def judged(self) -> np.ndarray:
-        """(n,) bool: queries that have at least one true candidate."""
+        """(n,) bool: queries that have at least one right candidate."""
         return np.isin(np.arange(self.queries), self.pairs[:, 0])
 
     @property
@@ -77,12 +77,12 @@ class Relevance:
         return self
 
     def reversed(self) -> Relevance:
-        """The same truth with the roles exchanged: candidates ask for queries."""
+        """The same with the roles exchanged: candidates ask for queries."""
         pairs = np.unique(self.pairs[:, ::-1], axis=0)
         return Relevance(self.task, pairs, self.candidates, self.queries)
 
     def restricted(self, query_rows: np.ndarray, candidate_rows: np.ndarray) -> Relevance:
-        """The truth among some queries and candidates, renumbered by their places there."""
+        """What is right among some queries and candidates, renumbered by their places there."""
         q_place = np.full(self.queries, -1)
         q_place[query_rows] = np.arange(len(query_rows))
         c_place = np.full(self.candidates, -1)
@@ -93,7 +93,7 @@ class Relevance:
 
 
 def relevance_by_pairs(n: int, m: int) -> Relevance:
-    """Query i's only true candidate is row i.
+    """Query i's only right candidate is row i.
 
     Raises:
         NotPaired: n and m differ.
@@ -119,50 +119,58 @@ def no_relevance(n: int, m: int) -> Relevance:
     return Relevance("retrieval", np.zeros((0, 2), np.int64), n, m)
 
 
-def multiple_choice(lists: Any, truth: Any, candidates: int) -> tuple[np.ndarray, Relevance]:
-    """Questions with their own options: (lists, truth) for ``choose`` and a stress ``Problem``.
+def multiple_choice(lists: Any, right: Any, candidates: int) -> tuple[np.ndarray, Relevance]:
+    """Questions with their own options: (lists, relevance) for a ``RetrievalTask``.
 
     Args:
         lists: (n, c) integers: query i chooses among candidate rows ``lists[i]``; -1 pads.
-        truth: (n,) integers: place of the right option in its list, or -1 where unknown.
+        right: (n,) integers: place of the right option in its list, or -1 where unknown.
         candidates: how many candidate rows there are.
 
     Raises:
         LabelsError: another shape or dtype, a row out of range, fewer than 2 options, an option
-            twice in one list, or a truth that names no option.
+            twice in one list, or a right place that holds no option.
     """
-    options, right = np.asarray(lists), np.asarray(truth)
+    options, right = np.asarray(lists), np.asarray(right)
     if options.ndim != 2 or options.dtype.kind not in "iu" or right.dtype.kind not in "iu":
         raise LabelsError(
+            "bad-options",
             f"option lists have shape {options.shape} and dtype {options.dtype}; expected one row "
-            "of candidate rows per query, padded with -1, and an integer truth per query"
+            "of candidate rows per query, padded with -1, and the integer place of the right one",
         )
     if right.shape != (len(options),):
-        raise LabelsError(f"{right.size} truths for {len(options)} questions; expected one each")
+        raise LabelsError(
+            "bad-options",
+            f"{right.size} right answers for {len(options)} questions; expected one each",
+        )
     options, right = options.astype(np.int64), right.astype(np.int64)
     if options.size and (options.min() < -1 or options.max() >= candidates):
         raise LabelsError(
+            "option-out-of-range",
             f"an option names candidate {int(options.max())} or below -1; there are {candidates} "
-            f"candidates, numbered from 0 to {candidates - 1}"
+            f"candidates, numbered from 0 to {candidates - 1}",
         )
-    few = np.flatnonzero((options >= 0).sum(axis=1) < 2)
-    if len(few):
-        raise LabelsError(f"question {int(few[0])} has fewer than 2 options; drop it")
     ordered = np.sort(options, axis=1)
-    twice = np.flatnonzero(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(1))
-    if len(twice):
-        raise LabelsError(f"question {int(twice[0])} lists one candidate twice; drop one of them")
-    known = np.flatnonzero(right >= 0)
-    wrong = known[(right[known] >= options.shape[1])]
-    if len(wrong) == 0:
-        wrong = known[options[known, right[known]] < 0]
-    if len(wrong):
-        raise LabelsError(f"question {int(wrong[0])}: its truth names no option of its list")
-    pairs = np.column_stack([known, options[known, right[known]]])
+    twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+    places = np.clip(right, 0, options.shape[1] - 1)
+    picked = options[np.arange(len(options)), places]
+    known = right >= 0
+    for code, wrong, what in (
+        ("too-few-options", (options >= 0).sum(axis=1) < 2, "has fewer than 2 options; drop it"),
+        ("option-twice", twice, "lists one candidate twice; drop one of them"),
+        (
+            "answer-not-listed",
+            known & ((right > places) | (picked < 0)),
+            "has a right answer that is not in its list",
+        ),
+    ):
+        if wrong.any():
+            raise LabelsError(code, f"question {int(wrong.argmax())} {what}")
+    pairs = np.column_stack([np.flatnonzero(known), picked[known]])
     return options, Relevance("multiple-choice", pairs, len(options), candidates)
 
 
-def choose(ranking: Ranking, lists: np.ndarray) -> np.ndarray:
+def best_listed(ranking: Ranking, lists: np.ndarray) -> np.ndarray:
     """The best candidate row of each query's own list, (n,) int64; ties take the lowest row."""
     widths = to_numpy(ranking.tie_widths)
     answers = np.empty(len(lists), np.int64)
@@ -181,13 +189,13 @@ def choose(ranking: Ranking, lists: np.ndarray) -> np.ndarray:
     return answers
 
 
-def run(ranking: Ranking, truth: Relevance) -> Outcome:
-    """Search every query exactly and place its first true candidate. O(n K d), blocked.
+def outcome_of(ranking: Ranking, relevance: Relevance) -> Outcome:
+    """Search every query exactly and place its first right candidate. O(n K d), blocked.
 
-    The place of candidate t counts candidates that score higher, and tied ones of a lower row.
+    The place of a candidate counts those that score higher, and tied ones of a lower row.
     """
     widths = ranking.tie_widths
-    true_rows = truth.of_query()
+    right = relevance.of_query()
     top, rank, ties = [], [], []
     for start, block in ranking.score_blocks():
         scores = to_numpy(block)
@@ -195,13 +203,13 @@ def run(ranking: Ranking, truth: Relevance) -> Outcome:
         width = to_numpy(level)
         top.append(to_numpy(first_best(block, level)))
         ties.append((scores >= scores.max(axis=1, keepdims=True) - width).sum(axis=1) - 1)
-        rank.append(_first_true(scores, true_rows[start : start + len(scores)], width[:, 0]))
+        rank.append(_first_right(scores, right[start : start + len(scores)], width[:, 0]))
     return Outcome(np.concatenate(top).astype(np.int64), np.concatenate(rank), np.concatenate(ties))
 
 
-def _first_true(scores: np.ndarray, true_rows: list[np.ndarray], widths: np.ndarray) -> np.ndarray:
+def _first_right(scores: np.ndarray, rows: list[np.ndarray], widths: np.ndarray) -> np.ndarray:
     places = np.full(len(scores), -1, np.int64)
-    for i, right in enumerate(true_rows):
+    for i, right in enumerate(rows):
         if len(right) == 0:
             continue
         line, width = scores[i], float(widths[i])

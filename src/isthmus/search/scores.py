@@ -84,8 +84,9 @@ class Ranking:
         """
         if int(queries.shape[1]) != int(candidates.shape[1]):
             raise ShapeError(
+                "dimensions-differ",
                 f"queries have {int(queries.shape[1])} dimensions, candidates "
-                f"{int(candidates.shape[1])}; both must come from one model"
+                f"{int(candidates.shape[1])}; both must come from one model",
             )
         queries, candidates = working(queries), working(candidates)
         if queries.dtype != candidates.dtype:
@@ -216,7 +217,7 @@ def top_k(ranking: Ranking, k: int) -> TopK:
     """Exact search in O(n K d), tile by tile: the rows are neither copied nor scored all at once.
 
     NumPy rows are scored in tiles of about ``TILE``; of each tile only scores that reach the k-th
-    best so far of their query, or are tied with it, are looked at again. Memory beside the rows: a
+    best so far of their query, or are tied with it, are looked at again. Memory besides the rows: a
     tile of scores and a few k numbers a query. Tensors are scored in blocks of whole queries.
 
     Raises:
@@ -224,7 +225,7 @@ def top_k(ranking: Ranking, k: int) -> TopK:
     """
     count = int(ranking.candidates.shape[0])
     if not 1 <= k <= count:
-        raise OptionError(f"k={k} of {count} candidates; expected 1 to {count}")
+        raise OptionError("bad-k", f"k={k} of {count} candidates; expected 1 to {count}")
     if is_numpy(ranking.queries) and is_numpy(ranking.candidates):
         return _by_tiles(ranking, k, TILE)
     widths = to_numpy(ranking.tie_widths)

@@ -23,7 +23,7 @@ from isthmus.data.summary import opened, summarise
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.relevance import (
     Relevance,
-    choose,
+    best_listed,
     no_relevance,
     relevance_by_judgements,
     relevance_by_labels,
@@ -126,7 +126,7 @@ class RetrievalTask:
         ``ties=False`` skips the look for ties: independent noise on candidates leaves none.
         """
         if self.lists is not None:
-            return choose(ranking, self.lists)
+            return best_listed(ranking, self.lists)
         if ties:
             return top1(ranking)
         return np.concatenate([s.argmax(axis=1) for _, s in ranking.score_blocks()])

@@ -6,16 +6,17 @@ that off:
 
     ranking'(q, j) = ranking(q, j) + offset_j
 
-Unlike the stored number of a closer, which puts back what a shift took, this is meant to change
+Unlike the candidate bias of a closer, which puts back what a shift took, this is meant to change
 answers: no corrector promises anything of the clean ranking. s(b, x) below is the score itself:
-⟨b, x⟩, the cosine, or -½‖b - x‖² (see ``scores``), plus the stored number of a closer where it is
+⟨b, x⟩, the cosine, or -½‖b - x‖² (see ``scores``), plus the candidate bias of a closer where it is
 given. When to use which, and what it did on real rows: ``docs/correctors.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -52,45 +53,56 @@ def fit_corrector(
         name: a key of :data:`CORRECTORS`.
         candidates: (K, d) rows that are searched. bank: (B, d) queries of the kind to come.
         score: dot, cosine or euclidean.
-        bias: (K,) stored numbers of a closer, where the candidates are searched with them.
+        bias: (K,) candidate biases of a closer, where the candidates are searched with them.
         scored: (n, d) queries to be scored; a bank that holds one of them is refused. Without it
             nothing is checked (:func:`shared_rows` tells which they are).
         options: the corrector's own.
 
-    Cost: O(K B d) time. Memory beside the rows: a tile of scores and a block of candidates.
+    Cost: O(K B d) time. Memory besides the rows: a tile of scores and a block of candidates.
 
     Raises:
         OptionError: an unknown name, score or option; a bank smaller than k, or that holds scored
-            queries. ShapeError: dimensions do not fit. ValuesError: a row or stored number is not
-        finite.
+            queries. ShapeError: dimensions do not fit. ValuesError: a row or bias is not finite.
     """
     if name not in CORRECTORS:
-        raise OptionError(f"corrector '{name}' is unknown; choose one of {', '.join(CORRECTORS)}")
+        raise OptionError(
+            "unknown-corrector",
+            f"corrector '{name}' is unknown; choose one of {', '.join(CORRECTORS)}",
+        )
+    check_options(name, options)
     check_score(score)
     if int(bank.shape[0]) == 0:
-        raise OptionError("the bank holds no queries; give some of the kind that will be asked")
+        raise OptionError(
+            "empty-bank", "the bank holds no queries; give some of the kind that will be asked"
+        )
     if bias is not None and not np.isfinite(bias).all():
-        raise ValuesError("a stored number is NaN or infinite; expected finite numbers")
+        raise ValuesError("not-finite", "a bias is NaN or infinite; expected finite numbers")
     if scored is not None:
         shared = shared_rows(bank, scored)
         if len(shared):
             named = first_rows([int(i) for i in shared], len(shared))
             raise OptionError(
+                "bank-holds-scored",
                 f"the bank holds queries that are to be scored ({named} of them); take the bank "
-                "from other queries, or the figures flatter the corrector"
+                "from other queries, or the figures flatter the corrector",
             )
     forward = Ranking.of(bank, candidates, score, bias)
     for side, what in ((forward.queries, "the bank"), (forward.candidates, "the candidates")):
         check_finite(side, what)
     if score == "cosine":
         forward = replace(forward, queries=unit(forward.queries))
-    try:
-        return CORRECTORS[name](Bank(forward), **options)
-    except TypeError as wrong:
-        if "unexpected keyword" not in str(wrong):
-            raise
-        option = str(wrong).partition("argument ")[2].split("'")[1]
-        raise OptionError(f"{name} has no option '{option}'") from None
+    return CORRECTORS[name](Bank(forward), **options)
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse an option that the corrector does not have."""
+    known = [p for p in signature(CORRECTORS[name]).parameters if p != "bank"]
+    for option in options:
+        if option not in known:
+            raise OptionError(
+                "unknown-option",
+                f"{name} has no option '{option}'; choose one of {', '.join(known)}",
+            )
 
 
 __all__ = ["CORRECTORS", "Corrector", "fit_corrector", "shared_rows"]

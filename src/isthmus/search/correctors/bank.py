@@ -50,8 +50,9 @@ class Bank:
         """Mean score (K,) of each candidate with the k bank queries that score highest with it."""
         if not 1 <= k <= self.size:
             raise OptionError(
+                "bad-k",
                 f"{name} takes the mean over the k={k} best of a bank of {self.size} queries; "
-                "give a larger bank or a k from 1 to its size"
+                "give a larger bank or a k from 1 to its size",
             )
         parts = [
             top_k(mirror, k).scores.astype(np.float64).mean(axis=1) + lack
@@ -96,7 +97,5 @@ def check_finite(rows: Array, what: str) -> None:
     norms = row_norms(rows)
     wrong = np.flatnonzero(~np.isfinite(to_numpy(norms)))
     if len(wrong):
-        raise ValuesError(
-            f"{what} holds NaN or infinity in {first_rows([int(i) for i in wrong[:5]], len(wrong))}"
-            "; drop these rows"
-        )
+        named = first_rows([int(i) for i in wrong[:5]], len(wrong))
+        raise ValuesError("not-finite", f"{what} holds NaN or infinity in {named}; drop these rows")

@@ -35,7 +35,9 @@ def nnn(bank: Bank, *, k: int = 16, alpha: float = 0.75) -> Corrector:
         OptionError: fewer than k bank queries; an α that is no number.
     """
     if not np.isfinite(alpha):
-        raise OptionError(f"alpha={alpha} is not a number; 0 changes nothing, 0.25 to 1.5 is usual")
+        raise OptionError(
+            "bad-alpha", f"alpha={alpha} is not a number; 0 changes nothing, 0.25 to 1.5 is usual"
+        )
     offset = -alpha * bank.nearest_mean("nnn", k)
     return Corrector("nnn", bank.score, offset, None, {"k": k, "alpha": alpha, "bank": bank.size})
 
@@ -76,5 +78,7 @@ def dynamic_inverted_softmax(bank: Bank, *, beta: float = 20.0, reach: int = 1) 
 
 def _positive(beta: float) -> float:
     if not (np.isfinite(beta) and beta > 0):
-        raise OptionError(f"beta={beta} is not a positive number; 20 is usual for cosines")
+        raise OptionError(
+            "bad-beta", f"beta={beta} is not a positive number; 20 is usual for cosines"
+        )
     return beta

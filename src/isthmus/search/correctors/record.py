@@ -49,8 +49,9 @@ class Corrector:
         """
         if self.active is not None:
             raise OptionError(
+                "corrects-some",
                 f"{self.name} corrects some queries and leaves others, which no single ranking "
-                "does; call its search(ranking, k)"
+                "does; call its search(ranking, k)",
             )
         return self._corrected(ranking)
 
@@ -81,8 +82,9 @@ class Corrector:
         count = int(ranking.candidates.shape[0])
         if count != len(self.offset):
             raise ShapeError(
+                "bias-length",
                 f"{count} candidates, but {self.name} was fitted for {len(self.offset)}; fit it "
-                "for the candidates that are searched"
+                "for the candidates that are searched",
             )
         if ranking.score != self.score:
             raise OptionError(
@@ -97,8 +99,9 @@ class Corrector:
             if bool(xp.any(xp.abs(norms - 1) > 1e-6)):
                 if ranking.offset is not None:
                     raise OptionError(
-                        "the ranking adds stored numbers to cosines of queries that are not "
-                        "normalised, so their units are unknown; normalise the queries first"
+                        "not-normalised",
+                        "the ranking adds candidate biases to cosines of queries that are not "
+                        "normalised, so their units are unknown; normalise the queries first",
                     )
                 queries = unit(queries)
         return replace(ranking, queries=queries).with_bias(self.offset)
@@ -131,8 +134,9 @@ class Corrector:
         tensors, metadata = load_tensors(path)
         if metadata.get("isthmus") != "corrector":
             raise CorruptFile(
+                "other-file",
                 f"{path} is no corrector (its header says {metadata.get('isthmus', 'nothing')}); "
-                "expected a file written by Corrector.save"
+                "expected a file written by Corrector.save",
             )
         try:
             facts = json.loads(metadata["facts"])
@@ -142,8 +146,9 @@ class Corrector:
             raise
         except (KeyError, ValueError) as missing:
             raise CorruptFile(
+                "missing-part",
                 f"{path} is a corrector with a part missing or unreadable ({missing}); "
-                "write it again"
+                "write it again",
             ) from None
 
 

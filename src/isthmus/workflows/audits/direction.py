@@ -14,7 +14,7 @@ from isthmus.core.statistics import quantiles, wilson
 from isthmus.data.moments import Moments
 from isthmus.errors import ShapeError
 from isthmus.robustness import Result, closed_searches, default_perturbations, grid, row_of
-from isthmus.search.relevance import Relevance, run
+from isthmus.search.relevance import Relevance, outcome_of
 from isthmus.search.scores import Ranking, top1
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.radii import candidate_radius, query_radius
@@ -159,7 +159,7 @@ def _closer_entry(result: Result) -> dict[str, Any]:
 
 
 def _clean(plain: Ranking, truth: Relevance) -> dict[str, Any]:
-    outcome = run(plain, truth)
+    outcome = outcome_of(plain, truth)
     clean: dict[str, Any] = {"ties": int((outcome.ties > 0).sum()), "judged": 0}
     if not truth.judged.any():
         return clean | {
