@@ -22,7 +22,8 @@ import numpy as np
 from bench.mixed import emoji, rounded, unit
 from isthmus.closers import fit
 from isthmus.data.moments import Moments
-from isthmus.robustness.ann import Sides, index_recall, query_shift, work_at
+from isthmus.robustness.ann import held_out, index_recall, query_shift, work_at
+from isthmus.search.task import open_task
 
 SEED = 0
 METHODS = ("none", "center-queries", "center-both", "biased-shift", "mean-shift", "centering")
@@ -33,17 +34,18 @@ def direction(queries: np.ndarray, candidates: np.ndarray) -> dict[str, Any]:
     """All figures of one direction."""
     order = np.random.default_rng(SEED).permutation(len(queries))
     on, rest = order[: len(order) // 2], order[len(order) // 2 :]
-    sides = Sides.split(queries[rest], candidates, seed=SEED)
-    moments = Moments.of(queries[on], precise=True), Moments.of(sides.stored, precise=True)
+    task = open_task(queries[rest], candidates, paired=False)
+    task, own = held_out(task, seed=SEED)
+    moments = Moments.of(queries[on], precise=True), Moments.of(task.candidates, precise=True)
     closers = {name: fit(name, *moments) for name in METHODS}
-    table = index_recall(sides, closers, seed=SEED)
+    table = index_recall(task, own, closers, seed=SEED)
     return {
         "recall": table,
         "work": work_at(table, 0.95),
-        "shift": query_shift(sides, closers, seed=SEED),
-        "even": index_recall(sides, closers, efforts=ONE_EFFORT, even=True, seed=SEED),
+        "shift": query_shift(task, own, closers, seed=SEED),
+        "even": index_recall(task, own, closers, efforts=ONE_EFFORT, even=True, seed=SEED),
         "coded": index_recall(
-            sides, closers, efforts=ONE_EFFORT, codec="sq4", rescored=50, seed=SEED
+            task, own, closers, efforts=ONE_EFFORT, codec="sq4", rescored=50, seed=SEED
         ),
     }
 

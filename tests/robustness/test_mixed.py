@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
+import test_docs
 from isthmus.closers import fit
 from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
@@ -367,18 +367,15 @@ def test_the_share_of_the_audit_is_as_it_was(world: Any) -> None:
 def test_the_page_s_example_runs(
     pairs_wide: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "mixed.md").read_text(encoding="utf-8")
-    block = re.search(r"^<!-- runnable: mixed -->\n```python\n(.*?)^```$", page, re.M | re.S)
-    assert block
     monkeypatch.chdir(tmp_path)
-    np.save("images.npy", pairs_wide[0].astype(np.float32))
-    np.save("captions.npy", pairs_wide[1].astype(np.float32))
-    exec(compile(block[1], "docs/mixed.md", "exec"), {})
+    for name, rows in zip(("images", "captions"), pairs_wide):
+        np.save(f"{name}.npy", rows.astype(np.float32))
+    assert test_docs.run_blocks("mixed")[1] == ["mixed"]
     assert len(capsys.readouterr().out.splitlines()) == 6 * 3 + 6 * 2
 
 
 def test_every_column_is_documented(world: Any, closings: Any) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "mixed.md").read_text(encoding="utf-8")
+    page = test_docs.page("mixed")
     columns = mixed_curve(*world[:2], closings, ratios=(0.5,))[0]
     assert [name for name in columns if f"`{name}`" not in page] == []
 
@@ -405,12 +402,12 @@ def test_figures_of_clip_on_coco() -> None:
     assert at("none", 0.0) == pytest.approx(0.808, abs=0.0015)
     assert at("none", 0.5) < 0.001  # no answer is among the ten best: the gap hides them all
     assert at("none", 1.0) == pytest.approx(0.777, abs=0.0015)
-    assert at("none", 0.5, "displaced") == pytest.approx(0.962, abs=0.0015)
+    assert at("none", 0.5, "displaced") == pytest.approx(0.960, abs=0.0015)
     for name, middle in (
-        ("mean-shift", 0.320),
-        ("database-shift", 0.320),
-        ("centering", 0.378),
-        ("center-both, levelled", 0.331),
+        ("mean-shift", 0.326),
+        ("database-shift", 0.322),
+        ("centering", 0.376),
+        ("center-both, levelled", 0.327),
     ):
         assert at(name, 0.5) == pytest.approx(middle, abs=0.0015), name
     assert at("center-both", 0.5) < 0.001

@@ -1,7 +1,7 @@
 """HNSW and IVF-flat of FAISS over what a store would hold, and the work that a search takes.
 
-Every ranking is linear, ⟨q, x_j⟩ · scale_j + number_j, so it is an inner product of rows with one
-more coordinate (``docs/closing.md``, "In a vector store"). That is what the index is built on.
+Every ranking is linear, ⟨q, x_j⟩ · scale_j + bias_j, so it is an inner product of rows with one
+more coordinate (``docs/closing.md``, "In a vector store"). The index is built on such rows.
 Building and searching run on one thread with a fixed seed: the same rows give the same answers and
 the same work on any machine with the same FAISS.
 """
@@ -31,9 +31,9 @@ ROWS = 8192
 class StoredRows:
     """A ranking as rows of an inner-product store.
 
-    ``rows`` (K, d'), float32: candidates times their scale, then ``low + (number - least) / c``
-    where candidates store numbers that differ, then, for a cosine store, what makes all rows
-    equally long. ``c`` is None where no number is stored. ``even``: for a cosine store.
+    ``rows`` (K, d'), float32: candidates times their scale, then ``low + (bias - least) / c``
+    where candidate biases differ, then, for a cosine store, what makes all rows
+    equally long. ``c`` is None where no bias is stored. ``even``: for a cosine store.
     """
 
     rows: np.ndarray
@@ -48,18 +48,18 @@ class StoredRows:
         rows = to_numpy(ranking.candidates)
         scale = None if ranking.scale is None else to_numpy(ranking.scale)
         count, dim = rows.shape
-        numbers = None if ranking.offset is None else to_numpy(ranking.offset)
-        if numbers is not None and np.ptp(numbers) == 0:
-            numbers = None
-        out = np.empty((count, dim + (numbers is not None) + even), np.float32)
+        bias = None if ranking.offset is None else to_numpy(ranking.offset)
+        if bias is not None and np.ptp(bias) == 0:
+            bias = None
+        out = np.empty((count, dim + (bias is not None) + even), np.float32)
         for start in range(0, count, ROWS):
             some = slice(start, start + ROWS)
             out[some, :dim] = rows[some] if scale is None else rows[some] * scale[some, None]
         c = None
-        if numbers is not None:
+        if bias is not None:
             low, high = float(out[:, :dim].min()), float(out[:, :dim].max())
-            c = float(np.ptp(numbers)) / (high - low or 1.0)
-            out[:, dim] = low + (numbers - numbers.min()) / c
+            c = float(np.ptp(bias)) / (high - low or 1.0)
+            out[:, dim] = low + (bias - bias.min()) / c
         if even:
             head = out[:, :-1]
             squares = np.einsum("ij,ij->i", head, head, dtype=np.float64)
@@ -67,8 +67,8 @@ class StoredRows:
             out /= np.float32(np.sqrt(squares.max()) or 1.0)
         return cls(out, dim, c, even)
 
-    def asked(self, queries: Any, *, numbers: bool = True) -> np.ndarray:
-        """Queries (n, d) as (n, d') float32 for these rows, heeding stored numbers or not.
+    def asked(self, queries: Any, *, bias: bool = True) -> np.ndarray:
+        """Queries (n, d) as (n, d') float32 for these rows, with the candidate bias or without.
 
         Raises:
             ShapeError: another number of dimensions than the candidates have.
@@ -76,11 +76,12 @@ class StoredRows:
         rows = to_numpy(queries)
         if rows.shape[1] != self.dim:
             raise ShapeError(
+                "unequal-dimensions",
                 f"queries have {rows.shape[1]} dimensions, the index holds {self.dim}; map them "
-                "with the closer's query map"
+                "with the closer's query map",
             )
         if self.c is not None:
-            rows = np.column_stack([rows, np.full(len(rows), self.c if numbers else 0.0)])
+            rows = np.column_stack([rows, np.full(len(rows), self.c if bias else 0.0)])
         if self.even:
             rows = np.column_stack([rows, np.zeros(len(rows))])
             norms = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -107,23 +108,20 @@ class Builder(Protocol):
     @property
     def name(self) -> str:
         """Name in the rows of a report."""
-        ...
 
     @property
     def effort_name(self) -> str:
         """What its effort is called."""
-        ...
 
     def build(self, stored: StoredRows) -> SearchIndex:
         """Build over stored rows."""
-        ...
 
 
 @dataclass(frozen=True)
 class Hnsw:
     """A navigable small-world graph (Malkov and Yashunin, arXiv 1603.09320).
 
-    ``links`` a node (M; twice as many at the ground level) and ``construction`` (efConstruction)
+    ``links`` a node (M; twice as many at the lowest level) and ``construction`` (efConstruction)
     are pgvector's defaults. ``seed`` draws the levels.
     """
 
@@ -141,8 +139,9 @@ class Hnsw:
         """
         if self.links < 2 or self.construction < 1:
             raise OptionError(
+                "number-too-small",
                 f"HNSW with {self.links} links and construction {self.construction}; expected at "
-                "least 2 links and a construction of 1 or more"
+                "least 2 links and a construction of 1 or more",
             )
         faiss = library()
         index = faiss.IndexHNSWFlat(stored.rows.shape[1], self.links, faiss.METRIC_INNER_PRODUCT)
@@ -176,7 +175,9 @@ class IvfFlat:
         count = len(stored.rows)
         lists = round(count**0.5) if self.lists is None else self.lists
         if not 1 <= lists <= count:
-            raise OptionError(f"{lists} lists for {count} rows; expected 1 to {count}")
+            raise OptionError(
+                "too-many-lists", f"{lists} lists for {count} rows; expected 1 to {count}"
+            )
         faiss = library()
         dim = stored.rows.shape[1]
         coarse = faiss.IndexFlatIP(dim)
@@ -203,18 +204,20 @@ class SearchIndex:
     lists: int | None
     coarse: Any = None  # FAISS does not own it: it must live as long as the index
 
-    def search(self, queries: Any, depth: int, effort: int, *, numbers: bool = True) -> Found:
+    def search(self, queries: Any, depth: int, effort: int, *, bias: bool = True) -> Found:
         """The ``depth`` best found for queries (n, d), mapped as the ranking's queries are.
 
         ``effort`` is efSearch (FAISS keeps at least ``depth``) or nprobe (cut at the number of
-        lists). ``numbers=False`` leaves the stored numbers out of the score. Blocks of queries;
+        lists). ``bias=False`` leaves the candidate bias out of the score. Blocks of queries;
         O(n · distances · d).
 
         Raises:
             OptionError: an effort or a depth below 1. ShapeError: other dimensions.
         """
         if effort < 1 or depth < 1:
-            raise OptionError(f"effort {effort} and depth {depth}; expected 1 or more of each")
+            raise OptionError(
+                "number-too-small", f"effort {effort} and depth {depth}; expected 1 or more of each"
+            )
         faiss = library()
         if self.lists is None:
             params = faiss.SearchParametersHNSW(efSearch=effort)
@@ -227,7 +230,7 @@ class SearchIndex:
         stats.reset()
         with one_thread():
             for start in range(0, count, BLOCK):
-                asked = self.stored.asked(queries[start : start + BLOCK], numbers=numbers)
+                asked = self.stored.asked(queries[start : start + BLOCK], bias=bias)
                 found[start : start + BLOCK] = self.index.search(asked, depth, params=params)[1]
         each = max(count, 1)
         if self.lists is None:
@@ -236,17 +239,17 @@ class SearchIndex:
 
     @cached_property
     def unlinked(self) -> int | None:
-        """Rows of a graph that no other row links to, so that hardly an effort finds them."""
+        """Rows of a graph that no other row links to, so that hardly any effort finds them."""
         if self.lists is not None:
             return None
         faiss = library()
         hnsw = self.index.hnsw
         links = faiss.vector_to_array(hnsw.neighbors)
         starts = faiss.vector_to_array(hnsw.offsets)[:-1].astype(np.int64)
-        ground = np.zeros(len(links), bool)
+        lowest = np.zeros(len(links), bool)
         for place in range(hnsw.nb_neighbors(0)):
-            ground[starts + place] = True
-        linked = np.unique(links[ground & (links >= 0)])
+            lowest[starts + place] = True
+        linked = np.unique(links[lowest & (links >= 0)])
         return len(self.stored.rows) - len(linked)
 
     def at(self, effort: int) -> Index:
@@ -255,8 +258,9 @@ class SearchIndex:
         def look(ranking: Ranking, depth: int) -> np.ndarray:
             if int(ranking.candidates.shape[0]) != len(self.stored.rows):
                 raise ShapeError(
+                    "index-of-other-rows",
                     f"the index holds {len(self.stored.rows)} rows, the search "
-                    f"{int(ranking.candidates.shape[0])} candidates; build it on the same ranking"
+                    f"{int(ranking.candidates.shape[0])} candidates; build it on the same ranking",
                 )
             return self.search(ranking.queries, depth, effort).rows
 

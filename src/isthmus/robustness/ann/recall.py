@@ -13,8 +13,9 @@ from isthmus.core.seeds import stream
 from isthmus.core.statistics import CONFIDENCE, resampled_means
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import StoreSearch, coded_ranking, fit_codec, recall_of, rescore
-from isthmus.robustness.ann.indexes import Builder, Found, Hnsw, IvfFlat, StoredRows
+from isthmus.robustness.ann.indexes import Builder, Found, Hnsw, IvfFlat, SearchIndex, StoredRows
 from isthmus.search.scores import Ranking, top_k
+from isthmus.search.task import LEAST, RetrievalTask
 
 EFFORTS: dict[str, tuple[int, ...]] = {
     "efSearch": (16, 32, 64, 128, 256),
@@ -23,40 +24,32 @@ EFFORTS: dict[str, tuple[int, ...]] = {
 """Efforts tried unless others are given."""
 
 
-@dataclass(frozen=True, eq=False)
-class Sides:
-    """What is stored and who asks, rows (·, d) of one model, as they are before any closer.
+def held_out(
+    task: RetrievalTask, *, share: float = 0.2, seed: int = 0
+) -> tuple[RetrievalTask, np.ndarray]:
+    """Keep a seeded share of the candidates out of the index, as the control.
 
-    ``stored`` (K, d); ``other`` (n, d): queries of the other modality; ``own`` (m, d): rows of the
-    stored modality that are not stored, the control whose distribution is that of the index.
+    Returns:
+        The task of the candidates that are stored, and (m, d) rows that are not: their distribution
+        is that of the index.
+
+    Raises:
+        OptionError: a share that leaves no candidate in, or none out.
     """
-
-    stored: np.ndarray
-    other: np.ndarray
-    own: np.ndarray
-
-    @classmethod
-    def split(
-        cls, queries: np.ndarray, candidates: np.ndarray, *, held_out: float = 0.2, seed: int = 0
-    ) -> Sides:
-        """Keep a seeded share of the candidates out of the index, as the control.
-
-        Raises:
-            OptionError: a share that leaves no candidate in, or none out.
-        """
-        count = len(candidates)
-        out = round(held_out * count)
-        if not 0 < out < count:
-            raise OptionError(
-                f"{out} of {count} candidates held out; expected a share between 0 and 1 that "
-                "leaves rows on both sides"
-            )
-        order = stream("index.held-out", seed).permutation(count)
-        return cls(candidates[np.sort(order[out:])], queries, candidates[np.sort(order[:out])])
+    turned, count = task.reversed(), len(task.candidates)
+    if not LEAST <= round(share * count) <= count - LEAST:
+        raise OptionError(
+            "not-a-share",
+            f"{round(share * count)} of {count} candidates held out; expected a share between 0 "
+            f"and 1 that leaves {LEAST} rows or more on both sides",
+        )
+    own, stored = turned.split(share, stream("index.held-out", seed))
+    return turned.restricted(stored).reversed(), task.candidates[own]
 
 
 def index_recall(
-    sides: Sides,
+    task: RetrievalTask,
+    own: np.ndarray,
     closers: Mapping[str, Closer],
     *,
     indexes: Sequence[Builder] = (Hnsw(), IvfFlat()),
@@ -69,13 +62,15 @@ def index_recall(
 ) -> list[dict[str, Any]]:
     """What each index finds of the k best, at each effort, for queries of either modality.
 
-    Queries of the other modality go through the closer's query map and meet its stored numbers, as
+    Queries of the other modality go through the closer's query map and meet its candidate bias, as
     one more coordinate of the stored rows. Rows of the stored modality ask the same index as they
-    are stored: through the candidate map, without the numbers, ranked by inner product (cosine
-    where the closer ranks so). Each is compared with exact search of the same ranking.
+    are stored: through the candidate map, without the bias, ranked by inner product (cosine where
+    the closer ranks so). Each is compared with exact search of the same ranking.
 
     Args:
-        sides: rows stored and asked. closers: by name; give ``none`` to see what closing does.
+        task: queries (n, d) of the other modality; candidates (K, d) are stored. own: (m, d) rows
+            of the stored modality that are not stored (:func:`held_out`), the control.
+        closers: by name; give ``none`` to see what closing does.
         indexes: what is built. efforts: of each effort name; above the number of lists they are
             one, namely all lists.
         k: depth. even: equal norms for a cosine store (``docs/closing.md``).
@@ -101,47 +96,44 @@ def index_recall(
         OptionError: k above the number stored, ``rescored`` below k, or an unknown codec.
     """
     if rescored and rescored < k:
-        raise OptionError(f"the top {rescored} are rescored but {k} are asked for; rescore more")
+        raise OptionError(
+            "rescored-below-k",
+            f"the top {rescored} are rescored but {k} are asked for; rescore more",
+        )
+    task = task.calibrated(stream("index.codec-rows", seed))
     plain = {
-        who: top_k(Ranking.of(rows, sides.stored, "cosine"), k).rows
-        for who, rows in (("other", sides.other), ("own", sides.own))
+        "other": top_k(task.plain(), k).rows,
+        "own": top_k(Ranking.of(own, task.candidates, task.score), k).rows,
     }
-    order = stream("index.codec-rows", seed).permutation(len(sides.stored))
-    half = np.sort(order[: max(1, len(order) // 2)])
     rows: list[dict[str, Any]] = []
     for name, closer in closers.items():
-        searches = _searches(sides, closer, codec, half, max(k, rescored), k)
+        searches = _exact_searches(task, own, closer, codec, max(k, rescored), k)
         stored = StoredRows.of(searches["other"].coding, even=even)
-        curves: dict[str, list[dict[str, Any]]] = {who: [] for who in searches}
-        for builder in indexes:
-            built = builder.build(stored)
-            tried = efforts.get(builder.effort_name, ())
-            if built.lists is not None:
-                tried = sorted({min(effort, built.lists) for effort in tried})
-            for who, search in searches.items():
-                for effort in tried:
-                    found = built.search(
-                        search.coding.queries, search.depth, effort, numbers=who == "other"
-                    )
-                    what = {
-                        "index": builder.name,
-                        "effort_name": builder.effort_name,
-                        "effort": int(effort),
-                        "unlinked": built.unlinked,
-                    }
-                    curves[who].append(what | _row(search, found, plain[who], rescored, seed))
+        built = [(builder, builder.build(stored)) for builder in indexes]
         for who, search in searches.items():
+            marks = _Marks(search, plain[who], rescored, seed)
             about = {"closer": name, "queries": who, "k": k}
-            rows.append(about | _exact_row(search, plain[who], seed))
-            rows += [about | row for row in curves[who]]
+            rows.append(about | marks.exact())
+            rows += [
+                about | marks.row(builder, index, effort, bias=who == "other")
+                for builder, index in built
+                for effort in _tried(efforts.get(builder.effort_name, ()), index)
+            ]
     return rows
 
 
-@dataclass(frozen=True, eq=False)
-class _Search:
-    """One ranking, exactly: by float rows and by codes."""
+def _tried(efforts: Sequence[int], index: SearchIndex) -> Sequence[int]:
+    """Efforts above the number of lists are one, namely all lists."""
+    if index.lists is None:
+        return efforts
+    return sorted({min(effort, index.lists) for effort in efforts})
 
-    truth: Ranking
+
+@dataclass(frozen=True, eq=False)
+class _ExactSearch:
+    """One ranking, searched exactly: by float rows and by codes."""
+
+    floats: Ranking
     coding: Ranking
     exact: np.ndarray
     coded: np.ndarray
@@ -149,79 +141,84 @@ class _Search:
     k: int
 
     @classmethod
-    def of(cls, truth: Ranking, coding: Ranking, depth: int, k: int) -> _Search:
-        exact = top_k(truth, k).rows
-        same = coding is truth and depth == k
+    def of(cls, floats: Ranking, coding: Ranking, depth: int, k: int) -> _ExactSearch:
+        exact = top_k(floats, k).rows
+        same = coding is floats and depth == k
         coded = exact if same else top_k(coding, depth).rows
-        return cls(truth, coding, exact, coded, depth, k)
-
-    @property
-    def about(self) -> dict[str, int]:
-        return {
-            "asked": int(self.truth.queries.shape[0]),
-            "stored": int(self.truth.candidates.shape[0]),
-        }
+        return cls(floats, coding, exact, coded, depth, k)
 
 
-def _searches(
-    sides: Sides, closer: Closer, codec: str | None, half: np.ndarray, depth: int, k: int
-) -> dict[str, _Search]:
+def _exact_searches(
+    task: RetrievalTask, own: np.ndarray, closer: Closer, codec: str | None, depth: int, k: int
+) -> dict[str, _ExactSearch]:
     """The two rankings of one closer; both see the same stored rows."""
-    stored = np.asarray(closer.candidate(sides.stored))
-    numbers = None if closer.bias_weights is None else closer.candidate_bias(sides.stored)
-    coder = None if codec is None else fit_codec(codec, stored[half])
-    truth = Ranking.of(np.asarray(closer.query(sides.other)), stored, closer.score, numbers)
+    stored = np.asarray(closer.candidate(task.candidates))
+    bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
     own_score = "cosine" if closer.score == "cosine" else "dot"
-    truth_own = Ranking.of(np.asarray(closer.candidate(sides.own)), stored, own_score)
-    coding, coding_own = truth, truth_own
-    if coder is not None:
-        coding = coded_ranking(truth.queries, stored, coder, score=closer.score, bias=numbers)
-        asked = coded_ranking(truth_own.queries, stored[:1], coder, score=own_score).queries
+    other = Ranking.of(np.asarray(closer.query(task.queries)), stored, closer.score, bias)
+    control = Ranking.of(np.asarray(closer.candidate(own)), stored, own_score)
+    coding, coding_own = other, control
+    if codec is not None:
+        coder = fit_codec(codec, stored[task.candidate_calibration])
+        coding = coded_ranking(other.queries, stored, coder, score=closer.score, bias=bias)
+        asked = coded_ranking(control.queries, stored[:1], coder, score=own_score).queries
         coding_own = Ranking(asked, coding.candidates, own_score, coding.scale)
     return {
-        "other": _Search.of(truth, coding, depth, k),
-        "own": _Search.of(truth_own, coding_own, depth, k),
+        "other": _ExactSearch.of(other, coding, depth, k),
+        "own": _ExactSearch.of(control, coding_own, depth, k),
     }
 
 
-def _exact_row(search: _Search, plain: np.ndarray, seed: int) -> dict[str, Any]:
-    """Exact search of the same ranking: every row compared, nothing lost."""
-    everything = float(len(search.truth.candidates))
-    what = {"index": "exact", "effort_name": None, "effort": None, "unlinked": None}
-    none = Found(search.exact, everything)
-    stages = StoreSearch(search.exact, search.exact, search.exact, search.exact)
-    return what | _marks(search, stages, none, plain, seed)
+@dataclass(frozen=True, eq=False)
+class _Marks:
+    """Rows of the table for one exact search: ``plain`` (n, k) are the answers before closing."""
 
+    search: _ExactSearch
+    plain: np.ndarray
+    rescored: int
+    seed: int
 
-def _row(
-    search: _Search, found: Found, plain: np.ndarray, rescored: int, seed: int
-) -> dict[str, Any]:
-    final = found.rows[:, : search.k]
-    if rescored:
-        final = rescore(found.rows, search.truth, search.k)
-    stages = StoreSearch(
-        search.exact, search.coded[:, : search.k], found.rows[:, : search.k], final
-    )
-    return _marks(search, stages, found, plain, seed)
+    def exact(self) -> dict[str, Any]:
+        """Exact search of the same ranking: every row compared, nothing lost."""
+        exact = self.search.exact
+        what = {"index": "exact", "effort_name": None, "effort": None, "unlinked": None}
+        stages = StoreSearch(exact, exact, exact, exact)
+        return what | self._of(stages, Found(exact, float(len(self.search.floats.candidates))))
 
+    def row(
+        self, builder: Builder, index: SearchIndex, effort: int, *, bias: bool
+    ) -> dict[str, Any]:
+        """One index at one effort."""
+        search, k = self.search, self.search.k
+        found = index.search(search.coding.queries, search.depth, effort, bias=bias)
+        top = found.rows[:, :k]
+        final = rescore(found.rows, search.floats, k) if self.rescored else top
+        what = {
+            "index": builder.name,
+            "effort_name": builder.effort_name,
+            "effort": int(effort),
+            "unlinked": index.unlinked,
+        }
+        return what | self._of(StoreSearch(search.exact, search.coded[:, :k], top, final), found)
 
-def _marks(
-    search: _Search, stages: StoreSearch, found: Found, plain: np.ndarray, seed: int
-) -> dict[str, Any]:
-    losses = stages.losses()
-    low, high = _interval(losses.rescored, seed)
-    return {
-        "recall": float(losses.rescored.mean()),
-        "low": low,
-        "high": high,
-        "plain": float(recall_of(stages.rescored, plain).mean()),
-        "loss_codec": float(losses.codec.mean()),
-        "loss_index": float(losses.index.mean()),
-        "gain_rescoring": float(losses.rescoring.mean()),
-        "distances": found.distances,
-        "compared": found.distances / search.about["stored"],
-        "lists": found.lists,
-    } | search.about
+    def _of(self, stages: StoreSearch, found: Found) -> dict[str, Any]:
+        losses = stages.losses()
+        low, high = _interval(losses.rescored, self.seed)
+        count = len(self.search.floats.candidates)
+        return {
+            "recall": float(losses.rescored.mean()),
+            "low": low,
+            "high": high,
+            "plain": float(recall_of(stages.rescored, self.plain).mean()),
+            "loss_codec": float(losses.codec.mean()),
+            "loss_index": float(losses.index.mean()),
+            "gain_rescoring": float(losses.rescoring.mean()),
+            "distances": found.distances,
+            "compared": found.distances / count,
+            "lists": found.lists,
+            "asked": len(self.search.floats.queries),
+            "stored": count,
+        }
 
 
 def _interval(outcomes: np.ndarray, seed: int) -> tuple[float, float]:
@@ -250,15 +247,8 @@ def work_at(rows: Sequence[Mapping[str, Any]], recall: float = 0.95) -> list[dic
         curve = sorted(curve, key=lambda row: row["effort"])
         work = _crossing([(row["recall"], row["distances"]) for row in curve], recall)
         share = None if work is None else work / curve[0]["stored"]
-        out.append(
-            {
-                "closer": closer,
-                "queries": queries,
-                "index": index,
-                "distances": work,
-                "compared": share,
-            }
-        )
+        about = {"closer": closer, "queries": queries, "index": index}
+        out.append(about | {"distances": work, "compared": share})
     return out
 
 

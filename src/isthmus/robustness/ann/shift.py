@@ -12,7 +12,7 @@ from isthmus.core.arrays import EPS64, row_norms
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError
 from isthmus.perturb.codecs.stores import library, one_thread, single
-from isthmus.robustness.ann.recall import Sides
+from isthmus.search.task import RetrievalTask
 
 QUANTILE = 0.99
 BLOCK = 4096
@@ -33,12 +33,13 @@ def shrunk_spectrum(moments: Moments) -> tuple[np.ndarray, np.ndarray, float]:
     mean = values.sum() / dim
     if moments.count < 2 or mean <= EPS64:
         raise ShapeError(
+            "no-gaussian-fit",
             f"{moments.count} rows of variance {values.sum():.3g} have no Gaussian fit; "
-            "give 2 or more different rows"
+            "give 2 or more different rows",
         )
     square = (values**2).sum() / dim**2  # mean squared entry of the covariance
-    room = (moments.count + 1) * (square - mean**2 / dim)
-    share = 1.0 if room <= 0 else min(float((square + mean**2) / room), 1.0)
+    apart = (moments.count + 1) * (square - mean**2 / dim)
+    share = 1.0 if apart <= 0 else min(float((square + mean**2) / apart), 1.0)
     return (1 - share) * values + share * mean, vectors, share
 
 
@@ -52,7 +53,9 @@ def mahalanobis(rows: np.ndarray, moments: Moments) -> np.ndarray:
         ShapeError: other dimensions, or no Gaussian fit.
     """
     if rows.ndim != 2 or rows.shape[1] != moments.dim:
-        raise ShapeError(f"rows have shape {rows.shape}; expected (n, {moments.dim})")
+        raise ShapeError(
+            "unequal-dimensions", f"rows have shape {rows.shape}; expected (n, {moments.dim})"
+        )
     values, vectors, _ = shrunk_spectrum(moments)
     whiten = vectors / np.sqrt(values)
     blocks = [
@@ -76,7 +79,9 @@ def nearest_centroid(
     count = len(stored)
     lists = round(count**0.5) if lists is None else lists
     if not 1 <= lists <= count:
-        raise OptionError(f"{lists} centroids of {count} rows; expected 1 to {count}")
+        raise OptionError(
+            "too-many-lists", f"{lists} centroids of {count} rows; expected 1 to {count}"
+        )
     faiss = library()
     means = faiss.Kmeans(stored.shape[1], lists, seed=seed, min_points_per_centroid=1)
     with one_thread():
@@ -88,7 +93,8 @@ def nearest_centroid(
 
 
 def query_shift(
-    sides: Sides,
+    task: RetrievalTask,
+    own: np.ndarray,
     closers: Mapping[str, Closer],
     *,
     quantile: float = QUANTILE,
@@ -98,9 +104,13 @@ def query_shift(
     """Are the queries out of the index's distribution, before and after closing?
 
     Measured where the store compares: queries after the closer's query map, stored rows and the
-    control after its candidate map. Stored numbers are left out: a query's weight on them is one
+    control after its candidate map. The candidate bias is left out: a query's weight on it is one
     constant. A store of inner products does not see the length of a query, but these distances do,
     so closers that shorten queries (no renormalising) are judged by a stricter measure than search.
+
+    Args:
+        task: queries (n, d) of the other modality; candidates (K, d) are stored. own: (m, d) rows
+            of the stored modality that are not stored, the control. closers: by name.
 
     Returns:
         One dict per closer and ``queries`` (``other``, ``own``): ``mahalanobis`` (median),
@@ -115,13 +125,15 @@ def query_shift(
         OptionError: a quantile outside 0 to 1. ShapeError: stored rows without a Gaussian fit.
     """
     if not 0 < quantile < 1:
-        raise OptionError(f"quantile {quantile} is no share; expected one between 0 and 1")
+        raise OptionError(
+            "not-a-share", f"quantile {quantile} is not a share; expected one between 0 and 1"
+        )
     out: list[dict[str, Any]] = []
     for name, closer in closers.items():
-        stored = np.asarray(closer.candidate(sides.stored))
+        stored = np.asarray(closer.candidate(task.candidates))
         asked = {
-            "other": np.asarray(closer.query(sides.other)),
-            "own": np.asarray(closer.candidate(sides.own)),
+            "other": np.asarray(closer.query(task.queries)),
+            "own": np.asarray(closer.candidate(own)),
         }
         moments = Moments.of(stored, precise=True)
         far = {who: mahalanobis(rows, moments) for who, rows in asked.items()}
