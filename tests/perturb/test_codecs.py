@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import re
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from isthmus.errors import OptionError, ShapeError
 from isthmus.perturb.codecs import (
     CODECS,
     Codec,
+    CodecFamily,
     MinMaxBytes,
     RangedCodec,
     SignBits,
@@ -32,7 +34,9 @@ from isthmus.perturb.codecs import (
     rescore,
     search_through,
 )
+from isthmus.perturb.families import FAMILIES, codec_of
 from isthmus.search.scores import Ranking, top_k
+from refusals import refused
 from worlds import two_modalities
 
 DIM = 24
@@ -137,7 +141,7 @@ def test_refusals(split: Any) -> None:
         "rotated-rotated-sign",
         "pq1x99999999999",
     ):
-        with pytest.raises(OptionError, match=f"codec '{name}' is unknown; choose fp16, "):
+        with refused("unknown-codec", f"'{name}'", "fp16"):
             fit_codec(name, rows)
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("sq8", {"seed": 1}, "sq8 takes no option 'seed'; it takes none"),
@@ -846,3 +850,43 @@ def test_kinds_of_error_on_coco(coco: Any) -> None:
         own = measure_error(fit_codec("pq64x4", fit), fit)
         assert own.ratio == pytest.approx(-1, abs=0.01)
         assert own.correlation < -0.9
+
+
+def test_old_spellings_and_families() -> None:
+    """Reports' names of two codecs are understood; every codec is a family of perturbations."""
+    rows = np.random.default_rng(0).standard_normal((50, 8))
+    assert fit_codec("sign-bits", rows).name == "sign"
+    with refused("codec-number", "bins-<n>"):
+        fit_codec("uniform-quantisation", rows)
+    package = sys.modules["isthmus.perturb.codecs"]
+    assert list(package) == list(CODECS)  # type: ignore[call-overload]
+    for name in ("bins-64", "rotated-pq8x4", "sign-bits", "uniform-quantisation"):
+        assert name in CODECS
+        assert FAMILIES[name].kind == "codec"
+    assert FAMILIES["gaussian"].kind == "noise"
+    assert FAMILIES["truncation"].kind == "cut"
+    assert list(FAMILIES)[-len(CODECS) :] == list(CODECS)
+    assert (codec_of("uniform-quantisation", 32.0), codec_of("bins-32", 1)) == ("bins-32",) * 2
+    with refused("unknown-family", "'dust'", "gaussian", "rabitq"):
+        FAMILIES["dust"]
+
+
+def test_a_third_party_registers_a_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "halves.py").write_text(
+        "from isthmus.perturb.codecs import CodecFamily\n"
+        "class Half:\n"
+        "    name = 'half'\n"
+        "    def through(self, rows): return rows / 2\n"
+        "    def bytes_per_vector(self, dim): return dim\n"
+        "family = CodecFamily('half', lambda calibration: Half(), 'every coordinate is halved')\n"
+    )
+    info = tmp_path / "halves-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: halves\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[isthmus.codecs]\nhalf = halves:family\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    fresh = type(CODECS)("codec", group="isthmus.codecs", kind=CodecFamily)
+    monkeypatch.setattr("isthmus.perturb.codecs.table.CODECS", fresh)
+    rows = np.ones((3, 4))
+    np.testing.assert_array_equal(fit_codec("half", rows).through(rows), rows / 2)
+    np.testing.assert_allclose(fit_codec("rotated-half", rows).through(rows), rows / 2)

@@ -12,10 +12,10 @@ from isthmus.closers.many import fit_many
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec
+from isthmus.perturb.families import FAMILIES
 from isthmus.perturb.noise import gaussian, stream, uniform
 from isthmus.perturb.shapes import covariance_shape, line_shape, span_shape
 from isthmus.robustness import (
-    NOISE,
     ClosedSearch,
     Perturbation,
     check_perturbation,
@@ -116,7 +116,7 @@ def test_noise_on_candidates_is_shaped_by_what_is_stored(few: RetrievalTask) -> 
     )
 
 
-@pytest.mark.parametrize("family", NOISE)
+@pytest.mark.parametrize("family", [n for n, f in FAMILIES.items() if f.kind == "noise"])
 def test_noise_cells_play_as_by_hand(family: str, few: RetrievalTask) -> None:
     search = played(few, fitted("orthogonal-shift", few.queries, few.candidates))
     perturbation = Perturbation(family, "candidates", 0.3, "total")

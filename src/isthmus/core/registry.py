@@ -64,6 +64,11 @@ class Registry(Mapping[str, E], Generic[E]):
         self._aliases.update(dict.fromkeys(spellings[1:], name))
         return entry
 
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Other spelling -> the name that it stands for."""
+        return self._aliases
+
     def canonical(self, name: str) -> str:
         """The name that an entry is listed under, from the name or an alias.
 

@@ -20,9 +20,7 @@ the same without perturbing. "Before both" is plain search with the same score o
 from isthmus.robustness.grid import grid, measure
 from isthmus.robustness.perturbations import (
     BIN_COUNTS,
-    CUTS,
     GAUSSIAN_LEVELS,
-    NOISE,
     TARGETS,
     Perturbation,
     Target,
@@ -44,9 +42,7 @@ from isthmus.robustness.table import COLUMNS, averaged, gain, row_of, rows_of
 __all__ = [
     "BIN_COUNTS",
     "COLUMNS",
-    "CUTS",
     "GAUSSIAN_LEVELS",
-    "NOISE",
     "TARGETS",
     "ClosedSearch",
     "Perturbation",

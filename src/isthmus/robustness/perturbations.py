@@ -7,16 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from isthmus.errors import OptionError
-
-Target = Literal["queries", "candidates", "both", "shared"]
+from isthmus.perturb.families import FAMILIES, Target, codec_of
 
 TARGETS = ("queries", "candidates", "both", "shared")
-NOISE = ("gaussian", "uniform", "covariance", "in-span", "off-span", "along-gap")
-"""Additive families, at equal E‖ε‖²; ``uniform`` draws each coordinate from a box."""
-CUTS = ("dropped-dimensions", "truncation", "random-projection")
-"""Families that leave dimensions out; the level is how many are kept, or a share below 1."""
-PLAIN_CODECS = ("uniform-quantisation", "sign-bits")
-"""The two codecs of the default grid; all of ``perturb.codecs`` are families by their name."""
 CALIBRATIONS = ("own", "other", "union")
 
 GAUSSIAN_LEVELS = (0.005, 0.022, 0.04)
@@ -28,8 +21,8 @@ class Perturbation:
     """One perturbation at one level.
 
     Attributes:
-        family: one of :data:`NOISE`, :data:`CUTS`, :data:`PLAIN_CODECS`, or a codec's name
-            (inputs have their own families).
+        family: a name of the registry :data:`~isthmus.perturb.families.FAMILIES`, or a codec's
+            name (inputs have their own families).
         target: what is hit. ``shared`` is one draw of noise that all candidates have in common.
         level: a variance for noise, bins for uniform-quantisation, dimensions kept for cuts, 1 for
             codecs.
@@ -47,17 +40,17 @@ class Perturbation:
 
     @property
     def kind(self) -> Literal["noise", "cut", "codec"]:
-        """Which room searches it."""
-        if self.family in NOISE:
-            return "noise"
-        return "cut" if self.family in CUTS else "codec"
+        """What it is: additive noise, dimensions left out, or a codec.
+
+        Raises:
+            OptionError: there is no such family.
+        """
+        return FAMILIES[self.family].kind
 
     @property
     def codec(self) -> str:
-        """The codec's name in the table of ``perturb.codecs``."""
-        if self.family == "uniform-quantisation":
-            return f"bins-{self.level:.0f}"
-        return "sign" if self.family == "sign-bits" else self.family
+        """The codec's name in the registry of ``perturb.codecs``."""
+        return codec_of(self.family, self.level)
 
 
 def check_perturbation(perturbation: Perturbation) -> Perturbation:
@@ -66,8 +59,6 @@ def check_perturbation(perturbation: Perturbation) -> Perturbation:
     Raises:
         OptionError: as above.
     """
-    from isthmus.perturb.codecs import find_codec
-
     if perturbation.target not in TARGETS:
         raise OptionError(
             f"side '{perturbation.target}' is unknown; say {', '.join(TARGETS[:-1])} or shared"
@@ -81,14 +72,6 @@ def check_perturbation(perturbation: Perturbation) -> Perturbation:
     if perturbation.family == "random-projection" and perturbation.target != "both":
         raise OptionError("random-projection takes both sides to fewer dimensions; say side both")
     if perturbation.kind == "codec":
-        try:
-            find_codec(perturbation.codec)
-        except OptionError:
-            raise OptionError(
-                f"family '{perturbation.family}' is unknown; choose one of "
-                f"{', '.join((*NOISE, *CUTS, *PLAIN_CODECS))}, or a codec such as rabitq, sq8, "
-                "sign, pq32x8"
-            ) from None
         if perturbation.convention is not None and perturbation.convention not in CALIBRATIONS:
             raise OptionError(
                 f"calibration '{perturbation.convention}' is unknown; choose one of "

@@ -1,10 +1,12 @@
-"""Codecs of rows: fitted on a calibration split, then frozen; codes saturate and never wrap.
+"""Codecs of rows: fitted on calibration rows, then frozen; codes saturate and never wrap.
 
-:data:`CODECS` lists them, :func:`fit_codec` fits one by name, :func:`measure_error` says what kind
+The package is also the mapping of its registry: ``list(isthmus.codecs)`` are the names.
+:func:`fit_codec` fits one by name, :func:`measure_error` says what kind
 of error it makes, :func:`range_lints` whether its ranges fit the rows, and
 :func:`search_through` plays a search through it: exact, coded, indexed and rescored.
 """
 
+from isthmus.core.registry import module_is_registry
 from isthmus.perturb.codecs.base import Codec, RangedCodec
 from isthmus.perturb.codecs.error import CodecError, measure_error
 from isthmus.perturb.codecs.lint import RangeLint, range_lints
@@ -21,16 +23,16 @@ from isthmus.perturb.codecs.search import (
     search_through,
 )
 from isthmus.perturb.codecs.stores import FaissCodec, FaissScalar
-from isthmus.perturb.codecs.table import CODECS, Family, find_codec, fit_codec, held_out_error
+from isthmus.perturb.codecs.table import CODECS, CodecFamily, find_codec, fit_codec, held_out_error
 from isthmus.perturb.codecs.uniform import SignBits, UniformQuantiser
 
 __all__ = [
     "CODECS",
     "Codec",
     "CodecError",
+    "CodecFamily",
     "FaissCodec",
     "FaissScalar",
-    "Family",
     "Index",
     "Losses",
     "MinMaxBytes",
@@ -52,3 +54,5 @@ __all__ = [
     "rescore",
     "search_through",
 ]
+
+module_is_registry(__name__, lambda: CODECS)

@@ -1,4 +1,4 @@
-"""The codecs by name, and the one function that fits them."""
+"""The registry of codecs, and the one function that fits them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.registry import Registry
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs.base import Codec
 from isthmus.perturb.codecs.error import CodecError, measure_error
@@ -20,16 +21,34 @@ from isthmus.perturb.codecs.uniform import SignBits, UniformQuantiser
 
 
 @dataclass(frozen=True)
-class Family:
-    """One line of the table: how its names are spelt, how it is fitted, what it is.
+class CodecFamily:
+    """One entry of the registry: how its names are spelt, how it is fitted, what it is.
 
-    ``fit(calibration, *numbers in the name, **options)``; ``options`` lists what it takes.
+    ``fit(calibration, *numbers in the name, **options)`` -> :class:`~isthmus.perturb.codecs.Codec`;
+    ``options`` lists what it takes. ``pattern`` is a regular expression of its names.
     """
 
     pattern: str
     fit: Callable[..., Codec]
     words: str
     options: tuple[str, ...] = ()
+
+
+ROTATED = "rotated-"
+_DIGITS = 10
+
+
+class _Codecs(Registry[CodecFamily]):
+    """Codecs are found by the name they are listed under, and by every name of their pattern."""
+
+    def _known(self, name: str) -> str | None:
+        found = super()._known(name)
+        return found or next((k for k, f in self._entries.items() if _numbers(f, name)), None)
+
+
+def _numbers(family: CodecFamily, name: str) -> re.Match[str] | None:
+    found = re.fullmatch(family.pattern, name.removeprefix(ROTATED))
+    return found if found and all(len(n) < _DIGITS for n in found.groups()) else None
 
 
 def _scalar(name: str) -> Callable[..., Codec]:
@@ -40,52 +59,58 @@ def _bytes(signed: bool, decoded: bool) -> Callable[..., Codec]:
     return lambda calibration: MinMaxBytes.fit(calibration, signed=signed, decoded=decoded)
 
 
-CODECS: dict[str, Family] = {
-    "fp16": Family("fp16", _scalar("fp16"), "IEEE half precision, largest value 65504"),
-    "bf16": Family("bf16", _scalar("bf16"), "the upper half of a float32, rounded"),
-    "sq8": Family("sq8", _scalar("sq8"), "FAISS: 256 cells of each coordinate's range"),
-    "sq6": Family("sq6", _scalar("sq6"), "FAISS: 64 cells of each coordinate's range"),
-    "sq4": Family("sq4", _scalar("sq4"), "FAISS: 16 cells of each coordinate's range"),
-    "int8": Family("int8", _bytes(True, True), "each coordinate's min-max in bytes, decoded"),
-    "uint8": Family("uint8", _bytes(False, True), "the same; codes from 0 instead of -128"),
-    "int8-codes": Family("int8-codes", _bytes(True, False), "int8 compared without decoding"),
-    "uint8-codes": Family("uint8-codes", _bytes(False, False), "uint8 compared without decoding"),
-    "sign": Family("sign", SignBits.fit, "the sign of each coordinate"),
-    "bins-<n>": Family(r"bins-(\d+)", UniformQuantiser.fit, "one range for all, n cells"),
-    "pq<m>x<bits>": Family(
+CODECS = _Codecs("codec", group="isthmus.codecs", kind=CodecFamily)
+"""Every codec; ``rotated-`` before any name puts a random rotation (option ``seed``) in front.
+Third parties add a :class:`CodecFamily` by the entry point group ``isthmus.codecs``."""
+
+OLD_SPELLINGS = {"sign": ("sign-bits",), "bins-<n>": ("uniform-quantisation",)}
+"""How reports and stress tables call two of them; ``uniform-quantisation`` has n as its level."""
+
+for _name, _family in {
+    "fp16": CodecFamily("fp16", _scalar("fp16"), "IEEE half precision, largest value 65504"),
+    "bf16": CodecFamily("bf16", _scalar("bf16"), "the upper half of a float32, rounded"),
+    "sq8": CodecFamily("sq8", _scalar("sq8"), "FAISS: 256 cells of each coordinate's range"),
+    "sq6": CodecFamily("sq6", _scalar("sq6"), "FAISS: 64 cells of each coordinate's range"),
+    "sq4": CodecFamily("sq4", _scalar("sq4"), "FAISS: 16 cells of each coordinate's range"),
+    "int8": CodecFamily("int8", _bytes(True, True), "each coordinate's min-max in bytes, decoded"),
+    "uint8": CodecFamily("uint8", _bytes(False, True), "the same; codes from 0 instead of -128"),
+    "int8-codes": CodecFamily("int8-codes", _bytes(True, False), "int8 compared without decoding"),
+    "uint8-codes": CodecFamily(
+        "uint8-codes", _bytes(False, False), "uint8 compared without decoding"
+    ),
+    "sign": CodecFamily("sign", SignBits.fit, "the sign of each coordinate"),
+    "bins-<n>": CodecFamily(r"bins-(\d+)", UniformQuantiser.fit, "one range for all, n cells"),
+    "pq<m>x<bits>": CodecFamily(
         r"pq(\d+)x(\d+)", fit_pq, "product quantiser, m parts of 2^bits centroids", ("seed",)
     ),
-    "opq<m>x<bits>": Family(
+    "opq<m>x<bits>": CodecFamily(
         r"opq(\d+)x(\d+)", fit_opq, "the same behind a trained rotation", ("seed", "rounds")
     ),
-    "rabitq": Family("rabitq", fit_rabitq, "1 bit and exact numbers beside it", ("query_bits",)),
-}
-"""Every codec; ``rotated-`` before any name puts a random rotation (option ``seed``) in front."""
+    "rabitq": CodecFamily(
+        "rabitq", fit_rabitq, "1 bit and exact numbers beside it", ("query_bits",)
+    ),
+}.items():
+    CODECS.register(_name, _family, aliases=OLD_SPELLINGS.get(_name, ()))
 
-ROTATED = "rotated-"
-_LIMIT = 10
 
-
-def find_codec(name: str) -> tuple[Family, tuple[int, ...]]:
-    """The line of the table a name belongs to (``rotated-`` taken off), and the numbers in it.
+def find_codec(name: str) -> tuple[CodecFamily, tuple[int, ...]]:
+    """The entry a name belongs to (``rotated-`` taken off), and the numbers in it.
 
     Raises:
-        OptionError: there is no such codec.
+        OptionError: there is no such codec, or its name lacks a number.
     """
-    for family in CODECS.values():
-        found = re.fullmatch(family.pattern, name.removeprefix(ROTATED))
-        if found and all(len(number) < _LIMIT for number in found.groups()):
-            return family, tuple(int(number) for number in found.groups())
-    raise OptionError(
-        f"codec '{name}' is unknown; choose {', '.join(CODECS)}, or one of them after '{ROTATED}'"
-    )
+    listed = CODECS.canonical(name)
+    found = _numbers(CODECS[listed], listed if name in CODECS.aliases else name)
+    if found is None:
+        raise OptionError("codec-number", f"codec '{name}' needs a number; name it {listed}")
+    return CODECS[listed], tuple(int(number) for number in found.groups())
 
 
 def fit_codec(name: str, calibration: np.ndarray, **options: Any) -> Codec:
-    """A codec of the table, fitted on calibration rows (n, d).
+    """A codec by its name, fitted on calibration rows (n, d).
 
     Args:
-        name: as the table spells it, for example ``sq8``, ``pq32x8``, ``rotated-sign``.
+        name: for example ``sq8``, ``pq32x8``, ``rotated-sign``.
         calibration: rows the codec may learn from, never silently those that are scored.
         options: ``seed`` (k-means, and the rotation of ``rotated-``; 0), ``rounds`` (OPQ; 10),
             ``query_bits`` (RaBitQ; 0). Fitting is deterministic, whatever the number of threads.
@@ -99,7 +124,8 @@ def fit_codec(name: str, calibration: np.ndarray, **options: Any) -> Codec:
     unknown = sorted(set(options) - set(allowed))
     if unknown:
         raise OptionError(
-            f"{name} takes no option '{unknown[0]}'; it takes {', '.join(allowed) or 'none'}"
+            "unknown-option",
+            f"{name} takes no option '{unknown[0]}'; it takes {', '.join(allowed) or 'none'}",
         )
     if not rotated:
         return family.fit(calibration, *numbers, **options)
