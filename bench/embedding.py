@@ -65,7 +65,7 @@ def measure(quick: bool) -> dict[str, Any]:
             found.pop("value"),
             "images/s of embedding / images/s of the session",
             at_least=0.7,
-            what="embed_to_file of a folder of 64 x 64 RGB PNG files (in the file cache): listing, "
+            what="embed of a folder of 64 x 64 RGB PNG files (in the file cache): listing, "
             "decoding, scaling to 32 x 32, the model, rows and state to disk; against a "
             "session of the same ONNX file with default options, fed ready uint8 batches",
             **found,
@@ -84,7 +84,7 @@ def measure(quick: bool) -> dict[str, Any]:
 
 
 def _embed(encoder: Any, files: Path, out: Path) -> None:
-    from isthmus.encoders.embed import embed_to_file
+    from isthmus.encoders.embedding import embed
 
-    embed_to_file(encoder, files, out, batch_size=BATCH)
+    embed(encoder, images=files, out=out, batch_size=BATCH)
     out.unlink()

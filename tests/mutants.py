@@ -438,7 +438,7 @@ FAULTS = (
     ),
     Fault(
         "embed-resume-surplus",
-        "encoders/embed.py",
+        "encoders/rows_file.py",
         "rows_file.truncate(size)",
         "rows_file.truncate(have)",
         "A resumed run would keep half a batch that was being written when it was killed.",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,11 @@ import isthmus as im
 from isthmus.cli.app import COMMANDS
 from isthmus.data.records import Record
 
+EMBEDDED = Path(gettempdir()) / f"isthmus-facade-{os.getpid()}.npy"
 CALLS: dict[str, Callable[..., Any]] = {
     "calibrate": lambda a, b: im.calibrate(a, b, false_match_rate=0.05),
     "compare": lambda a, b: im.compare(a, a, b, paired=True),
+    "embed": lambda a, b: im.embed("emoji", texts=["a dog"], out=EMBEDDED),
     "measure": lambda a, b: im.measure(a, b),
     "predict": lambda a, b: im.predict(a, b, noise=0.05),
 }
@@ -34,6 +38,7 @@ PYTHON_ONLY = {"executor", "progress"}
 SAME: dict[str, tuple[str, set[str], set[str]]] = {
     "calibrate": ("calibrate", set(), set()),
     "compare": ("compare", set(), set()),
+    "embed": ("embed", set(), set()),
 }
 """Verb -> its command, what only the command has, what only the verb has. Commands without a verb:
 ``close`` is ``fit`` and ``verify``; ``apply`` and ``export`` are methods and functions of a closer;

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from isthmus.deploy.thresholds import Calibration as Calibration
     from isthmus.deploy.thresholds import calibrate as calibrate
     from isthmus.encoders import load_encoder as load_encoder
+    from isthmus.encoders.embedding import embed as embed
+    from isthmus.encoders.rows_file import Embedded as Embedded
     from isthmus.metrics.gap_report import GapReport as GapReport
     from isthmus.metrics.gap_report import measure as measure
     from isthmus.perturb import codecs as codecs
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 _VERBS = {
     "calibrate": "deploy.thresholds",
     "compare": "deploy.comparison",
+    "embed": "encoders.embedding",
     "measure": "metrics.gap_report",
     "predict": "theory.prediction",
 }
@@ -57,6 +60,7 @@ _NOUNS = {
     "Calibration": "deploy.thresholds",
     "Closer": "closers.maps",
     "Comparison": "deploy.comparison",
+    "Embedded": "encoders.rows_file",
     "GapReport": "metrics.gap_report",
     "Guarantee": "closers.maps",
     "InputWarning": "data.embeddings",

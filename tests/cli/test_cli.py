@@ -150,10 +150,10 @@ REFUSED = [
     ((*CLOSE, "--method", "subspace", "--option", "ridge=1"), "subspace has no option 'ridge'"),
     (("apply", "a.npy", "b.npy", "--role", "query", "--out", "x.npy"), "a.npy"),
     (("apply", "c.safetensors", "b.npy", "--role", "both", "--out", "x.npy"), "query or candidate"),
-    (("embed", "--encoder", "emoji", "--out", "x.npy"), "either --images or --texts"),
+    (("embed", "--encoder", "emoji", "--out", "x.npy"), "either images or texts"),
     (
         ("embed", "--encoder", "emoji", "--images", ".", "--workers", "0", "--out", "x.npy"),
-        "--workers 0: expected at least 1",
+        "workers 0: expected at least 1",
     ),
     (("embed", "--encoder", "nonesuch", "--texts", "t.txt", "--out", "x.npy"), "nonesuch"),
 ]

@@ -19,7 +19,7 @@ from isthmus.encoders.emoji import EmojiEncoder, shipped_models, stored_figures
 from isthmus.encoders.emoji_pixels import pixels
 from isthmus.encoders.emoji_text import TABLE, fnv1a, tokenize
 from isthmus.encoders.emoji_world import DATA, caption, is_held_out, load_world
-from isthmus.errors import MissingExtra, OptionError
+from refusals import refused
 
 MODELS = ("contrastive", "sigmoid", "gap")
 HELD_OUT = ["1F600", "1F606", "1F602", "1F970", "1F60D"]  # the first five, for ever
@@ -236,15 +236,15 @@ def test_names_of_models() -> None:
     assert default.bias is None
     assert default.logit_scale is not None
     assert 1 < default.logit_scale <= 100.001
-    with pytest.raises(OptionError, match="known are: gap, contrastive, sigmoid"):
+    with refused("unknown-model", "known are: gap, contrastive, sigmoid"):
         load_encoder("emoji:clip")
-    with pytest.raises(OptionError, match="'cpu' only"):
+    with refused("no-such-device", "'cpu' only"):
         EmojiEncoder(device="cuda")
-    with pytest.raises(OptionError, match="CPU only"):
+    with refused("no-such-device", "CPU only"):
         load_encoder("emoji", device="cuda")
-    with pytest.raises(OptionError, match="google, twitter"):
+    with refused("unknown-drawing", "google, twitter"):
         load_world().pictures("apple")
-    with pytest.raises(OptionError, match="unknown language 'xx'"):
+    with refused("unknown-language", "unknown language 'xx'"):
         load_world().names_in("xx")
 
 
@@ -263,7 +263,7 @@ def test_a_missing_library_is_named(library: str, monkeypatch: pytest.MonkeyPatc
     emoji_world._sheet.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without)
     package = "pillow" if library == "PIL" else library
-    with pytest.raises(MissingExtra, match=rf"'{package}'.*isthmus\[demo\]"):
+    with refused("missing-extra", f"'{package}'", "isthmus[demo]"):
         EmojiEncoder() if library == "onnxruntime" else world.pictures("google")
     assert encoder.encode_texts(["dog"]).shape == (1, 128)
 

@@ -22,21 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from isthmus.data import load_tensors, open_rows
-from isthmus.encoders import ENCODERS, Encoder, load_encoder
-from isthmus.encoders.ahead import ahead
-from isthmus.encoders.embed import embed_to_file
+from isthmus.encoders import ENCODERS, Encoder, EncoderEntry, load_encoder
+from isthmus.encoders.batches import ahead
+from isthmus.encoders.embedding import embed
 from isthmus.encoders.images import SMALL_FILE, UnreadableImage, open_image
 from isthmus.encoders.inputs import open_source
-from isthmus.errors import (
-    CorruptFile,
-    DtypeError,
-    FileError,
-    IsthmusError,
-    MissingExtra,
-    OptionError,
-    ShapeError,
-    ValuesError,
-)
+from refusals import refused
 
 
 class Tiny(Encoder):
@@ -164,11 +155,11 @@ def test_side_by_side_unreadable_images_and_faults_are_met_in_order(tmp_path: Pa
     encoder.batches.clear()
     stream = encoder.iter_image_batches(inputs, batch_size=1)
     assert next(stream)[0].tolist() == [0]
-    with pytest.raises(UnreadableImage, match=r"no\.png is not an image"):
+    with refused("wrong-kind", "no.png is not an image"):
         next(stream)
     wrong = Tiny()
     wrong.threads, wrong.dim = 2, 5
-    with pytest.raises(ShapeError, match="gave rows of shape"):
+    with refused("wrong-rows", "gave rows of shape"):
         wrong.encode_images([picture(i) for i in range(9)], batch_size=2)
     failing = Tiny(fail_after=2)
     failing.threads = 2
@@ -228,7 +219,7 @@ def test_workers_meet_unreadable_images_and_faults_in_order(tmp_path: Path) -> N
     np.testing.assert_array_equal(found, np.setdiff1d(np.arange(30), lost))
     np.testing.assert_array_equal(np.concatenate([r for _, r in batches])[:, 0], found)
     for _ in range(5):
-        with pytest.raises(UnreadableImage, match=r"no\.png is not an image"):
+        with refused("wrong-kind", "no.png is not an image"):
             encoder.encode_images(inputs, batch_size=30)
 
     class Faulty(Tiny):
@@ -282,7 +273,7 @@ def test_progress_counts_the_inputs_done() -> None:
 def test_unreadable_images_raise_or_leave_no_row(tmp_path: Path) -> None:
     (tmp_path / "no.png").write_bytes(b"not an image")
     inputs = [picture(0), tmp_path / "no.png", picture(2), tmp_path / "gone.png"]
-    with pytest.raises(UnreadableImage, match=r"no\.png is not an image"):
+    with refused("wrong-kind", "no.png is not an image"):
         Tiny().encode_images(inputs)
     with pytest.warns(UserWarning, match="2 of 4 images could not be read"):
         rows = Tiny().encode_images(inputs, on_unreadable="skip", batch_size=3)
@@ -299,21 +290,21 @@ def test_unreadable_images_raise_or_leave_no_row(tmp_path: Path) -> None:
 
 
 def test_wrong_use_is_refused_with_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="wrap it"):
+    with refused("not-a-list", "wrap it"):
         Tiny().encode_texts("one text")
-    with pytest.raises(OptionError, match="wrap it"):
+    with refused("not-a-list", "wrap it"):
         Tiny().encode_images(tmp_path)  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="text 1 is of type int"):
+    with refused("not-text", "text 1 is of type int"):
         Tiny().encode_texts(["a", 2])  # type: ignore[list-item]
-    with pytest.raises(OptionError, match="at least 1"):
+    with refused("number-too-small", "at least 1"):
         Tiny().encode_texts(["a"], batch_size=0)
-    with pytest.raises(OptionError, match="'raise' or 'skip'"):
+    with refused("unknown-option", "'raise' or 'skip'"):
         Tiny().encode_images([], on_unreadable="ignore")  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match="no audio side"):
+    with refused("no-such-side", "no audio side"):
         Tiny().encode_audio([(np.zeros(8, np.float32), 48000)])
-    with pytest.raises(DtypeError, match="expected floats"):
+    with refused("not-floats", "expected floats"):
         Tiny().encode_audio([(np.zeros(8, np.int16), 48000)])
-    with pytest.raises(ShapeError, match="one channel"):
+    with refused("wrong-axes", "one channel"):
         Tiny().encode_audio([(np.zeros((2, 8), np.float32), 48000)])
 
 
@@ -326,9 +317,9 @@ def test_a_model_that_breaks_its_word_is_caught() -> None:
         def _embed_texts(self, batch: list[str]) -> np.ndarray:
             return np.array([[np.nan if t == "bad" else 0.0] * 4 for t in batch])
 
-    with pytest.raises(ShapeError, match=r"\(2, 3\) for 2 inputs, expected \(2, 4\)"):
+    with refused("wrong-rows", "(2, 3) for 2 inputs, expected (2, 4)"):
         Short().encode_texts(["a", "b"])
-    with pytest.raises(ValuesError, match="NaN or infinity for input 3"):
+    with refused("not-finite", "NaN or infinity for input 3"):
         NotFinite().encode_texts(["a", "b", "c", "bad"], batch_size=2)
 
 
@@ -348,8 +339,26 @@ def test_prepared_images_are_what_a_batch_holds() -> None:
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(OptionError, match=r"unknown encoder 'clap'.*emoji.*open_clip.*onnx"):
+    with refused("unknown-encoder", "'clap'", "open_clip"):
         load_encoder("clap:x")
+
+
+def test_the_package_lists_its_encoders_and_takes_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    from isthmus import encoders
+
+    names = ["emoji", "open_clip", "transformers", "sentence_transformers", "onnx"]
+    assert list(encoders) == names
+    assert all(f"``{name}" in str(encoders.__doc__) for name in names)
+    assert encoders["onnx"].words.startswith("a folder with image.onnx")
+    monkeypatch.setitem(ENCODERS._entries, "mine", EncoderEntry(f"{__name__}:Mine", "a test"))
+    mine = load_encoder("mine:small", device="cuda:1")
+    assert (mine.model, mine.device) == ("small", "cuda:1")
+    assert load_encoder("mine").model is None
+
+
+class Mine:
+    def __init__(self, model: str | None, device: str = "") -> None:
+        self.model, self.device = model, device
 
 
 @pytest.mark.parametrize("name", ["open_clip", "transformers", "sentence_transformers", "onnx"])
@@ -357,12 +366,12 @@ def test_a_missing_library_names_its_extra(name: str, monkeypatch: pytest.Monkey
     extra = {"onnx": "onnx"}.get(name, name.replace("_", "-"))
     for module in ("torch", "onnxruntime"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtra, match=rf"isthmus\[{extra}\]"):
+    with refused("missing-extra", f"isthmus[{extra}]"):
         load_encoder(f"{name}:somewhere")
 
 
 def test_the_emoji_encoder_has_no_device() -> None:
-    with pytest.raises(OptionError, match="CPU only"):
+    with refused("no-such-device", "CPU only"):
         load_encoder("emoji", device="cuda")
 
 
@@ -370,8 +379,8 @@ def test_importing_the_encoders_imports_no_library() -> None:
     code = (
         "import sys, isthmus\n"
         "before = set(sys.modules)\n"
-        "import isthmus.encoders, isthmus.encoders.images, isthmus.encoders.embed\n"
-        f"for module, _ in {list(ENCODERS.values())!r}:\n"
+        "import isthmus.encoders, isthmus.encoders.images, isthmus.encoders.rows_file\n"
+        f"for module in {[entry.path.split(':')[0] for entry in ENCODERS.values()]!r}:\n"
         "    __import__(module)\n"
         "new = set(sys.modules) - before\n"
         "print([m for m in ('torch', 'transformers', 'open_clip', 'sentence_transformers',"
@@ -507,7 +516,7 @@ def test_float_images_are_scaled_by_their_range() -> None:
     ):
         got = np.asarray(open_image(Image.fromarray(values)))[:, :, 0]
         assert np.abs(got - expected).max() <= 0.5 + 1e-4
-    with pytest.raises(UnreadableImage, match="NaN or infinity"):
+    with refused("damaged-file", "NaN or infinity"):
         open_image(Image.fromarray(np.full((2, 2), np.nan, np.float32)))
 
 
@@ -601,7 +610,7 @@ def test_a_small_file_with_a_broken_header_is_refused(tmp_path: Path) -> None:
     whole = (tmp_path / "a.png").read_bytes()
     for broken in (whole.replace(b"IHDR", b"IHDX"), whole[:8] + whole[-12:]):  # or none at all
         (tmp_path / "a.png").write_bytes(broken)
-        with pytest.raises(UnreadableImage, match=r"a\.png is not an image in a known format"):
+        with refused("wrong-kind", "a.png is not an image in a known format"):
             open_image(tmp_path / "a.png")
 
 
@@ -625,25 +634,25 @@ def test_a_read_that_stops_short_is_no_truncated_file(
 
 def test_decompression_bombs_are_refused_before_they_unpack(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(png(60000, 60000, 1, 0, b"\x00" * 7501))
-    with pytest.raises(UnreadableImage, match=r"decompression bomb"):
+    with refused("too-many-pixels", "decompression bomb"):
         open_image(tmp_path / "bomb.png")
     Image.new("1", (2000, 1000)).save(tmp_path / "large.png")
     assert open_image(tmp_path / "large.png").size == (2000, 1000)
-    with pytest.raises(UnreadableImage, match=r"2000 x 1000 = 2,000,000 pixels"):
+    with refused("too-many-pixels", "2000 x 1000 = 2,000,000 pixels"):
         open_image(tmp_path / "large.png", max_pixels=10**6)
-    with pytest.raises(UnreadableImage, match=r"in memory is 2000 x 1000"):
+    with refused("too-many-pixels", "in memory is 2000 x 1000"):
         open_image(Image.new("1", (2000, 1000)), max_pixels=10**6)
 
 
 def test_other_unreadable_things(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableImage, match="does not exist"):
+    with refused("no-such-file", "does not exist"):
         open_image(tmp_path / "gone.jpg")
-    with pytest.raises(UnreadableImage, match="is a folder"):
+    with refused("is-a-folder", "is a folder"):
         open_image(tmp_path)
     (tmp_path / "empty.jpg").touch()
-    with pytest.raises(UnreadableImage, match="not an image"):
+    with refused("wrong-kind", "not an image"):
         open_image(tmp_path / "empty.jpg")
-    with pytest.raises(UnreadableImage, match="no pixels"):
+    with refused("no-pixels", "no pixels"):
         open_image(Image.new("RGB", (0, 5)))
 
 
@@ -688,10 +697,12 @@ READABLE = [i for i in range(25) if i not in (9, 20)]
 @pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".parquet"])
 def test_a_folder_to_rows(folder: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"rows{suffix}"
-    heard: list[int] = []
-    result = embed_to_file(Tiny(), folder, out, batch_size=4, progress=heard.append)
-    assert result.rows == 23
-    assert heard[-1] == 25
+    heard: list[tuple[str, int, int]] = []
+    result = embed(
+        Tiny(), images=folder, out=out, batch_size=4, progress=lambda *said: heard.append(said)
+    )
+    assert result.count == 23
+    assert heard[-1] == ("images", 25, 25)
     np.testing.assert_array_equal(read(out)[:, 0], READABLE)
     assert [item.index for item in result.skipped] == [9, 20]
     listed = json.loads((tmp_path / f"rows{suffix}.skipped.json").read_text())
@@ -711,13 +722,13 @@ def test_a_folder_to_rows(folder: Path, tmp_path: Path, suffix: str) -> None:
 
 def test_strict_ends_the_run_and_keeps_what_was_done(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.npy"
-    with pytest.raises(UnreadableImage, match=r"9\.png"):
-        embed_to_file(Tiny(), folder, out, batch_size=4, strict=True)
+    with refused("wrong-kind", "9.png"):
+        embed(Tiny(), images=folder, out=out, batch_size=4, strict=True)
     assert not out.exists()
     picture(9).save(folder / "9.png")
     picture(20).save(folder / "sub" / "x20.PNG")
     encoder = Tiny()
-    assert embed_to_file(encoder, folder, out, batch_size=4, strict=True).rows == 25
+    assert embed(encoder, images=folder, out=out, batch_size=4, strict=True).count == 25
     assert sum(encoder.batches) == 25 - 8
     np.testing.assert_array_equal(read(out)[:, 0], range(25))
 
@@ -725,9 +736,9 @@ def test_strict_ends_the_run_and_keeps_what_was_done(folder: Path, tmp_path: Pat
 def test_strict_refuses_a_run_that_has_skipped(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.npy"
     with pytest.raises(KeyboardInterrupt):
-        embed_to_file(Tiny(fail_after=4), folder, out, batch_size=4)
-    with pytest.raises(UnreadableImage, match="strict"):
-        embed_to_file(Tiny(), folder, out, batch_size=4, strict=True)
+        embed(Tiny(fail_after=4), images=folder, out=out, batch_size=4)
+    with refused("skipped-before", "strict"):
+        embed(Tiny(), images=folder, out=out, batch_size=4, strict=True)
 
 
 @pytest.mark.parametrize("killed_after", range(7))
@@ -735,14 +746,14 @@ def test_strict_refuses_a_run_that_has_skipped(folder: Path, tmp_path: Path) -> 
 def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, killed_after: int, suffix: str) -> None:
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"rows{suffix}"
     uninterrupted = Tiny()
-    embed_to_file(uninterrupted, folder, whole, batch_size=4)
+    embed(uninterrupted, images=folder, out=whole, batch_size=4)
     first = Tiny(fail_after=killed_after)
     with pytest.raises(KeyboardInterrupt):
-        embed_to_file(first, folder, out, batch_size=4)
+        embed(first, images=folder, out=out, batch_size=4)
     with open(tmp_path / f"rows{suffix}.partial", "ab") as work:
         work.write(b"half a batch that the state does not count")
     second = Tiny()
-    result = embed_to_file(second, folder, out, batch_size=4)
+    result = embed(second, images=folder, out=out, batch_size=4)
     assert first.batches + second.batches == uninterrupted.batches
     assert out.read_bytes() == whole.read_bytes()
     assert [item.index for item in result.skipped] == [9, 20]
@@ -757,22 +768,22 @@ def test_a_real_kill(folder: Path, tmp_path: Path, seconds: str, again: int) -> 
     """What was done since the state was last written is done again, and nothing is lost."""
     out = tmp_path / "rows.npy"
     code = (
-        "import os, sys; sys.path[:0] = [sys.argv[1]]\n"
+        "import os, sys; sys.path[:0] = sys.argv[1].split(os.pathsep)\n"
         "from test_encoders import Tiny\n"
-        "from isthmus.encoders import embed\n"
-        "from isthmus.encoders.embed import embed_to_file\n"
-        f"embed.STATE_SECONDS = {seconds}\n"
+        "from isthmus.encoders import rows_file\n"
+        "from isthmus.encoders.embedding import embed\n"
+        f"rows_file.STATE_SECONDS = {seconds}\n"
         "class Dies(Tiny):\n"
         "    def _count(self, size):\n"
         "        os.kill(os.getpid(), 9) if len(self.batches) == 3 else self.batches.append(size)\n"
-        "embed_to_file(Dies(), sys.argv[2], sys.argv[3], batch_size=4)\n"
+        "embed(Dies(), images=sys.argv[2], out=sys.argv[3], batch_size=4)\n"
     )
-    here = str(Path(__file__).parent)
+    here = os.pathsep.join(str(place) for place in Path(__file__).parents[:2])
     done = subprocess.run([sys.executable, "-c", code, here, str(folder), str(out)], check=False)
     assert done.returncode == -9
     assert not out.exists()
     encoder = Tiny()
-    assert embed_to_file(encoder, folder, out, batch_size=4).rows == 23
+    assert embed(encoder, images=folder, out=out, batch_size=4).count == 23
     np.testing.assert_array_equal(read(out)[:, 0], READABLE)
     assert sum(encoder.batches) == again  # 12 inputs, one of them broken, were done
 
@@ -780,7 +791,7 @@ def test_a_real_kill(folder: Path, tmp_path: Path, seconds: str, again: int) -> 
 def test_a_run_killed_while_converting_computes_nothing_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import isthmus.encoders.embed as module
+    import isthmus.encoders.rows_file as module
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -789,40 +800,40 @@ def test_a_run_killed_while_converting_computes_nothing_again(
     with monkeypatch.context() as patch:
         patch.setattr(module.RowWriter, "write", stop)
         with pytest.raises(KeyboardInterrupt):
-            embed_to_file(Tiny(), folder, out)
+            embed(Tiny(), images=folder, out=out)
     encoder = Tiny()
-    assert embed_to_file(encoder, folder, out).rows == 23
+    assert embed(encoder, images=folder, out=out).count == 23
     assert encoder.batches == []
 
 
 def test_a_state_of_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.npy"
     with pytest.raises(KeyboardInterrupt):
-        embed_to_file(Tiny(fail_after=2), folder, out, batch_size=4)
+        embed(Tiny(fail_after=2), images=folder, out=out, batch_size=4)
     other = Tiny()
     other.name = "other"
-    with pytest.raises(FileError, match="another encoder: tiny there, other now"):
-        embed_to_file(other, folder, out)
+    with refused("another-run", "another encoder: tiny there, other now"):
+        embed(other, images=folder, out=out)
     (folder / "3.png").rename(folder / "03b.png")
-    with pytest.raises(FileError, match="another list of inputs"):
-        embed_to_file(Tiny(), folder, out)
+    with refused("another-run", "another list of inputs"):
+        embed(Tiny(), images=folder, out=out)
     (folder / "03b.png").unlink()
-    with pytest.raises(FileError, match="another number of inputs: 25 there, 24 now"):
-        embed_to_file(Tiny(), folder, out)
-    with pytest.raises(FileError, match="another kind of input"):
-        embed_to_file(Tiny(), ["a"], out, kind="texts")
+    with refused("another-run", "another number of inputs: 25 there, 24 now"):
+        embed(Tiny(), images=folder, out=out)
+    with refused("another-run", "another kind of input"):
+        embed(Tiny(), texts=["a"], out=out)
 
 
 def test_a_damaged_state_is_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.npy"
     with pytest.raises(KeyboardInterrupt):
-        embed_to_file(Tiny(fail_after=2), folder, out, batch_size=4)
+        embed(Tiny(fail_after=2), images=folder, out=out, batch_size=4)
     (tmp_path / "rows.npy.partial").write_bytes(b"short")
-    with pytest.raises(CorruptFile, match="holds 5 bytes, fewer than the 128"):
-        embed_to_file(Tiny(), folder, out)
+    with refused("cut-short", "holds 5 bytes, fewer than the 128"):
+        embed(Tiny(), images=folder, out=out)
     (tmp_path / "rows.npy.partial.json").write_text("{")
-    with pytest.raises(CorruptFile, match="delete it to start over"):
-        embed_to_file(Tiny(), folder, out)
+    with refused("damaged-file", "delete it to start over"):
+        embed(Tiny(), images=folder, out=out)
 
 
 def test_two_runs_do_not_share_a_work_file(folder: Path, tmp_path: Path) -> None:
@@ -831,40 +842,40 @@ def test_two_runs_do_not_share_a_work_file(folder: Path, tmp_path: Path) -> None
 
     class Nested(Tiny):
         def _count(self, size: int) -> None:
-            with pytest.raises(FileError, match="in use by another run"):
-                embed_to_file(Tiny(), folder, out)
+            with refused("file-in-use", "in use by another run"):
+                embed(Tiny(), images=folder, out=out)
             super()._count(size)
 
-    assert embed_to_file(Nested(), folder, out).rows == 23
+    assert embed(Nested(), images=folder, out=out).count == 23
 
 
 def test_nothing_readable_is_refused_but_listed(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(b"x")
     out = tmp_path / "rows.npy"
-    with pytest.raises(UnreadableImage, match="none of the 1 images"):
-        embed_to_file(Tiny(), tmp_path / "in", out)
+    with refused("nothing-readable", "none of the 1 images"):
+        embed(Tiny(), images=tmp_path / "in", out=out)
     assert len(json.loads((tmp_path / "rows.npy.skipped.json").read_text())) == 1
     assert not out.exists()
 
 
 def test_a_bad_name_is_refused_before_the_work(folder: Path, tmp_path: Path) -> None:
     encoder = Tiny()
-    with pytest.raises(IsthmusError, match=r"\.npy"):
-        embed_to_file(encoder, folder, tmp_path / "rows.xyz")
+    with refused("unknown-suffix", ".npy"):
+        embed(encoder, images=folder, out=tmp_path / "rows.xyz")
     assert encoder.batches == []
 
 
 def test_texts_from_lines(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes("\ufeffone\r\n\r\nthrée\u2028x\nlast".encode())
     out = tmp_path / "rows.safetensors"
-    result = embed_to_file(Tiny(), tmp_path / "t.txt", out, kind="texts", batch_size=3)
-    assert result.rows == 4
+    result = embed(Tiny(), texts=tmp_path / "t.txt", out=out, batch_size=3)
+    assert result.count == 4
     assert json.loads(Path(f"{out}.ids.json").read_text()) == ["one", "", "thrée\u2028x", "last"]
     np.testing.assert_array_equal(load_tensors(out)[0]["rows"][:, 0], [3, 0, 7, 4])
     (tmp_path / "t.txt").write_bytes(b"fine\n\xff\xfe\n")
-    with pytest.raises(CorruptFile, match="not a UTF-8 text file"):
-        embed_to_file(Tiny(), tmp_path / "t.txt", out, kind="texts")
+    with refused("not-utf8", "not a UTF-8 text file"):
+        embed(Tiny(), texts=tmp_path / "t.txt", out=out)
 
 
 def test_texts_from_a_parquet_column(tmp_path: Path) -> None:
@@ -875,44 +886,86 @@ def test_texts_from_a_parquet_column(tmp_path: Path) -> None:
     table = pa.table({"caption": texts, "other": texts, "number": range(9000)})
     pq.write_table(table, tmp_path / "t.parquet")
     out = tmp_path / "rows.npy"
-    assert embed_to_file(Tiny(), f"{tmp_path}/t.parquet:caption", out, kind="texts").rows == 9000
+    assert embed(Tiny(), texts=f"{tmp_path}/t.parquet:caption", out=out).count == 9000
     np.testing.assert_array_equal(read(out), Tiny().encode_texts(texts))
-    with pytest.raises(FileError, match="no column is named; its columns of text are: caption"):
+    with refused("ambiguous-column", "'caption' (string)"):
         open_source(tmp_path / "t.parquet", "texts")
-    with pytest.raises(FileError, match="'number' is not a column of text"):
+    with refused("unknown-column", "'number'", "expected text"):
         open_source(f"{tmp_path}/t.parquet:number", "texts")
     pq.write_table(pa.table({"caption": ["a", None]}), tmp_path / "n.parquet")
-    with pytest.raises(CorruptFile, match="row 1 of the column 'caption' is null"):
-        embed_to_file(Tiny(), tmp_path / "n.parquet", tmp_path / "n.npy", kind="texts")
+    with refused("null-value", "row 1 of the column 'caption' is null"):
+        embed(Tiny(), texts=tmp_path / "n.parquet", out=tmp_path / "n.npy")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    with pytest.raises(CorruptFile, match="not a readable Parquet"):
+    with refused("cut-short"):
         open_source(tmp_path / "bad.parquet", "texts")
+
+
+def test_rows_in_memory(folder: Path, tmp_path: Path) -> None:
+    given = [picture(3), folder / "12.png", str(folder / "0.png")]
+    np.testing.assert_array_equal(embed(Tiny(), images=given)[:, 0], [3, 12, 0])
+    np.testing.assert_array_equal(embed(Tiny(), images=f"{folder}/1?.png")[:, 0], range(10, 15))
+    np.testing.assert_array_equal(embed(Tiny(), images=f"{folder}/**/*2*.PNG")[:, 0], range(21, 25))
+    np.testing.assert_array_equal(embed(Tiny(), texts=["a", "", "abc"])[:, 0], [1, 0, 3])
+    encoder = Tiny()
+    with pytest.warns(UserWarning, match="2 of 25 images"):
+        rows = embed(encoder, images=folder, batch_size=10, workers=3)
+    np.testing.assert_array_equal(rows[:, 0], READABLE)
+    assert (encoder.workers, encoder.batches) == (3, [9, 10, 4])
+    with refused("wrong-kind", "9.png", kind=UnreadableImage):
+        embed(encoder, images=folder, strict=True)
+    made = embed(Tiny(), images=f"{folder}/1?.png", out=tmp_path / "rows.npy")
+    assert made.to_dict() == {
+        "out": str(tmp_path / "rows.npy"),
+        "rows": 5,
+        "dim": 4,
+        "encoder": "tiny",
+        "ids": str(tmp_path / "rows.npy.ids.json"),
+        "skipped": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({}, "images-or-texts"),
+        ({"images": ["a.png"], "texts": ["a"]}, "images-or-texts"),
+        ({"texts": ["a"], "batch_size": 0}, "number-too-small"),
+        ({"texts": ["a"], "workers": 0}, "number-too-small"),
+        ({"texts": []}, "no-inputs"),
+        ({"texts": [], "out": "x.npy"}, "no-inputs"),
+        ({"images": "nothing-*.png"}, "no-images"),
+        ({"texts": ["a", 3], "out": "x.npy"}, "wrong-type"),
+        ({"images": [Image.new("RGB", (2, 2))], "out": "x.npy"}, "wrong-type"),
+    ],
+)
+def test_what_embed_refuses(options: dict[str, Any], code: str) -> None:
+    with refused(code):
+        embed(Tiny(), **options)
+    assert not Path("x.npy").exists()
 
 
 def test_images_from_a_list(folder: Path, tmp_path: Path) -> None:
     lines = ["12.png", "", str(folder / "3.png"), "sub/x17.PNG"]
     (folder / "list.txt").write_text("\n".join(lines))
     out = tmp_path / "rows.npy"
-    embed_to_file(Tiny(), folder / "list.txt", out)
+    embed(Tiny(), images=folder / "list.txt", out=out)
     np.testing.assert_array_equal(read(out)[:, 0], [12, 3, 17])
     given = [folder / "4.png", str(folder / "2.png")]
-    embed_to_file(Tiny(), given, out)
+    embed(Tiny(), images=given, out=out)
     np.testing.assert_array_equal(read(out)[:, 0], [4, 2])
     assert json.loads(Path(f"{out}.ids.json").read_text()) == [str(p) for p in given]
 
 
 def test_inputs_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="does not exist; expected a folder of images"):
+    with refused("no-such-file"):
         open_source(tmp_path / "gone", "images")
-    with pytest.raises(FileError, match="holds no image file"):
+    with refused("no-images", "holds no image file"):
         open_source(tmp_path, "images")
-    with pytest.raises(FileError, match="is a folder; expected a UTF-8 text file"):
+    with refused("is-a-folder", "is a folder; expected a UTF-8 text file"):
         open_source(tmp_path, "texts")
-    with pytest.raises(OptionError, match="'images' or 'texts'"):
-        open_source(tmp_path, "sounds")  # type: ignore[arg-type]
     (tmp_path / "none.txt").touch()
-    with pytest.raises(FileError, match="is empty"):
-        embed_to_file(Tiny(), tmp_path / "none.txt", tmp_path / "o.npy", kind="texts")
+    with refused("no-inputs", "none.txt is empty"):
+        embed(Tiny(), texts=tmp_path / "none.txt", out=tmp_path / "o.npy")
 
 
 def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
@@ -924,7 +977,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("the file system wants UTF-8 names")
     out = tmp_path / "rows.parquet"
-    assert embed_to_file(Tiny(), tmp_path / "in", out).rows == 1
+    assert embed(Tiny(), images=tmp_path / "in", out=out).count == 1
 
 
 @given(st.lists(st.text("aA1290./", min_size=1, max_size=8), unique=True))

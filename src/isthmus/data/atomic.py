@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.file_errors import opening
+from isthmus.data.file_errors import os_errors
 from isthmus.errors import FileError
 
 
@@ -32,12 +32,12 @@ def atomic_path(final: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileError(
             "is-a-folder", f"'{os.fspath(final)}' is a folder; expected a file name to write to"
         )
-    with opening(target.parent, "written"):
+    with os_errors(target.parent, "written"):
         target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.stem}.{secrets.token_hex(6)}{target.suffix}"
     try:
         yield temporary
-        with opening(final, "written"):
+        with os_errors(final, "written"):
             with open(temporary, "rb+") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, target)
@@ -65,7 +65,7 @@ def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     else that JSON has no form for, FileError where writing fails.
     """
     text = json.dumps(plain(obj), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-    with atomic_path(path) as temporary, opening(path, "written"):
+    with atomic_path(path) as temporary, os_errors(path, "written"):
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 

@@ -76,15 +76,20 @@ def damaged(what: str, kind: str) -> CorruptFile:
 
 
 def choose(
-    what: str, path: str, key: str | None, entries: Mapping[str, str | None], noun: str
+    what: str,
+    path: str,
+    key: str | None,
+    entries: Mapping[str, str],
+    noun: str,
+    of: str = "floating-point rows of shape (rows, dim)",
 ) -> str:
-    """Pick the one key that is meant.
+    """Pick the one key or column (``noun``) that is meant, where it holds what is wanted (``of``).
 
     ``entries`` maps every key to a description such as ``float32 (10, 4)``; a description that
     starts with ``-`` marks an entry that cannot be rows. A key that is named is taken as it is.
     Raises FileError listing the choices when the name is missing, unknown or ambiguous.
     """
-    shown = ", ".join(f"'{k}' ({str(v).lstrip('-')})" for k, v in list(entries.items())[:12])
+    shown = ", ".join(f"'{k}' ({v.lstrip('-')})" for k, v in list(entries.items())[:12])
     if len(entries) > 12:
         shown += f" and {len(entries) - 12} more"
     if key is not None:
@@ -94,7 +99,7 @@ def choose(
         raise FileError(
             f"unknown-{noun}", f"{what} asks for the {noun} '{key}', which {path} has not; {known}"
         )
-    fit = [k for k, v in entries.items() if not str(v).startswith("-")]
+    fit = [k for k, v in entries.items() if not v.startswith("-")]
     for names in (fit, list(entries)):
         if len(names) == 1:
             return names[0]
@@ -104,15 +109,11 @@ def choose(
             f"{what} has {len(fit)} {noun}s that could be meant; "
             f"name one as FILE:{noun.upper()}, out of: {shown}",
         )
-    raise FileError(
-        f"no-{noun}",
-        f"{what} has no {noun} with floating-point rows of shape (rows, dim); "
-        f"it holds: {shown or 'nothing'}",
-    )
+    raise FileError(f"no-{noun}", f"{what} has no {noun} with {of}; it holds: {shown or 'nothing'}")
 
 
 @contextmanager
-def opening(path: str | os.PathLike[str], verb: str = "read") -> Iterator[None]:
+def os_errors(path: str | os.PathLike[str], verb: str = "read") -> Iterator[None]:
     """Turn errors of the operating system about ``path`` into FileError."""
     try:
         yield
@@ -148,5 +149,5 @@ def no_such_file(path: str | os.PathLike[str]) -> FileError:
 
 def file_size(path: str) -> int:
     """Bytes of a file; raises FileError where it cannot be looked at."""
-    with opening(path):
+    with os_errors(path):
         return os.stat(path).st_size

@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from isthmus.data.dtypes import Stored, check_float, decode
-from isthmus.data.file_errors import damaged, opening
+from isthmus.data.file_errors import damaged, os_errors
 from isthmus.data.row_checks import check_axes
 from isthmus.data.source import BaseSource
 from isthmus.errors import CorruptFile, IsthmusError
@@ -55,7 +55,7 @@ class Layout:
     def open(self) -> Iterator[IO[bytes]]:
         """Open the bytes; a compressed member can only be sought forward cheaply."""
         if self.member is None:
-            with opening(self.path):
+            with os_errors(self.path):
                 handle = open(self.path, "rb", buffering=0)  # noqa: SIM115
             with handle:
                 yield handle
@@ -81,7 +81,7 @@ class Layout:
 def unzipping(path: str) -> Iterator[None]:
     """Turn the errors of a damaged zip archive into CorruptFile."""
     try:
-        with opening(path):
+        with os_errors(path):
             yield
     except IsthmusError:
         raise
@@ -169,7 +169,7 @@ class FlatSource(BaseSource):
             if self.layout.member is None:
                 yield handle, self.layout.offset
                 return
-            with opening(tempfile.gettempdir(), "written"), tempfile.TemporaryFile() as spool:
+            with os_errors(tempfile.gettempdir(), "written"), tempfile.TemporaryFile() as spool:
                 while chunk := handle.read(_PIECE_BYTES):
                     spool.write(chunk)
                 yield spool, self.layout.offset

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.file_errors import choose, file_size, opening
+from isthmus.data.file_errors import choose, file_size, os_errors
 from isthmus.data.opening import open_layout, split_spec
 from isthmus.data.parquet import is_parquet, parquet_file
 from isthmus.errors import FileError, LabelsError, first_rows
@@ -171,7 +171,7 @@ def _text_columns(path: str, typed: str, width: int) -> np.ndarray:
     """Numbers of a text file, (lines, width)."""
     file_size(path)
     try:
-        with opening(path), open(path, encoding="utf-8-sig") as handle:
+        with os_errors(path), open(path, encoding="utf-8-sig") as handle:
             lines = handle.read().splitlines()
     except UnicodeDecodeError:
         raise LabelsError(
@@ -230,17 +230,17 @@ def _parquet_columns(path: str, typed: str, names: Sequence[str] | None, width: 
     what = f"'{typed}'"
     with parquet_file(path, what) as file:
         schema = file.schema_arrow
-        entries: dict[str, str | None] = {
+        entries: dict[str, str] = {
             f.name: ("" if pt.is_integer(f.type) else "-") + str(f.type) for f in schema
         }
         if names is None:
-            whole = [k for k, v in entries.items() if not str(v).startswith("-")]
+            whole = [k for k, v in entries.items() if not v.startswith("-")]
             if width == 1:
-                names = [choose(what, f"'{path}'", None, entries, "column")]
+                names = [choose(what, f"'{path}'", None, entries, "column", "integers")]
             elif len(whole) == width:
                 names = whole
             else:
-                shown = ", ".join(f"'{k}' ({str(v).lstrip('-')})" for k, v in entries.items())
+                shown = ", ".join(f"'{k}' ({v.lstrip('-')})" for k, v in entries.items())
                 raise LabelsError(
                     "ambiguous-column",
                     f"{what} has {len(whole)} columns of integers; expected two, query row and "

@@ -13,7 +13,7 @@ from isthmus.data.file_errors import (
     cut_short,
     damaged,
     file_size,
-    opening,
+    os_errors,
     refuse_empty,
     wrong_kind,
 )
@@ -33,7 +33,7 @@ def npy_layout(path: str, what: str) -> Layout:
     """Read the header of a .npy file. Raises CorruptFile where it is not one, or is cut short."""
     size = file_size(path)
     refuse_empty(what, size)
-    with opening(path), open(path, "rb") as handle:
+    with os_errors(path), open(path, "rb") as handle:
         return read_header(handle, size, path, what)
 
 
@@ -97,7 +97,7 @@ def npz_layouts(path: str, what: str) -> dict[str, Layout]:
     """Read the headers of all arrays of an .npz archive, in their order, by key."""
     size = file_size(path)
     refuse_empty(what, size)
-    with opening(path), open(path, "rb") as plain:
+    with os_errors(path), open(path, "rb") as plain:
         head = plain.read(64)
         if not head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             raise wrong_kind(what, "an .npz archive", head)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.data.dtypes import is_float
-from isthmus.data.file_errors import choose, no_such_file, opening
+from isthmus.data.file_errors import choose, no_such_file, os_errors
 from isthmus.data.flat import FlatSource, Layout
 from isthmus.data.npy import npy_layout, npz_layouts
 from isthmus.data.parquet import open_parquet
@@ -118,14 +118,14 @@ def _named(typed: str, path: str, key: str | None, shards: tuple[str, ...] | Non
     return Target(typed, short if key is None else f"{short}:{key}", path, key, shards)
 
 
-def natural(text: str) -> list[tuple[int, int | str]]:
+def _by_number(text: str) -> list[tuple[int, int | str]]:
     """Sort key by which shard_10 follows shard_9."""
     parts = re.split(r"([0-9]+)", text)
     return [(1, int(part)) if i % 2 else (0, part) for i, part in enumerate(parts)]
 
 
 def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
-    with opening(folder):
+    with os_errors(folder):
         names = os.listdir(folder)
     paths = [
         os.path.join(folder, n)
@@ -163,7 +163,7 @@ def _one_format(paths: list[str], typed: str) -> tuple[str, ...]:
             f"'{typed}' mixes the formats {' and '.join(suffixes)}; expected shards of one format: "
             f"use a pattern such as '*{suffixes[0]}'",
         )
-    return tuple(sorted(paths, key=natural))
+    return tuple(sorted(paths, key=_by_number))
 
 
 def open_file(path: str, key: str | None, spec: str, name: str) -> BaseSource:

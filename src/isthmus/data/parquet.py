@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.file_errors import choose, damaged, file_size, opening, refuse_empty, wrong_kind
+from isthmus.data.file_errors import choose, damaged, file_size, os_errors, refuse_empty, wrong_kind
 from isthmus.data.row_checks import check_axes
 from isthmus.data.source import BaseSource
 from isthmus.errors import CorruptFile, DtypeError, FileError, IsthmusError, ShapeError, ValuesError
@@ -25,7 +25,7 @@ def parquet_file(path: str, what: str) -> Iterator[Any]:
 
     size = file_size(path)
     refuse_empty(what, size)
-    with opening(path), open(path, "rb") as handle:
+    with os_errors(path), open(path, "rb") as handle:
         head = handle.read(64)
         handle.seek(max(0, size - 4))
         tail = handle.read(4)
@@ -73,7 +73,7 @@ def open_parquet(path: str, key: str | None, spec: str, name: str) -> ParquetSou
     what = f"'{spec}'"
     with parquet_file(path, what) as file:
         schema = file.schema_arrow
-        columns: dict[str, str | None] = {}
+        columns: dict[str, str] = {}
         for field in schema:
             number = number_column(field.type)
             fits = number in ("float16", "float32", "float64")

@@ -19,7 +19,7 @@ from isthmus.data.file_errors import (
     cut_short,
     damaged,
     file_size,
-    opening,
+    os_errors,
     refuse_empty,
     wrong_kind,
 )
@@ -57,7 +57,7 @@ def tensor_layouts(path: str, what: str) -> tuple[dict[str, Layout], dict[str, s
     """
     size = file_size(path)
     refuse_empty(what, size)
-    with opening(path), open(path, "rb") as handle:
+    with os_errors(path), open(path, "rb") as handle:
         head = handle.read(64)
         length = int.from_bytes(head[:8], "little")
         if len(head) < 9 or head[8:9] != b"{" or length > _HEADER_LIMIT:
@@ -123,7 +123,7 @@ def save_tensors(
                 "write it as a string",
             )
     content = _sorted_metadata(save(plain, dict(metadata) or None))
-    with atomic_path(path) as temporary, opening(path, "written"):
+    with atomic_path(path) as temporary, os_errors(path, "written"):
         temporary.write_bytes(content)
 
 

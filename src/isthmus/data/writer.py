@@ -15,7 +15,7 @@ from numpy.lib import format as npy_format
 
 from isthmus.data.atomic import atomic_path
 from isthmus.data.dtypes import FLOATS, decode
-from isthmus.data.file_errors import opening
+from isthmus.data.file_errors import os_errors
 from isthmus.data.parquet import is_parquet
 from isthmus.data.row_checks import check_array
 from isthmus.data.tensors import WRITABLE
@@ -89,7 +89,7 @@ class RowWriter:
     def __enter__(self) -> RowWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
-            with opening(self.path, "written"):
+            with os_errors(self.path, "written"):
                 if is_parquet(self.path):
                     column = self._named or "embedding"
                     parquet = _ParquetSink(temporary, self.dim, self.dtype, column)
@@ -119,7 +119,7 @@ class RowWriter:
                     f"the column '{name}' has shape {values.shape} beside a block of {len(rows)} "
                     f"rows; expected ({len(rows)},)",
                 )
-        with opening(self.path, "written"):
+        with os_errors(self.path, "written"):
             self._sink.add(rows, columns)
         self.written += len(rows)
 
@@ -140,7 +140,7 @@ class RowWriter:
                     "as announced: nothing was kept",
                 )
             elif sink is not None:
-                with opening(self.path, "written"):
+                with os_errors(self.path, "written"):
                     sink.finish(self.written)
 
     def _checked(self, block: np.ndarray) -> np.ndarray:

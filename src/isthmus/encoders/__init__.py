@@ -13,41 +13,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 
+from isthmus.core.registry import Registry, module_is_registry
 from isthmus.encoders.base import Encoder
 from isthmus.errors import OptionError
 
-__all__ = ["ENCODERS", "Encoder", "load_encoder"]
+__all__ = ["ENCODERS", "Encoder", "EncoderEntry", "load_encoder"]
 
-ENCODERS: dict[str, tuple[str, str]] = {
-    "emoji": ("isthmus.encoders.emoji", "EmojiEncoder"),
-    "open_clip": ("isthmus.encoders.openclip", "OpenClipEncoder"),
-    "transformers": ("isthmus.encoders.hf", "TransformersEncoder"),
-    "sentence_transformers": ("isthmus.encoders.sbert", "SentenceTransformersEncoder"),
-    "onnx": ("isthmus.encoders.onnx_pair", "OnnxEncoder"),
-}
-"""Name -> (module, class). The class takes what follows the colon, or ``None``, and, unless it is
-in ``CPU_ONLY``, ``device=``."""
 
-CPU_ONLY = frozenset({"emoji"})
+@dataclass(frozen=True)
+class EncoderEntry:
+    """How an encoder is made: ``path`` (``module:class``), called with what follows the colon.
+
+    It is called with None where nothing follows, and, unless ``cpu_only``, with ``device=`` too.
+    """
+
+    path: str
+    words: str
+    cpu_only: bool = False
+
+
+ENCODERS: Registry[EncoderEntry] = Registry("encoder", group="isthmus.encoders", kind=EncoderEntry)
+"""Every encoder by the first part of its name. A third party adds an :class:`EncoderEntry` by an
+entry point of the group ``isthmus.encoders``."""
+
+for _name, _path, _words in (
+    ("emoji", "emoji:EmojiEncoder", "the small two-tower model that ships with Isthmus"),
+    ("open_clip", "openclip:OpenClipEncoder", "OpenCLIP: MODEL@TAG, MODEL@WEIGHTS or a folder"),
+    ("transformers", "hf:TransformersEncoder", "CLIP, SigLIP, SigLIP 2 or CLAP of transformers"),
+    (
+        "sentence_transformers",
+        "sbert:SentenceTransformersEncoder",
+        "a Sentence Transformers model, with or without an image side",
+    ),
+    ("onnx", "onnx_pair:OnnxEncoder", "a folder with image.onnx and/or text.onnx"),
+):
+    ENCODERS.register(
+        _name, EncoderEntry(f"isthmus.encoders.{_path}", _words, cpu_only=_name == "emoji")
+    )
+
+module_is_registry(__name__, lambda: ENCODERS)
 
 
 def load_encoder(name: str, *, device: str = "cpu") -> Encoder:
     """``"NAME[:MODEL]"`` -> the encoder, loaded and ready.
 
-    ``device`` is ``"cpu"`` or a CUDA device such as ``"cuda"`` or ``"cuda:1"``. Raises
-    :class:`~isthmus.errors.OptionError` for a name that is not known,
-    :class:`~isthmus.errors.MissingExtra` when the encoder's library is not installed, and
-    :class:`~isthmus.errors.FileError` when the model is not where it was said to be.
+    ``device`` is ``"cpu"`` or a CUDA device such as ``"cuda"`` or ``"cuda:1"``.
+
+    Raises:
+        OptionError: a name or device that is not known. MissingExtra: the encoder's library is
+            not installed. FileError: the model is not where it was said to be.
+
+    >>> load_encoder("emoji").encode_texts(["a red apple"]).shape
+    (1, 128)
     """
     kind, _, model = name.partition(":")
-    if kind not in ENCODERS:
-        known = ", ".join(ENCODERS)
-        raise OptionError(f"unknown encoder '{kind}'; known are: {known} (as NAME or NAME:MODEL)")
-    if kind in CPU_ONLY and device != "cpu":
-        raise OptionError(f"the encoder '{kind}' runs on the CPU only, got device='{device}'")
-    module, cls = ENCODERS[kind]
-    options = {} if kind in CPU_ONLY else {"device": device}
+    entry = ENCODERS[kind]
+    if entry.cpu_only and device != "cpu":
+        raise OptionError(
+            "no-such-device", f"the encoder '{kind}' runs on the CPU only, got device='{device}'"
+        )
+    module, _, cls = entry.path.partition(":")
+    options = {} if entry.cpu_only else {"device": device}
     encoder: Encoder = getattr(import_module(module), cls)(model or None, **options)
     return encoder

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from isthmus.encoders.ahead import ahead, batched
+from isthmus.encoders.batches import ahead, batched
 from isthmus.errors import DtypeError, OptionError, ShapeError, ValuesError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     ImageLike = Image | str | os.PathLike[str]
     Sound = tuple[np.ndarray, int]
 
-Progress = Callable[[int], Any]
+OnDone = Callable[[int], Any]
 """Called after each batch with the number of inputs done so far, unreadable ones included."""
 
 OnUnreadable = Literal["raise", "skip"]
@@ -65,15 +65,15 @@ class Encoder(ABC):
 
         Rows are raw, as the model gives them: normalised only if the library itself does so.
         """
-        raise OptionError(f"the encoder '{self.name}' has no image side")
+        raise OptionError("no-such-side", f"the encoder '{self.name}' has no image side")
 
     def _embed_texts(self, batch: list[str]) -> np.ndarray:
         """Texts -> (b, dim) float32, raw like :meth:`_embed_images`."""
-        raise OptionError(f"the encoder '{self.name}' has no text side")
+        raise OptionError("no-such-side", f"the encoder '{self.name}' has no text side")
 
     def _embed_audio(self, batch: list[Sound]) -> np.ndarray:
         """Sounds, each (samples (s,) float32, rate in Hz) -> (b, dim) float32."""
-        raise OptionError(f"the encoder '{self.name}' has no audio side")
+        raise OptionError("no-such-side", f"the encoder '{self.name}' has no audio side")
 
     # -- whole inputs at once --------------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class Encoder(ABC):
         *,
         batch_size: int = 64,
         on_unreadable: OnUnreadable = "raise",
-        progress: Progress | None = None,
+        progress: OnDone | None = None,
     ) -> np.ndarray:
         """PIL images or paths -> (n, dim) float32, row i for input i.
 
@@ -112,13 +112,13 @@ class Encoder(ABC):
         return rows
 
     def encode_texts(
-        self, texts: Iterable[str], *, batch_size: int = 64, progress: Progress | None = None
+        self, texts: Iterable[str], *, batch_size: int = 64, progress: OnDone | None = None
     ) -> np.ndarray:
         """Texts -> (n, dim) float32, row i for text i. A bare string is refused, not split."""
         return self._stack(self.iter_text_batches(texts, batch_size=batch_size, progress=progress))
 
     def encode_audio(
-        self, sounds: Iterable[Sound], *, batch_size: int = 16, progress: Progress | None = None
+        self, sounds: Iterable[Sound], *, batch_size: int = 16, progress: OnDone | None = None
     ) -> np.ndarray:
         """Sounds (samples, rate) -> (n, dim) float32, for the encoders that have an audio side."""
         return self._stack(
@@ -133,7 +133,7 @@ class Encoder(ABC):
         *,
         batch_size: int = 64,
         on_unreadable: OnUnreadable = "raise",
-        progress: Progress | None = None,
+        progress: OnDone | None = None,
         on_skip: Callable[[int, Exception], Any] | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (b,) int64 into the input, rows (b, dim) float32), in input order.
@@ -148,7 +148,9 @@ class Encoder(ABC):
         from isthmus.encoders.opening import Opener
 
         if on_unreadable not in ("raise", "skip"):
-            raise OptionError(f"on_unreadable must be 'raise' or 'skip', got {on_unreadable!r}")
+            raise OptionError(
+                "unknown-option", f"on_unreadable must be 'raise' or 'skip', got {on_unreadable!r}"
+            )
         _refuse_bare(images, "images")
 
         opened = Opener(self._prepare_image, self.workers, stop=on_unreadable == "raise")
@@ -184,7 +186,7 @@ class Encoder(ABC):
                 yield np.asarray(kept, dtype=np.int64), rows
 
     def iter_text_batches(
-        self, texts: Iterable[str], *, batch_size: int = 64, progress: Progress | None = None
+        self, texts: Iterable[str], *, batch_size: int = 64, progress: OnDone | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (b,) int64, rows (b, dim) float32), in input order."""
         _refuse_bare(texts, "texts")
@@ -193,7 +195,8 @@ class Encoder(ABC):
             for offset, text in enumerate(batch):
                 if not isinstance(text, str):
                     raise OptionError(
-                        f"text {done + offset} is of type {type(text).__name__}, expected str"
+                        "not-text",
+                        f"text {done + offset} is of type {type(text).__name__}, expected str",
                     )
             index = range(done, done + len(batch))
             rows = self._checked(self._embed_texts(batch), index)
@@ -203,7 +206,7 @@ class Encoder(ABC):
             yield np.asarray(index, dtype=np.int64), rows
 
     def iter_audio_batches(
-        self, sounds: Iterable[Sound], *, batch_size: int = 16, progress: Progress | None = None
+        self, sounds: Iterable[Sound], *, batch_size: int = 16, progress: OnDone | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (b,) int64, rows (b, dim) float32), in input order."""
         done = 0
@@ -230,15 +233,17 @@ class Encoder(ABC):
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         if rows.shape != (len(index), self.dim):
             raise ShapeError(
+                "wrong-rows",
                 f"the encoder '{self.name}' gave rows of shape {rows.shape} for {len(index)} "
-                f"inputs, expected ({len(index)}, {self.dim})"
+                f"inputs, expected ({len(index)}, {self.dim})",
             )
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             first = index[int(np.argmin(finite))]
             raise ValuesError(
+                "not-finite",
                 f"the encoder '{self.name}' gave NaN or infinity for input {first}; "
-                "check the model's weights and its dtype"
+                "check the model's weights and its dtype",
             )
         return rows
 
@@ -248,7 +253,9 @@ class Encoder(ABC):
 
 def _refuse_bare(items: object, kind: str) -> None:
     if isinstance(items, (str, bytes, os.PathLike)):
-        raise OptionError(f"{kind} must be a list or another iterable, got one {items!r}; wrap it")
+        raise OptionError(
+            "not-a-list", f"{kind} must be a list or another iterable, got one {items!r}; wrap it"
+        )
 
 
 def _mono(sound: Sound, index: int) -> Sound:
@@ -256,14 +263,18 @@ def _mono(sound: Sound, index: int) -> Sound:
     samples = np.asarray(samples)
     if samples.dtype.kind != "f":
         raise DtypeError(
+            "not-floats",
             f"sound {index} holds {samples.dtype}, expected floats in [-1, 1]; "
-            "divide integers by their full scale first"
+            "divide integers by their full scale first",
         )
     samples = samples.astype(np.float32, copy=False)
     if samples.ndim != 1 or samples.size == 0:
         raise ShapeError(
-            f"sound {index} has shape {samples.shape}, expected one channel of samples (s,)"
+            "wrong-axes",
+            f"sound {index} has shape {samples.shape}, expected one channel of samples (s,)",
         )
     if rate <= 0:
-        raise OptionError(f"sound {index} has a sampling rate of {rate}, expected Hz above 0")
+        raise OptionError(
+            "number-too-small", f"sound {index} has a sampling rate of {rate}, expected Hz above 0"
+        )
     return samples, int(rate)

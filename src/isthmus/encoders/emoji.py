@@ -51,7 +51,9 @@ def _chosen(model: str | None) -> str:
     if model is None:
         return known[0]
     if model not in known:
-        raise OptionError(f"unknown emoji model '{model}'; known are: {', '.join(known)}")
+        raise OptionError(
+            "unknown-model", f"unknown emoji model '{model}'; known are: {', '.join(known)}"
+        )
     return model
 
 
@@ -83,7 +85,9 @@ class EmojiEncoder(Encoder):
 
     def __init__(self, model: str | None = None, *, device: str = "cpu") -> None:
         if device != "cpu":
-            raise OptionError(f"the emoji model runs on 'cpu' only, got device '{device}'")
+            raise OptionError(
+                "no-such-device", f"the emoji model runs on 'cpu' only, got device '{device}'"
+            )
         chosen = _chosen(model)
         record = _manifest()["models"][chosen]
         self.model = chosen

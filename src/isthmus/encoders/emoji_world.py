@@ -30,7 +30,9 @@ def data_file(name: str) -> Path:
     """The path of a shipped file. Raises :class:`FileError` if the installation lacks it."""
     path = DATA / name
     if not path.is_file():
-        raise FileError(f"the emoji world's file '{name}' is missing; install isthmus again")
+        raise FileError(
+            "no-such-file", f"the emoji world's file '{name}' is missing; install isthmus again"
+        )
     return path
 
 
@@ -72,7 +74,9 @@ class EmojiWorld:
         """The labels in a language, for example ``"fr"``; n strings."""
         if language not in self.labels:
             known = ", ".join(self.labels)
-            raise OptionError(f"unknown language '{language}'; known are: {known}")
+            raise OptionError(
+                "unknown-language", f"unknown language '{language}'; known are: {known}"
+            )
         return self.labels[language]
 
     def texts(self) -> list[str]:
@@ -119,7 +123,9 @@ def load_world() -> EmojiWorld:
     except IsthmusError:
         raise
     except (OSError, EOFError, ValueError) as error:
-        raise CorruptFile(f"'{path.name}' is damaged ({error}); install isthmus again") from error
+        raise CorruptFile(
+            "damaged-file", f"'{path.name}' is damaged ({error}); install isthmus again"
+        ) from error
     codes = tuple(record["hexcodes"])
     category_of = np.asarray(record["category_of"], dtype=np.int64)
     train = np.array([not is_held_out(code) for code in codes])
@@ -142,7 +148,9 @@ def load_world() -> EmojiWorld:
 def _sheet(drawing: str) -> Image:
     """One sprite, decoded, composited on white, RGB."""
     if drawing not in DRAWINGS:
-        raise OptionError(f"unknown drawing '{drawing}'; known are: {', '.join(DRAWINGS)}")
+        raise OptionError(
+            "unknown-drawing", f"unknown drawing '{drawing}'; known are: {', '.join(DRAWINGS)}"
+        )
     try:
         from PIL import Image
     except ImportError as error:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.encoders._library import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.base import Encoder
+from isthmus.encoders.libraries import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.opening import default_workers
 from isthmus.errors import OptionError
 
@@ -34,7 +34,9 @@ class TransformersEncoder(Encoder):
     def __init__(self, model: str | None, *, device: str = "cpu") -> None:
         what = "The encoder 'transformers'"
         if not model:
-            raise OptionError("the encoder 'transformers' needs a model: 'transformers:DIR_OR_ID'")
+            raise OptionError(
+                "no-model", "the encoder 'transformers' needs a model: 'transformers:DIR_OR_ID'"
+            )
         self._torch = library("torch", what, "torch", "transformers")
         transformers = library("transformers", what, "transformers", "transformers")
         self.name = f"transformers:{model}"
@@ -46,8 +48,9 @@ class TransformersEncoder(Encoder):
         self._network = network.to(self._device).eval()
         if not hasattr(network, "get_text_features"):
             raise OptionError(
+                "wrong-model",
                 f"'{model}' is a model of type '{network.config.model_type}', which has no "
-                "get_text_features; expected a two-tower model such as CLIP, SigLIP or CLAP"
+                "get_text_features; expected a two-tower model such as CLIP, SigLIP or CLAP",
             )
         self._text_options = self._how_to_pad()
         scale = getattr(network, "logit_scale", getattr(network, "logit_scale_t", None))

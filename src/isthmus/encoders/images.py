@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from isthmus.errors import IsthmusError, MissingExtra
+from isthmus.errors import FileError, MissingExtra
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +36,7 @@ SMALL_FILE = 65_536
 READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 
 
-class UnreadableImage(IsthmusError):
+class UnreadableImage(FileError):
     """A file is not an image, is truncated, or would unpack to an unreasonable size."""
 
 
@@ -58,15 +58,19 @@ def open_image(item: Image | str | os.PathLike[str], *, max_pixels: int = MAX_PI
     try:
         image = _opened(pil_image, cast("str", item))
     except FileNotFoundError:
-        raise UnreadableImage(f"{label} does not exist") from None
+        raise UnreadableImage("no-such-file", f"{label} does not exist") from None
     except IsADirectoryError:
-        raise UnreadableImage(f"{label} is a folder, expected an image file") from None
+        raise UnreadableImage(
+            "is-a-folder", f"{label} is a folder, expected an image file"
+        ) from None
     except pil_image.UnidentifiedImageError:
-        raise UnreadableImage(f"{label} is not an image in a known format") from None
+        raise UnreadableImage("wrong-kind", f"{label} is not an image in a known format") from None
     except pil_image.DecompressionBombError as error:
-        raise UnreadableImage(f"{label} is refused as a decompression bomb: {error}") from None
+        raise UnreadableImage(
+            "too-many-pixels", f"{label} is refused as a decompression bomb: {error}"
+        ) from None
     except Exception as error:  # decoders raise what they like on a broken header
-        raise UnreadableImage(f"{label} cannot be opened: {error}") from error
+        raise UnreadableImage("damaged-file", f"{label} cannot be opened: {error}") from error
     with image:
         decoded = _decoded(image, label, max_pixels, from_file=True)
         # it is closed on the way out; pixels of a file of one frame stay
@@ -126,11 +130,14 @@ def _decoded(image: Image, label: str, max_pixels: int, *, from_file: bool = Fal
     pixels = image.width * image.height
     if pixels > max_pixels:
         raise UnreadableImage(
+            "too-many-pixels",
             f"{label} is {image.width} x {image.height} = {pixels:,} pixels, more than the "
-            f"{max_pixels:,} that are allowed (a decompression bomb?)"
+            f"{max_pixels:,} that are allowed (a decompression bomb?)",
         )
     if pixels == 0:
-        raise UnreadableImage(f"{label} has no pixels ({image.width} x {image.height})")
+        raise UnreadableImage(
+            "no-pixels", f"{label} has no pixels ({image.width} x {image.height})"
+        )
     try:
         image.load()
         if from_file and image.format == "PNG" and image.mode == "RGB" and not image.info:
@@ -141,7 +148,7 @@ def _decoded(image: Image, label: str, max_pixels: int, *, from_file: bool = Fal
     except MemoryError:
         raise
     except Exception as error:  # decoders raise what they like on broken data
-        raise UnreadableImage(f"{label} cannot be decoded: {error}") from error
+        raise UnreadableImage("damaged-file", f"{label} cannot be decoded: {error}") from error
 
 
 def _upright(image: Image) -> Image:

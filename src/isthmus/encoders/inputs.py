@@ -6,18 +6,27 @@ file names of a folder is held in memory.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from isthmus.errors import CorruptFile, FileError, IsthmusError, OptionError
+from isthmus.data.file_errors import choose
+from isthmus.data.parquet import parquet_file
+from isthmus.errors import CorruptFile, FileError, OptionError
 
 Kind = Literal["images", "texts"]
 Inputs = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+EXPECTED: dict[Kind, str] = {
+    "images": "a folder, a glob, a text file with one path a line, or FILE.parquet:COLUMN",
+    "texts": "a UTF-8 text file with one text a line, or FILE.parquet:COLUMN",
+}
 
 IMAGE_SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm"),
@@ -44,6 +53,7 @@ class Source:
         for item in self.items():
             yield item if folder is None else os.path.join(folder, item)
 
+    @cached_property
     def fingerprint(self) -> tuple[int, str]:
         """(count, SHA-256 over kind and items): equal for the same list in the same order."""
         count, digest = 0, hashlib.sha256(self.kind.encode())
@@ -58,35 +68,55 @@ def open_source(inputs: Inputs, kind: Kind) -> Source:
     """Say what ``inputs`` means.
 
     Images: a folder (recursive, in natural order, hidden files and files of other kinds left
-    out), a text file with one path a line (blank lines left out, relative paths meant from the
-    list's own folder), ``FILE.parquet:COLUMN`` of paths, or a sequence of paths. Texts: a UTF-8
-    file with one text a line (a blank line is an empty text), ``FILE.parquet:COLUMN``, or a
-    sequence of texts. Raises :class:`~isthmus.errors.FileError` for what is not there or empty.
+    out), a glob, a text file with one path a line (blank lines left out, relative paths meant from
+    the list's own folder), ``FILE.parquet:COLUMN`` of paths, or a sequence of paths. Texts: a
+    UTF-8 file with one text a line (a blank line is an empty text), ``FILE.parquet:COLUMN``, or a
+    sequence of texts.
+
+    Raises:
+        FileError: nothing is there, or a folder or a glob holds no image.
+        OptionError: the list holds something else than texts or paths.
     """
-    if kind not in ("images", "texts"):
-        raise OptionError(f"kind must be 'images' or 'texts', got {kind!r}")
     if not isinstance(inputs, (str, os.PathLike)):
-        listed = [os.fspath(item) for item in inputs]
-        return Source(kind, "the given list", lambda: iter(listed))
+        return Source(kind, "the given list", _listed(inputs, kind).__iter__)
     name = os.fspath(inputs)
     path, column = Path(name), None
     if not path.exists() and ".parquet:" in name:
         head, _, column = name.rpartition(":")
         path = Path(head)
+    if not path.exists() and kind == "images" and glob.has_magic(name):
+        found = [f for f in glob.glob(name, recursive=True) if is_image_name(os.path.basename(f))]
+        return Source(kind, name, _some(sorted(found, key=natural), name).__iter__)
     if not path.exists():
-        raise FileError(f"{name} does not exist; expected {_expected(kind)}")
+        raise FileError("no-such-file", f"{name} does not exist; expected {EXPECTED[kind]}")
     folder = path.parent if kind == "images" else None
     if path.is_dir():
         if kind == "texts":
-            raise FileError(f"{name} is a folder; expected {_expected(kind)}")
-        found = image_files(path)
-        if not found:
-            raise FileError(f"{name} holds no image file (by suffix: {_suffixes()})")
-        return Source(kind, name, lambda: iter(found), path)
+            raise FileError("is-a-folder", f"{name} is a folder; expected {EXPECTED[kind]}")
+        return Source(kind, name, _some(image_files(path), name).__iter__, path)
     if path.suffix == ".parquet":
         column = _column(path, column)
         return Source(kind, name, lambda: _parquet_values(path, str(column)), folder)
     return Source(kind, name, lambda: _lines(path, blank=kind == "texts"), folder)
+
+
+def _listed(inputs: Iterable[Any], kind: Kind) -> list[str]:
+    listed = list(inputs)
+    for index, item in enumerate(listed):
+        if not isinstance(item, (str, os.PathLike) if kind == "images" else str):
+            raise OptionError(
+                "wrong-type",
+                f"entry {index} of the list of {kind} is a {type(item).__name__}; expected "
+                + ("paths, or text" if kind == "images" else "text"),
+            )
+    return [os.fspath(item) for item in listed]
+
+
+def _some(found: list[str], name: str) -> list[str]:
+    if not found:
+        suffixes = ", ".join(IMAGE_SUFFIXES)
+        raise FileError("no-images", f"{name} holds no image file (by suffix: {suffixes})")
+    return found
 
 
 def image_files(folder: Path) -> list[str]:
@@ -130,47 +160,35 @@ def _lines(path: Path, *, blank: bool) -> Iterator[str]:
                 if text or blank:
                     yield text
     except UnicodeDecodeError as error:
-        raise CorruptFile(f"{path} is not a UTF-8 text file: {error.reason}") from None
+        raise CorruptFile("not-utf8", f"{path} is not a UTF-8 text file: {error.reason}") from None
 
 
 def _column(path: Path, column: str | None) -> str:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow.types as pt
 
-    try:
-        schema = pq.read_schema(path)
-    except IsthmusError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptFile(f"{path} is not a readable Parquet file: {error}") from None
-    kinds = (pa.string(), pa.large_string())
-    text = [str(field.name) for field in schema if field.type in kinds]
-    if column is None and len(text) == 1:
-        return text[0]
-    if column is None or column not in text:
-        said = "no column is named" if column is None else f"'{column}' is not a column of text"
-        raise FileError(f"{path}: {said}; its columns of text are: {', '.join(text) or 'none'}")
-    return column
+    what = f"'{path}'"
+    with parquet_file(os.fspath(path), what) as file:
+        kinds = {field.name: field.type for field in file.schema_arrow}
+    entries = {
+        name: ("" if pt.is_string(kind) or pt.is_large_string(kind) else "-") + str(kind)
+        for name, kind in kinds.items()
+    }
+    name = choose(what, what, column, entries, "column", "text")
+    if entries[name].startswith("-"):
+        raise FileError(
+            "unknown-column", f"the column '{name}' of {what} holds {kinds[name]}; expected text"
+        )
+    return name
 
 
 def _parquet_values(path: Path, column: str) -> Iterator[str]:
-    import pyarrow.parquet as pq
-
     row = 0
-    with pq.ParquetFile(path, pre_buffer=False) as file:
+    with parquet_file(os.fspath(path), f"'{path}'") as file:
         for batch in file.iter_batches(batch_size=4096, columns=[column]):
             for value in batch.column(0).to_pylist():
                 if value is None:
-                    raise CorruptFile(f"{path}: row {row} of the column '{column}' is null")
+                    raise CorruptFile(
+                        "null-value", f"{path}: row {row} of the column '{column}' is null"
+                    )
                 yield value
                 row += 1
-
-
-def _expected(kind: Kind) -> str:
-    if kind == "images":
-        return "a folder of images, a text file with one path a line, or FILE.parquet:COLUMN"
-    return "a UTF-8 text file with one text a line, or FILE.parquet:COLUMN"
-
-
-def _suffixes() -> str:
-    return ", ".join(IMAGE_SUFFIXES)

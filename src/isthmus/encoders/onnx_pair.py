@@ -35,8 +35,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.encoders._library import library, loading
 from isthmus.encoders.base import Encoder
+from isthmus.encoders.libraries import library, loading
 from isthmus.encoders.opening import default_workers
 from isthmus.errors import CorruptFile, FileError, IsthmusError, MissingExtra, OptionError
 
@@ -51,7 +51,7 @@ class OnnxEncoder(Encoder):
 
     def __init__(self, model: str | None, *, device: str = "cpu") -> None:
         if not model:
-            raise OptionError("the encoder 'onnx' needs a folder: 'onnx:DIR'")
+            raise OptionError("no-model", "the encoder 'onnx' needs a folder: 'onnx:DIR'")
         runtime = library("onnxruntime", WHAT, "onnxruntime", "onnx")
         folder = Path(model)
         self.name = f"onnx:{model}"
@@ -70,9 +70,12 @@ class OnnxEncoder(Encoder):
             self._tokenizer = _tokenizer(folder / "tokenizer.json", self._text.settings)
             dims["text.onnx"] = self._embed_texts(["a"]).shape[1]
         if not dims:
-            raise FileError(f"{folder} holds neither image.onnx nor text.onnx")
+            raise FileError("no-such-model", f"{folder} holds neither image.onnx nor text.onnx")
         if len(set(dims.values())) > 1:
-            raise CorruptFile(f"the two graphs in {folder} give rows of different lengths: {dims}")
+            raise CorruptFile(
+                "unequal-dimensions",
+                f"the two graphs in {folder} give rows of different lengths: {dims}",
+            )
         self.dim = next(iter(dims.values()))
 
     def _prepare_image(self, image: Image) -> np.ndarray:
@@ -98,8 +101,9 @@ class OnnxEncoder(Encoder):
         for node in self._text.inputs:
             if node.name not in given:
                 raise CorruptFile(
+                    "unknown-input",
                     f"{self._text.path} asks for the input '{node.name}'; known are: "
-                    f"{', '.join(given)}"
+                    f"{', '.join(given)}",
                 )
             kind = np.int32 if node.type == "tensor(int32)" else np.int64
             feed[node.name] = np.asarray(given[node.name], dtype=kind)
@@ -112,7 +116,9 @@ class _Graph:
     def __init__(self, runtime: Any, path: Path, settings: Any, device: str) -> None:
         self.path = path
         if not isinstance(settings, dict):
-            raise CorruptFile(f"preprocess.json beside {path} has no object for its side")
+            raise CorruptFile(
+                "wrong-settings", f"preprocess.json beside {path} has no object for its side"
+            )
         self.settings: dict[str, Any] = settings
         options = runtime.SessionOptions()
         # threads that wait by spinning would take the core on which the next images are opened
@@ -126,16 +132,18 @@ class _Graph:
         self.output = str(settings.get("output") or (names[0] if len(names) == 1 else ""))
         if self.output not in names:
             raise CorruptFile(
+                "ambiguous-output",
                 f"{path} has the outputs {', '.join(names)}; "
-                'name one of them as "output" in preprocess.json'
+                'name one of them as "output" in preprocess.json',
             )
 
     def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
         rows = np.asarray(self.session.run([self.output], feed)[0])
         if rows.ndim != 2:
             raise CorruptFile(
+                "wrong-axes",
                 f"the output '{self.output}' of {self.path} has shape {rows.shape}, expected "
-                "two axes (batch, dim); name another output in preprocess.json"
+                "two axes (batch, dim); name another output in preprocess.json",
             )
         return rows
 
@@ -153,8 +161,9 @@ class _Picture:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptFile(
+                "wrong-settings",
                 "preprocess.json must give the image's size, mean and std (3 numbers each): "
-                f"{type(error).__name__} {error}"
+                f"{type(error).__name__} {error}",
             ) from None
         self.resize = _choice(settings, "resize", ("shortest", "squash"))
         filters = ("bicubic", "bilinear", "nearest", "lanczos")
@@ -183,15 +192,19 @@ class _Picture:
 def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "preprocess.json"
     if not path.is_file():
-        raise FileError(f"{path} is missing; an ONNX encoder is a folder that holds it")
+        raise FileError(
+            "no-such-file", f"{path} is missing; an ONNX encoder is a folder that holds it"
+        )
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except IsthmusError:
         raise
     except ValueError as error:
-        raise CorruptFile(f"{path} is not JSON: {error}") from None
+        raise CorruptFile("wrong-settings", f"{path} is not JSON: {error}") from None
     if not isinstance(settings, dict):
-        raise CorruptFile(f"{path} must hold an object, got {type(settings).__name__}")
+        raise CorruptFile(
+            "wrong-settings", f"{path} must hold an object, got {type(settings).__name__}"
+        )
     return settings
 
 
@@ -201,12 +214,14 @@ def _tokenizer(path: Path, settings: dict[str, Any]) -> Any:
     except ImportError as error:
         raise MissingExtra(f"{WHAT} with texts", "tokenizers", "onnx") from error
     if not path.is_file():
-        raise FileError(f"{path} is missing; text.onnx needs it")
+        raise FileError("no-such-file", f"{path} is missing; text.onnx needs it")
     with loading(WHAT, str(path)):
         tokenizer = Tokenizer.from_file(str(path))
     length = settings.get("max_length")
     if not isinstance(length, int) or length < 1:
-        raise CorruptFile(f"preprocess.json must give the text's max_length, got {length!r}")
+        raise CorruptFile(
+            "wrong-settings", f"preprocess.json must give the text's max_length, got {length!r}"
+        )
     pad = _choice(settings, "pad", ("longest", "max_length"))
     pad_id = int(settings.get("pad_id", 0))
     tokenizer.enable_truncation(length)
@@ -222,7 +237,8 @@ def _choice(settings: dict[str, Any], key: str, values: tuple[str, ...]) -> str:
     value = settings.get(key, values[0])
     if value not in values:
         raise CorruptFile(
-            f'preprocess.json has "{key}": {value!r}, expected one of {", ".join(values)}'
+            "wrong-settings",
+            f'preprocess.json has "{key}": {value!r}, expected one of {", ".join(values)}',
         )
     return str(value)
 
@@ -230,7 +246,9 @@ def _choice(settings: dict[str, Any], key: str, values: tuple[str, ...]) -> str:
 def _number(settings: dict[str, Any], key: str) -> float | None:
     value = settings.get(key)
     if value is not None and not isinstance(value, (int, float)):
-        raise CorruptFile(f'preprocess.json has "{key}": {value!r}, expected a number or null')
+        raise CorruptFile(
+            "wrong-settings", f'preprocess.json has "{key}": {value!r}, expected a number or null'
+        )
     return None if value is None else float(value)
 
 
@@ -241,7 +259,8 @@ def _provider(runtime: Any, device: str) -> list[Any]:
     have = runtime.get_available_providers()
     if kind != "cuda" or "CUDAExecutionProvider" not in have:
         raise OptionError(
+            "no-such-device",
             f"device '{device}' is not there: this ONNX Runtime has {', '.join(have)}; "
-            "use device='cpu'"
+            "use device='cpu'",
         )
     return [("CUDAExecutionProvider", {"device_id": int(index or 0)}), "CPUExecutionProvider"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isthmus.encoders._library import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.base import Encoder
+from isthmus.encoders.libraries import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.opening import default_workers
 from isthmus.errors import FileError, OptionError
 
@@ -49,7 +49,7 @@ class OpenClipEncoder(Encoder):
     @staticmethod
     def _parse(model: str | None, open_clip: Any) -> tuple[str, str | None]:
         if not model:
-            raise OptionError(f"the encoder 'open_clip' needs a model: {FORM}")
+            raise OptionError("no-model", f"the encoder 'open_clip' needs a model: {FORM}")
         if model.startswith(("hf-hub:", "local-dir:")):
             return model, None
         if Path(model).is_dir():
@@ -58,20 +58,23 @@ class OpenClipEncoder(Encoder):
         name = name.replace("/", "-")
         if name not in open_clip.list_models():
             raise OptionError(
-                f"'{model}' is neither a folder nor a model that open_clip knows; give {FORM}"
+                "no-such-model",
+                f"'{model}' is neither a folder nor a model that open_clip knows; give {FORM}",
             )
         tags = open_clip.list_pretrained_tags_by_model(name)
         if not weights:
             raise OptionError(
+                "no-weights",
                 f"'{model}' names no weights; give {FORM}; the tags of {name} are: "
-                f"{', '.join(tags) or 'none'}"
+                f"{', '.join(tags) or 'none'}",
             )
         if open_clip.get_pretrained_cfg(name, weights):
             return name, weights
         if not Path(weights).is_file():
             raise FileError(
+                "no-weights",
                 f"'{weights}' is neither a file nor a tag of {name}; its tags are: "
-                f"{', '.join(tags) or 'none'}"
+                f"{', '.join(tags) or 'none'}",
             )
         return name, weights
 

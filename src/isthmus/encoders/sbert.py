@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.encoders._library import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.base import Encoder
+from isthmus.encoders.libraries import exponential, library, loading, scalar, torch_device
 from isthmus.encoders.opening import default_workers
 from isthmus.errors import OptionError
 
@@ -24,8 +24,9 @@ class SentenceTransformersEncoder(Encoder):
         what, extra = "The encoder 'sentence_transformers'", "sentence-transformers"
         if not model:
             raise OptionError(
+                "no-model",
                 "the encoder 'sentence_transformers' needs a model: "
-                "'sentence_transformers:DIR_OR_ID'"
+                "'sentence_transformers:DIR_OR_ID'",
             )
         torch = library("torch", what, "torch", extra)
         package = library("sentence_transformers", what, "sentence-transformers", extra)

@@ -8,7 +8,7 @@ import numpy as np
 
 from isthmus.closers.maps import AffineMap, Closer, Role
 from isthmus.deploy.export.stores import Evened
-from isthmus.encoders._library import library
+from isthmus.encoders.libraries import library
 from isthmus.errors import CloserError, OptionError, ShapeError
 
 SIDES = ("image", "text")
@@ -17,7 +17,7 @@ SIDES = ("image", "text")
 def torch_module(closer: Closer | Evened, role: Role) -> Any:
     """One role of a closer as a ``torch.nn.Module``: rows (…, d) -> (…, r), buffers in float32.
 
-    ``module.number(rows)`` gives the candidates' stored numbers. It moves with ``.to(device)``,
+    ``module.candidate_bias(rows)`` gives the candidates' biases. It moves with ``.to(device)``,
     its state dict saves, and it needs no Isthmus to run once traced. What it gives is the NumPy
     path's within 1e-5 of the row's length.
 
@@ -40,8 +40,8 @@ def wrap_open_clip(clip: Any, closer: Closer | Evened, *, query: str = "image") 
 
     Args:
         clip: what ``open_clip.create_model`` returns, or anything with its two ``encode_…``.
-        query: ``image`` or ``text``: which side asks. The other holds the candidates, whose stored
-            numbers ``wrapped.number(inputs)`` gives.
+        query: ``image`` or ``text``: which side asks. The other holds the candidates, whose biases
+            ``wrapped.candidate_bias(inputs)`` gives.
 
     Raises:
         MissingExtra: torch is not installed. OptionError: an unknown side.
@@ -84,34 +84,39 @@ def fold_into_siglip(model: Any, closer: Closer, *, query: str = "image") -> lis
         vision.bias, text.bias, text.weight  # noqa: B018
     except AttributeError:
         raise OptionError(
+            "wrong-model",
             f"a {type(model).__name__} has no vision_model.head.mlp.fc2 and text_model.head with "
-            "biases; expected a SiglipModel or Siglip2Model with its heads"
+            "biases; expected a SiglipModel or Siglip2Model with its heads",
         ) from None
     if closer.bias_weights is not None and closer.bias_weights.any():
         raise CloserError(
-            f"{closer.name} stores a number per candidate, which SigLIP has no place for (its bias "
-            "is one number for all); use a closer that stores none, or a torch module"
+            "bias-has-no-place",
+            f"{closer.name} has a bias per candidate, and SigLIP's own bias is one number for "
+            "all; use a closer without candidate bias, or a torch module",
         )
     if closer.score != "cosine" and (closer.query.renormalised or closer.candidate.renormalised):
         raise CloserError(
+            "normalised-differs",
             f"{closer.name} normalises rows that are searched by {closer.score}, and the heads "
-            "give rows before that; search by cosine, or use a torch module"
+            "give rows before that; search by cosine, or use a torch module",
         )
     image: Role = "query" if query == "image" else "candidate"
     words: Role = "candidate" if query == "image" else "query"
     maps = {"image": _raw(closer, image), "text": _raw(closer, words)}
     if maps["image"].matrix is not None:
         raise CloserError(
+            "matrix-has-no-place",
             f"{closer.name} multiplies {image} rows by a matrix, and SigLIP's image head can only "
-            "add a vector; make the images the other role, or use a torch module"
+            "add a vector; make the images the other role, or use a torch module",
         )
     for name, head in (("image", vision), ("text", text)):
         size = int(head.bias.shape[0])
         if maps[name].dim != size or maps[name].dim_out != size:
             raise ShapeError(
+                "unequal-dimensions",
                 f"the closer's {name} map takes {maps[name].dim} dimensions to "
                 f"{maps[name].dim_out}, the model has {size} on both sides of it; fit it on rows "
-                "of this model, without dropping dimensions"
+                "of this model, without dropping dimensions",
             )
     changed = []
     with torch.no_grad():
@@ -141,13 +146,14 @@ def _raw(closer: Closer, role: Role) -> AffineMap:
         return AffineMap(side.dim)
     if not isinstance(side, AffineMap) or side.normalised:
         raise CloserError(
+            "normalised-differs",
             f"{closer.name} moves {role} rows after normalising them, and a SigLIP head gives rows "
             "before that, where no bias does the same; fit it with normalised=False on the model's "
-            "own rows, or use a torch module"
+            "own rows, or use a torch module",
         )
     return side
 
 
 def _side(query: str) -> None:
     if query not in SIDES:
-        raise OptionError(f"query='{query}' is unknown; say 'image' or 'text'")
+        raise OptionError("unknown-side", f"query='{query}' is unknown; say 'image' or 'text'")

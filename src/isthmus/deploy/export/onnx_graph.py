@@ -12,11 +12,11 @@ import numpy as np
 from isthmus.closers.maps import Closer, Role
 from isthmus.data import atomic_path
 from isthmus.deploy.export.stores import Evened
-from isthmus.encoders._library import library, loading
+from isthmus.encoders.libraries import library, loading
 from isthmus.errors import CorruptFile, OptionError, ShapeError
 
 WHAT = "Export to ONNX"
-NUMBER = "stored_number"
+BIAS_OUTPUT = "stored_number"
 MARK = "isthmus_closer"
 PREFIX = "isthmus/"
 
@@ -32,14 +32,14 @@ def append_to_onnx(
     """Write an encoder's ONNX file with one role of a closer behind it.
 
     The output that held the rows keeps its name and now gives closed rows, in float32; candidates
-    of a closer with a stored number get a second output ``stored_number`` (batch,). Nodes are
+    of a closer with candidate bias get a second output ``stored_number`` (batch,). Nodes are
     LpNormalization, MatMul and Add (and for :class:`~isthmus.deploy.export.Evened` Mul, Sub, Max,
     Sqrt and
     Concat). The closer's name, role, score and guarantee go into the metadata ``isthmus_closer``.
 
     Args:
         encoder: the file; it is not changed.
-        out: where to write; a file with weights beside it is written as one again.
+        out: where to write; a file with its weights in a second file is written as one again.
         output: which output holds the rows (batch, d), where there are several.
 
     Returns:
@@ -57,14 +57,17 @@ def append_to_onnx(
     inner = closer.closer if isinstance(closer, Evened) else closer
     side = inner.map_of(role)
     if target.exists() and source.exists() and target.samefile(source):
-        raise OptionError(f"'{target}' is the encoder itself; name another file to write to")
+        raise OptionError(
+            "same-file", f"'{target}' is the encoder itself; name another file to write to"
+        )
     with loading(WHAT, str(source)):
-        beside = _weights_beside(onnx, onnx.load(str(source), load_external_data=False).graph)
+        apart = _weights_apart(onnx, onnx.load(str(source), load_external_data=False).graph)
         model = onnx.load(str(source))
     if any(entry.key == MARK for entry in model.metadata_props):
         raise CorruptFile(
+            "closer-twice",
             f"'{source}' has a closer behind it already; join closers with Closer.then and append "
-            "them to the graph without"
+            "them to the graph without",
         )
     graph = model.graph
     rows = _chosen(graph, output, source)
@@ -76,31 +79,33 @@ def append_to_onnx(
         current = build.node("Cast", current, to=kinds.FLOAT)
     entering = build.node("LpNormalization", current, axis=-1, p=2) if side.normalised else current
     current = _steps(build, side.steps, entering)
-    number = None
+    bias = None
     if role == "candidate" and inner.bias_weights is not None:
-        number = build.node("MatMul", entering, build.constant("bias", inner.bias_weights[:, None]))
+        bias = build.node("MatMul", entering, build.constant("bias", inner.bias_weights[:, None]))
     width = side.dim_out
     if isinstance(closer, Evened):
-        current, number, width = _even(build, closer, role, current, number), None, width + 1
+        current, bias, width = _even(build, closer, role, current, bias), None, width + 1
     build.named(current, rows.name)
     batch = _batch(rows)
     rows.CopyFrom(onnx.helper.make_tensor_value_info(rows.name, kinds.FLOAT, [batch, width]))
-    if number is not None:
-        if NUMBER in {o.name for o in graph.output}:
-            raise OptionError(f"'{source}' has an output '{NUMBER}' already; rename it first")
-        build.named(build.node("Reshape", number, build.shape("flat", [-1])), NUMBER)
-        graph.output.append(onnx.helper.make_tensor_value_info(NUMBER, kinds.FLOAT, [batch]))
-    told = {
+    if bias is not None:
+        if BIAS_OUTPUT in {o.name for o in graph.output}:
+            raise OptionError(
+                "name-taken", f"'{source}' has an output '{BIAS_OUTPUT}' already; rename it first"
+            )
+        build.named(build.node("Reshape", bias, build.shape("flat", [-1])), BIAS_OUTPUT)
+        graph.output.append(onnx.helper.make_tensor_value_info(BIAS_OUTPUT, kinds.FLOAT, [batch]))
+    about = {
         "name": closer.name,
         "role": role,
         "score": closer.score,
         "guarantee": inner.guarantee.to_dict(),
         "memo": inner.memo,
     }
-    model.metadata_props.add(key=MARK, value=json.dumps(told, sort_keys=True))
-    if not beside:  # the checker takes no more than 2 GB in one piece
+    model.metadata_props.add(key=MARK, value=json.dumps(about, sort_keys=True))
+    if not apart:  # the checker takes no more than 2 GB in one piece
         onnx.checker.check_model(model)
-    _write(onnx, model, target, beside)
+    _write(onnx, model, target, apart)
     return [entry.name for entry in graph.output]
 
 
@@ -152,7 +157,7 @@ class _Builder:
 
 def _steps(build: _Builder, steps: tuple[Any, ...], current: str) -> str:
     for place, step in enumerate(steps):
-        if step.normalised and place:  # the first one is done before, for the number as well
+        if step.normalised and place:  # the first one is done before, for the bias as well
             current = build.node("LpNormalization", current, axis=-1, p=2)
         if step.matrix is not None:
             current = build.node("MatMul", current, build.constant("matrix", step.matrix.T))
@@ -163,7 +168,7 @@ def _steps(build: _Builder, steps: tuple[Any, ...], current: str) -> str:
     return current
 
 
-def _even(build: _Builder, closer: Evened, role: Role, current: str, number: str | None) -> str:
+def _even(build: _Builder, closer: Evened, role: Role, current: str, bias: str | None) -> str:
     """Append √(limit - s‖z‖² - 2n) to candidates, 0 to queries."""
     wide = closer.closer.map_of(role).dim_out
     if role == "query":
@@ -174,8 +179,8 @@ def _even(build: _Builder, closer: Evened, role: Role, current: str, number: str
         square = build.node("Mul", current, current)
         total = build.node("MatMul", square, build.constant("ones", np.ones((wide, 1))))
         rest = build.node("Sub", rest, total)
-    if number is not None:
-        twice = build.node("Mul", number, build.constant("two", [[2.0]]))
+    if bias is not None:
+        twice = build.node("Mul", bias, build.constant("two", [[2.0]]))
         rest = build.node("Sub", rest, twice)
     rest = build.node("Max", rest, build.constant("zero", [[0.0]]))
     return build.node("Concat", current, build.node("Sqrt", rest), axis=1)
@@ -188,7 +193,8 @@ def _chosen(graph: Any, output: str | None, source: Path) -> Any:
         if entry.name == wanted:
             return entry
     raise OptionError(
-        f"'{source}' has the outputs {', '.join(names)}; say output= which of them holds the rows"
+        "ambiguous-output",
+        f"'{source}' has the outputs {', '.join(names)}; say output= which of them holds the rows",
     )
 
 
@@ -198,13 +204,15 @@ def _check_rows(onnx: Any, rows: Any, dim: int, source: Path) -> None:
     shape = [axis.dim_value or axis.dim_param or "?" for axis in kind.shape.dim]
     if kind.elem_type not in floats or (shape and len(shape) != 2):
         raise ShapeError(
+            "wrong-axes",
             f"the output '{rows.name}' of '{source}' has shape {tuple(shape)}, expected two axes "
-            "(batch, dim) of floats; name another output"
+            "(batch, dim) of floats; name another output",
         )
     if shape and isinstance(shape[1], int) and shape[1] != dim:
         raise ShapeError(
+            "unequal-dimensions",
             f"the output '{rows.name}' of '{source}' has {shape[1]} dimensions, the closer was "
-            f"fitted for {dim}; use rows of the same model"
+            f"fitted for {dim}; use rows of the same model",
         )
 
 
@@ -213,14 +221,14 @@ def _batch(rows: Any) -> int | str:
     return (axes[0].dim_value or axes[0].dim_param or "batch") if len(axes) else "batch"
 
 
-def _weights_beside(onnx: Any, graph: Any) -> bool:
+def _weights_apart(onnx: Any, graph: Any) -> bool:
     external = onnx.TensorProto.EXTERNAL
     return any(tensor.data_location == external for tensor in graph.initializer)
 
 
-def _write(onnx: Any, model: Any, target: Path, beside: bool) -> None:
+def _write(onnx: Any, model: Any, target: Path, apart: bool) -> None:
     with atomic_path(target) as temporary:
-        if not beside:
+        if not apart:
             onnx.save_model(model, str(temporary))
             return
         data = f"{target.name}.data"

@@ -8,7 +8,7 @@ import numpy as np
 
 from isthmus.closers.maps import Closer, RowMap
 from isthmus.deploy.export.stores import Evened
-from isthmus.encoders._library import library
+from isthmus.encoders.libraries import library
 from isthmus.errors import CloserError, OptionError, ShapeError
 
 WHAT, EXTRA = "Export to sentence-transformers", "sentence-transformers"
@@ -19,7 +19,7 @@ def append_to_sentence_transformer(
     closer: Closer | Evened,
     *,
     modalities: tuple[str, str] | None = None,
-    number_beside: bool = False,
+    bias_apart: bool = False,
 ) -> Any:
     """Append a closer to a SentenceTransformer, in place, in built-in modules only.
 
@@ -34,49 +34,54 @@ def append_to_sentence_transformer(
 
     Args:
         model: a SentenceTransformer that gives one vector per input; returned for convenience.
-        closer: one that stores no number: ``encode`` has no place for it. Bring the number in with
+        closer: one without candidate bias: ``encode`` has no place for it. Bring the bias in with
             :func:`~isthmus.deploy.export.as_inner_product` first.
         modalities: what queries and candidates are, as ("image", "text"): then a plain ``encode``
             goes by what it is given, and ``encode_query`` and ``encode_document`` by their role.
-        number_beside: take a closer with a number all the same; store ``closer.candidate_bias``
-            of the rows that the model gave without it.
+        bias_apart: take a closer with candidate bias all the same; store ``closer.bias_of`` of the
+            rows that the model gave without it.
 
     Raises:
-        CloserError: a number would be lost, or a last coordinate is no linear map.
+        CloserError: a candidate bias would be lost, or a last coordinate is no linear map.
         ShapeError: the model gives rows of another length. OptionError: it cuts rows already, or is
         closed already.
         MissingExtra: sentence-transformers is not installed.
     """
     if isinstance(closer, Evened):
         raise CloserError(
+            "coordinate-has-no-place",
             f"the last coordinate of {closer.name} is a square root of the row's length, which no "
-            "built-in module computes; use as_inner_product, or a torch module"
+            "built-in module computes; use as_inner_product, or a torch module",
         )
-    if closer.bias_weights is not None and closer.bias_weights.any() and not number_beside:
+    if closer.bias_weights is not None and closer.bias_weights.any() and not bias_apart:
         raise CloserError(
-            f"{closer.name} stores a number per candidate, which encode_document has no place for; "
-            "make it a coordinate with as_inner_product, or say number_beside=True and store "
-            "closer.candidate_bias(rows) yourself"
+            "bias-has-no-place",
+            f"{closer.name} has a bias per candidate, which encode_document has no place for; "
+            "make it a coordinate with as_inner_product, or say bias_apart=True and store "
+            "closer.candidate_bias(rows) yourself",
         )
     torch = library("torch", WHAT, "torch", EXTRA)
     package = library("sentence_transformers", WHAT, "sentence-transformers", EXTRA)
     parts = _modules(package)
     if getattr(model, "truncate_dim", None) is not None:
         raise OptionError(
+            "truncated-model",
             f"this model cuts rows to {model.truncate_dim} dimensions after its last module, which "
-            "would cut closed rows; set truncate_dim=None, and fit on rows of full length"
+            "would cut closed rows; set truncate_dim=None, and fit on rows of full length",
         )
     size = _dimensions(model)
     if size not in (None, closer.query.dim) or closer.candidate.dim != closer.query.dim:
         raise ShapeError(
+            "unequal-dimensions",
             f"the model gives {size} dimensions, the closer was fitted for {closer.query.dim}; fit "
-            "it on rows of this model"
+            "it on rows of this model",
         )
     last = list(model.children())[-1]
     if isinstance(last, parts.Router) and set(last.sub_modules) == {"query", "document"}:
         raise OptionError(
+            "closer-twice",
             "this model already ends in routes for queries and documents; join closers with "
-            "Closer.then and append them once, to the model without"
+            "Closer.then and append them once, to the model without",
         )
     kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     routes = {
@@ -87,8 +92,9 @@ def append_to_sentence_transformer(
     if modalities is not None:
         if len(set(modalities)) != 2:
             raise OptionError(
+                "unknown-modalities",
                 f"modalities={modalities}; expected two different ones, those of queries and "
-                "candidates, as ('image', 'text')"
+                "candidates, as ('image', 'text')",
             )
         more["route_mappings"] = {
             ("query", None): "query",

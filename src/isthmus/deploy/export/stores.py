@@ -1,4 +1,4 @@
-"""The stored number as extra coordinates, for stores that know one score and no number beside it.
+"""The candidate bias as extra coordinates, for stores that know one score and nothing to add to it.
 
 Every ranking of a closer has the form ⟨q', x'_j⟩ + n_j (``docs/export.md``). One more coordinate
 carries n_j in an inner-product store; a second one evens the lengths for a cosine store; a
@@ -19,7 +19,7 @@ HEADROOM = 0.02
 
 
 def as_inner_product(closer: Closer, candidates: Array) -> Closer:
-    """The same ranking by inner product alone: a closer of score dot that stores no number.
+    """The same ranking by inner product alone: a closer of score dot without candidate bias.
 
     Candidates get one coordinate, queries the constant c:
 
@@ -28,11 +28,11 @@ def as_inner_product(closer: Closer, candidates: Array) -> Closer:
     with c chosen so that the coordinate runs over [low, high], the range of all others on the
     ``candidates`` given: a shared quantiser then loses next to nothing, and an error δ in the
     coordinate moves a score by no more than cδ. The maps stay affine (one row is appended to the
-    matrix), so every form of this room carries them. ``facts`` holds c and low. Candidates to come
-    keep their answers too; only the range is not promised for them.
+    matrix), so every form of this package carries them. ``facts`` holds c and low. Candidates to
+    come keep their answers too; only the range is not promised for them.
 
     Args:
-        closer: dot, with or without a number; cosine without one; euclidean of unit rows that are
+        closer: dot, with or without candidate bias; cosine without; euclidean of unit rows that are
             translated at most (there -½‖x + b‖² is -⟨b, x⟩ and a constant).
         candidates: (K, d) rows before the map, a sample is enough.
 
@@ -43,7 +43,7 @@ def as_inner_product(closer: Closer, candidates: Array) -> Closer:
     Cost: O(K d r); the maps are matrices afterwards, O(n d r) where a translation was O(n d).
 
     Raises:
-        CloserError: the number is no linear function of the row (see above).
+        CloserError: the bias is no linear function of the row (see above).
     """
     weights, flat = _linear(closer)
     if weights is None:
@@ -51,23 +51,26 @@ def as_inner_product(closer: Closer, candidates: Array) -> Closer:
     side = flat.candidate
     if not isinstance(side, AffineMap) or side.renormalised:
         raise CloserError(
-            f"{closer.name} normalises candidates after moving them, and their stored number is no "
-            "linear function of what comes out; store the number beside the vector"
+            "bias-not-linear",
+            f"{closer.name} normalises candidates after moving them, and their bias is no linear "
+            "function of what comes out; store it as a column of its own",
         )
     rows = working(candidates, double=True)
     moved = to_numpy(side(rows))
     if len(moved) == 0:
-        raise ShapeError("no candidates were given; expected some rows, to choose the range from")
-    number = replace(flat, bias_weights=weights).candidate_bias(rows)
+        raise ShapeError(
+            "too-few-rows", "no candidates were given; expected some rows, to choose the range from"
+        )
+    biases = replace(flat, bias_weights=weights).candidate_bias(rows)
     low, high = float(moved.min()), float(moved.max())
-    c = float(np.ptp(number)) / (high - low) if high > low else 0.0
+    c = float(np.ptp(biases)) / (high - low) if high > low else 0.0
     c = c or 1.0
     kept = np.eye(side.dim) if side.matrix is None else side.matrix
     offset = np.zeros(side.dim_out) if side.offset is None else side.offset
     longer = AffineMap(
         side.dim,
         np.vstack([kept, weights / c]),
-        np.append(offset, low - float(number.min()) / c),
+        np.append(offset, low - float(biases.min()) / c),
         side.normalised,
     )
     wide = flat.query.dim_out
@@ -99,15 +102,17 @@ def _linear(closer: Closer) -> tuple[np.ndarray | None, Closer]:
             kept = side if side.normalised and side.is_identity else chain(side, again)
             return None, replace(plain, candidate=kept)
         raise CloserError(
-            f"{closer.name} is searched by cosine and stores a number, which no inner product "
-            "ranks; fit it for the dot score of unit rows"
+            "bias-not-linear",
+            f"{closer.name} is searched by cosine and has a candidate bias, which no inner product "
+            "ranks; fit it for the dot score of unit rows",
         )
     translated = isinstance(side, AffineMap) and side.matrix is None and not side.renormalised
     if not translated or not side.normalised:
         raise CloserError(
+            "bias-not-linear",
             f"{closer.name} is searched by euclidean distance among candidates of unequal length, "
             "which is no linear function of the row; use as_euclidean, or fit it with "
-            "normalised=True and no matrix on the candidates"
+            "normalised=True and no matrix on the candidates",
         )
     offset = side.offset if isinstance(side, AffineMap) else None
     if offset is None or not offset.any():
@@ -117,22 +122,22 @@ def _linear(closer: Closer) -> tuple[np.ndarray | None, Closer]:
 
 def _under_dot(closer: Closer) -> Guarantee:
     """What is promised once the same answers are found by inner product."""
-    told, score = closer.guarantee, closer.score
+    promised, score = closer.guarantee, closer.score
     if score == "dot":
-        return told
+        return promised
     # of unit candidates all scores rank alike; -½‖q - x‖² and ⟨q, x⟩ even by the same margins
-    if closer.candidate.normalised and (score == "euclidean" or told.kind != "bounded"):
-        return replace(told, score="dot")
-    return Guarantee("dot", "none", f"answers are those of {score}: {told.condition}")
+    if closer.candidate.normalised and (score == "euclidean" or promised.kind != "bounded"):
+        return replace(promised, score="dot")
+    return Guarantee("dot", "none", f"answers are those of {score}: {promised.condition}")
 
 
 @dataclass(frozen=True, eq=False)
 class Evened:
     """A closer and one last coordinate per candidate, which is 0 on queries.
 
-    Candidates get e = √(limit - s‖z‖² - 2n), z and n being the closer's row and stored number and
+    Candidates get e = √(limit - s‖z‖² - 2n), z and n being the closer's row and candidate bias and
     s = 1, or 0 where the closer itself is euclidean. Built by :func:`as_cosine` and
-    :func:`as_euclidean`; search with ``score`` and no number.
+    :func:`as_euclidean`; search with ``score`` and add nothing.
 
     Attributes:
         closer: the maps before the last coordinate.
@@ -179,9 +184,10 @@ class Evened:
         over = np.flatnonzero(square < -1e-9 * abs(self.limit))
         if len(over):
             raise ValuesError(
+                "beyond-limit",
                 f"{len(over)} of {len(square)} candidates (first: row {over[0]}) exceed the limit "
                 f"{self.limit:g} that was chosen for others; build the coordinate again with these "
-                "rows among the candidates, or with more headroom"
+                "rows among the candidates, or with more headroom",
             )
         return np.sqrt(np.maximum(square, 0.0))
 
@@ -206,7 +212,8 @@ def as_cosine(closer: Closer, candidates: Array, *, headroom: float = HEADROOM) 
     """
     if closer.score == "cosine" and closer.bias_weights is None:
         raise CloserError(
-            f"{closer.name} is searched by cosine and stores no number; use it as it is"
+            "no-bias",
+            f"{closer.name} is searched by cosine and has no candidate bias; use it as it is",
         )
     return _evened(as_inner_product(closer, candidates), "cosine", candidates, headroom)
 
@@ -223,12 +230,14 @@ def as_euclidean(closer: Closer, candidates: Array, *, headroom: float = HEADROO
     by at most u(‖q'‖² + L) or so: distances lose more digits than inner products.
 
     Raises:
-        CloserError: it is searched by distance as it is, or by cosine with a number.
+        CloserError: it is searched by distance as it is, or by cosine with a candidate bias.
         OptionError: a negative headroom.
     """
     if closer.score == "euclidean" and closer.bias_weights is None:
         raise CloserError(
-            f"{closer.name} is searched by euclidean distance and stores no number; use it as it is"
+            "no-bias",
+            f"{closer.name} is searched by euclidean distance and has no candidate bias; use it "
+            "as it is",
         )
     if closer.score == "cosine":
         closer = as_inner_product(closer, candidates)
@@ -237,7 +246,7 @@ def as_euclidean(closer: Closer, candidates: Array, *, headroom: float = HEADROO
 
 def _evened(closer: Closer, score: str, candidates: Array, headroom: float) -> Evened:
     if not headroom >= 0:
-        raise OptionError(f"headroom={headroom}; expected 0 or more")
+        raise OptionError("number-too-small", f"headroom={headroom}; expected 0 or more")
     moved = to_numpy(closer.apply(working(candidates, double=True), "candidate"))
     used = _used(closer, moved, candidates, closer.score != "euclidean")
     longest = float(np.einsum("ij,ij->i", moved, moved).max())
@@ -261,7 +270,7 @@ def rounding_bound(queries: Array, candidates: Array, dtype: str = "float32") ->
         OptionError: another dtype.
     """
     if dtype not in ("float32", "float16"):
-        raise OptionError(f"dtype '{dtype}' is unknown; say float32 or float16")
+        raise OptionError("unknown-dtype", f"dtype '{dtype}' is unknown; say float32 or float16")
     q, x = (to_numpy(working(rows, double=True)) for rows in (queries, candidates))
     limits = np.finfo(dtype)
     longest = float(np.linalg.norm(x, axis=1).max())

@@ -20,7 +20,7 @@ def unit(rows: torch.Tensor) -> torch.Tensor:
     return scaled / scaled.norm(dim=-1, keepdim=True).clamp_min(tiny)
 
 
-def _number(values: Any) -> torch.Tensor | None:
+def _buffer(values: Any) -> torch.Tensor | None:
     return None if values is None else torch.as_tensor(values, dtype=torch.float32)
 
 
@@ -31,8 +31,8 @@ class Step(nn.Module):
     def __init__(self, step: AffineMap) -> None:
         super().__init__()
         self.normalised, self.renormalised = bool(step.normalised), bool(step.renormalised)
-        self.register_buffer("matrix", _number(step.matrix))
-        self.register_buffer("offset", _number(step.offset))
+        self.register_buffer("matrix", _buffer(step.matrix))
+        self.register_buffer("offset", _buffer(step.offset))
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         if self.normalised:
@@ -47,7 +47,7 @@ class Step(nn.Module):
 class ClosingModule(nn.Module):
     """One role of a closer: rows (…, d) -> (…, r), float32 (half precision is computed in it).
 
-    ``number(rows)`` gives the candidates' stored numbers (…,), zeros where there is none, from the
+    ``candidate_bias(rows)`` gives the candidates' biases (…,), zeros where there is none, from the
     rows as they enter. The state dict holds float32 buffers; flags and shapes come from the closer
     that the module is built of.
     """
@@ -59,9 +59,9 @@ class ClosingModule(nn.Module):
         self.role, self.dim, self.dim_out = role, side.dim, side.dim_out
         self.score = closer.score
         self.steps = nn.Sequential(*(Step(step) for step in side.steps))
-        self.number_of_unit = bool(side.normalised)
+        self.bias_of_unit = bool(side.normalised)
         candidate = role == "candidate"
-        self.register_buffer("bias", _number(inner.bias_weights) if candidate else None)
+        self.register_buffer("bias", _buffer(inner.bias_weights) if candidate else None)
         self.evens, self.squares = isinstance(closer, Evened), True
         limit = None
         if isinstance(closer, Evened):
@@ -76,32 +76,35 @@ class ClosingModule(nn.Module):
             return out
         if self.limit is None:  # queries
             return torch.cat([out, torch.zeros_like(out[..., :1])], -1)
-        rest = self.limit - 2 * self._stored(rows)
+        rest = self.limit - 2 * self._bias_of(rows)
         if self.squares:
             rest = rest - out.square().sum(-1)
         return torch.cat([out, rest.clamp_min(0).sqrt()[..., None]], -1)
 
-    def number(self, rows: torch.Tensor) -> torch.Tensor:
-        """The stored number of each candidate, from its row before the map: add it to its score.
+    def candidate_bias(self, rows: torch.Tensor) -> torch.Tensor:
+        """The bias of each candidate, from its row before the map: add it to its score.
 
         Raises:
             CloserError: this is the queries' module.
         """
         if self.role != "candidate":
-            raise CloserError("queries have no stored number; ask the candidates' module")
+            raise CloserError(
+                "no-bias", "queries have no candidate bias; ask the candidates' module"
+            )
         rows = self._working(rows)
-        return torch.zeros_like(rows[..., 0]) if self.evens else self._stored(rows)
+        return torch.zeros_like(rows[..., 0]) if self.evens else self._bias_of(rows)
 
-    def _stored(self, rows: torch.Tensor) -> torch.Tensor:
+    def _bias_of(self, rows: torch.Tensor) -> torch.Tensor:
         if self.bias is None:
             return torch.zeros_like(rows[..., 0])
-        return (unit(rows) if self.number_of_unit else rows) @ self.bias
+        return (unit(rows) if self.bias_of_unit else rows) @ self.bias
 
     def _working(self, rows: torch.Tensor) -> torch.Tensor:
         if rows.shape[-1] != self.dim:
             raise ShapeError(
+                "unequal-dimensions",
                 f"rows have shape {tuple(rows.shape)}, but this module was made for {self.dim} "
-                "dimensions; use rows of the same model"
+                "dimensions; use rows of the same model",
             )
         held = next((b.dtype for b in self.buffers()), None)
         half = rows.dtype in (torch.float16, torch.bfloat16)
@@ -144,11 +147,11 @@ class ClosedClip(nn.Module):
         """Closed rows of tokens."""
         return self._rows("text", self.clip.encode_text(text), normalize)
 
-    def number(self, inputs: Any) -> torch.Tensor:
-        """The stored number of each candidate, (n,): pictures or tokens, whichever they are."""
+    def candidate_bias(self, inputs: Any) -> torch.Tensor:
+        """The bias of each candidate, (n,): pictures or tokens, whichever they are."""
         if self.closing["image"].role == "candidate":
-            return self.closing["image"].number(self.clip.encode_image(inputs))
-        return self.closing["text"].number(self.clip.encode_text(inputs))
+            return self.closing["image"].candidate_bias(self.clip.encode_image(inputs))
+        return self.closing["text"].candidate_bias(self.clip.encode_text(inputs))
 
     def forward(self, image: Any = None, text: Any = None) -> tuple[Any, ...]:
         """(rows of pictures, rows of texts, scale), as OpenCLIP's own; None for what is not given.
@@ -164,8 +167,9 @@ class ClosedClip(nn.Module):
     def _rows(self, name: str, raw: torch.Tensor, normalize: bool) -> torch.Tensor:
         if normalize and self.score != "cosine":
             raise CloserError(
+                "normalised-differs",
                 f"normalize=True would undo a closer that is searched by {self.score}; leave it "
-                "out, the rows are ready as they are"
+                "out, the rows are ready as they are",
             )
         rows = self.closing[name](raw)
         return unit(rows) if normalize else rows

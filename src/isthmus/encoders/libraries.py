@@ -21,8 +21,9 @@ def library(module: str, what: str, package: str, extra: str) -> Any:
         raise
     except Exception as error:
         raise IsthmusError(
+            "broken-library",
             f"{what} needs the package '{package}', which is installed but does not import "
-            f"({type(error).__name__}: {first_line(error)}); reinstall it"
+            f"({type(error).__name__}: {first_line(error)}); reinstall it",
         ) from error
 
 
@@ -35,8 +36,9 @@ def loading(what: str, model: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise FileError(
+            "no-such-model",
             f"{what} cannot load '{model}' ({type(error).__name__}: {first_line(error)}); give a "
-            "folder that holds the saved model, or a published name that can be fetched"
+            "folder that holds the saved model, or a published name that can be fetched",
         ) from error
 
 
@@ -45,11 +47,14 @@ def torch_device(torch: Any, device: str) -> Any:
     try:
         found = torch.device(device)
     except RuntimeError:
-        raise OptionError(f"device must be 'cpu' or 'cuda[:N]', got '{device}'") from None
+        raise OptionError(
+            "no-such-device", f"device must be 'cpu' or 'cuda[:N]', got '{device}'"
+        ) from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise OptionError(
+            "no-such-device",
             f"device '{device}' is not there: torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()} CUDA devices; use device='cpu'"
+            f"{torch.cuda.device_count()} CUDA devices; use device='cpu'",
         )
     return found
 

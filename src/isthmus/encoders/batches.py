@@ -17,7 +17,7 @@ R = TypeVar("R")
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Cut any iterable into lists of ``size``, lazily: never more than one list is held."""
     if size < 1:
-        raise OptionError(f"batch_size must be at least 1, got {size}")
+        raise OptionError("number-too-small", f"batch_size must be at least 1, got {size}")
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

@@ -20,8 +20,8 @@ RECIPE = (
     "(null: leave out), then plus offset (null: leave out), then divide by the norm if unit_out; "
     "ranking = score(query, candidate) + bias . candidate as it enters its first step (a unit row "
     "if unit_in); for euclidean the score is minus half the squared distance; with 'evened', "
-    "append sqrt(limit - squares * |row|^2 - 2 * number) to candidates and 0 to queries, and rank "
-    "by its score without a number"
+    "append sqrt(limit - squares * |row|^2 - 2 * bias) to candidates and 0 to queries, and rank "
+    "by its score alone"
 )
 
 
@@ -32,7 +32,7 @@ def to_json(closer: Closer | Evened) -> str:
         ValuesError: a number is not finite, which JSON has no form for.
     """
     inner = closer.closer if isinstance(closer, Evened) else closer
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "isthmus": "closer",
         "schema": SCHEMA,
         "recipe": RECIPE,
@@ -47,17 +47,18 @@ def to_json(closer: Closer | Evened) -> str:
         "facts": {key: float(value) for key, value in inner.facts.items()},
     }
     if isinstance(closer, Evened):
-        told["evened"] = {
+        fields["evened"] = {
             "score": closer.score,
             "limit": closer.limit,
             "squares": int(closer.squares),
         }
     try:
-        return json.dumps(told, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError:
         raise ValuesError(
+            "not-finite",
             f"{inner.name} holds numbers that are not finite, which JSON cannot say; fit it again "
-            "on finite rows"
+            "on finite rows",
         ) from None
 
 
@@ -68,42 +69,46 @@ def from_json(text: str) -> Closer | Evened:
         CorruptFile: it is no JSON, no closer, or its parts do not fit together.
     """
     try:
-        told = json.loads(text)
+        fields = json.loads(text)
     except IsthmusError:
         raise
     except ValueError as wrong:
-        raise CorruptFile(f"this is no JSON ({wrong}); expected what to_json wrote") from None
-    if not isinstance(told, dict) or told.get("isthmus") != "closer":
-        raise CorruptFile("this JSON is no closer; expected what to_json wrote")
-    if told.get("schema") != SCHEMA:
         raise CorruptFile(
-            f"this closer has schema {told.get('schema')}, expected {SCHEMA}; write it again with "
-            "this version"
+            "damaged-file", f"this is no JSON ({wrong}); expected what to_json wrote"
+        ) from None
+    if not isinstance(fields, dict) or fields.get("isthmus") != "closer":
+        raise CorruptFile("wrong-kind", "this JSON is no closer; expected what to_json wrote")
+    if fields.get("schema") != SCHEMA:
+        raise CorruptFile(
+            "unknown-version",
+            f"this closer has schema {fields.get('schema')}, expected {SCHEMA}; write it again "
+            "with this version",
         )
     try:
-        query, candidate = (_map(told[role], role) for role in ("query", "candidate"))
-        bias = None if told["bias"] is None else np.asarray(told["bias"], np.float64)
+        query, candidate = (_map(fields[role], role) for role in ("query", "candidate"))
+        bias = None if fields["bias"] is None else np.asarray(fields["bias"], np.float64)
         if bias is not None and bias.shape != (candidate.dim,):
             raise ValueError(f"bias has shape {bias.shape}, expected ({candidate.dim},)")
         closer = Closer(
-            str(told["name"]),
-            str(told["score"]),
-            float(told["strength"]),
+            str(fields["name"]),
+            str(fields["score"]),
+            float(fields["strength"]),
             query,
             candidate,
-            Guarantee(**told["guarantee"]),
+            Guarantee(**fields["guarantee"]),
             bias,
-            {str(key): float(value) for key, value in told["facts"].items()},
-            int(told["memo"]),
+            {str(key): float(value) for key, value in fields["facts"].items()},
+            int(fields["memo"]),
         )
-        if "evened" not in told:
+        if "evened" not in fields:
             return closer
-        return Evened(closer, str(told["evened"]["score"]), float(told["evened"]["limit"]))
+        return Evened(closer, str(fields["evened"]["score"]), float(fields["evened"]["limit"]))
     except IsthmusError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as missing:
         raise CorruptFile(
-            f"this closer has a part missing or unreadable ({missing}); write it again"
+            "damaged-file",
+            f"this closer has a part missing or unreadable ({missing}); write it again",
         ) from None
 
 
@@ -118,9 +123,9 @@ def _step(step: AffineMap) -> dict[str, Any]:
     }
 
 
-def _map(told: list[dict[str, Any]], role: str) -> RowMap:
+def _map(fields: list[dict[str, Any]], role: str) -> RowMap:
     steps: list[AffineMap] = []
-    for one in told:
+    for one in fields:
         dim, out = int(one["dim"]), int(one["dim_out"])
         matrix = None if one["matrix"] is None else np.asarray(one["matrix"], np.float64)
         offset = None if one["offset"] is None else np.asarray(one["offset"], np.float64)

@@ -15,16 +15,17 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from isthmus.data import RowWriter, atomic_path, write_json
-from isthmus.encoders.ahead import batched
-from isthmus.encoders.base import Encoder, Progress
+from isthmus.data.records import Record
+from isthmus.encoders.base import Encoder, OnDone
+from isthmus.encoders.batches import batched
 from isthmus.encoders.images import UnreadableImage
-from isthmus.encoders.inputs import Inputs, Kind, Source, open_source
-from isthmus.errors import CorruptFile, FileError, IsthmusError
+from isthmus.encoders.inputs import Source
+from isthmus.errors import CorruptFile, FileError
 
 STATE_SECONDS = 0.5
 """So much work a killed process may have to do again; one that fails or is interrupted, none."""
@@ -43,13 +44,25 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class EmbedResult:
-    """``rows`` rows in ``out``; ``ids`` says where their identities are (None: in ``out``)."""
+class Embedded(Record):
+    """A file of rows that a model gave.
+
+    Attributes:
+        out: the file. count: its rows. dim: their length. encoder: the name of the model.
+        ids: where the identities of the rows are; None: in ``out`` itself.
+        skipped: the inputs without a row.
+    """
 
     out: Path
-    rows: int
-    skipped: list[Skipped] = field(default_factory=list)
+    count: int
+    dim: int
+    encoder: str
     ids: Path | None = None
+    skipped: tuple[Skipped, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; the number of rows is called ``rows``."""
+        return {"rows" if k == "count" else k: v for k, v in super().to_dict().items()}
 
 
 @dataclass
@@ -66,81 +79,81 @@ class _State:
     skipped: list[Skipped] = field(default_factory=list)
 
 
+MUST_MATCH = {
+    "encoder": "encoder",
+    "dim": "length of a row",
+    "kind": "kind of input",
+    "inputs": "number of inputs",
+    "digest": "list of inputs",
+}
+
+
 def embed_to_file(
     encoder: Encoder,
-    inputs: Inputs,
+    source: Source,
     out: str | os.PathLike[str],
     *,
-    kind: Kind = "images",
     batch_size: int = 64,
     strict: bool = False,
-    progress: Progress | None = None,
-) -> EmbedResult:
-    """Embed ``inputs`` (see :func:`~isthmus.encoders.inputs.open_source`) into ``out``.
-
-    ``out`` ends in ``.npy``, ``.safetensors`` or ``.parquet`` and gets (n, dim) float32, in the
-    order of the inputs. Row i's identity (an image's path, relative to its folder as listed; a
-    text itself) is entry i of ``OUT.ids.json``, or the column ``id`` of a Parquet file. An image
-    that cannot be read has no row and is listed in ``OUT.skipped.json`` as (index, path, reason),
-    index being its place among the inputs; with ``strict`` it ends the run instead, and what was
-    done until then is kept.
+    on_done: OnDone | None = None,
+) -> Embedded:
+    """Embed what ``source`` lists into ``out``; see :func:`~isthmus.encoders.embedding.embed`.
 
     A run that was killed goes on where it stopped when it is started again with the same encoder
     name and the same list; all but the last half second of it is not computed again, and the
-    bytes of ``out`` are those of an uninterrupted run of the same batch size. ``progress`` hears
-    how many are done.
+    bytes of ``out`` are those of an uninterrupted run of the same batch size. ``on_done`` hears
+    how many inputs are done.
 
     Memory: two batches. Disk: the rows once more while they are converted. Raises
     :class:`~isthmus.errors.FileError` when the work files are of another encoder or list, or in
-    use; :class:`~isthmus.encoders.images.UnreadableImage` as said, and when nothing is readable.
+    use; :class:`~isthmus.encoders.images.UnreadableImage` with ``strict``, and when nothing is
+    readable.
     """
     out = Path(out)
     writer = RowWriter(out, encoder.dim, dtype="float32")  # refuses a bad name before the work
-    source = open_source(inputs, kind)
-    count, digest = source.fingerprint()
-    if count == 0:
-        raise FileError(f"{source.label} is empty; expected at least one of the {kind}")
-    state = _State(encoder.name, encoder.dim, kind, count, digest)
-    work, note = _beside(out, ".partial"), _beside(out, ".partial.json")
+    count, digest = source.fingerprint
+    state = _State(encoder.name, encoder.dim, source.kind, count, digest)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(work) as rows_file:
-        _resume(state, note, rows_file, work)
+    work = _Work(out, state)
+    with work:
         if strict and state.skipped:
-            raise UnreadableImage(f"{state.skipped[0].reason} (strict; nothing is skipped)")
+            reason = f"{state.skipped[0].reason} (strict; nothing is skipped)"
+            raise UnreadableImage("skipped-before", reason)
         try:
-            _embed(encoder, source, state, note, rows_file, batch_size, strict, progress)
+            _embed(encoder, source, work, batch_size, strict, on_done)
             _report_skipped(out, state)
             if state.rows == 0:
                 raise UnreadableImage(
+                    "nothing-readable",
                     f"none of the {count} images of {source.label} could be read; the first: "
-                    f"{state.skipped[0].reason}"
+                    f"{state.skipped[0].reason}",
                 )
-            ids = _finish(writer, source, state, work)
+            ids = _finish(writer, source, work)
         except BaseException:  # Ctrl-C too
-            _keep(state, note, rows_file)
+            work.keep()
             raise
-        note.unlink(missing_ok=True)  # a short run wrote none
-    work.unlink()  # only now: some systems do not remove an open file
-    return EmbedResult(out, state.rows, state.skipped, ids)
+        work.note.unlink(missing_ok=True)  # a short run wrote none
+    work.path.unlink()  # only now: some systems do not remove an open file
+    return Embedded(out, state.rows, encoder.dim, encoder.name, ids, tuple(state.skipped))
 
 
 def _embed(
     encoder: Encoder,
     source: Source,
-    state: _State,
-    note: Path,
-    rows_file: BinaryIO,
+    work: _Work,
     batch_size: int,
     strict: bool,
-    progress: Progress | None,
+    on_done: OnDone | None,
 ) -> None:
     """Batch after batch to the work file, from where the state says."""
+    state = work.state
     first = state.done
     left = islice(source.inputs(), first, None)
     names = islice(source.items(), first, None)
     skipped: list[tuple[int, Exception]] = []
-    if progress is not None and first:
-        progress(first)
+    say = on_done or (lambda done: None)
+    if first:
+        say(first)
     if source.kind == "images":
         batches = encoder.iter_image_batches(
             left,
@@ -152,7 +165,7 @@ def _embed(
         batches = encoder.iter_text_batches(left, batch_size=batch_size)
     written = perf_counter()
     for (_, rows), batch in zip(batches, batched(names, batch_size), strict=True):
-        rows_file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+        work.file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
         for index, error in skipped:
             name = batch[first + index - state.done]
             state.skipped.append(Skipped(first + index, _utf8(name), _utf8(str(error))))
@@ -160,48 +173,78 @@ def _embed(
         state.done += len(batch)
         state.rows += len(rows)
         if perf_counter() - written > STATE_SECONDS:
-            _keep(state, note, rows_file)
+            work.keep()
             written = perf_counter()
-        if progress is not None:
-            progress(state.done)
-    rows_file.flush()
+        say(state.done)
+    work.file.flush()
 
 
-def _keep(state: _State, note: Path, rows_file: BinaryIO) -> None:
-    """Rows to the disk, and only then the state that counts them."""
-    rows_file.flush()
-    os.fsync(rows_file.fileno())
-    write_json(note, asdict(state))
+class _Work:
+    """The work file and its state, for one run alone where the system has advisory locks."""
 
+    file: BinaryIO
 
-def _resume(state: _State, note: Path, rows_file: BinaryIO, work: Path) -> None:
-    """Fill ``state`` from an earlier run and cut the work file to what it counts."""
-    if note.exists():
-        old = _read_state(note)
-        for name, what in (
-            ("encoder", "encoder"),
-            ("dim", "length of a row"),
-            ("kind", "kind of input"),
-            ("inputs", "number of inputs"),
-            ("digest", "list of inputs"),
-        ):
-            have, want = getattr(old, name), getattr(state, name)
-            if have != want:
-                said = f": {have} there, {want} now" if name != "digest" else ""
-                raise FileError(
-                    f"{note} is of an unfinished run with another {what}{said}; finish that run, "
-                    f"delete {note} and {work.name} to start over, or write to another file"
-                )
-        state.done, state.rows, state.skipped = old.done, old.rows, old.skipped
-    size = state.rows * state.dim * 4
-    have = rows_file.seek(0, os.SEEK_END)
-    if have < size:
-        raise CorruptFile(
-            f"{work} holds {have} bytes, fewer than the {size} that {note.name} counts; delete "
-            "both to start over"
-        )
-    rows_file.truncate(size)
-    rows_file.seek(size)
+    def __init__(self, out: Path, state: _State) -> None:
+        self.state = state
+        self.path, self.note = _beside(out, ".partial"), _beside(out, ".partial.json")
+
+    def __enter__(self) -> _Work:
+        self.file = open(self.path, "a+b")
+        try:
+            self._lock()
+            self._resume()
+        except BaseException:
+            self.file.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def keep(self) -> None:
+        """Rows to the disk, and only then the state that counts them."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        write_json(self.note, asdict(self.state))
+
+    def _lock(self) -> None:
+        try:
+            from fcntl import LOCK_EX, LOCK_NB, flock
+        except ImportError:
+            return
+        try:
+            flock(self.file, LOCK_EX | LOCK_NB)
+        except OSError:
+            raise FileError(
+                "file-in-use", f"{self.path} is in use by another run; wait for it to end"
+            ) from None
+
+    def _resume(self) -> None:
+        """Fill the state from an earlier run and cut the work file to what it counts."""
+        state = self.state
+        if self.note.exists():
+            old = _read_state(self.note)
+            for name, what in MUST_MATCH.items():
+                have, want = getattr(old, name), getattr(state, name)
+                if have != want:
+                    said = f": {have} there, {want} now" if name != "digest" else ""
+                    raise FileError(
+                        "another-run",
+                        f"{self.note} is of an unfinished run with another {what}{said}; finish "
+                        f"that run, delete {self.note} and {self.path.name} to start over, or "
+                        "write to another file",
+                    )
+            state.done, state.rows, state.skipped = old.done, old.rows, old.skipped
+        size = state.rows * state.dim * 4
+        have = self.file.seek(0, os.SEEK_END)
+        if have < size:
+            raise CorruptFile(
+                "cut-short",
+                f"{self.path} holds {have} bytes, fewer than the {size} that {self.note.name} "
+                "counts; delete both to start over",
+            )
+        self.file.truncate(size)
+        self.file.seek(size)
 
 
 def _read_state(note: Path) -> _State:
@@ -209,28 +252,27 @@ def _read_state(note: Path) -> _State:
         data = json.loads(note.read_text(encoding="utf-8"))
         data["skipped"] = [Skipped(**item) for item in data["skipped"]]
         return _State(**data)
-    except IsthmusError:
-        raise
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptFile(
-            f"{note} is not the state of an unfinished run ({error}); delete it to start over"
+            "damaged-file",
+            f"{note} is not the state of an unfinished run ({error}); delete it to start over",
         ) from None
 
 
-def _finish(writer: RowWriter, source: Source, state: _State, work: Path) -> Path | None:
+def _finish(writer: RowWriter, source: Source, work: _Work) -> Path | None:
     """The work file -> the file asked for, with the identities of its rows."""
-    gone = {item.index for item in state.skipped}
+    gone = {item.index for item in work.state.skipped}
 
     def kept() -> Iterator[str]:
         return (_utf8(item) for index, item in enumerate(source.items()) if index not in gone)
 
-    out, dim = Path(writer.path), state.dim
+    out, dim = Path(writer.path), work.state.dim
     parquet = out.suffix.lower() == ".parquet"
     ids = None if parquet else _beside(out, ".ids.json")
     if ids is not None:
         _write_list(ids, kept())
     identities = batched(kept(), CHUNK)
-    with open(work, "rb") as rows_file, writer:
+    with open(work.path, "rb") as rows_file, writer:
         while data := rows_file.read(CHUNK * dim * 4):
             block = np.frombuffer(data, dtype="<f4").reshape(-1, dim)
             writer.write(block, {"id": np.array(next(identities), object)} if parquet else None)
@@ -261,26 +303,3 @@ def _utf8(text: str) -> str:
 
 def _beside(out: Path, suffix: str) -> Path:
     return out.with_name(out.name + suffix)
-
-
-class _locked:
-    """Open the work file for this run alone (where the system has advisory locks)."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> BinaryIO:
-        self.file: BinaryIO = open(self.path, "a+b")
-        try:
-            from fcntl import LOCK_EX, LOCK_NB, flock
-        except ImportError:
-            return self.file
-        try:
-            flock(self.file, LOCK_EX | LOCK_NB)
-        except OSError:
-            self.file.close()
-            raise FileError(f"{self.path} is in use by another run; wait for it to end") from None
-        return self.file
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
