@@ -50,13 +50,14 @@ def embedded():
 
 def test_quiz_has_its_own_name_once_among_names_of_the_same_category():
     world = load_world()
-    lists, truth = emoji_quiz(world, seed=3)
+    lists, right = emoji_quiz(world, seed=3)
     assert lists.shape == (len(world), OPTIONS)
-    assert truth.task == "multiple-choice"
-    np.testing.assert_array_equal(truth.pairs[:, 0], truth.pairs[:, 1])
+    assert right.task == "multiple-choice"
+    np.testing.assert_array_equal(right.pairs[:, 0], right.pairs[:, 1])
     assert (world.category_of[lists] == world.category_of[:, None]).all()
-    assert ((lists == np.arange(len(world))[:, None]).sum(axis=1) == 1).all()
-    places = (lists == np.arange(len(world))[:, None]).argmax(axis=1)
+    own = lists == np.arange(len(world))[:, None]
+    assert (own.sum(axis=1) == 1).all()
+    places = own.argmax(axis=1)
     assert (np.bincount(places, minlength=OPTIONS) > len(world) / OPTIONS * 0.8).all()
     again, _ = emoji_quiz(world, seed=3)
     np.testing.assert_array_equal(lists, again)
@@ -71,16 +72,12 @@ def test_rows_are_unit_and_of_the_pictures(embedded):
     np.testing.assert_allclose(embedded.unseen[:3], direct, atol=1e-5)
 
 
-def test_every_trial_is_played_by_every_closer_and_controls_hold(embedded):
-    told = []
-    found = inputs.measure_trials(embedded, seed=0, progress=lambda *step: told.append(step))
-    assert told[-1][1] == told[-1][2] == len(found)
-    assert {t["task"] for t in found} == {
-        "find the picture",
-        "name the picture",
-        "which category",
-        "quiz",
-    }
+def test_every_trial_meets_every_closer_and_controls_hold(embedded):
+    steps = []
+    found = inputs.measure_trials(embedded, seed=0, progress=lambda *step: steps.append(step))
+    assert steps[-1][1] == steps[-1][2] == len(found)
+    tasks = {"find the picture", "name the picture", "which category", "quiz"}
+    assert {t["task"] for t in found} == tasks
     for trial in found:
         by_closer = {(r["closer"], r["score"], r["bias"]): r for r in trial["rows"]}
         plain = by_closer["none", "cosine", "clean"]["consistency"]
@@ -88,7 +85,7 @@ def test_every_trial_is_played_by_every_closer_and_controls_hold(embedded):
         assert closed["clean_agreement"] == 1.0
         if trial["side"] == "queries":  # the control: no exact closing changes anything
             assert closed["consistency"] == plain
-        else:  # numbers computed again are plain search by another road
+        else:  # a bias computed again is plain search
             assert by_closer["center-queries", "dot", "again"]["consistency"] == plain
         shares = trial["diagnosis"]
         assert shares["in_span"] + shares["off_span"] == pytest.approx(1) or not shares["energy"]
@@ -116,15 +113,12 @@ def test_flip_pictures_are_the_answers(embedded):
 def test_story_adds_its_chapter_to_the_report(monkeypatch, tmp_path, embedded):
     monkeypatch.setattr(story, "embed_world", lambda encoder, progress: embedded)
     monkeypatch.setattr(story, "measure_trials", lambda rows, seed, progress: [])
-    told_story = story.demo(progress=lambda what, done, of: None)
-    result = told_story.audit
-    told = result.report["demo"]
-    assert told["emoji"] == SIZE
-    assert set(told) == {"encoder", "drawing", "emoji", "figures", "inputs", "flips"}
+    made = story.run_demo()
+    result, chapter = made.audit, made.audit.report["demo"]
+    assert chapter["emoji"] == SIZE
+    assert set(chapter) == {"encoder", "drawing", "emoji", "figures", "inputs", "flips"}
     assert result.report["inputs"]["a"]["name"] == "pictures"
     assert set(result.closers) == {"a_to_b", "b_to_a"}
-    story.save_rows(tmp_path / "rows", told_story.rows)
-    np.testing.assert_allclose(np.load(tmp_path / "rows" / "names.npy"), embedded.names, atol=1e-6)
-    np.testing.assert_allclose(
-        np.load(tmp_path / "rows" / "pictures.npy"), embedded.unseen, atol=1e-6
-    )
+    story.save_rows(tmp_path, made.rows)
+    for name, rows_ in (("names", embedded.names), ("pictures", embedded.unseen)):
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), rows_, atol=1e-6)

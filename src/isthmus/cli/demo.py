@@ -29,10 +29,10 @@ def command(
     """
     from isthmus.report.demo_words import print_demo
     from isthmus.report.table import print_summary
-    from isthmus.workflows.demo.story import demo, save_rows
+    from isthmus.workflows.demo.story import run_demo, save_rows
 
     with progress_bar() as say:
-        story = demo(encoder=encoder, seed=seed, progress=say)
+        story = run_demo(encoder=encoder, seed=seed, progress=say)
     result = story.audit
     save_rows(out, story.rows)
     write(result, out)

@@ -10,14 +10,13 @@ import numpy as np
 
 from isthmus.closers import fit
 from isthmus.core.seeds import stream
-from isthmus.data.moments import Moments
 from isthmus.robustness import Perturbation, closed_searches, measure
 from isthmus.search.relevance import relevance_by_pairs
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.demo.rows import DemoRows
 
 SHOWN = 8
-CELLS = (
+SHOWN_PERTURBATIONS = (
     Perturbation("uniform-quantisation", "candidates", 32.0),
     Perturbation("gaussian", "candidates", 0.022, "total"),
 )
@@ -31,25 +30,15 @@ def flip_gallery(rows: DemoRows, *, seed: int) -> list[dict[str, Any]]:
     are saved queries whose clean answer was right, in order of their rows: no best-of picking.
     """
     n = len(rows.names)
-    rng = stream("demo.flips", seed)
-    half = np.sort(rng.permutation(n)[: n // 2])
-    problem = RetrievalTask.of(
-        rows.names,
-        rows.unseen,
-        relevance_by_pairs(n, n),
-        direction="names_to_pictures",
-        candidate_calibration=half,
-        query_calibration=half,
-    )
-    moments = [
-        Moments.of(side, precise=True, normalised=True) for side in (rows.names, rows.unseen)
-    ]
-    searches = closed_searches(
-        problem, [fit("none", *moments, score="cosine"), fit("center-queries", *moments)]
-    )
+    task = RetrievalTask.of(
+        rows.names, rows.unseen, relevance_by_pairs(n, n), direction="names_to_pictures"
+    ).calibrated(stream("demo.flips", seed))
+    moments = task.query_moments, task.candidate_moments
+    closers = [fit("none", *moments, score="cosine"), fit("center-queries", *moments)]
+    searches = closed_searches(task, closers)
     galleries = []
-    for perturbation in CELLS:
-        plain, closed = measure(problem, searches, perturbation, trials=1, seed=seed)
+    for perturbation in SHOWN_PERTURBATIONS:
+        plain, closed = measure(task, searches, perturbation, trials=1, seed=seed)
         saved = ~plain.kept[0] & closed.kept[0]
         lost = plain.kept[0] & ~closed.kept[0]
         right = plain.search.clean_top1 == np.arange(n)
@@ -78,7 +67,7 @@ def flip_gallery(rows: DemoRows, *, seed: int) -> list[dict[str, Any]]:
 
 
 def _answer(rows: DemoRows, row: int) -> dict[str, str]:
-    stream = io.BytesIO()
-    rows.pictures[row].save(stream, "PNG", optimize=True)
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    buffer = io.BytesIO()
+    rows.pictures[row].save(buffer, "PNG", optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return {"name": rows.world.names[row], "picture": f"data:image/png;base64,{data}"}

@@ -10,13 +10,13 @@ Four tasks over the same rows:
   prompt template (the rephrasing of the base paper);
 * *quiz*: which of four names, rephrased.
 
-Each is played by plain search and by every closer under its own score. The queries' side is the
+Each is searched plainly and through every closer, under its own score. The queries' side is the
 control: pictures as queries, corrupted, where no exact closing can help.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -25,14 +25,13 @@ import numpy as np
 
 from isthmus.closers import fit
 from isthmus.core.seeds import stream
-from isthmus.data.moments import Moments
 from isthmus.perturb.images import ImagePerturbation
 from isthmus.perturb.templates import TEMPLATES, wrap
 from isthmus.perturb.text import TextPerturbation
-from isthmus.robustness import ClosedSearch, closed_searches, row_of
-from isthmus.robustness.inputs import InputSide, diagnose, measure_inputs
+from isthmus.robustness import ClosedSearch, Perturbation, closed_searches, row_of
+from isthmus.robustness.inputs import InputBias, InputTarget, diagnose, measure_inputs
 from isthmus.search.relevance import Relevance, relevance_by_labels, relevance_by_pairs
-from isthmus.search.task import RetrievalTask
+from isthmus.search.task import Progress, RetrievalTask
 from isthmus.workflows.demo.quiz import emoji_quiz
 from isthmus.workflows.demo.rows import DemoRows
 
@@ -42,14 +41,12 @@ CORRUPTION = ("gaussian_noise", "defocus_blur", "brightness", "pixelate")
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """One perturbation ready to be measured: what it is, and its rows (several draws)."""
+class InputTrial:
+    """One perturbation ready to be measured: ``name`` of its task, and its rows (several draws)."""
 
-    task: str
-    problem: RetrievalTask
-    side: InputSide
-    family: str
-    level: float
+    name: str
+    task: RetrievalTask
+    perturbation: Perturbation
     words: str
     rows: list[np.ndarray]
 
@@ -76,122 +73,103 @@ def text_perturbations() -> list[TextPerturbation]:
     ]
 
 
-def trials(rows: DemoRows, *, seed: int, draws: int = 5) -> Iterator[Trial]:
+def trials(rows: DemoRows, *, seed: int, draws: int = 5) -> Iterator[InputTrial]:
     """Every perturbation of the demo, encoded when its turn comes."""
     n = len(rows.names)
     pairs = relevance_by_pairs(n, n)
-    find = _problem("names_to_pictures", rows.names, rows.unseen, pairs, seed)
-    name = _problem("pictures_to_names", rows.unseen, rows.names, pairs, seed)
-    for perturbation in image_perturbations():
-        pictures = [perturbation.apply(p, seed, i) for i, p in enumerate(rows.pictures)]
-        changed = rows.images(pictures)
-        level, words = float(perturbation.level), perturbation.describe()
-        yield Trial(
-            "find the picture", find, "candidates", perturbation.family, level, words, [changed]
-        )
-        yield Trial(
-            "name the picture", name, "queries", perturbation.family, level, words, [changed]
-        )
-    lists, truth = emoji_quiz(rows.world, seed=seed)
-    quiz = _problem("quiz", rows.unseen, rows.names, truth, seed, lists)
+    find = _task("names_to_pictures", rows.names, rows.unseen, pairs, seed)
+    name = _task("pictures_to_names", rows.unseen, rows.names, pairs, seed)
+    for change in image_perturbations():
+        changed = [rows.images([change.apply(p, seed, i) for i, p in enumerate(rows.pictures)])]
+        words = change.describe()
+        for task, what, target in (
+            (find, "find the picture", "candidates"),
+            (name, "name the picture", "queries"),
+        ):
+            yield InputTrial(what, task, _input(target, change), words, changed)
+    lists, right = emoji_quiz(rows.world, seed=seed)
+    quiz = _task("quiz", rows.unseen, rows.names, right, seed, lists)
     for edit in text_perturbations():
         drawn = [
             rows.texts([edit.apply(t, seed + d, i).text for i, t in enumerate(rows.world.texts())])
             for d in range(1 if edit.family.startswith("case") else draws)
         ]
-        level, words = float(edit.level), edit.describe()
-        yield Trial("name the picture", name, "candidates", edit.family, level, words, drawn)
-        yield Trial("quiz", quiz, "candidates", edit.family, level, words, drawn)
+        for task, what in ((name, "name the picture"), (quiz, "quiz")):
+            yield InputTrial(what, task, _input("candidates", edit), edit.describe(), drawn)
     yield _categories(rows, seed)
 
 
-def _categories(rows: DemoRows, seed: int) -> Trial:
+def _input(target: str, change: ImagePerturbation | TextPerturbation) -> Perturbation:
+    return Perturbation(change.family, target, float(change.level), "input")  # type: ignore[arg-type]
+
+
+def _categories(rows: DemoRows, seed: int) -> InputTrial:
     names = rows.world.category_texts()
     clean = rows.texts([wrap(c, CLEAN_TEMPLATE) for c in names])
-    truth = relevance_by_labels(rows.world.category_of, len(rows.unseen), len(names))
-    problem = _problem("pictures_to_categories", rows.unseen, clean, truth, seed)
+    right = relevance_by_labels(rows.world.category_of, len(rows.unseen), len(names))
+    task = _task("pictures_to_categories", rows.unseen, clean, right, seed)
     swapped = [rows.texts([wrap(c, t) for c in names]) for t in TEMPLATES[1:]]
     words = f"'{CLEAN_TEMPLATE}' becomes each of {len(swapped)} other templates"
-    return Trial("which category", problem, "candidates", "template", 1.0, words, swapped)
+    template = Perturbation("template", "candidates", 1.0, "input")
+    return InputTrial("which category", task, template, words, swapped)
 
 
-def _problem(
+def _task(
     direction: str,
     queries: np.ndarray,
     candidates: np.ndarray,
-    truth: Relevance,
+    right: Relevance,
     seed: int,
     lists: np.ndarray | None = None,
 ) -> RetrievalTask:
-    rng = stream("demo.inputs", seed)
-    task = RetrievalTask.of(queries, candidates, truth, direction=direction, lists=lists)
-    return task.calibrated(rng)
+    task = RetrievalTask.of(queries, candidates, right, direction=direction, lists=lists)
+    return task.calibrated(stream("demo.inputs", seed))
 
 
-def measure_trials(
-    rows: DemoRows, *, seed: int, progress: Callable[[str, int, int], None]
-) -> list[dict[str, Any]]:
-    """Every trial played by every closer: rows of the table, each trial with its diagnosis."""
+def measure_trials(rows: DemoRows, *, seed: int, progress: Progress) -> list[dict[str, Any]]:
+    """Every trial through every closer: rows of the table, each trial with its diagnosis."""
     found = []
     total = 2 * len(image_perturbations()) + 2 * len(text_perturbations()) + 1
     searches: dict[str, list[ClosedSearch]] = {}
     for done, trial in enumerate(trials(rows, seed=seed), start=1):
-        problem = trial.problem
-        if problem.direction not in searches:
-            searches[problem.direction] = closed_searches(problem, _closers(problem))
-        clean = problem.queries if trial.side == "queries" else problem.candidates
-        moved = np.concatenate(trial.rows)
-        verdict = diagnose(
-            np.tile(clean, (len(trial.rows), 1)),
-            moved,
-            problem.queries,
-            problem.candidates,
-            side=trial.side,
-        )
-        perturbations = []
-        for search in searches[problem.direction]:
-            for bias in _biases(search, trial.side):
-                result = measure_inputs(
-                    problem,
-                    search,
-                    trial.rows,
-                    side=trial.side,
-                    family=trial.family,
-                    level=trial.level,
-                    bias=bias,  # type: ignore[arg-type]
-                )
-                perturbations.append(row_of(problem, result, seed) | {"bias": bias})
-        found.append(
-            {
-                "task": trial.task,
-                "side": trial.side,
-                "family": trial.family,
-                "level": trial.level,
-                "words": trial.words,
-                "draws": len(trial.rows),
-                "diagnosis": verdict.to_dict(),
-                "rows": perturbations,
-            }
-        )
+        direction = trial.task.direction
+        if direction not in searches:
+            searches[direction] = closed_searches(trial.task, _closers(trial.task))
+        found.append(_measured(trial, searches[direction], seed))
         progress("inputs", done, total)
     return found
 
 
-def _biases(search: ClosedSearch, side: InputSide) -> tuple[str, ...]:
-    """Both ways to come by stored numbers, where there are any and candidates changed."""
-    return ("clean", "again") if search.bias is not None and side == "candidates" else ("clean",)
-
-
-def _closers(problem: RetrievalTask) -> list[Any]:
-    queries, candidates = (
-        Moments.of(rows, precise=True, normalised=True)
-        for rows in (problem.queries, problem.candidates)
-    )
-    plain = [fit("none", queries, candidates, score=s) for s in ("cosine", "euclidean")]
-    return [
-        *plain,
-        *(
-            fit(m, queries, candidates)
-            for m in ("mean-shift", "orthogonal-shift", "center-queries")
-        ),
+def _measured(trial: InputTrial, searches: list[ClosedSearch], seed: int) -> dict[str, Any]:
+    """One trial in the report."""
+    task, perturbation = trial.task, trial.perturbation
+    target: InputTarget = "queries" if perturbation.target == "queries" else "candidates"
+    clean = np.tile(getattr(task, target), (len(trial.rows), 1))
+    results = [
+        row_of(task, measure_inputs(search, perturbation, trial.rows, bias=bias), seed)
+        | {"bias": bias}
+        for search in searches
+        for bias in _biases(search, target)
     ]
+    return {
+        "task": trial.name,
+        "side": target,
+        "family": perturbation.family,
+        "level": perturbation.level,
+        "words": trial.words,
+        "draws": len(trial.rows),
+        "diagnosis": diagnose(clean, np.concatenate(trial.rows), task, target=target).to_dict(),
+        "rows": results,
+    }
+
+
+def _biases(search: ClosedSearch, target: InputTarget) -> tuple[InputBias, ...]:
+    """Both ways to come by candidate biases, where there are any and candidates changed."""
+    both = search.bias is not None and target == "candidates"
+    return ("clean", "again") if both else ("clean",)
+
+
+def _closers(task: RetrievalTask) -> list[Any]:
+    moments = task.query_moments, task.candidate_moments
+    plain = [fit("none", *moments, score=score) for score in ("cosine", "euclidean")]
+    return plain + [fit(m, *moments) for m in ("mean-shift", "orthogonal-shift", "center-queries")]

@@ -15,7 +15,7 @@ def emoji_quiz(world: EmojiWorld, *, seed: int = 0) -> tuple[np.ndarray, Relevan
     """One question per emoji: its own name among three others of the same category.
 
     Returns:
-        lists (n, 4) of name rows in seeded order, and the truth; as ``tasks.multiple_choice``.
+        lists (n, 4) of name rows in seeded order, and what is right; as ``multiple_choice``.
     """
     lists = np.empty((len(world), OPTIONS), np.int64)
     right = np.empty(len(world), np.int64)

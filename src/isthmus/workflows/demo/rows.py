@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +10,10 @@ import numpy as np
 from isthmus.core.arrays import unit
 from isthmus.encoders import load_encoder
 from isthmus.encoders.emoji_world import EmojiWorld, load_world
+from isthmus.search.task import Progress
 
 SEEN, UNSEEN = "google", "twitter"
 """The drawing the models were trained on, and the one they never saw."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

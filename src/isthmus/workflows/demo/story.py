@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.encoders.emoji import stored_figures
+from isthmus.search.task import Progress
 from isthmus.workflows.audits import Audit, AuditOptions, audit
 from isthmus.workflows.demo.flips import flip_gallery
 from isthmus.workflows.demo.inputs import measure_trials
@@ -23,9 +23,7 @@ class Story:
     rows: DemoRows
 
 
-def demo(
-    *, encoder: str = "emoji", seed: int = 0, progress: Callable[[str, int, int], None]
-) -> Story:
+def run_demo(*, encoder: str = "emoji", seed: int = 0, progress: Progress | None = None) -> Story:
     """Run the demo on the drawings the model has never seen. About a minute on two cores.
 
     Returns:
@@ -35,9 +33,10 @@ def demo(
     Raises:
         MissingExtra: ONNX Runtime or Pillow is not installed.
     """
-    rows = embed_world(encoder, progress)
+    say = progress or (lambda what, done, of: None)
+    rows = embed_world(encoder, say)
     result = audit(
-        rows.unseen, rows.names, options=AuditOptions(names=NAMES, seed=seed), progress=progress
+        rows.unseen, rows.names, options=AuditOptions(names=NAMES, seed=seed), progress=say
     )
     for side, name in zip("ab", NAMES, strict=True):  # the files that save_rows writes
         result.report["inputs"][side]["source"] = f"{name}.npy"
@@ -47,7 +46,7 @@ def demo(
         "drawing": UNSEEN,
         "emoji": len(rows.names),
         "figures": stored_figures(model),
-        "inputs": measure_trials(rows, seed=seed, progress=progress),
+        "inputs": measure_trials(rows, seed=seed, progress=say),
         "flips": flip_gallery(rows, seed=seed),
     }
     return Story(result, rows)
