@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isthmus.closers.registry import METHODS
 from isthmus.metrics.picture import gap_picture
 from isthmus.report.markdown import render_markdown
 from isthmus.report.render import render_html, script_json, write_html
@@ -287,6 +288,10 @@ def test_recommended_closer_comes_with_its_commands(report: Any) -> None:
         "score": "dot",
         "file": "a b.safetensors",
     }
+    page = Page(render_html(acts)).text
+    assert METHODS["center-queries"].words in page
+    assert METHODS["center-queries"].use in page
+    assert direction["closers"][-1]["guarantee"]["condition"] in page
     shell = "\n".join(commands(acts, direction)).replace("\\\n    ", "")
     assert "isthmus apply 'a b.safetensors' QUERIES --role query --out" in shell
     assert "isthmus apply 'a b.safetensors' CANDIDATES --role candidate --out" in shell

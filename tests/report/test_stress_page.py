@@ -10,13 +10,13 @@ import pytest
 from test_report import Page, loads
 
 import commands
-from isthmus.report.stress_figures import level_figures, players, single_figures
+from isthmus.report.stress_figures import level_figures, line_key, single_figures
 from isthmus.report.stress_page import stress_page, write_stress_page
-from isthmus.report.words import player
+from isthmus.report.words import closer_label
 from isthmus.robustness import Perturbation, averaged, run_grid
 from worlds import fitted, task_of, two_modalities
 
-CELLS = [
+PERTURBATIONS = [
     Perturbation("gaussian", "candidates", 0.02, "total"),
     Perturbation("gaussian", "candidates", 0.05, "total"),
     Perturbation("gaussian", "queries", 0.02, "total"),
@@ -38,7 +38,7 @@ def rows() -> list[dict[str, Any]]:
         fitted("mean-shift", q, c, strength=0.5),
     ]
     tasks = {s: task_of(q, c, seed=s) for s in (0, 1)}
-    return run_grid(tasks, closers, CELLS, trials=4, control_trials=2)
+    return run_grid(tasks, closers, PERTURBATIONS, trials=4, control_trials=2)
 
 
 def one_seed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def one_seed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_averages_are_means_over_seeds(rows: list[dict[str, Any]]) -> None:
     found = averaged(rows)
-    assert len(found) == len(rows) // 2 == 5 * len(CELLS)
+    assert len(found) == len(rows) // 2 == 5 * len(PERTURBATIONS)
     first, second = rows[: len(found)], rows[len(found) :]
     differ = 0
     for mean, a, b in zip(found, first, second, strict=True):
@@ -77,7 +77,7 @@ def test_the_page_draws_the_rows_and_nothing_else(rows: list[dict[str, Any]]) ->
     figures = list(page.figures.values())
     assert len(figures) == 6  # noise, cuts and what has one level: what survives, and the gain
     for row in table:
-        name, score = player(row)
+        name, score = closer_label(row)
         label = f"{name} · {score}"
         drawn = {
             (x, y)
@@ -93,7 +93,7 @@ def test_the_page_draws_the_rows_and_nothing_else(rows: list[dict[str, Any]]) ->
             assert (row["level"], row["consistency"]) in drawn
         shown = f"{row['consistency']:.3f}"
         assert shown in page.text
-    assert page.text.count("mean-shift 0.5") > len(CELLS)
+    assert page.text.count("mean-shift 0.5") > len(PERTURBATIONS)
     assert "images searched in captions" in page.text
     assert "40 queries · 40 candidates · 4 draws of the noise · retrieval" in page.text
     predicted = [t for f in figures for t in f["data"] if t["name"].endswith("predicted")]
@@ -128,7 +128,7 @@ def test_intervals_reach_from_the_value_to_its_ends(rows: list[dict[str, Any]]) 
 
 def test_a_closer_keeps_its_colour_in_every_plot(rows: list[dict[str, Any]]) -> None:
     table = one_seed(rows)
-    tint = {f"{p['name']} · {p['score']}": p["colour"] for p in players(table)}
+    tint = {f"{p['name']} · {p['score']}": p["colour"] for p in line_key(table)}
     assert len(set(tint.values())) == 4  # plain search has one, whatever its score
     for figure in [f for own in level_figures(table).values() for f in own]:
         for trace in figure["data"]:
@@ -143,7 +143,7 @@ def test_strengths_are_told_apart() -> None:
         {"closer": closer, "strength": strength, "score": "dot"}
         for closer, strength in (("none", 0.0), ("x", 0.0), ("x", 0.5), ("x", 1.0), ("x", -0.5))
     ]
-    assert [player(row)[0] for row in found] == ["none", "x 0", "x 0.5", "x", "x -0.5"]
+    assert [closer_label(row)[0] for row in found] == ["none", "x 0", "x 0.5", "x", "x -0.5"]
 
 
 def test_averages_over_seeds_have_no_intervals(rows: list[dict[str, Any]]) -> None:

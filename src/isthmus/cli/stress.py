@@ -149,7 +149,7 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
     """The table for people: one line per closer, strength and perturbation, averaged over seeds."""
     from rich.table import Table
 
-    from isthmus.report.words import player
+    from isthmus.report.words import closer_label
     from isthmus.robustness import averaged
 
     table = Table(box=None, pad_edge=False)
@@ -172,7 +172,7 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
         level = f" {row['level']:g}" if row["level"] != 1 else ""
         side = "" if row["side"] == "candidates" else f" on {row['side']}"
         table.add_row(
-            *player(row),
+            *closer_label(row),
             f"{row['family']}{level}{side}",
             mean("consistency"),
             mean("predicted_consistency"),

@@ -45,10 +45,10 @@ def print_advice(advice: dict[str, Any], console: Console) -> None:
         table.add_column(TITLES[i], justify="left" if i < LEFT else "right", no_wrap=True)
     taken = (advice["closer"], advice["score"])
     for row in advice["rows"]:
-        cells = advice_cells(row)
+        texts = advice_texts(row)
         chosen = (row["closer"], row["score"]) == taken
-        cells[0] = f">{cells[0]}" if chosen else f" {cells[0]}"
-        table.add_row(*(Text(cells[i]) for i in shown), style="bold green" if chosen else None)
+        texts[0] = f">{texts[0]}" if chosen else f" {texts[0]}"
+        table.add_row(*(Text(texts[i]) for i in shown), style="bold green" if chosen else None)
     width, console.width = console.width, console.width if narrow else WIDE
     console.print(table)
     console.width = width
@@ -59,8 +59,8 @@ def print_advice(advice: dict[str, Any], console: Console) -> None:
         console.print(Text(f"left out: {name} ({why})"), soft_wrap=True)
 
 
-def advice_cells(row: dict[str, Any]) -> list[str]:
-    """One closer's cells, in the order of :data:`TITLES`."""
+def advice_texts(row: dict[str, Any]) -> list[str]:
+    """One closer's texts, in the order of :data:`TITLES`."""
     judged = row["judging"]
     options = {k: v for k, v in row["options"].items() if (k, v) != ("strength", 1.0)}
     rank = MISSED if row["rank"] is None else str(row["rank"])

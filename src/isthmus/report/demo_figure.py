@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.report.demo_words import expectation, short
-from isthmus.report.figures import SHARE, Figure, layout, safe
-from isthmus.report.style import CLOSER_COLOURS, SCORE_MARKS
+from isthmus.report.figures import Figure
+from isthmus.report.style import CLOSER_COLOURS, LEGEND, SCORE_MARKS, SHARE, layout
+from isthmus.report.traces import intervals, points, safe
 
 SHOWN = (
     ("none", "cosine", "clean"),
@@ -25,39 +26,19 @@ def inputs_figure(demo: dict[str, Any]) -> Figure | None:
     labels = [f"<b>{safe(t['task'])}</b><br>{safe(short(t))}: {expectation(t)}" for t in trials]
     traces = []
     for closer, score, bias in SHOWN:
-        found = [
-            next(
-                (
-                    r
-                    for r in t["rows"]
-                    if (r["closer"], r["score"], r["bias"]) == (closer, score, bias)
-                ),
-                None,
-            )
-            for t in trials
+        kept = [
+            (label, row)
+            for label, trial in zip(labels, trials, strict=True)
+            for row in trial["rows"]
+            if (row["closer"], row["score"], row["bias"]) == (closer, score, bias)
         ]
-        kept = [(label, row) for label, row in zip(labels, found, strict=True) if row]
-        colour = CLOSER_COLOURS[closer]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": closer if closer != "none" else "plain",
-                "x": [row["consistency"] for _, row in kept],
-                "y": [label for label, _ in kept],
-                "marker": {"color": colour, "symbol": SCORE_MARKS[score], "size": 9},
-                "error_x": {
-                    "type": "data",
-                    "symmetric": False,
-                    "color": colour,
-                    "thickness": 1.2,
-                    "width": 3,
-                    "array": [row["consistency_hi"] - row["consistency"] for _, row in kept],
-                    "arrayminus": [row["consistency"] - row["consistency_lo"] for _, row in kept],
-                },
-                "hovertemplate": "%{x:.1%}<extra>%{fullData.name}</extra>",
-            }
-        )
+        colour, rows = CLOSER_COLOURS[closer], [row for _, row in kept]
+        marker = {"color": colour, "symbol": SCORE_MARKS[score], "size": 9}
+        x, y = [row["consistency"] for row in rows], [label for label, _ in kept]
+        trace = points("plain" if closer == "none" else closer, x, y, marker)
+        reach = intervals(rows, colour, "consistency").get("error_y", {}) | {"thickness": 1.2}
+        hover = "%{x:.1%}<extra>%{fullData.name}</extra>"
+        traces.append(trace | {"error_x": reach, "hovertemplate": hover})
     figure = layout(
         "consistency",
         "",
@@ -71,6 +52,6 @@ def inputs_figure(demo: dict[str, Any]) -> Figure | None:
         },
         height=90 + ROW_HEIGHT * len(trials),
         showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        legend=LEGEND,
     )
     return {"data": traces, "layout": figure}

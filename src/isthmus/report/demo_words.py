@@ -48,22 +48,20 @@ def short(trial: dict[str, Any]) -> str:
     return f"{trial['side']}, {trial['family'].replace('_', ' ')}{level}"
 
 
-def cell(trial: dict[str, Any], closer: str, score: str, bias: str = "clean") -> dict[str, Any]:
-    """The row of one closer in one trial."""
-    return next(
-        r for r in trial["rows"] if (r["closer"], r["score"], r["bias"]) == (closer, score, bias)
-    )
+def closer_row(trial: dict[str, Any], *wanted: str) -> dict[str, Any]:
+    """The row of one trial for a closer, its score and its kind of bias."""
+    return next(r for r in trial["rows"] if (r["closer"], r["score"], r["bias"]) == wanted)
 
 
 def consistency(trial: dict[str, Any], closer: str, score: str) -> str:
     """Consistency of a closer in a trial, in percent with its interval."""
-    row = cell(trial, closer, score)
+    row = closer_row(trial, closer, score, "clean")
     low, high = 100 * row["consistency_lo"], 100 * row["consistency_hi"]
     return f"{row['consistency']:.1%} ({low:.0f} to {high:.0f})"
 
 
 def expectation(trial: dict[str, Any]) -> str:
-    """What theory expects of a stored-bias closing, in two words."""
+    """What theory expects of a closing with a candidate bias, in two words."""
     verdict = trial["diagnosis"]
     if verdict["energy"] == 0:
         return "nothing moved"

@@ -7,25 +7,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from isthmus.report.style import GRID, INK, SIDE_COLOURS, SIDE_MARKS, colours, layout
-from isthmus.report.traces import bars, curve, line, safe
+from isthmus.report.style import (
+    BARS,
+    INK,
+    LEGEND,
+    SHARE,
+    SIDE_COLOURS,
+    SIDE_MARKS,
+    WHOLE,
+    colours,
+    layout,
+)
+from isthmus.report.traces import TableRow, Trace, bars, curve, line, points, safe
 from isthmus.report.words import (
     CONVENTION_WORDS,
     FAMILY_WORDS,
-    candidate_name,
+    closers_of,
     first_hit,
     names,
     number,
     percent,
-    plays,
-    query_name,
     rows_where,
     said,
 )
 
 Figure = dict[str, Any]
-SHARE = {"tickformat": ".0%"}
-WHOLE = SHARE | {"range": [0, 1.04]}
 
 
 def gap_figure(report: dict[str, Any]) -> Figure | None:
@@ -38,23 +44,9 @@ def gap_figure(report: dict[str, Any]) -> Figure | None:
     if count:
         traces.append(_segments(picture, count))
     for side in ("a", "b"):
-        points = picture[side]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": safe(called[side]),
-                "x": points["x"],
-                "y": points["y"],
-                "hoverinfo": "x+y+name",
-                "marker": {
-                    "color": SIDE_COLOURS[side],
-                    "symbol": SIDE_MARKS[side],
-                    "size": 5,
-                    "opacity": 0.55,
-                },
-            }
-        )
+        marker = {"color": SIDE_COLOURS[side], "symbol": SIDE_MARKS[side], "size": 5}
+        place = picture[side]
+        traces.append(points(called[side], place["x"], place["y"], marker | {"opacity": 0.55}))
     axes = picture.get("axes") or {}
     figure = {
         "data": traces,
@@ -65,7 +57,7 @@ def gap_figure(report: dict[str, Any]) -> Figure | None:
             xaxis={"zeroline": False},
             yaxis={"scaleanchor": "x", "scaleratio": 1},
             showlegend=True,
-            legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+            legend=LEGEND,
         ),
     }
     means = picture.get("means")
@@ -97,23 +89,10 @@ def _add_gap(figure: Figure, means: dict[str, Any], called: dict[str, str], norm
     (ax,), (ay,) = means["a"]["x"], means["a"]["y"]
     (bx,), (by,) = means["b"]["x"], means["b"]["y"]
     for side, x, y in (("a", ax, ay), ("b", bx, by)):
-        figure["data"].append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [x],
-                "y": [y],
-                "showlegend": False,
-                "name": safe(f"mean of {called[side]}"),
-                "hoverinfo": "x+y+name",
-                "marker": {
-                    "color": SIDE_COLOURS[side],
-                    "symbol": SIDE_MARKS[side],
-                    "size": 14,
-                    "line": {"color": "#ffffff", "width": 2},
-                },
-            }
-        )
+        marker = {"color": SIDE_COLOURS[side], "symbol": SIDE_MARKS[side], "size": 14}
+        marker |= {"line": {"color": "#ffffff", "width": 2}}
+        mean = points(f"mean of {called[side]}", [x], [y], marker, showlegend=False)
+        figure["data"].append(mean)
     figure["layout"]["annotations"] = [
         {
             "x": bx,
@@ -149,42 +128,26 @@ def _add_gap(figure: Figure, means: dict[str, Any], called: dict[str, str], norm
 
 def closing_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
     """Strength against gap, clean agreement and accuracy, one line per closer."""
-    curve = direction.get("closing_curve") or []
+    curve, hit = direction.get("closing_curve") or [], first_hit(direction)
     panels = (
         ("gap", "Gap that is left", "gap", {"rangemode": "tozero"}),
         ("clean_agreement", "Clean agreement", "share of first answers", WHOLE),
-        (
-            "accuracy",
-            f"Clean {first_hit(direction)}",
-            first_hit(direction),
-            SHARE | {"rangemode": "tozero"},
-        ),
+        ("accuracy", f"Clean {hit}", hit, SHARE | {"rangemode": "tozero"}),
     )
     figures = []
     for key, title, label, axis in panels:
         points = [p for p in curve if p.get(key) is not None]
         if not points:
             continue
-        scores = dict(plays(direction))
+        scores = dict(closers_of(direction))
         tint = colours(said(p.get("closer")) for p in curve)
         traces = []
         for name in dict.fromkeys(said(p.get("closer")) for p in points):
             own = [p for p in points if said(p.get("closer")) == name]
-            traces.append(
-                line(
-                    name,
-                    scores.get(name),
-                    tint[name],
-                    [p.get("strength") for p in own],
-                    [p[key] for p in own],
-                )
-            )
-        figures.append(
-            (
-                title,
-                {"data": traces, "layout": layout("strength of the closing", label, yaxis=axis)},
-            )
-        )
+            x, y = [p.get("strength") for p in own], [p[key] for p in own]
+            traces.append(line(name, scores.get(name), tint[name], x, y))
+        shape = layout("strength of the closing", label, yaxis=axis)
+        figures.append((title, {"data": traces, "layout": shape}))
     return figures
 
 
@@ -203,7 +166,7 @@ def closable_figure(direction: dict[str, Any]) -> Figure | None:
         yaxis=WHOLE,
         xaxis={"type": "category", "tickangle": 0, "tickfont": {"size": 11}},
         showlegend=True,
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        legend=LEGEND,
     )
     return {"data": [share, kept], "layout": figure}
 
@@ -239,12 +202,27 @@ def flip_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
     return figures
 
 
-def _flip_lines(direction: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    tint = colours(name for name, _ in plays(direction))
+def _of_closers(
+    direction: dict[str, Any], rows: list[TableRow]
+) -> list[tuple[str, str, str, list[TableRow]]]:
+    """Name, score, colour and rows of every closer that was stressed."""
+    found = closers_of(direction)
+    tint = colours(name for name, _ in found)
+    return [
+        (
+            name,
+            score,
+            tint[name],
+            [r for r in rows if (r.get("closer"), r.get("score")) == (name, score)],
+        )
+        for name, score in found
+    ]
+
+
+def _flip_lines(direction: dict[str, Any], rows: list[TableRow]) -> list[Trace]:
     traces = []
-    for name, score in plays(direction):
-        own = [r for r in rows if r.get("closer") == name and r.get("score") == score]
-        traces += curve(own, name, score, tint[name])
+    for name, score, colour, own in _of_closers(direction, rows):
+        traces += curve(own, name, score, colour)
     return traces
 
 
@@ -272,24 +250,14 @@ def codec_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
 
 
 def _bars(
-    direction: dict[str, Any], rows: list[dict[str, Any]], key: str, groups: list[tuple[str, Any]]
+    direction: dict[str, Any], rows: list[TableRow], key: str, groups: list[tuple[str, Any]]
 ) -> Figure:
-    tint = colours(name for name, _ in plays(direction))
     traces = []
-    for name, score in plays(direction):
-        own = [r for r in rows if r.get("closer") == name and r.get("score") == score]
+    for name, score, colour, own in _of_closers(direction, rows):
         by_group = {r.get(key): r for r in own}
         found = {label: by_group[value] for label, value in groups if value in by_group}
-        traces.append(bars(found, name, score, tint[name], hatched=name == "none"))
-    figure = layout(
-        "",
-        "consistency",
-        yaxis=WHOLE | {"dtick": 0.2},
-        xaxis={"type": "category"},
-        barmode="group",
-        bargap=0.18,
-        bargroupgap=0.06,
-    )
+        traces.append(bars(found, name, score, colour, hatched=name == "none"))
+    figure = layout("", "consistency", yaxis=WHOLE | {"dtick": 0.2}, **BARS)
     return {"data": traces, "layout": figure}
 
 
@@ -324,7 +292,7 @@ def mixed_figure(report: dict[str, Any]) -> Figure | None:
         bargap=0.4,
         showlegend=True,
         height=300,
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        legend=LEGEND,
     )
     expected = mixed.get("expected")
     if expected is not None:
@@ -358,25 +326,3 @@ def family_label(row: dict[str, Any]) -> str:
     """A stress row's family in words."""
     family = said(row.get("family"))
     return FAMILY_WORDS.get(family, family)
-
-
-def searched(direction: dict[str, Any]) -> str:
-    """``images searched in captions``, for captions."""
-    return f"{query_name(direction)} searched in {candidate_name(direction)}"
-
-
-__all__ = [
-    "GRID",
-    "SHARE",
-    "WHOLE",
-    "Figure",
-    "closable_figure",
-    "closing_figures",
-    "codec_figures",
-    "family_label",
-    "flip_figures",
-    "gap_figure",
-    "mixed_figure",
-    "safe",
-    "searched",
-]

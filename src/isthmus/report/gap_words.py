@@ -60,7 +60,7 @@ GAP_WORDS = {
         "are answers to everything",
     ),
     "separability": (
-        "told apart by a plane",
+        "separable by a plane",
         "accuracy of a linear rule that says which side a row is of; 0.5: no better than a coin",
     ),
 }

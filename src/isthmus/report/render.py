@@ -103,8 +103,8 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "caveats": words.caveats(direction),
         "compared": words.compared(direction),
         "commands": words.commands(report, direction),
-        "apply_note": words.APPLY_WORDS.get(str(closer), ""),
-        "guarantee": _guarantee(direction, chosen),
+        "apply_note": words.chosen_closer(direction).get("use") or "",
+        "guarantee": words.chosen_closer(direction).get("guarantee") or {},
         "closable": closable,
         "closing_plots": plots.add_all(draw.closing_figures(direction)),
         "closable_plot": plots.add(draw.closable_figure(direction), "What could be closed"),
@@ -120,26 +120,13 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
     }
 
 
-def _guarantee(direction: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    """The guarantee of the recommended closer, or an empty dict."""
-    for closer in direction.get("closers") or []:
-        if closer.get("name") == chosen.get("closer") and closer.get("score") == chosen.get(
-            "score"
-        ):
-            return closer.get("guarantee") or {}
-    return {}
-
-
 def _stress_row(row: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    recommended = (row.get("closer"), row.get("score")) == (
-        chosen.get("closer"),
-        chosen.get("score"),
-    )
+    taken = chosen.get("closer"), chosen.get("score")
     return row | {
         "family_words": draw.family_label(row),
         "level_words": words.level_name(row),
         "ci": words.interval((row.get("consistency_lo"), row.get("consistency_hi"))),
-        "recommended": recommended,
+        "recommended": (row.get("closer"), row.get("score")) == taken,
     }
 
 
@@ -147,7 +134,7 @@ def _control_row(row: dict[str, Any]) -> dict[str, Any]:
     matched = row.get("convention") == "spread"
     return row | {
         "vector": words.control_words(row),
-        "noise": f"{words.small(row.get('level'))}{' of the variance' if matched else ''}",
+        "noise": f"{words.significant(row.get('level'))}{' of the variance' if matched else ''}",
         "gain_ci": words.interval((row.get("gain_lo"), row.get("gain_hi"))),
     }
 
@@ -233,8 +220,11 @@ def _tile(label: str, value: str, note: str) -> dict[str, str]:
 def _closer_key(report: dict[str, Any]) -> list[dict[str, str]]:
     """What each line in the plots is: colour, marker, closer, score."""
     pairs: dict[tuple[str, str], None] = {}
+    says: dict[str, str] = {}
     for direction in report.get("directions") or []:
-        pairs |= dict.fromkeys(words.plays(direction))
+        pairs |= dict.fromkeys(words.closers_of(direction))
+        entries = direction.get("closers") or []
+        says |= {str(e.get("name")): e.get("words") or "" for e in entries}
     tint = colours(name for name, _ in pairs)
     return [
         {
@@ -242,7 +232,7 @@ def _closer_key(report: dict[str, Any]) -> list[dict[str, str]]:
             "score": score,
             "colour": tint[name],
             "mark": mark(score),
-            "words": words.CLOSER_WORDS.get(name, ""),
+            "words": says.get(name, ""),
         }
         for name, score in pairs
     ]

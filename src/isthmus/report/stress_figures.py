@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from isthmus.report.figures import SHARE, WHOLE, Figure, family_label
-from isthmus.report.style import INK, colours, layout, mark
-from isthmus.report.traces import Row, Trace, bars, curve, safe
-from isthmus.report.words import CONVENTION_WORDS, player, said, small
+from isthmus.report.figures import Figure, family_label
+from isthmus.report.style import BARS, INK, SHARE, WHOLE, colours, layout, mark
+from isthmus.report.traces import TableRow, Trace, bars, curve, safe
+from isthmus.report.words import CONVENTION_WORDS, closer_label, said, significant
 
-Key = list[dict[str, str]]
-"""Every player of a table: name, score, colour and mark. One for all plots of a page."""
+LineKey = list[dict[str, str]]
+"""Every closer of a table: name, score, colour and mark. One for all plots of a page."""
 
 MEASURES = (("consistency", "answers that survive"), ("gain", "more than plain search"))
 """What is drawn of every perturbation, and the words on its axis."""
 
 
-def players(rows: Iterable[Row]) -> Key:
+def line_key(rows: Iterable[TableRow]) -> LineKey:
     """What each line is, in the order of the rows."""
-    found = list(dict.fromkeys(player(row) for row in rows))
+    found = list(dict.fromkeys(closer_label(row) for row in rows))
     tint = colours(name for name, _ in found)
     return [
         {"name": name, "score": score, "colour": tint[name], "mark": mark(score)}
@@ -27,7 +27,7 @@ def players(rows: Iterable[Row]) -> Key:
     ]
 
 
-def hit(row: Row) -> str:
+def perturbation_title(row: TableRow) -> str:
     """``rabitq on queries``: what is perturbed how, its level aside."""
     side = said(row.get("side"))
     where = "" if side == "candidates" else f" on {side}"
@@ -38,10 +38,10 @@ def hit(row: Row) -> str:
     return f"{family_label(row)}{where}{fitted}{again}"
 
 
-def level_figures(rows: list[Row]) -> dict[str, list[Figure]]:
+def level_figures(rows: list[TableRow]) -> dict[str, list[Figure]]:
     """For every perturbation of several levels: consistency, and gain, against the level."""
-    key, figures = players(rows), {}
-    for title, own in _by_hit(rows, several=True).items():
+    key, figures = line_key(rows), {}
+    for title, own in _by_title(rows, several=True).items():
         unit = CONVENTION_WORDS.get(said(own[0].get("convention")))
         x = "dimensions kept (below 1: a share)" if unit is None else f"noise level, {unit}"
         panels = []
@@ -55,7 +55,7 @@ def level_figures(rows: list[Row]) -> dict[str, list[Figure]]:
     return figures
 
 
-def _curves(rows: list[Row], measure: str, key: Key) -> list[Trace]:
+def _curves(rows: list[TableRow], measure: str, key: LineKey) -> list[Trace]:
     traces = []
     for who in key:
         if own := [row for row in rows if _is(row, who)]:
@@ -64,31 +64,23 @@ def _curves(rows: list[Row], measure: str, key: Key) -> list[Trace]:
     return traces
 
 
-def single_figures(rows: list[Row]) -> list[Figure]:
+def single_figures(rows: list[TableRow]) -> list[Figure]:
     """Bars of all perturbations of one level, codecs above all: consistency, and gain."""
-    key, figures = players(rows), []
+    key, figures = line_key(rows), []
     alone = [
         (_with_level(title, row), row)
-        for title, own in _by_hit(rows, several=False).items()
+        for title, own in _by_title(rows, several=False).items()
         for row in own
     ]
     for measure, label in MEASURES:
         if drawn := [(title, row) for title, row in alone if _drawn(row, measure)]:
-            figure = layout(
-                "",
-                label,
-                height=320,
-                yaxis=_axis([row for _, row in drawn], measure, bars=True),
-                xaxis={"type": "category"},
-                barmode="group",
-                bargap=0.18,
-                bargroupgap=0.06,
-            )
+            axis = _axis([row for _, row in drawn], measure, bars=True)
+            figure = layout("", label, height=320, yaxis=axis, **BARS)
             figures.append({"data": _bars(drawn, measure, key), "layout": figure})
     return figures
 
 
-def _bars(drawn: list[tuple[str, Row]], measure: str, key: Key) -> list[Trace]:
+def _bars(drawn: list[tuple[str, TableRow]], measure: str, key: LineKey) -> list[Trace]:
     return [
         bars(own, who["name"], who["score"], who["colour"], measure, hatched=True)
         for who in key
@@ -96,20 +88,20 @@ def _bars(drawn: list[tuple[str, Row]], measure: str, key: Key) -> list[Trace]:
     ]
 
 
-def _is(row: Row, who: dict[str, str]) -> bool:
-    return player(row) == (who["name"], who["score"])
+def _is(row: TableRow, who: dict[str, str]) -> bool:
+    return closer_label(row) == (who["name"], who["score"])
 
 
-def _drawn(row: Row, measure: str) -> bool:
+def _drawn(row: TableRow, measure: str) -> bool:
     """Whether a row has the number; plain search gains nothing over itself and is left out."""
     return row.get(measure) is not None and not (measure == "gain" and row["closer"] == "none")
 
 
-def _by_hit(rows: list[Row], *, several: bool) -> dict[str, list[Row]]:
+def _by_title(rows: list[TableRow], *, several: bool) -> dict[str, list[TableRow]]:
     """The rows of every perturbation that has ``several`` levels, or of those that have not."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[TableRow]] = {}
     for row in rows:
-        found.setdefault(hit(row), []).append(row)
+        found.setdefault(perturbation_title(row), []).append(row)
     return {
         title: own
         for title, own in found.items()
@@ -117,14 +109,14 @@ def _by_hit(rows: list[Row], *, several: bool) -> dict[str, list[Row]]:
     }
 
 
-def _with_level(title: str, row: Row) -> str:
+def _with_level(title: str, row: TableRow) -> str:
     """A label of an axis; the side is on a line of its own."""
     level = row.get("level")
-    label = title if level in (None, 1) else f"{title}, {small(level)}"
+    label = title if level in (None, 1) else f"{title}, {significant(level)}"
     return safe(label).replace(" on ", "<br>on ")
 
 
-def _axis(rows: list[Row], measure: str, *, bars: bool = False) -> dict[str, Any]:
+def _axis(rows: list[TableRow], measure: str, *, bars: bool = False) -> dict[str, Any]:
     """Shares up to 1, from the tenth below the lowest (bars from 0); a gain has its zero drawn."""
     if measure != "consistency":
         return {

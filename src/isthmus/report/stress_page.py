@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from isthmus.data.atomic import plain
 from isthmus.report import words
 from isthmus.report.plots import Plots, script_json, template, write_page
-from isthmus.report.stress_figures import hit, level_figures, players, single_figures
-
-Row = dict[str, Any]
+from isthmus.report.stress_figures import (
+    level_figures,
+    line_key,
+    perturbation_title,
+    single_figures,
+)
+from isthmus.report.traces import TableRow
 
 
 def write_stress_page(
-    path: str | os.PathLike[str], rows: list[Row], *, queries: str, candidates: str
+    path: str | os.PathLike[str], rows: list[TableRow], *, queries: str, candidates: str
 ) -> None:
     """Write the page of stress ``rows`` to ``path``, atomically.
 
     ``rows`` are those of ``docs/files.md``, averaged over seeds
     (:func:`isthmus.robustness.averaged`); ``queries`` and ``candidates`` are what a reader calls
-    the
-    two sides. Raises FileError where ``path`` cannot be written.
+    the two sides. Raises FileError where ``path`` cannot be written.
     """
     write_page(path, stress_page(rows, queries=queries, candidates=candidates))
 
 
-def stress_page(rows: list[Row], *, queries: str, candidates: str) -> str:
+def stress_page(rows: list[TableRow], *, queries: str, candidates: str) -> str:
     """The page as text; see :func:`write_stress_page`."""
     from plotly.offline import get_plotlyjs
 
@@ -35,7 +37,7 @@ def stress_page(rows: list[Row], *, queries: str, candidates: str) -> str:
         "queries": queries,
         "candidates": candidates,
         "facts": _facts(rows),
-        "players": players(rows),
+        "closers": line_key(rows),
         "single_plots": [plots.add(figure) for figure in single_figures(rows)],
         "level_plots": [
             (title, [plots.add(figure) for figure in own])
@@ -51,7 +53,7 @@ def stress_page(rows: list[Row], *, queries: str, candidates: str) -> str:
     )
 
 
-def _facts(rows: list[Row]) -> list[str]:
+def _facts(rows: list[TableRow]) -> list[str]:
     """The line under the title: sizes, draws and seeds, each where it is one number."""
     facts = []
     for key, called in (("queries", "queries"), ("candidates", "candidates"), ("seeds", "seeds")):
@@ -65,20 +67,20 @@ def _facts(rows: list[Row]) -> list[str]:
     return [*facts, *tasks]
 
 
-def _line(row: Row) -> Row:
-    name, score = words.player(row)
+def _line(row: TableRow) -> TableRow:
+    name, score = words.closer_label(row)
     return row | {
         "name": name,
         "score": score,
-        "hit": hit(row),
-        "level_words": "" if row.get("level") in (None, 1) else words.small(row["level"]),
+        "title": perturbation_title(row),
+        "level_words": "" if row.get("level") in (None, 1) else words.significant(row["level"]),
         "ci": words.interval((row.get("consistency_lo"), row.get("consistency_hi"))),
         "gain_ci": words.interval((row.get("gain_lo"), row.get("gain_hi"))),
         "verdict": _verdict(row),
     }
 
 
-def _verdict(row: Row) -> str:
+def _verdict(row: TableRow) -> str:
     """``more`` or ``fewer`` where the paired interval of the gain does not hold zero."""
     low, high = row.get("gain_lo"), row.get("gain_hi")
     if low is None or high is None:

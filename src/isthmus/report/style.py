@@ -44,6 +44,20 @@ def mark(score: str | None) -> str:
     return SCORE_MARKS.get(score or "", "x")
 
 
+LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+"""A legend in one line above the plot."""
+BARS: dict[str, Any] = {
+    "xaxis": {"type": "category"},
+    "barmode": "group",
+    "bargap": 0.18,
+    "bargroupgap": 0.06,
+}
+"""Layout of grouped bars."""
+SHARE = {"tickformat": ".0%"}
+WHOLE = SHARE | {"range": [0, 1.04]}
+"""Axes of shares."""
+
+
 def layout(x: str, y: str, *, height: int = 260, **extra: Any) -> dict[str, Any]:
     """A bare layout: axis titles, light grid, no legend, no dragging (pages scroll on phones)."""
     axis = {

@@ -79,12 +79,12 @@ def summary_rows(direction: dict[str, Any]) -> tuple[list[str], list[tuple[list[
     levels = list(dict.fromkeys(r.get("level") for r in _noise(direction)))
     middle = levels[len(levels) // 2] if levels else None
     hit = words.first_hit(direction)
-    titles = ["closer", "score", "clean\nagr.", hit, f"{hit}\n{words.small(middle)}"]
-    titles += [f"flips\n{words.small(level)}" for level in levels]
+    titles = ["closer", "score", "clean\nagr.", hit, f"{hit}\n{words.significant(middle)}"]
+    titles += [f"flips\n{words.significant(level)}" for level in levels]
     titles += ["flips\n64 bins", "flips\nsigns"]
     chosen = direction.get("recommendation") or {}
     rows = []
-    for closer, score in words.plays(direction):
+    for closer, score in words.closers_of(direction):
         who = {"closer": closer, "score": score}
         noisy = {r.get("level"): r for r in _noise(direction, **who)}
         some = next(iter(words.rows_where(direction, **who)), {})

@@ -11,7 +11,8 @@ from typing import Any
 
 from isthmus.report.style import INK, SCORE_PATTERNS, mark
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
+"""A row of a stress table: ``docs/files.md``."""
 Trace = dict[str, Any]
 LONGEST_NAME = 40
 
@@ -23,24 +24,22 @@ def safe(text: Any) -> str:
     return escape(cut, quote=False)
 
 
-def line(
-    name: str, score: str | None, colour: str, x: Sequence[Any], y: Sequence[Any]
-) -> dict[str, Any]:
+def points(
+    name: str, x: Sequence[Any], y: Sequence[Any], marker: dict[str, Any], **more: Any
+) -> Trace:
+    """Marks at (x, y)."""
+    drawn = {"type": "scatter", "mode": "markers", "name": safe(name), "x": list(x), "y": list(y)}
+    return drawn | {"hoverinfo": "x+y+name", "marker": marker} | more
+
+
+def line(name: str, score: str | None, colour: str, x: Sequence[Any], y: Sequence[Any]) -> Trace:
     """A closer's curve, with its score's marks."""
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": safe(name),
-        "x": list(x),
-        "y": list(y),
-        "line": {"color": colour, "width": 2},
-        "hoverinfo": "x+y+name",
-        "marker": {"color": colour, "symbol": mark(score), "size": 8},
-    }
+    marker = {"color": colour, "symbol": mark(score), "size": 8}
+    return points(name, x, y, marker, mode="lines+markers", line={"color": colour, "width": 2})
 
 
 def curve(
-    rows: Sequence[Row], name: str, score: str, colour: str, measure: str = "consistency"
+    rows: Sequence[TableRow], name: str, score: str, colour: str, measure: str = "consistency"
 ) -> list[Trace]:
     """A closer's stress rows against their level: line, intervals, and what theory predicts."""
     label, levels = f"{name} · {score}", [row.get("level") for row in rows]
@@ -48,27 +47,20 @@ def curve(
     traces = [drawn | intervals(rows, colour, measure)]
     guess = [row for row in rows if row.get(f"predicted_{measure}") is not None]
     if guess:
+        marker = {"color": colour, "symbol": f"{mark(score)}-open", "size": 14}
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": safe(f"{label}, predicted"),
-                "x": [row.get("level") for row in guess],
-                "y": [row[f"predicted_{measure}"] for row in guess],
-                "hoverinfo": "x+y+name",
-                "marker": {
-                    "color": colour,
-                    "symbol": f"{mark(score)}-open",
-                    "size": 14,
-                    "line": {"width": 1.5, "color": colour},
-                },
-            }
+            points(
+                f"{label}, predicted",
+                [row.get("level") for row in guess],
+                [row[f"predicted_{measure}"] for row in guess],
+                marker | {"line": {"width": 1.5, "color": colour}},
+            )
         )
     return traces
 
 
 def bars(
-    rows: dict[str, Row],
+    rows: dict[str, TableRow],
     name: str,
     score: str,
     colour: str,
@@ -96,10 +88,10 @@ def bars(
     } | intervals(list(rows.values()), INK, measure)
 
 
-def intervals(rows: Sequence[Row], colour: str, measure: str) -> dict[str, Any]:
+def intervals(rows: Sequence[TableRow], colour: str, measure: str) -> dict[str, Any]:
     """``error_y`` as distances from the points; nothing where no row has an interval."""
 
-    def reach(row: Row, end: str) -> float | None:
+    def reach(row: TableRow, end: str) -> float | None:
         middle, edge = row.get(measure), row.get(f"{measure}_{end}")
         return None if middle is None or edge is None else abs(edge - middle)
 

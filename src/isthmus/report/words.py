@@ -10,19 +10,6 @@ from isthmus.report.gap_words import GAP_WORDS
 
 NOTHING = "–"
 
-CLOSER_WORDS = {
-    "none": "plain search, nothing is changed",
-    "mean-shift": "queries move by the whole gap",
-    "orthogonal-shift": "candidates move by the part of the gap orthogonal to their differences",
-    "center-queries": "queries lose their mean; one stored number per candidate makes up for it",
-}
-APPLY_WORDS = {
-    "center-queries": (
-        "The last command also writes one number per candidate, its bias: a candidate's score is "
-        "the dot product plus that number."
-    ),
-    "orthogonal-shift": "Search the moved rows by Euclidean distance; do not normalise them again.",
-}
 SIDE_WORDS = {"both": "both sides"}
 FAMILY_WORDS = {
     "gaussian": "Gaussian noise",
@@ -51,7 +38,7 @@ def control_words(row: dict[str, Any]) -> str:
         return "nothing is moved"
     if kind:
         return CONTROL_WORDS.get(kind, kind)
-    return "its own vector" if strength == 1 else f"its own vector, {small(strength)} times"
+    return "its own vector" if strength == 1 else f"its own vector, {significant(strength)} times"
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -64,12 +51,12 @@ def number(value: Any, digits: int = 3) -> str:
     return text.lstrip("-") if float(text) == 0 else text
 
 
-def measure(value: Any) -> str:
+def metric(value: Any) -> str:
     """A measure of any size: three decimals, four below a tenth."""
     return number(value, 4 if _finite(value) and 0 < abs(value) < 0.1 else 3)
 
 
-def small(value: Any) -> str:
+def significant(value: Any) -> str:
     """Three significant digits, for values of any size."""
     return f"{value:.3g}" if _finite(value) else NOTHING
 
@@ -140,15 +127,15 @@ def level_name(row: dict[str, Any]) -> str:
     if family == "sign-bits":
         return "1 bit"
     if family == "uniform-quantisation":
-        return f"{small(level)} bins"
-    return small(level)
+        return f"{significant(level)} bins"
+    return significant(level)
 
 
-def player(row: dict[str, Any]) -> tuple[str, str]:
-    """Who a stress row is of: a closer, its strength with it unless that is 1, and its score."""
+def closer_label(row: dict[str, Any]) -> tuple[str, str]:
+    """The closer of a stress row, with its strength unless that is 1, and its score."""
     closer, strength = said(row.get("closer")), row.get("strength")
     plain = closer == "none" or strength in (None, 1)
-    return closer if plain else f"{closer} {small(strength)}", said(row.get("score"))
+    return closer if plain else f"{closer} {significant(strength)}", said(row.get("score"))
 
 
 def rows_where(direction: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
@@ -160,12 +147,18 @@ def rows_where(direction: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]
     ]
 
 
-def plays(direction: dict[str, Any]) -> list[tuple[str, str]]:
+def closers_of(direction: dict[str, Any]) -> list[tuple[str, str]]:
     """Every (closer, score) that was stressed, in the report's order."""
-    seen = {
-        (said(r.get("closer")), said(r.get("score"))): None for r in direction.get("stress") or []
-    }
-    return list(seen)
+    rows = direction.get("stress") or []
+    return list(dict.fromkeys((said(r.get("closer")), said(r.get("score"))) for r in rows))
+
+
+def chosen_closer(direction: dict[str, Any]) -> dict[str, Any]:
+    """The entry of the recommended closer in the report's list, or an empty dict."""
+    chosen = direction.get("recommendation") or {}
+    wanted = chosen.get("closer"), chosen.get("score")
+    entries = direction.get("closers") or []
+    return next((e for e in entries if (e.get("name"), e.get("score")) == wanted), {})
 
 
 def sentence(direction: dict[str, Any]) -> str:
@@ -226,10 +219,10 @@ def _source(report: dict[str, Any], side: str, placeholder: str) -> str:
 
 
 def compared(direction: dict[str, Any]) -> list[dict[str, Any]]:
-    """Plain search beside the recommended closer, one entry per stressed cell.
+    """Plain search and the recommended closer, one entry per perturbation.
 
     Returns:
-        ``what`` (the cell in words), ``side``, ``before`` and ``after`` (stress rows), ``verdict``:
+        ``what`` (in words), ``side``, ``before`` and ``after`` (stress rows), ``verdict``:
         ``more`` or ``fewer`` answers kept where the two intervals do not overlap, else empty.
     """
     chosen = direction.get("recommendation") or {}
@@ -239,8 +232,8 @@ def compared(direction: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     plain_score = direction.get("score")
     for row in rows_where(direction, closer=closer, score=score):
-        cell = {key: row.get(key) for key in ("family", "side", "level", "convention")}
-        plain = rows_where(direction, closer="none", score=plain_score, **cell)
+        same = {key: row.get(key) for key in ("family", "side", "level", "convention")}
+        plain = rows_where(direction, closer="none", score=plain_score, **same)
         if plain:
             what = FAMILY_WORDS.get(str(row.get("family")), said(row.get("family")))
             if row.get("family") != "sign-bits":
@@ -302,8 +295,8 @@ def gap_rows(report: dict[str, Any]) -> list[dict[str, str]]:
                     "key": full,
                     "label": label if i == 0 else "",
                     "part": "" if part is None else _part(str(part), called),
-                    "value": measure(item),
-                    "interval": interval(span, measure) if item is not None else NOTHING,
+                    "value": metric(item),
+                    "interval": interval(span, metric) if item is not None else NOTHING,
                     "meaning": meaning if i == 0 else "",
                     "why": str(reason) if item is None else "",
                 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from isthmus.closers import fit, hull_rank, off_hull
 from isthmus.closers.maps import Closer
+from isthmus.closers.registry import METHODS
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles, wilson
 from isthmus.data.moments import Moments
@@ -152,6 +153,8 @@ def _closer_entry(result: Result) -> dict[str, Any]:
         "score": search.score,
         "strength": search.closer.strength,
         "guarantee": search.closer.guarantee.to_dict(),
+        "words": METHODS[search.closer.name].words,
+        "use": METHODS[search.closer.name].use,
         "clean_agreement": share.mean,
         "clean_agreement_ci": [share.low, share.high],
         "facts": dict(search.closer.facts),
