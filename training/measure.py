@@ -16,13 +16,13 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def recall(queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """R@1 and R@5 by cosine; ``truth[i]`` is the gallery row of query i.
+def recall(queries: np.ndarray, gallery: np.ndarray, matches: np.ndarray) -> dict[str, float]:
+    """R@1 and R@5 by cosine; ``matches[i]`` is the gallery row that is right for query i.
 
     Ties (within 1e-6) count against the model: some flags are the same drawing twice.
     """
     scores = unit(queries) @ unit(gallery).T
-    own = scores[np.arange(len(truth)), truth]
+    own = scores[np.arange(len(matches)), matches]
     rank = (scores > own[:, None] - TIE).sum(1)
     return {"r1": round(float((rank <= 1).mean()), 4), "r5": round(float((rank <= 5).mean()), 4)}
 

@@ -45,8 +45,8 @@ def loss_of(recipe: Recipe, model: TwoTowers, x: Tensor, y: Tensor) -> Tensor:
     if recipe.loss == "sigmoid":
         signs = 2 * torch.eye(len(x)) - 1
         return -F.logsigmoid(signs * (logits + model.logit_bias)).sum() / len(x)
-    truth = torch.arange(len(x))
-    return (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+    matches = torch.arange(len(x))
+    return (F.cross_entropy(logits, matches) + F.cross_entropy(logits.T, matches)) / 2
 
 
 def groups(recipe: Recipe, model: TwoTowers) -> list[dict[str, Any]]:
