@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from isthmus.closers.maps import Closer as Closer
     from isthmus.closers.maps import Guarantee as Guarantee
     from isthmus.closers.verification import Verification as Verification
+    from isthmus.data import Rows as Rows
     from isthmus.data import open_rows as open_rows
     from isthmus.data import write_rows as write_rows
-    from isthmus.data.embeddings import InputWarning as InputWarning
     from isthmus.data.moments import Moments as Moments
     from isthmus.data.moments import PairMoments as PairMoments
+    from isthmus.data.row_stats import InputWarning as InputWarning
     from isthmus.deploy.comparison import Comparison as Comparison
     from isthmus.deploy.comparison import compare as compare
     from isthmus.deploy.thresholds import Calibration as Calibration
@@ -63,13 +64,14 @@ _NOUNS = {
     "Embedded": "encoders.rows_file",
     "GapReport": "metrics.gap_report",
     "Guarantee": "closers.maps",
-    "InputWarning": "data.embeddings",
+    "InputWarning": "data.row_stats",
     "Moments": "data.moments",
     "PairMoments": "data.moments",
     "Prediction": "theory.prediction",
     "Ranking": "search.scores",
     "Relevance": "search.relevance",
     "RetrievalTask": "search.task",
+    "Rows": "data",
     "Verification": "closers.verification",
     "fit": "closers",
     "load_encoder": "encoders",

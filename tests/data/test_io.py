@@ -37,7 +37,7 @@ from isthmus.errors import CorruptFile, DtypeError, FileError, IsthmusError, Sha
 from refusals import refused
 
 
-def joined(source: io.RowSource, size: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+def joined(source: io.Rows, size: int, start: int = 0, stop: int | None = None) -> np.ndarray:
     parts = [block.copy() for block in source.blocks(size, start, stop)]
     return np.concatenate([np.empty((0, source.dim), np.float16), *parts])
 
@@ -184,7 +184,7 @@ def test_an_array_is_a_source(change: Callable[[np.ndarray], np.ndarray]) -> Non
     given_array.flags.writeable = False
     source = io.open_rows(given_array)
     assert isinstance(source, io.ArraySource)
-    assert isinstance(source, io.RowSource)
+    assert isinstance(source, io.Rows)
     assert io.open_rows(source) is source
     assert (source.name, source.dtype) == ("array", "float32")
     same(source.read(), x)

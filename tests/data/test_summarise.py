@@ -10,8 +10,8 @@ import pytest
 
 from isthmus.data import open_rows
 from isthmus.data import summary as module
-from isthmus.data.embeddings import RowStats
 from isthmus.data.moments import Moments, PairMoments
+from isthmus.data.row_stats import RowStats
 from isthmus.data.summary import Summary, opened, partitions, summarise
 from isthmus.engines.local import THREAD_VARIABLES, ProcessExecutor, SerialExecutor
 from refusals import refused

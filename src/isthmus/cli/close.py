@@ -72,7 +72,7 @@ def command(
     from isthmus.closers.verification import verify
     from isthmus.core.arrays import unit
     from isthmus.data import open_rows
-    from isthmus.data.embeddings import check_same_space
+    from isthmus.data.row_checks import check_same_space
     from isthmus.data.summary import summarise
 
     check_suffix(out, ".safetensors", "a closer")

@@ -15,7 +15,7 @@ from isthmus.data.file_errors import choose, no_such_file, os_errors
 from isthmus.data.flat import FlatSource, Layout
 from isthmus.data.npy import npy_layout, npz_layouts
 from isthmus.data.parquet import open_parquet
-from isthmus.data.source import ArraySource, BaseSource, RowSource
+from isthmus.data.source import ArraySource, BaseSource, Rows
 from isthmus.data.tensors import tensor_layouts
 from isthmus.errors import FileError, ShapeError
 
@@ -40,7 +40,7 @@ class Target:
     shards: tuple[str, ...] | None = None
 
 
-def open_rows(spec: str | os.PathLike[str] | np.ndarray | RowSource) -> RowSource:
+def open_rows(spec: str | os.PathLike[str] | np.ndarray | Rows) -> Rows:
     """Open rows of embeddings; reads headers only.
 
     ``spec`` is ``FILE.npy``, ``FILE.npz:KEY``, ``FILE.safetensors:KEY``, ``FILE.parquet:COLUMN``,
@@ -53,7 +53,7 @@ def open_rows(spec: str | os.PathLike[str] | np.ndarray | RowSource) -> RowSourc
     """
     if isinstance(spec, np.ndarray):
         return ArraySource(spec)
-    if isinstance(spec, RowSource):
+    if isinstance(spec, Rows):
         return spec
     target = split_spec(spec)
     if target.shards is not None:

@@ -15,7 +15,7 @@ from isthmus.errors import DtypeError
 
 
 @runtime_checkable
-class RowSource(Protocol):
+class Rows(Protocol):
     """Rows of embeddings, wherever they lie; opening one reads headers only.
 
     A source keeps no file open between calls and can be pickled, so it may be sent to another
@@ -127,7 +127,7 @@ class BaseSource(ABC):
     def blocks(
         self, size: int = 16384, start: int = 0, stop: int | None = None
     ) -> Iterator[np.ndarray]:
-        """See :meth:`RowSource.blocks`."""
+        """See :meth:`Rows.blocks`."""
         stop = self.rows if stop is None else stop
         if size < 1:
             raise ValueError(f"block size {size}; expected at least 1 row")
@@ -139,7 +139,7 @@ class BaseSource(ABC):
         return exact_blocks(self.pieces(size, start, stop), size)
 
     def take(self, indices: Any) -> np.ndarray:
-        """See :meth:`RowSource.take`."""
+        """See :meth:`Rows.take`."""
         wanted = np.asarray(indices)
         if wanted.size == 0:
             return np.empty((0, self.dim), self.native)
@@ -168,7 +168,7 @@ class BaseSource(ABC):
         return out
 
     def read(self) -> np.ndarray:
-        """See :meth:`RowSource.read`."""
+        """See :meth:`Rows.read`."""
         out = np.empty((self.rows, self.dim), self.native)
         at = 0
         for block in self.blocks():

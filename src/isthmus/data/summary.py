@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import to_numpy, unit, working
-from isthmus.data import RowSource, open_rows
+from isthmus.data import Rows, open_rows
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.data.row_checks import check_count, checked_rows
 from isthmus.data.row_stats import RowStats
@@ -29,8 +29,8 @@ PRECISE_ROWS = 100_000
 class Partition:
     """Rows [start, stop) of ``a`` and, where paired, of ``b``. Opened anew by whoever folds it."""
 
-    a: RowSource
-    b: RowSource | None
+    a: Rows
+    b: Rows | None
     start: int
     stop: int
     normalised: bool
@@ -96,12 +96,7 @@ def fold(partition: Partition) -> Summary:
 
 
 def partitions(
-    a: RowSource,
-    b: RowSource | None,
-    *,
-    normalised: bool,
-    precise: bool,
-    rows: int = PARTITION_ROWS,
+    a: Rows, b: Rows | None, *, normalised: bool, precise: bool, rows: int = PARTITION_ROWS
 ) -> list[Partition]:
     """Cut the rows where shards end and wherever a piece would be longer than ``rows``."""
     cuts = sorted({*a.shard_bounds, *range(0, a.rows, rows), a.rows})
@@ -113,8 +108,8 @@ def partitions(
 
 
 def summarise(
-    a: RowSource,
-    b: RowSource | None = None,
+    a: Rows,
+    b: Rows | None = None,
     *,
     normalised: bool = True,
     precise: bool | None = None,
@@ -148,7 +143,7 @@ def summarise(
     return whole
 
 
-def opened(rows: Any, name: str) -> RowSource:
+def opened(rows: Any, name: str) -> Rows:
     """A row source from a file name or an array in memory, checked for shape and dtype."""
     if isinstance(rows, str) or hasattr(rows, "__fspath__") or hasattr(rows, "shard_bounds"):
         return open_rows(rows)

@@ -9,9 +9,9 @@ import numpy as np
 
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import grouped_jackknife
-from isthmus.data.embeddings import InputWarning
 from isthmus.data.moments import Moments
 from isthmus.data.records import Record
+from isthmus.data.row_stats import InputWarning
 from isthmus.errors import OptionError
 from isthmus.metrics.gap import (
     HUBNESS_K,
@@ -113,7 +113,7 @@ def measure(
     """How far apart two modalities are, and in what way: the ``gap`` of an audit by itself.
 
     Args:
-        a, b: (n, d) and (m, d) arrays, tensors, paths, globs or ``RowSource``.
+        a, b: (n, d) and (m, d) arrays, tensors, paths, globs or ``Rows``.
         paired: row i of a belongs to row i of b; None takes equal lengths as pairs.
         names: what messages call the two.
         normalised: divide rows by their norms first; without, cosine measures are None.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.embeddings import InputWarning
+from isthmus.data.row_stats import InputWarning
 
 SIGNAL_ERRORS = 3.0
 SAME_MODALITY_COSINE = 0.9

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import to_numpy
-from isthmus.data.embeddings import checked_labels, checked_relevance, decide_paired
+from isthmus.data.labels import checked_labels, checked_relevance
+from isthmus.data.row_checks import decide_paired
 from isthmus.errors import LabelsError
 from isthmus.search.scores import Ranking, first_best
 

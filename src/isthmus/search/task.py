@@ -16,9 +16,10 @@ import numpy as np
 
 from isthmus.core.arrays import row_norms, unit
 from isthmus.core.seeds import stream
-from isthmus.data import RowSource, read_labels, read_relevance
-from isthmus.data.embeddings import RowStats, check_same_space, decide_paired
+from isthmus.data import Rows, read_labels, read_relevance
 from isthmus.data.moments import Moments, PairMoments
+from isthmus.data.row_checks import check_same_space, decide_paired
+from isthmus.data.row_stats import RowStats
 from isthmus.data.summary import opened, summarise
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.relevance import (
@@ -51,7 +52,7 @@ class Input:
     """
 
     name: str
-    source: RowSource
+    source: Rows
     stats: RowStats
     rows: np.ndarray
     moments: Moments | None = None
@@ -238,7 +239,7 @@ def open_task(
     """Open both sides, refuse what makes every later number wrong, and keep the rows to be scored.
 
     Args:
-        queries, candidates: (n, d) and (K, d) arrays or tensors, paths, globs or ``RowSource``.
+        queries, candidates: (n, d) and (K, d) arrays or tensors, paths, globs or ``Rows``.
         relevance: a ``Relevance``, (r, 2) integers (query row, candidate row), or a file of them.
         labels: (n,) integers or a file of them: query i belongs to candidate ``labels[i]``.
         paired: query i belongs to candidate i; None takes equal lengths as pairs.

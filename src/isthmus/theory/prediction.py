@@ -78,7 +78,7 @@ def predict(
     """How likely each query keeps its first answer under Gaussian noise, without drawing any.
 
     Args:
-        queries, candidates: (n, d) and (K, d) arrays, tensors, paths, globs or ``RowSource``.
+        queries, candidates: (n, d) and (K, d) arrays, tensors, paths, globs or ``Rows``.
         score: dot or euclidean; cosine has a formula for noise on queries alone. None: the
             closer's score, or dot.
         noise, query_noise: levels of noise on every candidate and on every query, after the

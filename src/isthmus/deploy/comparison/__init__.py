@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.seeds import stream
-from isthmus.data.embeddings import InputWarning, check_same_space
 from isthmus.data.records import Record
+from isthmus.data.row_checks import check_same_space
+from isthmus.data.row_stats import InputWarning
 from isthmus.deploy.comparison.answers import (
     GATES,
     VersionSearch,
@@ -141,7 +142,7 @@ def compare(
 
     Args:
         before, after: (n, d) query rows; row i is the same item. Rows are arrays, tensors, paths,
-            globs or ``RowSource``.
+            globs or ``Rows``.
         candidates: (K, d), searched by both. after_candidates: (K, d), the same candidates in the
             new version: then old and new queries meet old and new candidates.
         max_flips: largest share of changed answers, 0 to 1.

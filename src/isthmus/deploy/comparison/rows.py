@@ -11,8 +11,8 @@ import numpy as np
 from isthmus.core.arrays import EPS32, row_norms, to_numpy, unit, working
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles
-from isthmus.data import RowSource
-from isthmus.data.embeddings import Embeddings, RowStats
+from isthmus.data import Rows
+from isthmus.data.row_stats import RowStats
 from isthmus.data.summary import opened
 from isthmus.errors import NotPaired, ShapeError, first_rows
 from isthmus.search.scores import Ranking
@@ -34,19 +34,21 @@ class Version:
     """
 
     name: str
-    source: RowSource
+    source: Rows
     stats: RowStats
     given: np.ndarray
     searched: np.ndarray
 
     @classmethod
     def of(cls, rows: Any, name: str, score: str) -> Version:
-        """Open and check rows. Raises as :meth:`Embeddings.of` and ``open_rows``."""
+        """Open and check rows. Raises as ``open_rows`` and ``RowStats.refuse``."""
         cosine = score == "cosine"
         source = opened(rows, name)
-        held = Embeddings.of(source.read(), name, cosine=cosine)
-        given = to_numpy(working(held.rows, double=True))
-        return cls(name, source, held.stats, given, np.asarray(unit(given)) if cosine else given)
+        read = source.read()
+        stats = RowStats.of(read)
+        stats.refuse(name, cosine=cosine)
+        given = to_numpy(working(read, double=True))
+        return cls(name, source, stats, given, np.asarray(unit(given)) if cosine else given)
 
     def __len__(self) -> int:
         return len(self.given)

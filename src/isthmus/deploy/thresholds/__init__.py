@@ -47,7 +47,7 @@ def calibrate(
 
     Args:
         queries: (n, d). candidates: (K, d): the collection that is searched. Arrays, tensors,
-            paths, globs or ``RowSource``.
+            paths, globs or ``Rows``.
         false_match_rate: the stated rate, above 0 and below 1.
         relevance, labels, paired: which pairs match, arrays or files. ``paired=None`` takes equal
             lengths as pairs; where nothing is right, queries are strangers to the candidates.

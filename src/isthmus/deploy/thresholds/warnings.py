@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isthmus.data.embeddings import InputWarning
+from isthmus.data.row_stats import InputWarning
 
 FOR_BOTH = 10.0  # times the stated rate, or half-way to all: one threshold for both misleads
 

@@ -11,7 +11,7 @@ import numpy as np
 from isthmus.closers.maps import Closer
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import paired_difference
-from isthmus.data.embeddings import decide_paired
+from isthmus.data.row_checks import decide_paired
 from isthmus.errors import OptionError, ShapeError
 from isthmus.robustness.mixed.closing import Closings, PoolCloser, check_closings, pool_ranking
 from isthmus.robustness.mixed.outcomes import PoolOutcome, search_pool

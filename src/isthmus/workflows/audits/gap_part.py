@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.embeddings import InputWarning
+from isthmus.data.row_stats import InputWarning
 from isthmus.metrics.gap_report import gap_of
 from isthmus.metrics.picture import gap_picture
 from isthmus.search.task import Input, RetrievalTask

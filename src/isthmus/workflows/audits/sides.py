@@ -9,9 +9,10 @@ import numpy as np
 
 from isthmus.core.arrays import unit
 from isthmus.core.seeds import stream
-from isthmus.data import RowSource
-from isthmus.data.embeddings import RowStats, check_same_space, decide_paired
+from isthmus.data import Rows
 from isthmus.data.moments import Moments, PairMoments
+from isthmus.data.row_checks import check_same_space, decide_paired
+from isthmus.data.row_stats import RowStats
 from isthmus.data.summary import opened, summarise
 from isthmus.engines.local import Executor
 from isthmus.errors import OptionError
@@ -29,8 +30,8 @@ from isthmus.workflows.audits.options import AuditOptions, Progress
 class Sides:
     """Both inputs after the door: sources, censuses, moments, truth and sampled rows."""
 
-    a: RowSource
-    b: RowSource
+    a: Rows
+    b: Rows
     stats_a: RowStats
     stats_b: RowStats
     moments_a: Moments
@@ -133,13 +134,13 @@ def _places(truth: Relevance, opts: AuditOptions) -> tuple[np.ndarray, np.ndarra
     return kept_a, np.sort(np.concatenate([wanted, others])[:most])
 
 
-def _rows(source: RowSource, places: np.ndarray, unit_rows: bool) -> np.ndarray:
+def _rows(source: Rows, places: np.ndarray, unit_rows: bool) -> np.ndarray:
     rows = source.read() if len(places) == source.rows else source.take(places)
     rows = rows.astype(np.float64)
     return np.asarray(unit(rows)) if unit_rows else rows
 
 
-def input_entry(name: str, source: RowSource, stats: RowStats) -> dict[str, Any]:
+def input_entry(name: str, source: Rows, stats: RowStats) -> dict[str, Any]:
     """One side of ``inputs`` in the report."""
     return {
         "name": name,

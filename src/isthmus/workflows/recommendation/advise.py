@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import row_norms, to_numpy, unit, working
-from isthmus.data.embeddings import RowStats, check_same_space, checked_rows
+from isthmus.data.row_checks import check_same_space, checked_rows
+from isthmus.data.row_stats import RowStats
 from isthmus.errors import LabelsError, OptionError
 from isthmus.robustness import BIN_COUNTS, GAUSSIAN_LEVELS, Perturbation, check_perturbation
 from isthmus.search.relevance import Relevance, no_relevance
