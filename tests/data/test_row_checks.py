@@ -146,9 +146,9 @@ BAD_LABELS: list[tuple[str, Any, str, str]] = [
     ("ragged", [[0], [1, 2], [1]], "ragged-rows", "one integer per query"),
 ]
 BAD_RELEVANCE: list[tuple[str, Any, str, str]] = [
-    ("one column", [[0], [1]], "relevance-not-integers", "shape (2, 1)"),
-    ("three columns", [[0, 1, 1]], "relevance-not-integers", "shape (1, 3)"),
-    ("floats", [[0.0, 1.0]], "relevance-not-integers", "dtype float64"),
+    ("one column", [[0], [1]], "labels-not-integers", "shape (2, 1)"),
+    ("three columns", [[0, 1, 1]], "labels-not-integers", "shape (1, 3)"),
+    ("floats", [[0.0, 1.0]], "labels-not-integers", "dtype float64"),
     ("no rows", np.zeros((0, 2), int), "no-relevance", ""),
     ("no such query", [[3, 0]], "row-out-of-range", "query column: 1 value"),
     ("no such candidate", [[0, 0], [1, 9]], "row-out-of-range", "first 9 at row 1; there are 4"),

@@ -20,8 +20,12 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
 _LIMIT = np.iinfo(np.int64)
 
 
+LABELS = "one integer per query: the row of its right candidate"
+RELEVANCE = "two integer columns: query row, candidate row"
+
+
 def read_labels(spec: str | os.PathLike[str]) -> np.ndarray:
-    """Read labels (n,) int64: the candidate row that is each query's truth.
+    """Read labels (n,) int64: the candidate row that is right for each query.
 
     From ``.npy`` (also ``.npz:KEY``, ``.safetensors:KEY``) of integers, ``.txt`` or ``.csv`` with
     one per line (a first line of a .csv that is no number is a header), or ``.parquet:COLUMN``.
@@ -34,14 +38,7 @@ def read_labels(spec: str | os.PathLike[str]) -> np.ndarray:
         return _parquet_columns(path, typed, None if key is None else [key], 1)[:, 0]
     if _suffix(path) in _TEXT:
         return _text_columns(path, typed, 1)[:, 0]
-    array = _array(path, key, typed, "labels (n,)")
-    if array.ndim != 1:
-        raise LabelsError(
-            "wrong-axes",
-            f"the labels in '{typed}' have shape {array.shape}; expected one axis, (n,): "
-            "save labels.reshape(-1) if there is one per query",
-        )
-    return array
+    return _labels(_array(path, key, typed), f"the labels in '{typed}'")
 
 
 def read_relevance(spec: str | os.PathLike[str]) -> np.ndarray:
@@ -60,39 +57,23 @@ def read_relevance(spec: str | os.PathLike[str]) -> np.ndarray:
     elif _suffix(path) in _TEXT:
         pairs = _text_columns(path, typed, 2)
     else:
-        pairs = _array(path, key, typed, "relevance judgements (m, 2)")
-        if pairs.ndim != 2 or pairs.shape[1] != 2:
-            raise LabelsError(
-                "wrong-axes",
-                f"the relevance judgements in '{typed}' have shape {pairs.shape}; expected (m, 2): "
-                "query row and candidate row",
-            )
-    if len(pairs) == 0:
-        raise LabelsError(
-            "no-relevance", f"'{typed}' holds no relevance judgement; expected at least one pair"
-        )
-    return pairs
+        pairs = _array(path, key, typed)
+    return _relevance(pairs, f"the relevance in '{typed}'")
 
 
 def checked_labels(labels: Any, queries: int, candidates: int) -> np.ndarray:
-    """Labels as (n,) int64: query i's true candidate is ``labels[i]``.
+    """Labels as (n,) int64: query i's right candidate is ``labels[i]``.
 
     Raises:
         LabelsError: not integers, another length than the queries, or out of range.
     """
-    array = _integers(labels, "labels", "one integer per query: the row of its true candidate")
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise LabelsError(
-            "labels-not-integers",
-            f"labels have shape {array.shape} and dtype {array.dtype}; expected one integer per "
-            "query: the row of its true candidate",
-        )
+    array = _labels(_stacked(labels, "labels", LABELS), "labels")
     if len(array) != queries:
         raise LabelsError(
             "unequal-lengths", f"{len(array)} labels for {queries} queries; expected one per query"
         )
-    _check_range(array.astype(np.int64), candidates, "labels", "candidates")
-    return array.astype(np.int64)
+    _check_range(array, candidates, "labels", "candidates")
+    return array
 
 
 def checked_relevance(relevance: Any, queries: int, candidates: int) -> np.ndarray:
@@ -101,21 +82,31 @@ def checked_relevance(relevance: Any, queries: int, candidates: int) -> np.ndarr
     Raises:
         LabelsError: another shape or dtype, no rows, or a row out of range.
     """
-    array = _integers(relevance, "relevance", "two integer columns: query row, candidate row")
-    if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu":
-        raise LabelsError(
-            "relevance-not-integers",
-            f"relevance has shape {array.shape} and dtype {array.dtype}; expected two integer "
-            "columns: query row, candidate row",
-        )
-    if len(array) == 0:
-        raise LabelsError(
-            "no-relevance", "relevance holds no rows; expected at least one (query, candidate) pair"
-        )
-    array = array.astype(np.int64)
+    array = _relevance(_stacked(relevance, "relevance", RELEVANCE), "relevance")
     _check_range(array[:, 0], queries, "relevance, query column", "queries")
     _check_range(array[:, 1], candidates, "relevance, candidate column", "candidates")
     return np.unique(array, axis=0)
+
+
+def _labels(array: np.ndarray, what: str) -> np.ndarray:
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise _not_integers(what, array, LABELS)
+    return array.astype(np.int64)
+
+
+def _relevance(array: np.ndarray, what: str) -> np.ndarray:
+    if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu":
+        raise _not_integers(what, array, RELEVANCE)
+    if len(array) == 0:
+        raise LabelsError("no-relevance", f"{what} has no rows; expected at least one pair")
+    return array.astype(np.int64)
+
+
+def _not_integers(what: str, array: np.ndarray, expected: str) -> LabelsError:
+    return LabelsError(
+        "labels-not-integers",
+        f"{what}: shape {array.shape}, dtype {array.dtype}; expected {expected}",
+    )
 
 
 def _suffix(path: str) -> str:
@@ -144,13 +135,13 @@ def _one_file(spec: str | os.PathLike[str], noun: str) -> tuple[str, str, str | 
     return target.spec, target.path, target.key
 
 
-def _array(path: str, key: str | None, typed: str, noun: str) -> np.ndarray:
+def _array(path: str, key: str | None, typed: str) -> np.ndarray:
     layout = open_layout(path, key, typed, floats=False)
     if layout.stored.raw.kind not in "iu" or layout.stored.name == "bfloat16":
         raise LabelsError(
             "labels-not-integers",
-            f"'{typed}' holds {layout.stored.name}; expected integers as {noun}: "
-            "convert with .astype(numpy.int64)",
+            f"'{typed}' holds {layout.stored.name}; expected integers: convert with "
+            ".astype(numpy.int64)",
         )
     return _int64(layout.load(f"'{typed}'"), typed)
 
@@ -175,23 +166,19 @@ def _text_columns(path: str, typed: str, width: int) -> np.ndarray:
             lines = handle.read().splitlines()
     except UnicodeDecodeError:
         raise LabelsError(
-            "not-utf8",
-            f"'{typed}' is not a text file in UTF-8; expected whole numbers in text: "
-            "check where the file came from",
+            "not-utf8", f"'{typed}' is not a text file in UTF-8; check where the file came from"
         ) from None
     separator = re.compile(r"\s*[,;\t]\s*|\s+" if width == 2 else r"\s*[,;\t]\s*")
     found: list[list[int]] = []
-    header = width == 2 or _suffix(path) != ".txt"
-    first = True
+    header = width == 2 or _suffix(path) != ".txt"  # the first line with text may be one
     for number, line in enumerate(lines, start=1):
         text = line.strip()
         if not text:
             continue
         cells = [cell.strip("\"'") for cell in separator.split(text)]
-        if first and header and len(cells) == width and not any(map(_number, cells)):
-            first = False
+        may_be, header = header, False
+        if may_be and len(cells) == width and not any(map(_number, cells)):
             continue
-        first = False
         values = [int(c) for c in cells if _WHOLE.fullmatch(c)]
         if len(cells) != width or len(values) != width:
             raise LabelsError(
@@ -240,11 +227,10 @@ def _parquet_columns(path: str, typed: str, names: Sequence[str] | None, width: 
             elif len(whole) == width:
                 names = whole
             else:
-                shown = ", ".join(f"'{k}' ({v.lstrip('-')})" for k, v in entries.items())
                 raise LabelsError(
                     "ambiguous-column",
                     f"{what} has {len(whole)} columns of integers; expected two, query row and "
-                    f"candidate row: name them as FILE:QUERY,CANDIDATE, out of: {shown}",
+                    f"candidate row: FILE:QUERY,CANDIDATE, out of: {', '.join(entries)}",
                 )
         if len(names) != width:
             raise LabelsError(
@@ -273,7 +259,7 @@ def _no_nulls(column: Any, name: str, typed: str) -> np.ndarray:
     return _int64(column.to_numpy(), typed)
 
 
-def _integers(values: Any, what: str, expected: str) -> np.ndarray:
+def _stacked(values: Any, what: str, expected: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError:
