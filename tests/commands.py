@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from isthmus.cli import main
@@ -21,3 +22,14 @@ def run(capsys: Any, *words: object) -> tuple[int, str, str]:
         sys.argv = previous
     out, err = capsys.readouterr()
     return code, out, err
+
+
+def refused_in_one_sentence(capsys: Any, words: str, fact: str) -> None:
+    """``isthmus WORDS`` exits with 1 and one sentence that names ``fact``, and leaves no file."""
+    before = sorted(Path().iterdir())
+    code, out, err = run(capsys, *words.split())
+    assert (code, out) == (1, "")
+    assert err.startswith("isthmus: ")
+    assert err.count("\n") == 1
+    assert fact in err
+    assert sorted(Path().iterdir()) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -40,3 +41,19 @@ def pairs_wide() -> tuple[np.ndarray, np.ndarray]:
 def here(tmp_path: Path) -> Path:
     """A fresh folder."""
     return tmp_path
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of published embeddings, named by ISTHMUS_REAL_DATA."""
+    folder = os.environ.get("ISTHMUS_REAL_DATA")
+    if not folder:
+        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
+    return Path(folder)
+
+
+@pytest.fixture
+def coco(real_data: Path) -> np.ndarray:
+    """500 images and their captions through CLIP ViT-B/16, (2, 500, 512) float64."""
+    rows = np.load(real_data / "modgap/features_clip.npy", allow_pickle=False)
+    return rows.astype(np.float64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 import commands
+import test_docs
 from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.deploy.thresholds import Calibration, Null, calibrate
@@ -109,12 +109,12 @@ def test_area_and_d_prime(world):
         task = RetrievalTask(np.round(a, 1), np.round(b, 1), relevance, "dot")  # some ties
         scores = collect(task)
         null = scores.null
-        told = separation(scores)
+        got = separation(scores)
         right = np.r_[np.ones(len(scores.match)), np.zeros(len(null))]
         area = roc_auc_score(right, np.r_[scores.match, null])
-        assert told["auc"] == pytest.approx(area)
+        assert got["auc"] == pytest.approx(area)
         spread = np.sqrt((scores.match.var() + null.var()) / 2)
-        assert told["d_prime"] == pytest.approx((scores.match.mean() - null.mean()) / spread)
+        assert got["d_prime"] == pytest.approx((scores.match.mean() - null.mean()) / spread)
 
 
 def test_the_interval_of_the_area_covers():
@@ -134,16 +134,16 @@ def test_thresholds_by_order_statistics():
     assert order(0.1, 9) == 1
     rng = np.random.default_rng(0)
     null = rng.permutation(1000).astype(float)  # 0 … 999
-    told = search_threshold(null, 0.05)
-    assert told.value == 950  # the 50th largest of 1,000: 49 lie above
-    assert told.resolved
+    got = search_threshold(null, 0.05)
+    assert got.value == 950  # the 50th largest of 1,000: 49 lie above
+    assert got.resolved
     few, many = binomtest(50, 1000).proportion_ci(0.95, "exact")
-    assert told.low == pytest.approx(999 - 1000 * many, abs=8)
-    assert told.high == pytest.approx(999 - 1000 * few, abs=8)
-    told = search_threshold(null[:30], 0.01)
-    assert not told.resolved
-    assert told.value == null[:30].max()
-    assert told.high is None
+    assert got.low == pytest.approx(999 - 1000 * many, abs=8)
+    assert got.high == pytest.approx(999 - 1000 * few, abs=8)
+    got = search_threshold(null[:30], 0.01)
+    assert not got.resolved
+    assert got.value == null[:30].max()
+    assert got.high is None
 
 
 def test_the_rate_of_a_threshold_is_kept_on_average_and_its_interval_covers():
@@ -171,8 +171,8 @@ def test_intervals_of_pairs_cover_although_pairs_share_rows_and_columns():
         np.fill_diagonal(table, np.nan)
         known = np.isfinite(table)
         hits = (table > edge) & known
-        told = share_of_pairs(hits, known)
-        inside += told.low <= rate <= told.high
+        got = share_of_pairs(hits, known)
+        inside += got.low <= rate <= got.high
         plain = binomtest(int(hits.sum()), int(known.sum())).proportion_ci(method="wilson")
         naive += plain.low <= rate <= plain.high
         between = pair_threshold(table, rate)
@@ -184,12 +184,12 @@ def test_intervals_of_pairs_cover_although_pairs_share_rows_and_columns():
 
 def test_one_pair_a_query_is_a_plain_binomial():
     hits = np.arange(50) < 13
-    told = share_by_query(hits, np.arange(50))
+    got = share_by_query(hits, np.arange(50))
     plain = binomtest(13, 50).proportion_ci(method="exact")
-    assert (told.mean, told.effective) == pytest.approx((0.26, 50))
-    assert (told.low, told.high) == pytest.approx((plain.low, plain.high))
+    assert (got.mean, got.effective) == pytest.approx((0.26, 50))
+    assert (got.low, got.high) == pytest.approx((plain.low, plain.high))
     alike = share_by_query(np.repeat(hits, 4), np.repeat(np.arange(50), 4))  # four copies of each
-    assert (alike.low, alike.high) == pytest.approx((told.low, told.high))
+    assert (alike.low, alike.high) == pytest.approx((got.low, got.high))
     assert share_by_query(np.zeros(20, bool), np.arange(20) // 2).high == pytest.approx(
         binomtest(0, 10).proportion_ci(method="exact").high
     )
@@ -201,17 +201,17 @@ def test_p_values(seed, count, rate):
     scores = np.round(rng.normal(size=count), 2)  # ties
     asked = np.r_[scores[:50], rng.normal(size=50) * 3, -9, 9]
     null = Null.of(scores)
-    told = null.p_value(asked)
+    got = null.p_value(asked)
     slow = (1 + (scores[None] >= asked[:, None]).sum(1)) / (count + 1)
-    assert (told >= slow - 1e-15).all()  # never too small
+    assert (got >= slow - 1e-15).all()  # never too small
     tail = asked > np.sort(scores)[max(0, count - 900)]
-    np.testing.assert_allclose(told[tail], slow[tail])
-    np.testing.assert_allclose(told, slow, atol=0.002 + 2 / (count + 1) if count > 2000 else 1e-12)
+    np.testing.assert_allclose(got[tail], slow[tail])
+    np.testing.assert_allclose(got, slow, atol=0.002 + 2 / (count + 1) if count > 2000 else 1e-12)
     edge = search_threshold(scores, rate)
     if edge.resolved and rate * count < 900:
-        np.testing.assert_array_equal(told <= rate + 1e-12, asked > edge.value)
+        np.testing.assert_array_equal(got <= rate + 1e-12, asked > edge.value)
     again = Null.read(json.loads(json.dumps(null.to_dict())))
-    np.testing.assert_array_equal(again.p_value(asked), told)
+    np.testing.assert_array_equal(again.p_value(asked), got)
     assert np.isnan(null.p_value(np.nan))
 
 
@@ -232,7 +232,7 @@ def test_what_is_judged_is_not_what_was_fitted(world):
 
 def test_figures_of_the_held_out_half(world):
     a, b = world
-    told = calibrate(a, b, false_match_rate=0.05, score="dot", seed=4)
+    got = calibrate(a, b, false_match_rate=0.05, score="dot", seed=4)
     rng = np.random.default_rng([4, 0xCA1])
     rng.permutation(160)
     split = rng.permutation(160)
@@ -242,7 +242,7 @@ def test_figures_of_the_held_out_half(world):
     np.fill_diagonal(table, -np.inf)
     null = np.sort(table[fit_rows][np.isfinite(table[fit_rows])])
     edge = null[len(null) - order(0.05, len(null))]
-    part = told.figures["pair"]
+    part = got.figures["pair"]
     assert part["threshold"] == pytest.approx(edge)
     false = (table[held] > edge).sum() / (80 * 159)
     assert part["held_out"]["false_match_rate"] == pytest.approx(false)
@@ -250,12 +250,12 @@ def test_figures_of_the_held_out_half(world):
     any_false = (table[held].max(1) > edge).mean()
     assert part["held_out"]["searches_with_false_match"] == pytest.approx(any_false)
     best = np.sort(table[fit_rows].max(1))[80 - order(0.05, 80)]
-    assert told.figures["search"]["threshold"] == pytest.approx(best)
-    got = told.figures["search"]["held_out"]
-    assert got["false_match_rate"] == pytest.approx((table[held].max(1) > best).mean())
-    assert told.p_value(edge + 1e-9) <= 0.05 < told.p_value(edge)
-    assert told.is_match([edge, edge + 1e-9]).tolist() == [False, True]
-    assert told.p_value(best + 1e-9, per="search") <= 0.05 < told.p_value(best, per="search")
+    assert got.figures["search"]["threshold"] == pytest.approx(best)
+    judged = got.figures["search"]["held_out"]
+    assert judged["false_match_rate"] == pytest.approx((table[held].max(1) > best).mean())
+    assert got.p_value(edge + 1e-9) <= 0.05 < got.p_value(edge)
+    assert got.is_match([edge, edge + 1e-9]).tolist() == [False, True]
+    assert got.p_value(best + 1e-9, per="search") <= 0.05 < got.p_value(best, per="search")
 
 
 def codes(found: Calibration) -> list[str]:
@@ -328,19 +328,19 @@ def test_the_record_comes_back_and_refuses_other_rows(world, here):
 
 def test_what_is_no_calibration_is_refused(world, here):
     calibrate(*world, false_match_rate=0.05).save(here / "match.json")
-    told = json.loads((here / "match.json").read_text())
-    falling = {p: {**n, "values": n["values"][::-1]} for p, n in told["nulls"].items()}
-    uneven = {p: {**n, "values": [2, 1]} for p, n in told["nulls"].items()}
+    got = json.loads((here / "match.json").read_text())
+    falling = {p: {**n, "values": n["values"][::-1]} for p, n in got["nulls"].items()}
+    uneven = {p: {**n, "values": [2, 1]} for p, n in got["nulls"].items()}
     with refused("unreadable-file", "none.json", kind=FileError):
         Calibration.load(here / "none.json")
     for content, code, fact in (
         (b"no json", "not-json", "broken.json"),
         (b"\xff\xfe", "not-json", "broken.json"),
         ([1], "not-a-calibration", "broken.json"),
-        ({**told, "nulls": {}}, "broken-calibration", "'pair'"),
-        ({**told, "dim": None}, "broken-calibration", "missing or unreadable"),
-        ({**told, "nulls": uneven}, "broken-calibration", "in length"),
-        ({**told, "nulls": falling}, "broken-calibration", "do not rise"),
+        ({**got, "nulls": {}}, "broken-calibration", "'pair'"),
+        ({**got, "dim": None}, "broken-calibration", "missing or unreadable"),
+        ({**got, "nulls": uneven}, "broken-calibration", "in length"),
+        ({**got, "nulls": falling}, "broken-calibration", "do not rise"),
     ):
         written = content if isinstance(content, bytes) else json.dumps(content).encode()
         (here / "broken.json").write_bytes(written)
@@ -396,15 +396,15 @@ def files(world, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(capsys, *words: str) -> tuple[int, str, str]:
+def run(capsys, words: str) -> tuple[int, str, str]:
     """Standard output as one line of words."""
-    code, out, err = commands.run(capsys, *words)
+    code, out, err = commands.run(capsys, *words.split())
     return code, " ".join(out.split()), err
 
 
 def test_the_command_saves_and_says(files, capsys):
     words = "calibrate a.npy b.npy --false-match-rate 0.05 --out m.json --model towers"
-    code, out, err = run(capsys, *words.split())
+    code, out, err = run(capsys, words)
     assert (code, err) == (0, "")
     found = Calibration.load("m.json", dim=24, model="towers")
     assert f"per pair: a match scores above {found.thresholds['pair']:.4g}" in out
@@ -417,27 +417,27 @@ def test_the_command_saves_and_says(files, capsys):
 
 def test_the_command_in_json_with_labels_and_a_closer(files, capsys):
     words = "calibrate a.npy few.npy --labels labels.npy --json --false-match-rate 0.1"
-    code, out, err = run(capsys, *words.split())
+    code, out, err = run(capsys, words)
     assert code == 0
-    told = json.loads(out)
-    assert told["truth"] == "zero-shot"
-    assert told["match"]["count"] == 160
+    got = json.loads(out)
+    assert got["truth"] == "zero-shot"
+    assert got["match"]["count"] == 160
     assert "per search" in err
     a, b = (unit_rows(np.load(f"{n}.npy")) for n in "ab")
     moments = Moments.of(a, precise=True), Moments.of(b, precise=True)
     fit("mean-shift", *moments, score="cosine").save("c.safetensors")
-    code, out, _ = run(capsys, "calibrate", "a.npy", "b.npy", "--closer", "c.safetensors", "--json")
+    code, out, _ = run(capsys, "calibrate a.npy b.npy --closer c.safetensors --json")
     assert code == 0
     assert json.loads(out)["closer"] == "mean-shift"
 
 
 def test_unpaired_means_that_nothing_matches(files, capsys):
-    code, out, _ = run(capsys, "calibrate", "a.npy", "b.npy", "--unpaired", "--json")
-    told = json.loads(out)
+    code, out, _ = run(capsys, "calibrate a.npy b.npy --unpaired --json")
+    got = json.loads(out)
     assert code == 0
-    assert told["match"] is told["separation"] is told["truth"] is None
-    assert set(told["why_null"]) == {"match", "separation"}
-    assert told["pair"]["null"]["count"] == 80 * 160
+    assert got["match"] is got["separation"] is got["truth"] is None
+    assert set(got["why_null"]) == {"match", "separation"}
+    assert got["pair"]["null"]["count"] == 80 * 160
 
 
 @pytest.mark.parametrize(
@@ -451,57 +451,38 @@ def test_unpaired_means_that_nothing_matches(files, capsys):
     ],
 )
 def test_the_command_refuses_in_one_sentence(files, capsys, words, fact):
-    before = sorted(p.name for p in files.iterdir())
-    code, out, err = run(capsys, "calibrate", *words.split())
-    assert (code, out) == (1, "")
-    assert err.startswith("isthmus: ")
-    assert fact in err
-    assert err.count("\n") == 1
-    assert sorted(p.name for p in files.iterdir()) == before
-
-
-def test_bad_usage_and_help(files, capsys):
-    assert run(capsys, "calibrate", "a.npy")[0] == 2
-    code, out, _ = run(capsys, "calibrate", "--help")
-    assert code == 0
-    assert "Example: isthmus calibrate" in out
+    commands.refused_in_one_sentence(capsys, f"calibrate {words}", fact)
 
 
 @pytest.mark.real_data
-def test_coco_thresholds():
+def test_coco_thresholds(coco):
     """What docs/calibrate.md says of CLIP on COCO."""
-    folder = os.environ.get("ISTHMUS_REAL_DATA")
-    if not folder:
-        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
-    images, captions = np.load(Path(folder) / "modgap/features_clip.npy").astype(np.float64)
-    told = calibrate(images, captions, false_match_rate=0.01).figures
-    assert told["match"]["mean"] == pytest.approx(0.310, abs=0.001)  # matched cosine, published
-    assert told["pair"]["null"]["mean"] == pytest.approx(0.162, abs=0.002)
-    assert told["same_modality"]["queries"]["null"]["mean"] == pytest.approx(0.531, abs=0.001)
-    assert told["same_modality"]["candidates"]["null"]["mean"] == pytest.approx(0.515, abs=0.001)
-    assert told["separation"]["auc"] == pytest.approx(0.989, abs=0.002)
-    low, high = told["pair"]["held_out"]["false_match_rate_ci"]
+    got = calibrate(*coco, false_match_rate=0.01).figures
+    assert got["match"]["mean"] == pytest.approx(0.310, abs=0.001)  # matched cosine, published
+    assert got["pair"]["null"]["mean"] == pytest.approx(0.162, abs=0.002)
+    assert got["same_modality"]["queries"]["null"]["mean"] == pytest.approx(0.531, abs=0.001)
+    assert got["same_modality"]["candidates"]["null"]["mean"] == pytest.approx(0.515, abs=0.001)
+    assert got["separation"]["auc"] == pytest.approx(0.989, abs=0.002)
+    low, high = got["pair"]["held_out"]["false_match_rate_ci"]
     assert low < 0.01 < high
     for side in ("queries", "candidates"):
-        assert told["same_modality"][side]["above_cross_threshold"] > 0.95
-    assert told["search"]["threshold"] > told["pair"]["threshold"] + 0.03
+        assert got["same_modality"][side]["above_cross_threshold"] > 0.95
+    assert got["search"]["threshold"] > got["pair"]["threshold"] + 0.03
 
 
 def test_the_example_of_the_page_runs(pairs_small, tmp_path, monkeypatch, capsys):
-    from test_docs import run_blocks
-
     monkeypatch.chdir(tmp_path)
     for name, rows in zip(("images", "captions"), pairs_small):
         np.save(f"{name}.npy", 3 * rows)
     calibrate(*pairs_small, false_match_rate=0.1).save("match.json")
-    left, names = run_blocks("calibrate")
+    left, names = test_docs.run_blocks("calibrate")
     assert names == ["load"]
     np.testing.assert_allclose(left["best"], (pairs_small[0] @ pairs_small[1].T).max(axis=1))
     assert capsys.readouterr().out.startswith("[")
 
 
 def test_every_key_is_on_the_page(world):
-    told = calibrate(*world, false_match_rate=0.05).figures
-    page = (Path(__file__).parents[2] / "docs" / "calibrate.md").read_text(encoding="utf-8")
-    keys = set(told) | set(told["search"]) | set(told["pair"])
+    got = calibrate(*world, false_match_rate=0.05).figures
+    page = test_docs.page("calibrate")
+    keys = set(got) | set(got["search"]) | set(got["pair"])
     assert [k for k in sorted(keys) if f"`{k}`" not in page] == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.stats import binomtest, ortho_group
 
 import commands
+import test_docs
 from isthmus.core.statistics import wilson
 from isthmus.deploy.comparison import compare
 from isthmus.deploy.comparison.answers import candidate_reach, gate_of, random_error_rate, searches
@@ -49,19 +49,19 @@ def searched(old, new, candidates, new_candidates=None, score="dot", k=5):
 
 def test_paired_figures_are_plain_arithmetic(world):
     a, b, a_new, _ = world
-    told = figures(a, a_new, b)
+    got = figures(a, a_new, b)
     cosine = np.array([x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, a_new)])
     error = np.linalg.norm(a_new - a, axis=1)
-    assert told["cosine"]["mean"] == pytest.approx(cosine.mean(), abs=1e-12)
-    assert told["cosine"]["q05"] == pytest.approx(np.quantile(cosine, 0.05), abs=1e-12)
-    assert [w["row"] for w in told["worst"]] == np.argsort(cosine)[:5].tolist()
-    assert told["error"]["largest"] == pytest.approx(error.max())
-    assert told["relative_error"] == pytest.approx(np.linalg.norm(a_new - a) / np.linalg.norm(a))
+    assert got["cosine"]["mean"] == pytest.approx(cosine.mean(), abs=1e-12)
+    assert got["cosine"]["q05"] == pytest.approx(np.quantile(cosine, 0.05), abs=1e-12)
+    assert [w["row"] for w in got["worst"]] == np.argsort(cosine)[:5].tolist()
+    assert got["error"]["largest"] == pytest.approx(error.max())
+    assert got["relative_error"] == pytest.approx(np.linalg.norm(a_new - a) / np.linalg.norm(a))
     shift, gap = a_new.mean(0) - a.mean(0), a.mean(0) - b.mean(0)
-    assert told["mean_shift"]["norm"] == pytest.approx(np.linalg.norm(shift))
-    assert told["mean_shift"]["share"] == pytest.approx(shift @ shift / (error**2).mean())
+    assert got["mean_shift"]["norm"] == pytest.approx(np.linalg.norm(shift))
+    assert got["mean_shift"]["share"] == pytest.approx(shift @ shift / (error**2).mean())
     along = (shift @ gap) ** 2 / (shift @ shift) / (gap @ gap)
-    assert told["mean_shift"]["along_gap"] == pytest.approx(along)
+    assert got["mean_shift"]["along_gap"] == pytest.approx(along)
 
 
 def test_a_common_shift_along_the_gap_is_seen_as_one(world):
@@ -74,15 +74,15 @@ def test_a_common_shift_along_the_gap_is_seen_as_one(world):
 
 def test_norms_zero_rows_and_rows_left_alone(world):
     a, b, *_ = world
-    told = figures(a, 2 * a, b)
-    assert told["norm_ratio"]["q50"] == pytest.approx(2)
-    assert told["cosine_distance"]["q95"] == pytest.approx(0, abs=1e-15)
-    assert told["identical_rows"] == 0
+    got = figures(a, 2 * a, b)
+    assert got["norm_ratio"]["q50"] == pytest.approx(2)
+    assert got["cosine_distance"]["q95"] == pytest.approx(0, abs=1e-15)
+    assert got["identical_rows"] == 0
     holed = a.copy()
     holed[3] = 0
-    told = figures(holed, holed, b)
-    assert (told["zero_rows"], told["identical_rows"]) == (1, 120)
-    assert 3 not in [w["row"] for w in told["worst"]]
+    got = figures(holed, holed, b)
+    assert (got["zero_rows"], got["identical_rows"]) == (1, 120)
+    assert 3 not in [w["row"] for w in got["worst"]]
 
 
 @pytest.mark.parametrize("score", ["cosine", "dot", "euclidean"])
@@ -98,15 +98,15 @@ def test_flips_and_overlap_are_those_of_full_searches(world, score):
     ranked = {k: np.argsort(-full_scores(*v, score), axis=1)[:, :7] for k, v in kinds.items()}
     assert set(found.result["searches"]) == set(kinds)
     for name, rows in ranked.items():
-        told = found.result["searches"][name]
+        got = found.result["searches"][name]
         differ = rows[:, 0] != ranked["old-old"][:, 0]
-        assert (told["flips"], told["near_ties"]) == (differ.sum(), 0)
+        assert (got["flips"], got["near_ties"]) == (differ.sum(), 0)
         if name != "old-old":
             np.testing.assert_array_equal(found.flipped[name], np.flatnonzero(differ))
         shared = [len(set(x) & set(y)) / 7 for x, y in zip(rows, ranked["old-old"])]
-        assert told["overlap_at_k"] == pytest.approx(np.mean(shared))
+        assert got["overlap_at_k"] == pytest.approx(np.mean(shared))
         ends = binomtest(int(differ.sum()), 120).proportion_ci(method="wilson")
-        assert told["flip_rate_ci"] == pytest.approx([ends.low, ends.high])
+        assert got["flip_rate_ci"] == pytest.approx([ends.low, ends.high])
 
 
 def test_a_flip_between_near_ties_is_named_apart():
@@ -115,15 +115,15 @@ def test_a_flip_between_near_ties_is_named_apart():
     step = 1e-8
     candidates = np.array([[1.0, step, 0.0], [1.0, -step, 0.0], [0.0, 0.0, 1.0]])
     after = queries * [1.0, -1.0, 1.0]
-    told = compare(queries, after, candidates, score="dot").result
-    assert told["searches"]["new-old"]["near_ties"] == 1
-    assert told["searches"]["new-old"]["flips"] == 0
-    assert not told["gate"]["exceeded"]
+    got = compare(queries, after, candidates, score="dot").result
+    assert got["searches"]["new-old"]["near_ties"] == 1
+    assert got["searches"]["new-old"]["flips"] == 0
+    assert not got["gate"]["exceeded"]
     wide = candidates * [1.0, 1e6, 1.0]
-    told = compare(queries, after, wide, score="dot").result
-    assert told["searches"]["new-old"]["near_ties"] == 0
-    assert told["searches"]["new-old"]["flips"] == 1
-    assert told["gate"]["exceeded"]
+    got = compare(queries, after, wide, score="dot").result
+    assert got["searches"]["new-old"]["near_ties"] == 0
+    assert got["searches"]["new-old"]["flips"] == 1
+    assert got["gate"]["exceeded"]
 
 
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
@@ -185,8 +185,8 @@ def test_random_errors_of_the_same_length_explain_random_errors(world):
         e *= 0.4 / np.linalg.norm(e, axis=1, keepdims=True)
         measured.append((((a + e) @ b.T).argmax(1) != first).mean())
     task = RetrievalTask(a, b, no_relevance(120, 80), "dot")
-    told = [random_error_rate(task, lengths, first, seed=s) for s in range(20)]
-    assert np.mean(told) == pytest.approx(np.mean(measured), abs=0.01)
+    got = [random_error_rate(task, lengths, first, seed=s) for s in range(20)]
+    assert np.mean(got) == pytest.approx(np.mean(measured), abs=0.01)
     assert random_error_rate(task, 0 * lengths, first) == 0
 
 
@@ -232,9 +232,9 @@ def test_noise_is_no_rotation_even_where_a_rotation_could_be_overfitted():
 def test_rows_in_another_order_are_named():
     a, b = two_modalities(300, 24, seed=2)
     shuffled = a[np.random.default_rng(0).permutation(300)]
-    told = compare(a, shuffled, b, max_flips=1.0).result
-    assert told["warnings"][0]["code"] == "versions-out-of-order"
-    assert told["order"]["offset"] is None
+    got = compare(a, shuffled, b, max_flips=1.0).result
+    assert got["warnings"][0]["code"] == "versions-out-of-order"
+    assert got["order"]["offset"] is None
     dropped = np.concatenate([a[:100], a[101:], a[:1]])  # row 100 was lost on the way
     order = order_of(a, dropped)
     assert order["displaced"] == 200
@@ -266,9 +266,9 @@ def test_the_gate_is_held_against_the_point_estimate(flips, count, limit, verdic
     class Part:
         rate = wilson(flips, count)
 
-    told = gate_of({"old-old": Part(), "new-old": Part()}, limit, "worst")
-    assert (told["verdict"], told["exceeded"]) == (verdict, exceeded)
-    need = told["rows_to_decide"]
+    got = gate_of({"old-old": Part(), "new-old": Part()}, limit, "worst")
+    assert (got["verdict"], got["exceeded"]) == (verdict, exceeded)
+    need = got["rows_to_decide"]
     if need is not None:
         rate = flips / count
 
@@ -286,14 +286,14 @@ def test_the_gate_is_held_against_the_point_estimate(flips, count, limit, verdic
 def test_accuracy_and_mcnemar(world):
     a, b, a_new, _ = world
     labels = np.arange(120) % 80
-    told = compare(a, a_new, b, labels=labels, max_flips=1.0).result["accuracy"]
+    got = compare(a, a_new, b, labels=labels, max_flips=1.0).result["accuracy"]
     right = [unit_rows(x) @ unit_rows(b).T for x in (a, a_new)]
     right = [s.argmax(1) == labels for s in right]
-    assert told["old-old"]["accuracy"] == pytest.approx(right[0].mean())
-    assert told["new-old"]["accuracy"] == pytest.approx(right[1].mean())
+    assert got["old-old"]["accuracy"] == pytest.approx(right[0].mean())
+    assert got["new-old"]["accuracy"] == pytest.approx(right[1].mean())
     lost, won = (right[0] & ~right[1]).sum(), (~right[0] & right[1]).sum()
-    assert (told["new-old"]["lost"], told["new-old"]["won"]) == (lost, won)
-    assert told["new-old"]["mcnemar_p"] == pytest.approx(binomtest(lost, lost + won).pvalue)
+    assert (got["new-old"]["lost"], got["new-old"]["won"]) == (lost, won)
+    assert got["new-old"]["mcnemar_p"] == pytest.approx(binomtest(lost, lost + won).pvalue)
 
 
 def test_a_sample_of_queries_says_so_and_names_rows_of_the_file(world):
@@ -369,34 +369,33 @@ def files(world, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def run(capsys, *words: str) -> tuple[int, str, str]:
+def run(capsys, words: str) -> tuple[int, str, str]:
     """Standard output as one line of words."""
-    code, out, err = commands.run(capsys, *words)
+    code, out, err = commands.run(capsys, *words.split())
     return code, " ".join(out.split()), err
 
 
 def test_the_command_passes_and_fails(files, capsys):
-    code, out, err = run(capsys, "compare", "old.npy", "half.npy", "pool.npy")
+    code, out, err = run(capsys, "compare old.npy half.npy pool.npy")
     assert (code, err) == (0, "")
     assert "0 of 120 answers flipped" in out
     assert "within the limit; undecided at n = 120" in out
     assert "(about 381 queries would decide if the rate stays)" in out
-    code, out, _ = run(capsys, "compare", "old.npy", "new.npy", "pool.npy")
+    code, out, _ = run(capsys, "compare old.npy new.npy pool.npy")
     assert code == 3
     assert "ABOVE THE LIMIT" in out
-    code, out, _ = run(capsys, "compare", "old.npy", "new.npy", "pool.npy", "--max-flips", "0.5")
-    assert code == 0
+    assert run(capsys, "compare old.npy new.npy pool.npy --max-flips 0.5")[0] == 0
 
 
 def test_the_command_in_json(files, capsys):
-    words = "compare old.npy new.npy pool.npy --after-candidates pool-new.npy --json --labels"
-    code, out, err = run(capsys, *words.split(), "labels.npy")
+    new = "--after-candidates pool-new.npy --labels labels.npy"
+    code, out, err = run(capsys, f"compare old.npy new.npy pool.npy {new} --json")
     assert code == 3
-    told = json.loads(out)
-    assert told["before"] == "old.npy"
-    assert list(told["searches"]) == ["old-old", "new-old", "old-new", "new-new"]
-    assert told["accuracy"]["judged"] == 120
-    assert told["gate"]["search"] in told["searches"]
+    got = json.loads(out)
+    assert got["before"] == "old.npy"
+    assert list(got["searches"]) == ["old-old", "new-old", "old-new", "new-new"]
+    assert got["accuracy"]["judged"] == 120
+    assert got["gate"]["search"] in got["searches"]
     assert "new queries in old candidates" in err
 
 
@@ -410,37 +409,23 @@ def test_the_command_in_json(files, capsys):
     ],
 )
 def test_the_command_refuses_in_one_sentence(files, capsys, words, fact):
-    code, out, err = run(capsys, "compare", *words.split())
-    assert (code, out) == (1, "")
-    assert err.startswith("isthmus: ")
-    assert fact in err
-    assert err.count("\n") == 1
-
-
-def test_bad_usage_and_help(files, capsys):
-    assert run(capsys, "compare", "old.npy", "new.npy")[0] == 2
-    code, out, _ = run(capsys, "compare", "--help")
-    assert code == 0
-    assert "Example: isthmus compare" in out
+    commands.refused_in_one_sentence(capsys, f"compare {words}", fact)
 
 
 @pytest.mark.real_data
-def test_coco_turned_shifted_and_coded():
+def test_coco_turned_shifted_and_coded(coco):
     """What docs/compare.md says of CLIP on COCO."""
-    folder = os.environ.get("ISTHMUS_REAL_DATA")
-    if not folder:
-        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
     from isthmus.perturb.codecs import fit_codec
 
-    images, captions = np.load(Path(folder) / "modgap/features_clip.npy").astype(np.float64)
+    images, captions = coco
     half = compare(images, images.astype(np.float16), captions, paired=True)
     assert half.result["paired"]["identical_rows"] == 500  # published rounded to half precision
     assert half.result["gate"]["verdict"] == "pass"
     coded = compare(images, fit_codec("sq4", images[::2]).through(images), captions, paired=True)
-    told = coded.result["searches"]["new-old"]
-    assert told["flip_rate"] == pytest.approx(0.042, abs=0.01)
-    assert told["random_error_flip_rate"] == pytest.approx(told["flip_rate"], abs=0.03)
-    assert told["certified"]["flips"] == 0
+    got = coded.result["searches"]["new-old"]
+    assert got["flip_rate"] == pytest.approx(0.042, abs=0.01)
+    assert got["random_error_flip_rate"] == pytest.approx(got["flip_rate"], abs=0.03)
+    assert got["certified"]["flips"] == 0
     assert coded.result["accuracy"]["new-old"]["mcnemar_p"] > 0.05
     turn = ortho_group.rvs(512, random_state=0)
     turned = compare(images, images @ turn, captions, after_candidates=captions @ turn)
@@ -450,16 +435,13 @@ def test_coco_turned_shifted_and_coded():
 
 
 def test_the_examples_of_the_page_run(pairs_wide, tmp_path, monkeypatch):
-    from test_docs import run_blocks
-
     monkeypatch.chdir(tmp_path)
     for name, rows in zip(("images", "captions"), pairs_wide):
         np.save(f"{name}.npy", rows.astype(np.float32))
-    _, names = run_blocks("compare")
-    assert names == ["versions"]
+    assert test_docs.run_blocks("compare")[1] == ["versions"]
     old, new, pool = (np.load(f"{n}.npy") for n in ("images", "images-turned", "captions"))
-    told = compare(old, new, pool, after_candidates=np.load("captions-turned.npy")).result
-    assert told["searches"]["new-new"]["flips"] == 0
+    got = compare(old, new, pool, after_candidates=np.load("captions-turned.npy")).result
+    assert got["searches"]["new-new"]["flips"] == 0
     lost = np.load("images-lost.npy")
     assert compare(old, lost, pool, max_flips=1).result["order"]["offset"] == 1
 
@@ -467,16 +449,9 @@ def test_the_examples_of_the_page_run(pairs_wide, tmp_path, monkeypatch):
 def test_every_key_is_on_the_page(world):
     a, b, a_new, b_new = world
     labels = np.arange(120) % 80
-    told = compare(a, a_new, b, after_candidates=b_new, labels=labels).result
-    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    got = compare(a, a_new, b, after_candidates=b_new, labels=labels).result
+    page = test_docs.page("compare")
     plain = {"score", "rows", "dim", "candidates", "dtypes", "searched", "seed", "queries", "k"}
-    keys = set(told) | set(told["paired"]) | set(told["searches"]["new-old"])
+    keys = set(got) | set(got["paired"]) | set(got["searches"]["new-old"])
     keys -= plain | {"cosine"}
     assert [k for k in sorted(keys) if f"`{k}`" not in page] == []
-
-
-@pytest.mark.parametrize("name", ["compare", "calibrate"])
-def test_links_of_the_pages_lead_somewhere(name):
-    from test_docs import test_links_lead_somewhere as links
-
-    links(name)

@@ -528,13 +528,9 @@ def test_the_shift_by_hand(world: World) -> None:
 
 
 @pytest.mark.real_data
-def test_figures_of_clip_on_coco() -> None:
+def test_figures_of_clip_on_coco(coco: np.ndarray) -> None:
     """400 images stored, captions and 100 other images ask; closers fitted on half the captions."""
-    folder = os.environ.get("ISTHMUS_REAL_DATA")
-    if not folder:
-        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
-    rows = np.load(Path(folder) / "modgap/features_clip.npy", allow_pickle=False)
-    images, captions = unit_rows(rows[0]), unit_rows(rows[1])
+    images, captions = map(unit_rows, coco)
     task, own = held_out(open_task(captions[1::2], images, paired=False))
     closers = {n: fitted(n, captions[::2], task.candidates) for n in ("none", "center-both")}
     table = index_recall(task, own, closers, efforts={"efSearch": (16,), "nprobe": (4,)})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -384,13 +383,9 @@ def test_every_column_is_documented(world: Any, closings: Any) -> None:
 
 
 @pytest.mark.real_data
-def test_figures_of_clip_on_coco() -> None:
+def test_figures_of_clip_on_coco(coco: np.ndarray) -> None:
     """Closings fitted on 250 pairs of CLIP ViT-B/16, the other 250 are the corpus."""
-    folder = os.environ.get("ISTHMUS_REAL_DATA")
-    if not folder:
-        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
-    rows = np.load(Path(folder) / "modgap/features_clip.npy", allow_pickle=False)
-    a, b = unit_rows(rows[0]), unit_rows(rows[1])
+    a, b = map(unit_rows, coco)
     order = np.random.default_rng(0).permutation(500)
     fit_on, rest = order[:250], order[250:]
     closings = pool_closers(moments(a[fit_on]), moments(b[fit_on]))
