@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -20,11 +18,10 @@ import isthmus as im
 from isthmus.cli.app import COMMANDS
 from isthmus.data.records import Record
 
-EMBEDDED = Path(gettempdir()) / f"isthmus-facade-{os.getpid()}.npy"
 CALLS: dict[str, Callable[..., Any]] = {
     "calibrate": lambda a, b: im.calibrate(a, b, false_match_rate=0.05),
     "compare": lambda a, b: im.compare(a, a, b, paired=True),
-    "embed": lambda a, b: im.embed("emoji", texts=["a dog"], out=EMBEDDED),
+    "embed": lambda a, b: im.embed("emoji", texts=["a dog"], out="embedded.npy"),
     "measure": lambda a, b: im.measure(a, b),
     "predict": lambda a, b: im.predict(a, b, noise=0.05),
 }
@@ -46,15 +43,16 @@ SAME: dict[str, tuple[str, set[str], set[str]]] = {
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Two paired sides, 40 x 12 float32, as arrays and as files."""
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[tuple[Any, Any], ...]]:
+    """Two paired sides, 40 x 12 float32, as arrays and files; we are in their folder."""
     from worlds import two_modalities
 
-    folder = tmp_path_factory.mktemp("rows")
     sides = [side.astype(np.float32) for side in two_modalities(40, 12, seed=3)]
-    for name, side in zip("ab", sides):
-        np.save(folder / f"{name}.npy", side)
-    return (sides[0], sides[1]), (str(folder / "a.npy"), folder / "b.npy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("rows"))
+        for name, side in zip("ab", sides):
+            np.save(f"{name}.npy", side)
+        yield (sides[0], sides[1]), ("a.npy", Path("b.npy").resolve())
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +160,13 @@ def test_import_is_light() -> None:
 
 def test_every_command_is_compared_or_has_no_verb() -> None:
     assert {c for c, _, _ in SAME.values()} | {"close", "apply", "export", "demo"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("listing", "name"), [("closers", "center-both"), ("codecs", "rabitq"), ("encoders", "emoji")]
+)
+def test_what_there_is_is_listed(listing: str, name: str) -> None:
+    module = getattr(im, listing)
+    assert name in list(module)
+    assert name in repr(module)
+    assert name in module._repr_html_()

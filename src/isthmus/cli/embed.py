@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.output import console, print_json, progress_bar
 
@@ -42,10 +43,8 @@ def command(
 
     Example: isthmus embed --encoder emoji --images pictures/ --out pictures.npy
     """
-    from isthmus.encoders.embedding import embed
-
     with progress_bar() as say:
-        made = embed(
+        made = im.embed(
             encoder,
             images=images,
             texts=texts,
