@@ -591,7 +591,7 @@ def test_a_file_that_shrinks_after_opening(tmp_path: Path) -> None:
     save_parquet(tmp_path / "p.parquet", rows(100, 4))
     parquet = io.open_rows(tmp_path / "p.parquet")
     save_parquet(tmp_path / "p.parquet", rows(99, 4))
-    with refused("file-changed", "had 100 rows when it was opened and has 99 now"):
+    with refused("file-changed", "had 100 rows, now 99"):
         parquet.read()
     save_parquet(tmp_path / "p.parquet", rows(100, 4), group=7)
     with refused("cut-short", "rows end at 7 where its index promises 100"):
@@ -706,7 +706,7 @@ def test_writing_casts_and_says_what_does_not_fit(tmp_path: Path) -> None:
     io.write_rows(tmp_path / "x.npy", bits)
     same(io.open_rows(tmp_path / "x.npy").read(), io.open_rows(bits).read())
     with (
-        refused("too-large-for-dtype", " too large for float16"),
+        refused("too-large-for-dtype", "row 5 is beyond float16"),
         io.RowWriter(tmp_path / "y.npy", 2, "float16") as writer,
     ):
         writer.write(np.array([[1, 2]] * 3, "f4"))
@@ -722,16 +722,16 @@ def write_once(path: Path, block: Any, dim: int = 2, **options: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "code", "fact"),
     [
-        (lambda p: write_once(p / "x.npz", F4), "unknown-suffix", "'.npz'"),
+        (lambda p: write_once(p / "x.npz", F4), "unknown-suffix", "x.npz"),
         (lambda p: write_once(p / "x.npy", F4, dtype="int8"), "unknown-dtype", "int8"),
         (lambda p: write_once(p / "x.npy", F4, key="k"), "no-keys", "'k'"),
         (lambda p: write_once(p / "x.npy", F4, dim=0), "no-columns", "dimension 0"),
-        (lambda p: write_once(p / "x.npy", F4, dim=3), "unequal-dimensions", "begun with 3"),
+        (lambda p: write_once(p / "x.npy", F4, dim=3), "unequal-dimensions", "2 dimensions"),
         (lambda p: write_once(p / "x.npy", F4[0]), "wrong-axes", "(2,)"),
         (lambda p: write_once(p / "x.npy", F4.astype(int)), "not-floats", "integers"),
-        (lambda p: write_once(p / "x.npy", F4, rows=4), "wrong-count", "3 rows were written"),
-        (lambda p: write_once(p / "x.parquet", F4, rows=4), "wrong-count", "expected 4"),
-        (lambda p: io.write_rows(p, F4), "unknown-suffix", "''"),
+        (lambda p: write_once(p / "x.npy", F4, rows=4), "wrong-count", "3 rows, not 4"),
+        (lambda p: write_once(p / "x.parquet", F4, rows=4), "wrong-count", "3 rows, not 4"),
+        (lambda p: io.write_rows(p, F4), "unknown-suffix", ".parquet"),
         (lambda p: io.write_json(p, {}), "is-a-folder", ""),
     ],
 )
@@ -750,13 +750,13 @@ def test_extra_columns_that_do_not_fit(tmp_path: Path) -> None:
                 writer.write(F4, extra=extra)
 
     bias = np.ones(3)
-    with refused("no-further-columns", "can hold no further columns, got bias"):
+    with refused("no-further-columns", "got bias"):
         write("x.npy", {"bias": bias})
     with refused("unequal-lengths", "column 'bias' has shape (2,)"):
         write("x.parquet", {"bias": bias[:2]})
-    with refused("columns-differ", "same columns in every block"):
+    with refused("columns-differ", "[], earlier ones ['bias']"):
         write("x.parquet", {"bias": bias}, {})
-    with refused("name-twice", "may not be named 'embedding'"):
+    with refused("name-twice", "'embedding'"):
         write("x.parquet", {"embedding": bias})
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(RuntimeError, match="inside 'with"):

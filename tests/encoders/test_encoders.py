@@ -294,7 +294,7 @@ def test_wrong_use_is_refused_with_one_sentence(tmp_path: Path) -> None:
         Tiny().encode_texts("one text")
     with refused("not-a-list", "wrap it"):
         Tiny().encode_images(tmp_path)  # type: ignore[arg-type]
-    with refused("not-text", "text 1 is of type int"):
+    with refused("wrong-type", "text 1 is of type int"):
         Tiny().encode_texts(["a", 2])  # type: ignore[list-item]
     with refused("number-too-small", "at least 1"):
         Tiny().encode_texts(["a"], batch_size=0)

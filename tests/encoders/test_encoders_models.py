@@ -687,7 +687,7 @@ def test_onnx_settings_that_do_not_fit(
 
 def test_onnx_folders_that_lack_something(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    with refused("no-model", "a folder"):
+    with refused("no-model", "onnx:DIR"):
         load_encoder("onnx")
     with refused("no-such-file", "preprocess.json"):
         load_encoder(f"onnx:{tmp_path}")

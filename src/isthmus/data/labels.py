@@ -117,8 +117,7 @@ def _one_file(spec: str | os.PathLike[str], noun: str) -> tuple[str, str, str | 
     target = split_spec(spec)
     if target.shards is not None:
         raise FileError(
-            "not-one-file",
-            f"'{target.spec}' is a folder or a pattern; expected one file of {noun}: name the file",
+            "not-one-file", f"'{target.spec}' is a folder or a pattern; expected one file of {noun}"
         )
     if not is_parquet(target.path) and _suffix(target.path) not in (*_TEXT, *_ARRAYS):
         raise FileError(
@@ -128,9 +127,7 @@ def _one_file(spec: str | os.PathLike[str], noun: str) -> tuple[str, str, str | 
         )
     if target.key is not None and _suffix(target.path) in _TEXT:
         raise FileError(
-            "no-keys",
-            f"'{target.spec}' asks for '{target.key}', but a text file has no keys; "
-            f"expected '{target.path}': leave out the colon",
+            "no-keys", f"'{target.spec}' asks for '{target.key}', but a text file has no keys"
         )
     return target.spec, target.path, target.key
 
@@ -151,9 +148,7 @@ def _int64(array: np.ndarray, typed: str) -> np.ndarray:
         large = np.argwhere(array > np.uint64(_LIMIT.max))
         if large.size:
             raise LabelsError(
-                "beyond-int64",
-                f"'{typed}' holds a number beyond int64 in row {int(large[0][0])}; "
-                "expected row numbers: check what wrote it",
+                "beyond-int64", f"'{typed}' holds a number beyond int64 in row {int(large[0][0])}"
             )
     return np.ascontiguousarray(array, dtype=np.int64)
 
@@ -165,9 +160,7 @@ def _text_columns(path: str, typed: str, width: int) -> np.ndarray:
         with os_errors(path), open(path, encoding="utf-8-sig") as handle:
             lines = handle.read().splitlines()
     except UnicodeDecodeError:
-        raise LabelsError(
-            "not-utf8", f"'{typed}' is not a text file in UTF-8; check where the file came from"
-        ) from None
+        raise LabelsError("not-utf8", f"'{typed}' is not a text file in UTF-8") from None
     separator = re.compile(r"\s*[,;\t]\s*|\s+" if width == 2 else r"\s*[,;\t]\s*")
     found: list[list[int]] = []
     header = width == 2 or _suffix(path) != ".txt"  # the first line with text may be one
@@ -189,9 +182,7 @@ def _text_columns(path: str, typed: str, width: int) -> np.ndarray:
             )
         if not all(_LIMIT.min <= v <= _LIMIT.max for v in values):
             raise LabelsError(
-                "beyond-int64",
-                f"'{typed}' has a number beyond int64 in line {number}; expected row numbers: "
-                "correct that line",
+                "beyond-int64", f"'{typed}' has a number beyond int64 in line {number}"
             )
         found.append(values)
     if not found:
@@ -253,8 +244,7 @@ def _no_nulls(column: Any, name: str, typed: str) -> np.ndarray:
         row = int(np.flatnonzero(column.is_null().to_numpy())[0])
         raise LabelsError(
             "null-value",
-            f"the column '{name}' of '{typed}' has a null in row {row}; "
-            "expected a row number everywhere: drop or repair that row",
+            f"the column '{name}' of '{typed}' has a null in row {row}; drop or repair it",
         )
     return _int64(column.to_numpy(), typed)
 

@@ -62,8 +62,7 @@ def open_rows(spec: str | os.PathLike[str] | np.ndarray | Rows) -> Rows:
     if source.dim == 0:
         raise ShapeError(
             "no-dimension",
-            f"'{target.spec}' has no rows, and lists without rows do not say their dimension; "
-            "expected at least one row: check what wrote it",
+            f"'{target.spec}' has no rows, and so its lists do not say their dimension",
         )
     return source
 
@@ -88,9 +87,7 @@ def split_spec(spec: str | os.PathLike[str]) -> Target:
             return _named(typed, head, key, found)
     if glob.has_magic(path):
         raise FileError(
-            "no-match",
-            f"the pattern '{typed}' matches no file; expected shards such as "
-            "'folder/shard_*.npy': check the folder and the quotes",
+            "no-match", f"the pattern '{typed}' matches no file; check the folder and the quotes"
         )
     known = [head for head, _ in _splits(path) if os.path.splitext(head)[1].lower() in FORMATS]
     missing = known[0] if known else path
@@ -109,8 +106,7 @@ def _named(typed: str, path: str, key: str | None, shards: tuple[str, ...] | Non
     if key == "":
         raise FileError(
             "empty-key",
-            f"'{typed}' ends in a colon; expected the name of a key or column after it: "
-            "add the name, or leave out the colon",
+            f"'{typed}' ends in a colon; add the name of a key or column, or leave it out",
         )
     base = os.path.basename(os.path.normpath(path))
     stem, suffix = os.path.splitext(base)
@@ -135,9 +131,7 @@ def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
     paths = [p for p in paths if os.path.isfile(p)]
     if not paths:
         raise FileError(
-            "no-shards",
-            f"the folder '{typed}' has no shards in it; expected files in {_READABLE}: "
-            "check the folder, or name a file in it",
+            "no-shards", f"the folder '{typed}' has no shards in it; expected files in {_READABLE}"
         )
     return _one_format(paths, typed)
 
@@ -148,8 +142,7 @@ def _matching(pattern: str, typed: str) -> tuple[str, ...]:
         if os.path.splitext(path)[1].lower() not in FORMATS:
             raise FileError(
                 "not-rows",
-                f"the pattern '{typed}' also matches '{path}', which holds no rows; expected only "
-                f"files in {_READABLE}: make the pattern narrower",
+                f"the pattern '{typed}' also matches '{path}'; only {_READABLE} hold rows",
             )
     return _one_format(paths, typed) if paths else ()
 
@@ -160,8 +153,7 @@ def _one_format(paths: list[str], typed: str) -> tuple[str, ...]:
     if len({FORMATS[s] for s in suffixes}) > 1:
         raise FileError(
             "mixed-formats",
-            f"'{typed}' mixes the formats {' and '.join(suffixes)}; expected shards of one format: "
-            f"use a pattern such as '*{suffixes[0]}'",
+            f"'{typed}' mixes {' and '.join(suffixes)}; use a pattern such as '*{suffixes[0]}'",
         )
     return tuple(sorted(paths, key=_by_number))
 
@@ -185,8 +177,7 @@ def open_layout(path: str, key: str | None, spec: str, floats: bool = True) -> L
         if key is not None:
             raise FileError(
                 "no-keys",
-                f"{what} asks for the key '{key}', but a .npy file holds one array without a name; "
-                f"expected '{path}': leave out the colon",
+                f"{what} asks for the key '{key}', but a .npy file holds one array without a name",
             )
         return npy_layout(path, what)
     if suffix == ".npz":
@@ -195,9 +186,7 @@ def open_layout(path: str, key: str | None, spec: str, floats: bool = True) -> L
         layouts = tensor_layouts(path, what)[0]
     else:
         raise FileError(
-            "unknown-suffix",
-            f"'{path}' has the suffix '{suffix}', which is not a format that is read; "
-            f"expected {_READABLE}: save the array with numpy.save",
+            "unknown-suffix", f"'{path}' has the suffix '{suffix}'; expected {_READABLE}"
         )
     entries = {k: ("" if _fits(v, floats) else "-") + str(v) for k, v in layouts.items()}
     return layouts[choose(what, f"'{path}'", key, entries, "key")]
@@ -226,9 +215,7 @@ class ShardSource(BaseSource):
         known = [s for s in shards if s.dim]
         if not known:
             raise ShapeError(
-                "no-rows",
-                f"'{target.spec}' has {len(shards)} shards without a single row; expected rows "
-                "in them: check what wrote them",
+                "no-rows", f"'{target.spec}' has {len(shards)} shards without a single row"
             )
         for shard in known:
             if shard.dim != known[0].dim:

@@ -30,17 +30,12 @@ def parquet_file(path: str, what: str) -> Iterator[Any]:
         handle.seek(max(0, size - 4))
         tail = handle.read(4)
     if head.startswith(b"PARE") or tail == b"PARE":
-        raise FileError(
-            "encrypted-file",
-            f"{what} is an encrypted Parquet file; expected a plain one: decrypt it",
-        )
+        raise FileError("encrypted-file", f"{what} is an encrypted Parquet file; decrypt it")
     if not head.startswith(b"PAR1"):
         raise wrong_kind(what, "a Parquet file", head)
     if tail != b"PAR1" or size < 12:
         raise CorruptFile(
-            "cut-short",
-            f"{what} is cut short: a Parquet file ends with its index, and this one does not; "
-            "copy or download it again",
+            "cut-short", f"{what} is cut short: the index that ends a Parquet file is missing"
         )
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
@@ -146,8 +141,8 @@ class ParquetSource(BaseSource):
             if int(file.metadata.num_rows) != self.rows:
                 raise CorruptFile(
                     "file-changed",
-                    f"{what} had {self.rows} rows when it was opened and has "
-                    f"{file.metadata.num_rows} now; expected a file at rest: open it again",
+                    f"{what} had {self.rows} rows, now {file.metadata.num_rows}; "
+                    "open it again",
                 )
             for group in groups:
                 at = int(self.bounds[group])
@@ -176,9 +171,7 @@ class ParquetSource(BaseSource):
                 row = int(uneven[0])
                 raise ShapeError(
                     "unequal-dimensions",
-                    f"{what} has lists of different lengths: row {at + row} holds {lengths[row]} "
-                    f"numbers and row 0 holds {self.dim}; expected one dimension: "
-                    "drop or repair that row",
+                    f"{what}: row {at + row} holds {lengths[row]} numbers, row 0 {self.dim}",
                 )
         values = lists.flatten()
         if values.null_count:
@@ -186,8 +179,7 @@ class ParquetSource(BaseSource):
             row = at + int(bad[0]) // self.dim
             raise ValuesError(
                 "null-value",
-                f"{what} has a null in the vector of row {row}; expected a number everywhere: "
-                "drop or repair that row",
+                f"{what} has a null in the vector of row {row}; drop or repair that row",
             )
         return values.to_numpy(zero_copy_only=False).reshape(len(lists), self.dim)
 
@@ -208,10 +200,7 @@ def refuse_null(lists: Any, at: int, what: str) -> None:
     """Raise ValuesError naming the first row of a batch that has no vector at all."""
     if lists.null_count:
         row = int(np.flatnonzero(lists.is_null().to_numpy(zero_copy_only=False))[0])
-        raise ValuesError(
-            "null-value",
-            f"{what} has no vector (null) in row {at + row}; expected one in every row: drop it",
-        )
+        raise ValuesError("null-value", f"{what} has no vector (null) in row {at + row}; drop it")
 
 
 def is_parquet(path: str) -> bool:

@@ -111,16 +111,14 @@ def save_tensors(
             )
         if key == "__metadata__":
             raise DtypeError(
-                "reserved-name",
-                "no array may be named '__metadata__' in a safetensors file: rename it",
+                "reserved-name", "no array of a safetensors file may be named '__metadata__'"
             )
         plain[key] = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
     for name, text in metadata.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise DtypeError(
                 "metadata-not-text",
-                f"the metadata entry '{name}' is a {type(text).__name__}; expected text: "
-                "write it as a string",
+                f"the metadata entry '{name}' is a {type(text).__name__}, not text",
             )
     content = _sorted_metadata(save(plain, dict(metadata) or None))
     with atomic_path(path) as temporary, os_errors(path, "written"):
@@ -155,8 +153,7 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], d
         if layout.stored.raw.kind == "V":
             raise DtypeError(
                 "unknown-dtype",
-                f"the tensor '{key}' of '{place}' holds {layout.stored.name}, which NumPy does not "
-                "have; expected ordinary floats, integers or booleans: convert it first",
+                f"the tensor '{key}' of '{place}' holds {layout.stored.name}; convert it first",
             )
         arrays[key] = layout.load(f"'{place}'")
     return arrays, metadata

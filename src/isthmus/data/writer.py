@@ -66,7 +66,7 @@ class RowWriter:
         if dtype not in FLOATS:
             raise OptionError(
                 "unknown-dtype",
-                f"cannot write rows as '{dtype}'; choose one of: {', '.join(FLOATS)}",
+                f"rows cannot be written as '{dtype}'; choose one of {', '.join(FLOATS)}",
             )
         self.dtype = np.dtype(dtype)
         if self.dim < 1:
@@ -76,14 +76,12 @@ class RowWriter:
         if not is_parquet(self.path) and self._suffix not in (".npy", ".safetensors"):
             raise FileError(
                 "unknown-suffix",
-                f"'{self.path}' has the suffix '{self._suffix}', which is not a format that is "
-                "written; expected .npy, .safetensors or .parquet: change the name",
+                f"'{self.path}' does not end in .npy, .safetensors or .parquet; rename it",
             )
         if self._suffix == ".npy" and self._named is not None:
             raise OptionError(
                 "no-keys",
-                f"a .npy file has no names, got '{self._named}' for '{self.path}'; "
-                "leave it out, or write .safetensors or .parquet",
+                f"'{self.path}': a .npy file has no names, got '{self._named}'; leave it out",
             )
 
     def __enter__(self) -> RowWriter:
@@ -116,8 +114,7 @@ class RowWriter:
             if values.shape != (len(rows),):
                 raise ShapeError(
                     "unequal-lengths",
-                    f"the column '{name}' has shape {values.shape} beside a block of {len(rows)} "
-                    f"rows; expected ({len(rows)},)",
+                    f"the column '{name}' has shape {values.shape} for {len(rows)} rows",
                 )
         with os_errors(self.path, "written"):
             self._sink.add(rows, columns)
@@ -136,8 +133,7 @@ class RowWriter:
             elif self.rows is not None and self.written != self.rows:
                 raise ShapeError(
                     "wrong-count",
-                    f"{self.written} rows were written to '{self.path}'; expected {self.rows}, "
-                    "as announced: nothing was kept",
+                    f"'{self.path}' got {self.written} rows, not {self.rows}; nothing is kept",
                 )
             elif sink is not None:
                 with os_errors(self.path, "written"):
@@ -149,9 +145,7 @@ class RowWriter:
         stored = check_array(block, what)
         if block.shape[1] != self.dim:
             raise ShapeError(
-                "unequal-dimensions",
-                f"{what} has rows of {block.shape[1]} numbers after the file was begun with "
-                f"{self.dim}; expected (rows, {self.dim})",
+                "unequal-dimensions", f"{what} has {block.shape[1]} dimensions, the file {self.dim}"
             )
         rows = decode(block.view(np.uint16) if stored.name == "bfloat16" else block, stored)
         if rows.dtype == self.dtype:
@@ -164,8 +158,7 @@ class RowWriter:
                 row = int(np.flatnonzero(lost.any(axis=1))[0])
                 raise ValuesError(
                     "too-large-for-dtype",
-                    f"row {self.written + row} for '{self.path}' has a value too large for "
-                    f"{self.dtype.name}; expected values that fit: write a wider dtype",
+                    f"row {self.written + row} is beyond {self.dtype.name}; take a wider dtype",
                 )
         return cast
 
@@ -210,8 +203,7 @@ class _FlatSink:
         if extra:
             raise OptionError(
                 "no-further-columns",
-                f"'{self.path}' can hold no further columns, got {', '.join(extra)}; "
-                "write a .parquet file, or a file of their own",
+                f"only .parquet holds further columns, got {', '.join(extra)} for '{self.path}'",
             )
         if block.size:
             self.handle.write(block.astype(self.dtype, copy=False).reshape(-1).view(np.uint8).data)
@@ -243,15 +235,13 @@ class _ParquetSink:
             if self.column in extra:
                 raise OptionError(
                     "name-twice",
-                    f"a further column may not be named '{self.column}' like the embeddings; "
-                    "rename one of the two",
+                    f"a further column has the name of the embeddings, '{self.column}'",
                 )
             self.extras = {name: [] for name in extra}
         if set(extra) != set(self.extras):
             raise ShapeError(
                 "columns-differ",
-                f"a block came with the columns [{', '.join(extra)}] after earlier ones with "
-                f"[{', '.join(self.extras)}]; expected the same columns in every block",
+                f"a block has the columns {list(extra)}, earlier ones {list(self.extras)}",
             )
         self.blocks.append(block.copy())
         for name, values in extra.items():
@@ -287,9 +277,7 @@ class _ParquetSink:
             raise
         except (pa.ArrowException, ValueError, TypeError) as error:
             raise ShapeError(
-                "columns-differ",
-                "a further column changed its number format between blocks; "
-                "expected the same one in every block",
+                "columns-differ", "a further column changed its number format between blocks"
             ) from error
         if len(rows):
             self.writer.write_table(table, row_group_size=len(rows))

@@ -190,30 +190,27 @@ class Encoder(ABC):
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (b,) int64, rows (b, dim) float32), in input order."""
         _refuse_bare(texts, "texts")
-        done = 0
-        for batch in batched(texts, batch_size):
-            for offset, text in enumerate(batch):
-                if not isinstance(text, str):
-                    raise OptionError(
-                        "not-text",
-                        f"text {done + offset} is of type {type(text).__name__}, expected str",
-                    )
-            index = range(done, done + len(batch))
-            rows = self._checked(self._embed_texts(batch), index)
-            done += len(batch)
-            if progress is not None:
-                progress(done)
-            yield np.asarray(index, dtype=np.int64), rows
+        return self._batches(texts, _text, self._embed_texts, batch_size, progress)
 
     def iter_audio_batches(
         self, sounds: Iterable[Sound], *, batch_size: int = 16, progress: OnDone | None = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (b,) int64, rows (b, dim) float32), in input order."""
+        return self._batches(sounds, _mono, self._embed_audio, batch_size, progress)
+
+    def _batches(
+        self,
+        items: Iterable[Any],
+        checked: Callable[[Any, int], Any],
+        embed: Callable[[list[Any]], np.ndarray],
+        batch_size: int,
+        progress: OnDone | None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         done = 0
-        for batch in batched(sounds, batch_size):
-            mono = [_mono(sound, done + offset) for offset, sound in enumerate(batch)]
+        for batch in batched(items, batch_size):
             index = range(done, done + len(batch))
-            rows = self._checked(self._embed_audio(mono), index)
+            ready = [checked(item, number) for item, number in zip(batch, index, strict=True)]
+            rows = self._checked(embed(ready), index)
             done += len(batch)
             if progress is not None:
                 progress(done)
@@ -256,6 +253,14 @@ def _refuse_bare(items: object, kind: str) -> None:
         raise OptionError(
             "not-a-list", f"{kind} must be a list or another iterable, got one {items!r}; wrap it"
         )
+
+
+def _text(text: Any, index: int) -> str:
+    if not isinstance(text, str):
+        raise OptionError(
+            "wrong-type", f"text {index} is of type {type(text).__name__}, expected str"
+        )
+    return text
 
 
 def _mono(sound: Sound, index: int) -> Sound:

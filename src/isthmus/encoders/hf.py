@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.encoders.base import Encoder
-from isthmus.encoders.libraries import exponential, library, loading, scalar, torch_device
+from isthmus.encoders.libraries import exponential, library, loading, no_model, scalar, torch_device
 from isthmus.encoders.opening import default_workers
 from isthmus.errors import OptionError
 
@@ -34,9 +34,7 @@ class TransformersEncoder(Encoder):
     def __init__(self, model: str | None, *, device: str = "cpu") -> None:
         what = "The encoder 'transformers'"
         if not model:
-            raise OptionError(
-                "no-model", "the encoder 'transformers' needs a model: 'transformers:DIR_OR_ID'"
-            )
+            raise no_model("transformers:DIR_OR_ID")
         self._torch = library("torch", what, "torch", "transformers")
         transformers = library("transformers", what, "transformers", "transformers")
         self.name = f"transformers:{model}"

@@ -42,6 +42,11 @@ def loading(what: str, model: str) -> Iterator[None]:
         ) from error
 
 
+def no_model(form: str) -> OptionError:
+    """The refusal of an encoder that is named without its model."""
+    return OptionError("no-model", f"an encoder of this kind needs a model, named as {form}")
+
+
 def torch_device(torch: Any, device: str) -> Any:
     """``"cpu"``, ``"cuda"``, ``"cuda:1"`` -> a torch device that is there."""
     try:

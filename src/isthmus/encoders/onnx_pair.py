@@ -36,9 +36,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.encoders.base import Encoder
-from isthmus.encoders.libraries import library, loading
+from isthmus.encoders.libraries import library, loading, no_model
 from isthmus.encoders.opening import default_workers
-from isthmus.errors import CorruptFile, FileError, IsthmusError, MissingExtra, OptionError
+from isthmus.errors import CorruptFile, FileError, MissingExtra, OptionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,7 +51,7 @@ class OnnxEncoder(Encoder):
 
     def __init__(self, model: str | None, *, device: str = "cpu") -> None:
         if not model:
-            raise OptionError("no-model", "the encoder 'onnx' needs a folder: 'onnx:DIR'")
+            raise no_model("onnx:DIR")
         runtime = library("onnxruntime", WHAT, "onnxruntime", "onnx")
         folder = Path(model)
         self.name = f"onnx:{model}"
@@ -116,9 +116,7 @@ class _Graph:
     def __init__(self, runtime: Any, path: Path, settings: Any, device: str) -> None:
         self.path = path
         if not isinstance(settings, dict):
-            raise CorruptFile(
-                "wrong-settings", f"preprocess.json beside {path} has no object for its side"
-            )
+            raise _wrong(f"has no object for the side of {path.name}")
         self.settings: dict[str, Any] = settings
         options = runtime.SessionOptions()
         # threads that wait by spinning would take the core on which the next images are opened
@@ -157,14 +155,9 @@ class _Picture:
             self.height, self.width = (size, size) if isinstance(size, int) else map(int, size)
             self.mean = np.asarray(settings["mean"], dtype=np.float32).reshape(3, 1, 1)
             self.std = np.asarray(settings["std"], dtype=np.float32).reshape(3, 1, 1)
-        except IsthmusError:
-            raise
         except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFile(
-                "wrong-settings",
-                "preprocess.json must give the image's size, mean and std (3 numbers each): "
-                f"{type(error).__name__} {error}",
-            ) from None
+            said = f"{type(error).__name__} {error}"
+            raise _wrong(f"must give size, mean and std (3 numbers each): {said}") from None
         self.resize = _choice(settings, "resize", ("shortest", "squash"))
         filters = ("bicubic", "bilinear", "nearest", "lanczos")
         self.interpolation = _choice(settings, "interpolation", filters)
@@ -197,14 +190,10 @@ def _settings(folder: Path) -> dict[str, Any]:
         )
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-    except IsthmusError:
-        raise
     except ValueError as error:
-        raise CorruptFile("wrong-settings", f"{path} is not JSON: {error}") from None
+        raise _wrong(f"is not JSON: {error}") from None
     if not isinstance(settings, dict):
-        raise CorruptFile(
-            "wrong-settings", f"{path} must hold an object, got {type(settings).__name__}"
-        )
+        raise _wrong(f"must hold an object, got {type(settings).__name__}")
     return settings
 
 
@@ -219,9 +208,7 @@ def _tokenizer(path: Path, settings: dict[str, Any]) -> Any:
         tokenizer = Tokenizer.from_file(str(path))
     length = settings.get("max_length")
     if not isinstance(length, int) or length < 1:
-        raise CorruptFile(
-            "wrong-settings", f"preprocess.json must give the text's max_length, got {length!r}"
-        )
+        raise _wrong(f"must give the text's max_length, got {length!r}")
     pad = _choice(settings, "pad", ("longest", "max_length"))
     pad_id = int(settings.get("pad_id", 0))
     tokenizer.enable_truncation(length)
@@ -233,22 +220,21 @@ def _tokenizer(path: Path, settings: dict[str, Any]) -> Any:
     return tokenizer
 
 
+def _wrong(text: str) -> CorruptFile:
+    return CorruptFile("wrong-settings", f"preprocess.json {text}")
+
+
 def _choice(settings: dict[str, Any], key: str, values: tuple[str, ...]) -> str:
     value = settings.get(key, values[0])
     if value not in values:
-        raise CorruptFile(
-            "wrong-settings",
-            f'preprocess.json has "{key}": {value!r}, expected one of {", ".join(values)}',
-        )
+        raise _wrong(f'has "{key}": {value!r}, expected one of {", ".join(values)}')
     return str(value)
 
 
 def _number(settings: dict[str, Any], key: str) -> float | None:
     value = settings.get(key)
     if value is not None and not isinstance(value, (int, float)):
-        raise CorruptFile(
-            "wrong-settings", f'preprocess.json has "{key}": {value!r}, expected a number or null'
-        )
+        raise _wrong(f'has "{key}": {value!r}, expected a number or null')
     return None if value is None else float(value)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.encoders.base import Encoder
-from isthmus.encoders.libraries import exponential, library, loading, scalar, torch_device
+from isthmus.encoders.libraries import exponential, library, loading, no_model, scalar, torch_device
 from isthmus.encoders.opening import default_workers
 from isthmus.errors import FileError, OptionError
 
@@ -49,7 +49,7 @@ class OpenClipEncoder(Encoder):
     @staticmethod
     def _parse(model: str | None, open_clip: Any) -> tuple[str, str | None]:
         if not model:
-            raise OptionError("no-model", f"the encoder 'open_clip' needs a model: {FORM}")
+            raise no_model(FORM)
         if model.startswith(("hf-hub:", "local-dir:")):
             return model, None
         if Path(model).is_dir():

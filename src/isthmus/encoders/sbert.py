@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.encoders.base import Encoder
-from isthmus.encoders.libraries import exponential, library, loading, scalar, torch_device
+from isthmus.encoders.libraries import exponential, library, loading, no_model, scalar, torch_device
 from isthmus.encoders.opening import default_workers
-from isthmus.errors import OptionError
 
 
 class SentenceTransformersEncoder(Encoder):
@@ -23,11 +22,7 @@ class SentenceTransformersEncoder(Encoder):
     def __init__(self, model: str | None, *, device: str = "cpu") -> None:
         what, extra = "The encoder 'sentence_transformers'", "sentence-transformers"
         if not model:
-            raise OptionError(
-                "no-model",
-                "the encoder 'sentence_transformers' needs a model: "
-                "'sentence_transformers:DIR_OR_ID'",
-            )
+            raise no_model("sentence_transformers:DIR_OR_ID")
         torch = library("torch", what, "torch", extra)
         package = library("sentence_transformers", what, "sentence-transformers", extra)
         found = torch_device(torch, device)
