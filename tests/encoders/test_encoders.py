@@ -59,6 +59,21 @@ def picture(index: int) -> Image.Image:
     return Image.new("RGB", (index % 7 + 1, 2), (index % 256, index // 256, 7))
 
 
+def counted(count: int, taken: list[int]) -> Iterator[Image.Image]:
+    """Pictures 0 … count - 1; ``taken`` notes the thread that takes each."""
+    for index in range(count):
+        taken.append(threading.get_ident())
+        yield picture(index)
+
+
+def skipping(encoder: Encoder, inputs: list[Any], size: int) -> tuple[list[Any], list[int]]:
+    """The batches, and the places of what could not be read."""
+    lost: list[int] = []
+    options: dict[str, Any] = {"batch_size": size, "on_unreadable": "skip"}
+    stream = encoder.iter_image_batches(inputs, **options, on_skip=lambda i, _: lost.append(i))
+    return list(stream), lost
+
+
 # -- the contract ------------------------------------------------------------------------------
 
 
@@ -75,13 +90,7 @@ def test_rows_do_not_depend_on_the_batch_size(batch_size: int) -> None:
 
 def test_an_endless_iterable_is_taken_batch_by_batch() -> None:
     taken: list[int] = []
-
-    def endless() -> Iterator[Image.Image]:
-        while True:
-            taken.append(threading.get_ident())
-            yield picture(len(taken))
-
-    stream = Tiny().iter_image_batches(endless(), batch_size=5)
+    stream = Tiny().iter_image_batches(counted(10**9, taken), batch_size=5)
     indices, rows = next(stream)
     assert indices.tolist() == [0, 1, 2, 3, 4]
     assert rows.shape == (5, 4)
@@ -117,14 +126,9 @@ class Parallel(Tiny):
 
 @pytest.mark.parametrize("threads", [2, 3])
 def test_batches_computed_side_by_side_come_in_order(threads: int) -> None:
-    encoder, taken = Parallel(threads), []
-
-    def counted() -> Iterator[Image.Image]:
-        for index in range(40):
-            taken.append(threading.get_ident())
-            yield picture(index)
-
-    stream = encoder.iter_image_batches(counted(), batch_size=3)
+    encoder = Parallel(threads)
+    taken: list[int] = []
+    stream = encoder.iter_image_batches(counted(40, taken), batch_size=3)
     indices, rows = next(stream)
     assert indices.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(rows[:, 0], [0, 1, 2])
@@ -143,12 +147,7 @@ def test_side_by_side_unreadable_images_and_faults_are_met_in_order(tmp_path: Pa
     encoder = Tiny()
     encoder.threads = 2
     inputs = [picture(0), tmp_path / "no.png", picture(2), tmp_path / "gone.png", picture(4)]
-    lost: list[int] = []
-    batches = list(
-        encoder.iter_image_batches(
-            inputs, batch_size=2, on_unreadable="skip", on_skip=lambda i, _: lost.append(i)
-        )
-    )
+    batches, lost = skipping(encoder, inputs, 2)
     assert [indices.tolist() for indices, _ in batches] == [[0], [2], [4]]
     assert [rows[0, 0] for _, rows in batches] == [0, 2, 4]
     assert lost == [1, 3]
@@ -186,15 +185,10 @@ class Opening(Tiny):
 @pytest.mark.parametrize("workers", [2, 3, 8])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_images_opened_side_by_side_come_in_order(workers: int, threads: int) -> None:
-    encoder, taken = Opening(workers), []
+    encoder = Opening(workers)
+    taken: list[int] = []
     encoder.threads = threads
-
-    def counted() -> Iterator[Image.Image]:
-        for index in range(40):
-            taken.append(threading.get_ident())
-            yield picture(index)
-
-    rows = encoder.encode_images(counted(), batch_size=11)
+    rows = encoder.encode_images(counted(40, taken), batch_size=11)
     np.testing.assert_array_equal(rows, Tiny().encode_images([picture(i) for i in range(40)]))
     assert set(taken) == {threading.get_ident()}
     assert len(encoder.opened) == 40
@@ -208,12 +202,7 @@ def test_workers_meet_unreadable_images_and_faults_in_order(tmp_path: Path) -> N
     inputs[6], inputs[7], inputs[19] = tmp_path / "no.png", tmp_path / "gone.png", tmp_path
     encoder = Tiny()
     encoder.workers = 3
-    lost: list[int] = []
-    batches = list(
-        encoder.iter_image_batches(
-            inputs, batch_size=13, on_unreadable="skip", on_skip=lambda i, _: lost.append(i)
-        )
-    )
+    batches, lost = skipping(encoder, inputs, 13)
     assert lost == [6, 7, 19]
     found = np.concatenate([indices for indices, _ in batches])
     np.testing.assert_array_equal(found, np.setdiff1d(np.arange(30), lost))
@@ -278,34 +267,34 @@ def test_unreadable_images_raise_or_leave_no_row(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="2 of 4 images could not be read"):
         rows = Tiny().encode_images(inputs, on_unreadable="skip", batch_size=3)
     np.testing.assert_array_equal(rows[:, 0], [0, 2])
-    lost: list[int] = []
-    batches = list(
-        Tiny().iter_image_batches(
-            inputs, batch_size=3, on_unreadable="skip", on_skip=lambda i, _: lost.append(i)
-        )
-    )
+    batches, lost = skipping(Tiny(), inputs, 3)
     assert [indices.tolist() for indices, _ in batches] == [[0, 2], []]
     assert batches[1][1].shape == (0, 4)
     assert lost == [1, 3]
 
 
-def test_wrong_use_is_refused_with_one_sentence(tmp_path: Path) -> None:
-    with refused("not-a-list", "wrap it"):
-        Tiny().encode_texts("one text")
-    with refused("not-a-list", "wrap it"):
-        Tiny().encode_images(tmp_path)  # type: ignore[arg-type]
-    with refused("wrong-type", "text 1 is of type int"):
-        Tiny().encode_texts(["a", 2])  # type: ignore[list-item]
-    with refused("number-too-small", "at least 1"):
-        Tiny().encode_texts(["a"], batch_size=0)
-    with refused("unknown-option", "'raise' or 'skip'"):
-        Tiny().encode_images([], on_unreadable="ignore")  # type: ignore[arg-type]
-    with refused("no-such-side", "no audio side"):
-        Tiny().encode_audio([(np.zeros(8, np.float32), 48000)])
-    with refused("not-floats", "expected floats"):
-        Tiny().encode_audio([(np.zeros(8, np.int16), 48000)])
-    with refused("wrong-axes", "one channel"):
-        Tiny().encode_audio([(np.zeros((2, 8), np.float32), 48000)])
+SILENCE = np.zeros(8, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("side", "given", "options", "code", "fact"),
+    [
+        ("texts", "one text", {}, "not-a-list", "wrap it"),
+        ("images", Path("folder"), {}, "not-a-list", "wrap it"),
+        ("texts", ["a", 2], {}, "wrong-type", "text 1 is of type int"),
+        ("texts", ["a"], {"batch_size": 0}, "number-too-small", "at least 1"),
+        ("images", [], {"on_unreadable": "ignore"}, "unknown-option", "'raise' or 'skip'"),
+        ("audio", [(SILENCE, 48000)], {}, "no-such-side", "no audio side"),
+        ("audio", [(SILENCE.astype(np.int16), 48000)], {}, "not-floats", "expected floats"),
+        ("audio", [(SILENCE.reshape(2, 4), 48000)], {}, "wrong-axes", "one channel"),
+        ("audio", [(SILENCE, 0)], {}, "number-too-small", "a sampling rate of 0"),
+    ],
+)
+def test_wrong_use_is_refused_with_one_sentence(
+    side: str, given: Any, options: dict[str, Any], code: str, fact: str
+) -> None:
+    with refused(code, fact):
+        getattr(Tiny(), f"encode_{side}")(given, **options)
 
 
 def test_a_model_that_breaks_its_word_is_caught() -> None:
@@ -645,15 +634,16 @@ def test_decompression_bombs_are_refused_before_they_unpack(tmp_path: Path) -> N
 
 
 def test_other_unreadable_things(tmp_path: Path) -> None:
-    with refused("no-such-file", "does not exist"):
-        open_image(tmp_path / "gone.jpg")
-    with refused("is-a-folder", "is a folder"):
-        open_image(tmp_path)
     (tmp_path / "empty.jpg").touch()
-    with refused("wrong-kind", "not an image"):
-        open_image(tmp_path / "empty.jpg")
-    with refused("no-pixels", "no pixels"):
-        open_image(Image.new("RGB", (0, 5)))
+    for item, code in (
+        (tmp_path / "gone.jpg", "no-such-file"),
+        (tmp_path, "is-a-folder"),
+        (tmp_path / "empty.jpg", "wrong-kind"),
+        (Image.new("RGB", (0, 5)), "no-pixels"),
+    ):
+        with refused(code, kind=UnreadableImage) as caught:
+            open_image(item)
+        assert isinstance(caught.value, OSError)
 
 
 def test_opened_files_are_closed(tmp_path: Path) -> None:
@@ -689,6 +679,11 @@ def folder(tmp_path: Path) -> Path:
 
 def read(out: Path) -> np.ndarray:
     return np.asarray(open_rows(str(out)).read())
+
+
+def interrupted(encoder: Encoder, folder: Path, out: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        embed(encoder, images=folder, out=out, batch_size=4)
 
 
 READABLE = [i for i in range(25) if i not in (9, 20)]
@@ -735,8 +730,7 @@ def test_strict_ends_the_run_and_keeps_what_was_done(folder: Path, tmp_path: Pat
 
 def test_strict_refuses_a_run_that_has_skipped(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.npy"
-    with pytest.raises(KeyboardInterrupt):
-        embed(Tiny(fail_after=4), images=folder, out=out, batch_size=4)
+    interrupted(Tiny(fail_after=4), folder, out)
     with refused("skipped-before", "strict"):
         embed(Tiny(), images=folder, out=out, batch_size=4, strict=True)
 
@@ -748,8 +742,7 @@ def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, killed_after: int, s
     uninterrupted = Tiny()
     embed(uninterrupted, images=folder, out=whole, batch_size=4)
     first = Tiny(fail_after=killed_after)
-    with pytest.raises(KeyboardInterrupt):
-        embed(first, images=folder, out=out, batch_size=4)
+    interrupted(first, folder, out)
     with open(tmp_path / f"rows{suffix}.partial", "ab") as work:
         work.write(b"half a batch that the state does not count")
     second = Tiny()
@@ -808,8 +801,7 @@ def test_a_run_killed_while_converting_computes_nothing_again(
 
 def test_a_state_of_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.npy"
-    with pytest.raises(KeyboardInterrupt):
-        embed(Tiny(fail_after=2), images=folder, out=out, batch_size=4)
+    interrupted(Tiny(fail_after=2), folder, out)
     other = Tiny()
     other.name = "other"
     with refused("another-run", "another encoder: tiny there, other now"):
@@ -826,8 +818,7 @@ def test_a_state_of_something_else_is_refused(folder: Path, tmp_path: Path) -> N
 
 def test_a_damaged_state_is_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.npy"
-    with pytest.raises(KeyboardInterrupt):
-        embed(Tiny(fail_after=2), images=folder, out=out, batch_size=4)
+    interrupted(Tiny(fail_after=2), folder, out)
     (tmp_path / "rows.npy.partial").write_bytes(b"short")
     with refused("cut-short", "holds 5 bytes, fewer than the 128"):
         embed(Tiny(), images=folder, out=out)

@@ -141,8 +141,7 @@ class ParquetSource(BaseSource):
             if int(file.metadata.num_rows) != self.rows:
                 raise CorruptFile(
                     "file-changed",
-                    f"{what} had {self.rows} rows, now {file.metadata.num_rows}; "
-                    "open it again",
+                    f"{what} had {self.rows} rows, now {file.metadata.num_rows}; open it again",
                 )
             for group in groups:
                 at = int(self.bounds[group])

@@ -38,8 +38,8 @@ def append_to_sentence_transformer(
             :func:`~isthmus.deploy.export.as_inner_product` first.
         modalities: what queries and candidates are, as ("image", "text"): then a plain ``encode``
             goes by what it is given, and ``encode_query`` and ``encode_document`` by their role.
-        bias_apart: take a closer with candidate bias all the same; store ``closer.bias_of`` of the
-            rows that the model gave without it.
+        bias_apart: take a closer with candidate bias all the same; store
+            ``closer.candidate_bias`` of the rows that the model gave without it.
 
     Raises:
         CloserError: a candidate bias would be lost, or a last coordinate is no linear map.
