@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from isthmus.core.progress import quiet
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -32,7 +34,7 @@ def print_json(value: Any) -> None:
 def progress_bar() -> Iterator[Any]:
     """A bar on a terminal, silence in a pipe. Yields a function (what, done, all)."""
     if not sys.stderr.isatty():
-        yield lambda what, done, of: None
+        yield quiet
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import grouped_jackknife
 from isthmus.data.moments import Moments
@@ -22,7 +23,7 @@ from isthmus.metrics.gap import (
     top_energy,
 )
 from isthmus.metrics.warnings import warnings_of_both
-from isthmus.search.task import Progress, RetrievalTask, open_task
+from isthmus.search.task import RetrievalTask, open_task
 
 SAMPLE_ROWS = 4000
 """Rows of a side that metrics which need rows look at."""

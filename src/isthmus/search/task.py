@@ -7,7 +7,6 @@ labels, relevance judgements, multiple choice, nothing), it becomes one :class:`
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import row_norms, unit
+from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data import Rows, read_labels, read_relevance
 from isthmus.data.moments import Moments, PairMoments
@@ -31,9 +31,6 @@ from isthmus.search.relevance import (
     relevance_by_pairs,
 )
 from isthmus.search.scores import Ranking, check_score, top1
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what, done, all)."""
 
 LEAST = 2
 """Queries in a part of a split."""
@@ -252,7 +249,7 @@ def open_task(
         IsthmusError: as the sentence says.
     """
     check_score(score)
-    say = progress or (lambda what, done, of: None)
+    say = progress or quiet
     first, second = opened(queries, names[0]), opened(candidates, names[1])
     check_same_space(names[0], first.dim, names[1], second.dim)
     right = relevance_of(

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data.records import Record
 from isthmus.data.row_checks import check_same_space
@@ -33,7 +34,7 @@ from isthmus.deploy.comparison.rows import Version, check_same_items, order_of, 
 from isthmus.errors import OptionError
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import check_score
-from isthmus.search.task import Input, Progress, RetrievalTask, relevance_of
+from isthmus.search.task import Input, RetrievalTask, relevance_of
 
 __all__ = ["GATES", "Comparison", "compare"]
 
@@ -179,7 +180,7 @@ def compare(
         check_same_items(pool, new_pool)
     said = {"relevance": relevance, "labels": labels, "paired": paired}
     right = relevance_of(len(old), len(pool), names=(old.name, pool.name), **said)
-    say = progress or (lambda what, done, of: None)
+    say = progress or quiet
     return _compared(old, new, pool, new_pool, right, options, say)
 
 

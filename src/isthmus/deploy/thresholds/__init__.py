@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.maps import Closer
+from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.deploy.thresholds.figures import Judged, figures_of
 from isthmus.deploy.thresholds.nulls import collect
 from isthmus.deploy.thresholds.record import Calibration, Null
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.scores import check_score
-from isthmus.search.task import Progress, RetrievalTask, open_task
+from isthmus.search.task import RetrievalTask, open_task
 
 __all__ = ["Calibration", "Null", "calibrate"]
 

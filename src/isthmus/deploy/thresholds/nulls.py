@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.core.arrays import unit
+from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, check_score
-from isthmus.search.task import Progress, RetrievalTask
+from isthmus.search.task import RetrievalTask
 
 MOST_PAIRS = 2**22  # null scores kept at once: 32 MB
 MOST_SAME = 2000  # rows of one side whose pairs are looked at

@@ -16,12 +16,13 @@ from typing import Any
 
 from isthmus._version import __version__
 from isthmus.closers.maps import Closer
+from isthmus.core.progress import Progress, quiet
 from isthmus.engines.local import Executor
 from isthmus.robustness import Result
 from isthmus.robustness.mixed import mixed_share
 from isthmus.workflows.audits.direction import default_closers, direction_part, trials_for
 from isthmus.workflows.audits.gap_part import fit_warnings, gap_part, picture_part
-from isthmus.workflows.audits.options import SCHEMA, AuditOptions, Progress
+from isthmus.workflows.audits.options import SCHEMA, AuditOptions
 from isthmus.workflows.audits.sides import input_entry, open_sides
 
 
@@ -61,7 +62,7 @@ def audit(
         IsthmusError: any of its kinds, when the input is refused.
     """
     opts = options or AuditOptions()
-    say = progress or (lambda what, done, of: None)
+    say = progress or quiet
     sides = open_sides(a, b, labels, relevance, opts, executor, say)
     gap, warnings = gap_part(sides, opts, say)
     directions, closers, results = [], {}, {}

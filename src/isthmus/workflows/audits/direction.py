@@ -10,6 +10,7 @@ import numpy as np
 from isthmus.closers import fit, hull_rank, off_hull
 from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
+from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles, wilson
 from isthmus.data.moments import Moments
@@ -26,7 +27,6 @@ from isthmus.workflows.audits.options import (
     TRIALS,
     VARIANCES,
     AuditOptions,
-    Progress,
 )
 from isthmus.workflows.audits.sides import Sides
 from isthmus.workflows.recommendation import recommend

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.progress import Progress
 from isthmus.data.row_stats import InputWarning
 from isthmus.metrics.gap_report import gap_of
 from isthmus.metrics.picture import gap_picture
 from isthmus.search.task import Input, RetrievalTask
-from isthmus.workflows.audits.options import AuditOptions, Progress
+from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.sides import Sides
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from isthmus.core.levels import CONVENTIONS
@@ -18,9 +17,6 @@ TRIALS = 60
 TRIAL_PRODUCTS = 60 * 500 * 500
 LEAST_TRIALS = 8
 VARIANCES = (0.9, 0.95, 0.99, 0.999, 1.0)
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what, done, all)."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import unit
+from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.data import Rows
 from isthmus.data.moments import Moments, PairMoments
@@ -23,7 +24,7 @@ from isthmus.search.relevance import (
     relevance_by_labels,
     relevance_by_pairs,
 )
-from isthmus.workflows.audits.options import AuditOptions, Progress
+from isthmus.workflows.audits.options import AuditOptions
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers import fit
+from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.perturb.images import ImagePerturbation
 from isthmus.perturb.templates import TEMPLATES, wrap
@@ -31,7 +32,7 @@ from isthmus.perturb.text import TextPerturbation
 from isthmus.robustness import ClosedSearch, Perturbation, closed_searches, row_of
 from isthmus.robustness.inputs import InputBias, InputTarget, diagnose, measure_inputs
 from isthmus.search.relevance import Relevance, relevance_by_labels, relevance_by_pairs
-from isthmus.search.task import Progress, RetrievalTask
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.demo.quiz import emoji_quiz
 from isthmus.workflows.demo.rows import DemoRows
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import unit
+from isthmus.core.progress import Progress
 from isthmus.encoders import load_encoder
 from isthmus.encoders.emoji_world import EmojiWorld, load_world
-from isthmus.search.task import Progress
 
 SEEN, UNSEEN = "google", "twitter"
 """The drawing the models were trained on, and the one they never saw."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from isthmus.core.progress import Progress, quiet
 from isthmus.encoders.emoji import stored_figures
-from isthmus.search.task import Progress
 from isthmus.workflows.audits import Audit, AuditOptions, audit
 from isthmus.workflows.demo.flips import flip_gallery
 from isthmus.workflows.demo.inputs import measure_trials
@@ -33,7 +33,7 @@ def run_demo(*, encoder: str = "emoji", seed: int = 0, progress: Progress | None
     Raises:
         MissingExtra: ONNX Runtime or Pillow is not installed.
     """
-    say = progress or (lambda what, done, of: None)
+    say = progress or quiet
     rows = embed_world(encoder, say)
     result = audit(
         rows.unseen, rows.names, options=AuditOptions(names=NAMES, seed=seed), progress=say

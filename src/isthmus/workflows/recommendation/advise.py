@@ -7,12 +7,13 @@ split -> fit (calibration queries, all stored candidates) -> try settings on cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from isthmus.core.arrays import row_norms, to_numpy, unit, working
+from isthmus.core.progress import Progress, quiet
 from isthmus.data.row_checks import check_same_space, checked_rows
 from isthmus.data.row_stats import RowStats
 from isthmus.errors import LabelsError, OptionError
@@ -59,7 +60,7 @@ def advise(
     trials: int | None = None,
     lists: np.ndarray | None = None,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Advice:
     """Which closer for these rows, this score and this disturbance, or nothing, and why.
 
@@ -116,8 +117,8 @@ def advise(
         and side == "queries",
         seed=seed,
     )
-    tried, skipped = try_all(bench, names, progress or (lambda what, done, of: None))
-    rows, plain = rows_of(bench, tried, progress or (lambda what, done, of: None))
+    tried, skipped = try_all(bench, names, progress or quiet)
+    rows, plain = rows_of(bench, tried, progress or quiet)
     changes = changes_of(bench, tried)
     best = None if bench.control else choose(bench, rows)
     setup = {

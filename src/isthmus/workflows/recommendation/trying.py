@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from isthmus.closers import CLOSERS, EXACT
 from isthmus.closers.maps import Closer
+from isthmus.core.progress import Progress
 from isthmus.core.statistics import mcnemar, paired_difference, share_over_trials, wilson
 from isthmus.errors import CloserError, OptionError
 from isthmus.robustness import ClosedSearch
@@ -22,7 +23,6 @@ ROUNDING = 1e-12
 ONE_ERROR = 0.6827
 """Two-sided confidence of one standard error."""
 
-Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
 
 
