@@ -19,7 +19,6 @@ from isthmus.core.statistics import wilson
 from isthmus.deploy.comparison import compare
 from isthmus.deploy.comparison.answers import candidate_reach, gate_of, random_error_rate, searches
 from isthmus.deploy.comparison.rows import Version, order_of, paired_figures
-from isthmus.errors import OptionError, ShapeError, ValuesError
 from isthmus.search.relevance import no_relevance, relevance_by_pairs
 from isthmus.search.scores import Ranking, top1
 from isthmus.search.task import RetrievalTask
@@ -318,11 +317,11 @@ def test_same_seed_same_result(world):
     [
         ({"after": np.ones((50, 24))}, "unequal-lengths", "before has 120 rows and after has 50"),
         ({"after": np.ones((120, 8))}, "unequal-dimensions", "24 dimensions and after has 8"),
-        ({"candidates": np.ones((80, 8))}, ShapeError, "candidates has 8"),
+        ({"candidates": np.ones((80, 8))}, "unequal-dimensions", "candidates has 8"),
         ({"after_candidates": np.ones((9, 24))}, "unequal-lengths", "after-candidates has 9"),
-        ({"after": np.full((120, 24), np.nan)}, ValuesError, "after holds NaN"),
-        ({"after": np.zeros((120, 24))}, ValuesError, "after has 120 zero vectors"),
-        ({"score": "manhattan"}, OptionError, "manhattan"),
+        ({"after": np.full((120, 24), np.nan)}, "not-finite", "after holds NaN"),
+        ({"after": np.zeros((120, 24))}, "zero-rows", "after has 120 zero vectors"),
+        ({"score": "manhattan"}, "unknown-score", "manhattan"),
         ({"gate": "best"}, "unknown-gate", "choose one of worst"),
         ({"gate": "new-new"}, "gate-without-candidates", "after_candidates"),
         ({"max_flips": 1.5}, "not-a-share", "max_flips 1.5"),
@@ -335,7 +334,7 @@ def test_same_seed_same_result(world):
 )
 def test_refusals(world, change, code, fact):
     a, b, a_new, _ = world
-    with refused(code, fact) if isinstance(code, str) else pytest.raises(code, match=fact):
+    with refused(code, fact):
         compare(**{"before": a, "after": a_new, "candidates": b, **change})
 
 

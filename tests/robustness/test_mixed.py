@@ -16,7 +16,6 @@ import test_docs
 from isthmus.closers import fit
 from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
-from isthmus.errors import NotPaired
 from isthmus.robustness.mixed import (
     PoolCloser,
     cross_cost,
@@ -320,6 +319,7 @@ def test_fewer_documents_of_a_are_among_more(world: Any, closings: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "code", "fact"),
     [
+        ({"a": np.ones((5, 24))}, "unequal-lengths", "a has 5 rows and b has 120"),
         ({"query_side": "c"}, "unknown-side", "'c'"),
         ({"ratios": (1.5,)}, "not-a-share", "1.5"),
         ({"draws": 0}, "number-too-small", "0 draws"),
@@ -333,13 +333,11 @@ def test_the_curve_refuses_what_does_not_fit(
 ) -> None:
     a, b, _ = world
     with refused(code, fact):
-        mixed_curve(a, b, **{"closings": closings, **change})
+        mixed_curve(**{"a": a, "b": b, "closings": closings, **change})
 
 
-def test_pairs_and_plain_search_are_needed(world: Any, closings: Any) -> None:
+def test_plain_search_is_needed(world: Any, closings: Any) -> None:
     a, b, _ = world
-    with pytest.raises(NotPaired, match="a has 5 rows and b has 120"):
-        mixed_curve(a[:5], b, closings)
     with refused("no-plain-closing", "none"):
         cross_cost(a, b, {"centering": closings["centering"]})
 

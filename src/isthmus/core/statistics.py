@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,10 @@ class Share:
     mean: float
     low: float
     high: float
+
+    def named(self, name: str) -> dict[str, Any]:
+        """``name`` and ``name_ci``, as reports hold them."""
+        return {name: self.mean, f"{name}_ci": [self.low, self.high]}
 
 
 def wilson(hits: float, count: int, confidence: float = CONFIDENCE) -> Share:

@@ -10,7 +10,7 @@ answers it is proved that they cannot have changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,7 @@ from isthmus.core.seeds import stream
 from isthmus.data.records import Record
 from isthmus.data.row_checks import check_same_space
 from isthmus.data.row_stats import InputWarning
-from isthmus.deploy.comparison.answers import (
-    GATES,
-    VersionSearch,
-    accuracy_of,
-    gate_of,
-    searches,
-    verdict,
-)
+from isthmus.deploy.comparison.answers import GATES, accuracy_of, gate_of, searches, verdict
 from isthmus.deploy.comparison.rotation import rotation_hint
 from isthmus.deploy.comparison.rows import Version, check_same_items, order_of, paired_figures
 from isthmus.errors import OptionError
@@ -65,18 +58,14 @@ class Comparison(Record):
         return self.result
 
     def rows(self) -> list[dict[str, Any]]:
-        """One line per search: flips with their interval, overlap, certified share, accuracy."""
-        accuracy = self.result["accuracy"] or {}
+        """One line per search: its flips, overlap, certified share and accuracy."""
         keys = ("queries", "flips", "near_ties", "flip_rate", "overlap_at_k")
+        accuracy = self.result["accuracy"] or {}
         return [
-            {
-                "search": name,
-                **{key: part[key] for key in keys},
-                "low": part["flip_rate_ci"][0],
-                "high": part["flip_rate_ci"][1],
-                "certified": part["certified"]["share"],
-                "accuracy": accuracy.get(name, {}).get("accuracy"),
-            }
+            {"search": name}
+            | {key: part[key] for key in keys}
+            | {"certified": part["certified"]["share"]}
+            | {"accuracy": accuracy.get(name, {}).get("accuracy")}
             for name, part in self.result["searches"].items()
         ]
 
@@ -193,9 +182,16 @@ def _compared(
     options: _Options,
     say: Progress,
 ) -> Comparison:
-    seed = options.seed
+    seed, cosine = options.seed, options.score == "cosine"
     c_new = None if new_pool is None else new_pool.searched
-    task = _task(old, pool, right, options)
+    task = RetrievalTask(
+        old.searched,
+        pool.searched,
+        right,
+        "dot" if cosine else options.score,  # unit rows by dot are rows by cosine
+        cosine,
+        query_input=Input(old.name, old.source, old.stats, np.arange(len(old))),
+    ).sample(options.max_queries, stream("compare.sample", seed))
     assert task.query_input is not None
     places = task.query_input.rows
     say("comparing", 1, 4)
@@ -224,39 +220,20 @@ def _compared(
         "gate": gate_of(parts, options.max_flips, options.gate),
         "warnings": [w.to_dict() for w in _warnings(order, hint, len(places), len(old))],
     }
-    return Comparison(result, _flipped(parts, places), rotation)
-
-
-def _task(old: Version, pool: Version, right: Relevance, options: _Options) -> RetrievalTask:
-    """The old search of the queries that are searched at all."""
-    cosine = options.score == "cosine"
-    task = RetrievalTask(
-        old.searched,
-        pool.searched,
-        right,
-        "dot" if cosine else options.score,  # unit rows by dot are rows by cosine
-        cosine,
-        query_input=Input(old.name, old.source, old.stats, np.arange(len(old))),
-    )
-    return task.sample(options.max_queries, stream("compare.sample", options.seed))
-
-
-def _flipped(parts: dict[str, VersionSearch], places: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: places[part.flipped] for name, part in parts.items() if name != "old-old"}
+    flipped = {name: places[part.flipped] for name, part in parts.items() if name != "old-old"}
+    return Comparison(result, flipped, rotation)
 
 
 def _warnings(
     order: dict[str, Any], hint: dict[str, Any] | None, searched: int, count: int
-) -> Sequence[InputWarning]:
-    found = []
+) -> Iterator[InputWarning]:
     if order["out_of_order"]:
-        found.append(InputWarning("versions-out-of-order", order["words"]))
+        yield InputWarning("versions-out-of-order", order["words"])
     if hint is not None and hint["rotated"]:
-        found.append(InputWarning("versions-rotated", hint["words"]))
+        yield InputWarning("versions-rotated", hint["words"])
     if searched < count:
-        sampled = (
+        yield InputWarning(
+            "queries-sampled",
             f"{searched} of {count} queries were searched (a seeded sample); flips are of these, "
-            "paired figures of all rows"
+            "paired figures of all rows",
         )
-        found.append(InputWarning("queries-sampled", sampled))
-    return found

@@ -28,7 +28,6 @@ class VersionSearch:
     differently. ``near`` (n,) bool: another answer, whose score the old search cannot tell from its
     own in float32. ``overlap`` (n,): share of the old k best among the new. ``reach`` (n,): error
     over the radius within which no error can change the answer; below 1 the answer is certified.
-    ``certified`` (n,) bool.
     ``random_rate``: flips under random errors of the same lengths, where queries alone moved.
     """
 
@@ -37,9 +36,13 @@ class VersionSearch:
     near: np.ndarray
     overlap: np.ndarray
     reach: np.ndarray
-    certified: np.ndarray
     k: int
     random_rate: float | None = None
+
+    @property
+    def certified(self) -> np.ndarray:
+        """(n,) bool: the size of the error alone proves that the answer is the same."""
+        return self.reach < 1
 
     @property
     def rate(self) -> Share:
@@ -48,13 +51,11 @@ class VersionSearch:
 
     def to_dict(self, places: np.ndarray) -> dict[str, Any]:
         """Plain numbers; rows are named by ``places``, their numbers in the input."""
-        rate = self.rate
         return {
             "queries": len(self.best),
             "flips": int(self.flipped.sum()),
             "near_ties": int(self.near.sum()),
-            "flip_rate": rate.mean,
-            "flip_rate_ci": [rate.low, rate.high],
+            **self.rate.named("flip_rate"),
             "first_flipped": [int(places[i]) for i in np.flatnonzero(self.flipped)[:10]],
             "overlap_at_k": float(self.overlap.mean()),
             "k": self.k,
@@ -164,7 +165,7 @@ class _Old:
         near = (first != last) & (np.abs(drop) <= self.widths)
         shared = (self.top.rows[:, :, None] == new.rows[:, None, :]).any(axis=2).mean(axis=1)
         flipped = (first != last) & ~near
-        return VersionSearch(last, flipped, near, shared, reach, reach < 1, k, chance)
+        return VersionSearch(last, flipped, near, shared, reach, k, chance)
 
 
 def random_error_rate(
@@ -195,8 +196,7 @@ def accuracy_of(parts: dict[str, VersionSearch], relevance: Relevance) -> dict[s
     base = right["old-old"]
     out: dict[str, Any] = {"judged": int(judged.sum())}
     for name, hits in right.items():
-        share = wilson(int(hits.sum()), len(hits))
-        out[name] = {"accuracy": share.mean, "accuracy_ci": [share.low, share.high]}
+        out[name] = wilson(int(hits.sum()), len(hits)).named("accuracy")
         if name != "old-old":
             out[name] |= {
                 "lost": int((base & ~hits).sum()),
@@ -224,8 +224,7 @@ def gate_of(parts: dict[str, VersionSearch], limit: float, gate: str) -> dict[st
     return {
         "limit": limit,
         "search": name,
-        "rate": rate.mean,
-        "rate_ci": [rate.low, rate.high],
+        **rate.named("rate"),
         "basis": "point estimate",
         "exceeded": exceeded,
         "verdict": ("fail" if exceeded else "pass") if clear else "undecided",

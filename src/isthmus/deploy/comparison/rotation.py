@@ -52,7 +52,6 @@ def rotation_hint(
     left = _relative(turned - before[held], before[held])
     old = top1(Ranking.of(before[held], candidates, score))
     flips = old != top1(Ranking.of(turned, candidates, score))
-    share = wilson(int(flips.sum()), len(held))
     moved = None
     if after_candidates is not None:
         moved = _relative(after_candidates @ turn - candidates, candidates)
@@ -62,8 +61,7 @@ def rotation_hint(
         "held_out_rows": len(held),
         "residual_before": plain,
         "residual_after": left,
-        "flips_after": share.mean,
-        "flips_after_ci": [share.low, share.high],
+        **wilson(int(flips.sum()), len(held)).named("flips_after"),
         "candidates_residual_after": moved,
         "underdetermined": len(fit) < before.shape[1],
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.statistics import quantiles, wilson
+from isthmus.core.statistics import Share, quantiles, wilson
 from isthmus.deploy.thresholds.intervals import (
     Threshold,
     pair_threshold,
@@ -113,25 +113,26 @@ def _matches(held_out: Scores, threshold: float) -> dict[str, Any]:
     """Share of the held-out matching pairs above a threshold."""
     if not len(held_out.match):
         return {"match_rate": None, "match_rate_ci": None}
-    share = share_by_query(held_out.match > threshold, held_out.match_query)
-    return {"match_rate": share.mean, "match_rate_ci": [share.low, share.high]}
+    return share_by_query(held_out.match > threshold, held_out.match_query).named("match_rate")
+
+
+def _searches(held_out: Scores, threshold: float) -> Share:
+    """Share of the held-out searches whose best non-match lies above a threshold."""
+    return wilson(int((held_out.best > threshold).sum()), len(held_out.best))
 
 
 def _pair_figures(judged: Judged) -> dict[str, Any]:
     held_out, edge = judged.held_out, judged.pair.value
     known = np.isfinite(held_out.pairs)
     share = share_of_pairs((held_out.pairs > edge) & known, known)
-    searches = wilson(int((held_out.best > edge).sum()), len(held_out.best))
     return {
         **_threshold(judged.pair),
         "null": _spread(judged.fitted.null),
         "held_out": {
-            "false_match_rate": share.mean,
-            "false_match_rate_ci": [share.low, share.high],
+            **share.named("false_match_rate"),
             "pairs": int(known.sum()),
             "effective_pairs": share.effective,
-            "searches_with_false_match": searches.mean,
-            "searches_with_false_match_ci": [searches.low, searches.high],
+            **_searches(held_out, edge).named("searches_with_false_match"),
             **_matches(held_out, edge),
         },
     }
@@ -139,25 +140,20 @@ def _pair_figures(judged: Judged) -> dict[str, Any]:
 
 def _search_figures(judged: Judged) -> dict[str, Any]:
     held_out, edge = judged.held_out, judged.search.value
-    share = wilson(int((held_out.best > edge).sum()), len(held_out.best))
-    by_size = [
-        {
-            "candidates": size,
-            **_threshold(search_threshold(best, judged.rate)),
-            "null_mean": float(best.mean()),
-        }
-        for size, best in judged.fitted.by_size.items()
-    ]
     return {
         **_threshold(judged.search),
         "null": _spread(judged.fitted.best),
         "held_out": {
-            "false_match_rate": share.mean,
-            "false_match_rate_ci": [share.low, share.high],
+            **_searches(held_out, edge).named("false_match_rate"),
             "searches": len(held_out.best),
             **_matches(held_out, edge),
         },
-        "by_candidates": by_size,
+        "by_candidates": [
+            {"candidates": size}
+            | _threshold(search_threshold(best, judged.rate))
+            | {"null_mean": float(best.mean())}
+            for size, best in judged.fitted.by_size.items()
+        ],
     }
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CONFIDENCE = 0.95
+from isthmus.core.statistics import CONFIDENCE, Share
+
 TAIL = (1 - CONFIDENCE) / 2
 
 
@@ -34,12 +35,9 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class Rate:
+class Rate(Share):
     """A share with its 95 % interval, and how many independent outcomes it is worth."""
 
-    mean: float
-    low: float
-    high: float
     effective: float
 
 

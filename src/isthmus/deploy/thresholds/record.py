@@ -18,6 +18,7 @@ from isthmus.errors import CorruptFile, FileError, OptionError, ShapeError
 
 TAIL = 1000
 GRID = 1000
+COLUMNS = ("values", "at_least", "above")
 Per = Literal["pair", "search"]
 
 
@@ -59,23 +60,18 @@ class Null:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists."""
-        return {
-            "count": self.count,
-            "values": self.values.tolist(),
-            "at_least": self.at_least.tolist(),
-            "above": self.above.tolist(),
-        }
+        return {"count": self.count} | {name: getattr(self, name).tolist() for name in COLUMNS}
 
     @classmethod
     def read(cls, table: Mapping[str, Any]) -> Null:
         """Back from plain lists; ValueError where they are no such table."""
-        values = np.array(table["values"], np.float64)
-        counts = [np.array(table[key], np.int64) for key in ("at_least", "above")]
-        if not len(values) or values.shape != counts[0].shape or values.shape != counts[1].shape:
+        values, *counts = (np.array(table[name]) for name in COLUMNS)
+        if not len(values) or any(values.shape != column.shape for column in counts):
             raise ValueError("a null distribution whose columns differ in length")
         if not (np.diff(values) > 0).all():
             raise ValueError("a null distribution whose values do not rise")
-        return cls(int(table["count"]), values, *counts)
+        at_least, above = (column.astype(np.int64) for column in counts)
+        return cls(int(table["count"]), values.astype(np.float64), at_least, above)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from isthmus.data.row_stats import InputWarning
@@ -9,10 +10,9 @@ from isthmus.data.row_stats import InputWarning
 FOR_BOTH = 10.0  # times the stated rate, or half-way to all: one threshold for both misleads
 
 
-def warnings_of(figures: dict[str, Any]) -> list[InputWarning]:
+def warnings_of(figures: dict[str, Any]) -> Iterator[InputWarning]:
     """What makes a threshold of these figures mean less than it says."""
     rate = figures["false_match_rate"]
-    found = []
     for per, what in (("pair", "pairs"), ("search", "searches")):
         part = figures[per]
         if part["resolved"] and part["threshold_ci"][1] is not None:
@@ -25,27 +25,20 @@ def warnings_of(figures: dict[str, Any]) -> list[InputWarning]:
             else f"per {per}: {count} non-matching {what} of {figures['fit_queries']} queries put "
             f"no upper end to the threshold at a false-match rate of {rate:g}"
         )
-        found.append(
-            InputWarning(
-                "rate-below-resolution", text + "; take more queries, or state a larger rate"
-            )
-        )
+        more = "; take more queries, or state a larger rate"
+        yield InputWarning("rate-below-resolution", text + more)
     if figures["truth"] is None:
-        found.append(
-            InputWarning(
-                "no-truth",
-                "nothing says which pairs match, so every pair counts as a non-match; where "
-                "queries do match candidates, thresholds are too high (per search by far)",
-            )
+        yield InputWarning(
+            "no-truth",
+            "nothing says which pairs match, so every pair counts as a non-match; where "
+            "queries do match candidates, thresholds are too high (per search by far)",
         )
     apart = figures["separation"]
     if apart is not None and apart["auc_ci"] is not None and apart["auc_ci"][0] <= 0.5:
-        found.append(
-            InputWarning(
-                "matches-without-signal",
-                f"matches do not score above non-matches (AUC {apart['auc']:.3f}): the pairing "
-                "looks broken, or the two sides are of different models",
-            )
+        yield InputWarning(
+            "matches-without-signal",
+            f"matches do not score above non-matches (AUC {apart['auc']:.3f}): the pairing "
+            "looks broken, or the two sides are of different models",
         )
     both = {
         side: part
@@ -58,19 +51,14 @@ def warnings_of(figures: dict[str, Any]) -> list[InputWarning]:
             for side, part in both.items()
         )
         own = " and ".join(f"{part['threshold']:.4g} for {side}" for side, part in both.items())
-        found.append(
-            InputWarning(
-                "one-threshold-for-both",
-                f"{shares} score above the threshold per pair of a query and a candidate, which is "
-                f"for {rate:.2%}: within one modality another threshold holds ({own})",
-            )
+        yield InputWarning(
+            "one-threshold-for-both",
+            f"{shares} score above the threshold per pair of a query and a candidate, which is "
+            f"for {rate:.2%}: within one modality another threshold holds ({own})",
         )
     searched = figures["fit_queries"] + figures["held_out_queries"]
     if searched < figures["queries"]:
-        found.append(
-            InputWarning(
-                "queries-sampled",
-                f"{searched} of {figures['queries']} queries were scored (a seeded sample)",
-            )
+        yield InputWarning(
+            "queries-sampled",
+            f"{searched} of {figures['queries']} queries were scored (a seeded sample)",
         )
-    return found

@@ -253,12 +253,9 @@ def work_at(rows: Sequence[Mapping[str, Any]], recall: float = 0.95) -> list[dic
 
 
 def _crossing(curve: Sequence[tuple[float, float]], level: float) -> float | None:
-    before: tuple[float, float] | None = None
-    for recall, work in curve:
-        if recall >= level:
-            if before is None or recall == before[0]:
-                return work
-            share = (level - before[0]) / (recall - before[0])
-            return before[1] + share * (work - before[1])
-        before = (recall, work)
-    return None
+    """Work at which a curve of (recall, work) first reaches a level."""
+    reached = next((i for i, (recall, _) in enumerate(curve) if recall >= level), None)
+    if not reached:
+        return None if reached is None else curve[0][1]
+    (low, less), (high, more) = curve[reached - 1 : reached + 1]
+    return less + (level - low) / (high - low) * (more - less)
