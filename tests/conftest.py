@@ -38,6 +38,17 @@ def pairs_wide() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
+def files_wide(
+    pairs_wide: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """``pairs_wide`` as images.npy and captions.npy in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for name, rows in zip(("images", "captions"), pairs_wide):
+        np.save(f"{name}.npy", rows.astype(np.float32))
+    return tmp_path
+
+
+@pytest.fixture
 def here(tmp_path: Path) -> Path:
     """A fresh folder."""
     return tmp_path

@@ -88,12 +88,8 @@ def test_norms_zero_rows_and_rows_left_alone(world):
 def test_flips_and_overlap_are_those_of_full_searches(world, score):
     a, b, a_new, b_new = world
     found = compare(a, a_new, b, after_candidates=b_new, score=score, max_flips=1.0, k=7)
-    kinds = {
-        "old-old": (a, b),
-        "new-old": (a_new, b),
-        "old-new": (a, b_new),
-        "new-new": (a_new, b_new),
-    }
+    kinds = {"old-old": (a, b), "new-old": (a_new, b)}
+    kinds |= {"old-new": (a, b_new), "new-new": (a_new, b_new)}
     ranked = {k: np.argsort(-full_scores(*v, score), axis=1)[:, :7] for k, v in kinds.items()}
     assert set(found.result["searches"]) == set(kinds)
     for name, rows in ranked.items():
@@ -433,16 +429,13 @@ def test_coco_turned_shifted_and_coded(coco):
     assert turned.result["searches"]["new-new"]["flips"] == 0
 
 
-def test_the_examples_of_the_page_run(pairs_wide, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name, rows in zip(("images", "captions"), pairs_wide):
-        np.save(f"{name}.npy", rows.astype(np.float32))
+def test_the_examples_of_the_page_run(files_wide):
     assert test_docs.run_blocks("compare")[1] == ["versions"]
-    old, new, pool = (np.load(f"{n}.npy") for n in ("images", "images-turned", "captions"))
-    got = compare(old, new, pool, after_candidates=np.load("captions-turned.npy")).result
+    rows = "images.npy", "images-turned.npy", "captions.npy"
+    got = compare(*rows, after_candidates="captions-turned.npy").result
     assert got["searches"]["new-new"]["flips"] == 0
-    lost = np.load("images-lost.npy")
-    assert compare(old, lost, pool, max_flips=1).result["order"]["offset"] == 1
+    lost = compare("images.npy", "images-lost.npy", "captions.npy", max_flips=1).result
+    assert lost["order"]["offset"] == 1
 
 
 def test_every_key_is_on_the_page(world):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -190,9 +189,8 @@ def test_queries_of_another_kind_have_a_mean_of_their_own(world: Any) -> None:
     by_hand = full_scores(unit_rows(asked - asked.mean(axis=0)), stored, "dot")
     np.testing.assert_allclose(scores["centering"], by_hand, atol=1e-12)
     means = np.where(own[:, None], b.mean(axis=0), a.mean(axis=0))
-    np.testing.assert_allclose(
-        scores["center-both, levelled"], asked @ (pool - means).T, atol=1e-12
-    )
+    levelled = scores["center-both, levelled"]
+    np.testing.assert_allclose(levelled, asked @ (pool - means).T, atol=1e-12)
     for side in "ab":  # nothing is said of side a: as without
         plain = pool_closers(moments(a), moments(b))["centering"][side].closer
         same = np.array_equal(plain.query.offset, closings["centering"][side].closer.query.offset)
@@ -211,14 +209,12 @@ def test_a_levelled_bias_keeps_each_modality_s_own_ranking(seed: int, side: str)
     means = {"a": (a.mean(axis=0), b.mean(axis=0)), "b": (b.mean(axis=0), a.mean(axis=0))}[side]
     for part, mean in ((own, means[0]), (~own, means[1])):
         moved = scores[:, part] - plain[:, part]  # one constant per query and modality
-        np.testing.assert_allclose(moved, moved[:, :1] + np.zeros_like(moved), atol=1e-10)
+        np.testing.assert_allclose(moved, moved[:, :1] + 0 * moved, atol=1e-10)
         by_hand = asked @ (pool[part] - mean).T
         constant = scores[:, part] - by_hand
-        np.testing.assert_allclose(constant, constant[:, :1] + np.zeros_like(moved), atol=1e-10)
+        np.testing.assert_allclose(constant, constant[:, :1] + 0 * moved, atol=1e-10)
     everything = scores - asked @ (pool - np.where(own[:, None], *means)).T
-    np.testing.assert_allclose(
-        everything, everything[:, :1] + np.zeros_like(everything), atol=1e-10
-    )
+    np.testing.assert_allclose(everything, everything[:, :1] + 0 * everything, atol=1e-10)
 
 
 def test_pool_closings_refuse_what_does_not_fit(world: Any) -> None:
@@ -361,12 +357,7 @@ def test_the_share_of_the_audit_is_as_it_was(world: Any) -> None:
     assert mixed_share(a[:21], b[:21], moments(a), moments(b)) == {}
 
 
-def test_the_page_s_example_runs(
-    pairs_wide: Any, tmp_path: Path, monkeypatch: Any, capsys: Any
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, rows in zip(("images", "captions"), pairs_wide):
-        np.save(f"{name}.npy", rows.astype(np.float32))
+def test_the_page_s_example_runs(files_wide: Any, capsys: Any) -> None:
     assert test_docs.run_blocks("mixed")[1] == ["mixed"]
     assert len(capsys.readouterr().out.splitlines()) == 6 * 3 + 6 * 2
 
