@@ -41,7 +41,7 @@ from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec
-from isthmus.robustness import ClosedSearch, Perturbation, closed_searches, measure
+from isthmus.robustness import ClosedSearch, Perturbation, closed_searches, measure_perturbation
 from isthmus.search.relevance import no_relevance, relevance_by_pairs
 from isthmus.search.scores import SCORES, top1
 from isthmus.search.task import RetrievalTask
@@ -152,12 +152,12 @@ def direction_rows(data: Data, direction: str, held_out: bool) -> Iterator[dict[
     searches = closed_searches(task, [closer for _, closer in found])
     trials = trials_for(len(q), len(task.candidates))
     perturbation = Perturbation("gaussian", "candidates", LEVEL, "total")
-    results = measure(task, searches, perturbation, trials=trials, seed=SEED)
+    results = measure_perturbation(task, searches, perturbation, trials=trials, seed=SEED)
     shorter = [search for search in searches if search.stored_dims < q.shape[1]]
     each = Perturbation("gaussian", "candidates", LEVEL / q.shape[1], "coordinate")
     same_sigma = {
         id(result.search): float(result.kept.mean())
-        for result in measure(task, shorter, each, trials=trials, seed=SEED)
+        for result in measure_perturbation(task, shorter, each, trials=trials, seed=SEED)
     }
     known = task.relevance.judged.any()
     for (options, closer), search, result in zip(found, searches, results, strict=True):
@@ -176,9 +176,9 @@ def direction_rows(data: Data, direction: str, held_out: bool) -> Iterator[dict[
             "noise": float(result.kept.mean()),
             "noise_each": same_sigma.get(id(search)),
             "rabitq_r1": float(task.relevance.correct(kept).mean()) if known else None,
-            "rabitq": float((kept == search.before_top1).mean()),
+            "rabitq": float((kept == search.today_top1).mean()),
             "bytes": size,
-            "floats": search.floats_beside,
+            "floats": search.floats_per_candidate,
             "dims": search.stored_dims,
             "trials": trials,
         }

@@ -247,7 +247,7 @@ FAULTS = (
     ),
     Fault(
         "codec-sees-test-rows",
-        "robustness/coded.py",
+        "robustness/measurements.py",
         "search.candidates[task.candidate_calibration, :dim],",
         "search.candidates[:, :dim],",
         "Codecs would be fitted on the rows that they are judged on.",
@@ -266,8 +266,8 @@ FAULTS = (
     Fault(
         "flip-reference",
         "robustness/searches.py",
-        "return self.answers == self.search.clean_top1[None, :]",
-        "return self.answers == self.search.before_top1[None, :]",
+        'search.clean_top1 if reference == "own" else search.today_top1',
+        'search.today_top1 if reference == "own" else search.today_top1',
         "Consistency would be against the answers before closing, which is the column beside it.",
         ("test_noise_codecs_stress.py::test_gaussian_cells_by_a_double_loop",),
     ),

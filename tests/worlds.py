@@ -7,7 +7,7 @@ import numpy as np
 from isthmus.closers import fit
 from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments, PairMoments
-from isthmus.robustness import ClosedSearch, plain_top1
+from isthmus.robustness import ClosedSearch
 from isthmus.search.relevance import Relevance, relevance_by_pairs
 from isthmus.search.task import RetrievalTask
 
@@ -60,7 +60,7 @@ def fitted(method: str, queries: np.ndarray, candidates: np.ndarray, **options: 
 
 def played(task: RetrievalTask, closer: Closer) -> ClosedSearch:
     """A closer set up on a task, beside plain search under its own score."""
-    return ClosedSearch.of(task, closer, plain_top1(task, closer.score))
+    return ClosedSearch.of(task, closer, task.today(closer.score))
 
 
 def full_scores(queries: np.ndarray, candidates: np.ndarray, score: str) -> np.ndarray:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from isthmus.metrics.gap_report import GapReport as GapReport
     from isthmus.metrics.gap_report import measure as measure
     from isthmus.perturb import codecs as codecs
+    from isthmus.robustness import StressTable as StressTable
+    from isthmus.robustness import stress as stress
     from isthmus.search.relevance import Relevance as Relevance
     from isthmus.search.scores import Ranking as Ranking
     from isthmus.search.scores import top_k as top_k
@@ -53,6 +55,7 @@ _VERBS = {
     "embed": "encoders.embedding",
     "measure": "metrics.gap_report",
     "predict": "theory.prediction",
+    "stress": "robustness",
 }
 """Function -> the module it loads from."""
 _NOUNS = {
@@ -72,6 +75,7 @@ _NOUNS = {
     "Relevance": "search.relevance",
     "RetrievalTask": "search.task",
     "Rows": "data",
+    "StressTable": "robustness",
     "Verification": "closers.verification",
     "fit": "closers",
     "load_encoder": "encoders",

@@ -18,7 +18,7 @@ from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec
-from isthmus.robustness import Perturbation, closed_searches, measure
+from isthmus.robustness import Perturbation, closed_searches, measure_perturbation
 from isthmus.search.relevance import no_relevance, relevance_by_pairs
 from isthmus.search.scores import SCORES, top1
 from isthmus.search.task import RetrievalTask
@@ -60,7 +60,10 @@ def consistency(sides: Sides, closers: list[Closer], trials: int = 60) -> list[f
     asked = task(*sides)
     cell = Perturbation("gaussian", "candidates", 0.022, "total")
     plays = closed_searches(asked, closers)
-    return [float(r.kept.mean()) for r in measure(asked, plays, cell, trials=trials, seed=1)]
+    return [
+        float(r.kept.mean())
+        for r in measure_perturbation(asked, plays, cell, trials=trials, seed=1)
+    ]
 
 
 def coded(closer: Closer, sides: Sides, **options: Any) -> tuple[float, float, float]:
@@ -147,7 +150,10 @@ def test_few_candidates_leave_most_of_a_query_out(way: int, coco: Any) -> None:
     # 19 coordinates instead of 512: the same noise in each of them is far less in all, the same
     # noise in all of them far more in each
     each, together = (
-        [float(r.kept.mean()) for r in measure(task(q, c), plays, cell, trials=20, seed=1)]
+        [
+            float(r.kept.mean())
+            for r in measure_perturbation(task(q, c), plays, cell, trials=20, seed=1)
+        ]
         for cell in (
             Perturbation("gaussian", "candidates", 0.022 / 512, "coordinate"),
             Perturbation("gaussian", "candidates", 0.022, "total"),

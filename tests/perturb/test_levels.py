@@ -6,7 +6,7 @@ import pytest
 from isthmus.closers import fit
 from isthmus.closers.maps import AffineMap, Closer, Guarantee
 from isthmus.data.moments import Moments
-from isthmus.robustness import Perturbation, closed_searches, measure
+from isthmus.robustness import Perturbation, closed_searches, measure_perturbation
 from isthmus.search.relevance import no_relevance
 from isthmus.search.task import RetrievalTask
 
@@ -28,7 +28,7 @@ def setting(scale=3.0, n=60, d=10):
 
 def test_spread_is_relative_to_each_closer_s_own_candidates():
     task, searches = setting()
-    plain, scaled = measure(
+    plain, scaled = measure_perturbation(
         task, searches, Perturbation("gaussian", "candidates", 0.3, "spread"), trials=6, seed=2
     )
     np.testing.assert_array_equal(plain.answers, scaled.answers)
@@ -38,7 +38,7 @@ def test_spread_is_relative_to_each_closer_s_own_candidates():
 
 def test_total_is_the_same_noise_for_everybody():
     task, searches = setting()
-    plain, scaled = measure(
+    plain, scaled = measure_perturbation(
         task, searches, Perturbation("gaussian", "candidates", 3.0, "total"), trials=6, seed=2
     )
     assert scaled.kept.mean() > plain.kept.mean() + 0.05
@@ -55,7 +55,7 @@ def test_conventions_agree_where_they_mean_the_same_noise():
         ("spread", level / spread),
     ):
         # the stream is named by the level, so compare shares over many trials, not draws
-        result = measure(
+        result = measure_perturbation(
             task,
             searches[:1],
             Perturbation("gaussian", "candidates", value, convention),

@@ -18,10 +18,9 @@ from isthmus.perturb.shapes import covariance_shape, line_shape, span_shape
 from isthmus.robustness import (
     ClosedSearch,
     Perturbation,
-    check_perturbation,
     closed_searches,
     grid,
-    measure,
+    measure_perturbation,
     perturbations_of,
     row_of,
     rows_of,
@@ -120,7 +119,7 @@ def test_noise_on_candidates_is_shaped_by_what_is_stored(few: RetrievalTask) -> 
 def test_noise_cells_play_as_by_hand(family: str, few: RetrievalTask) -> None:
     search = played(few, fitted("orthogonal-shift", few.queries, few.candidates))
     perturbation = Perturbation(family, "candidates", 0.3, "total")
-    result = measure(few, [search], perturbation, trials=3, seed=11)[0]
+    result = measure_perturbation(few, [search], perturbation, trials=3, seed=11)[0]
     for trial in range(3):
         name: dict[str, Any] = {"seed": 11, "trial": trial, "role": "candidate", "level": 0.3}
         noise = (uniform if family == "uniform" else gaussian)(6, 24, 0.3, **name)
@@ -136,7 +135,7 @@ def test_shaped_noise_is_predicted_under_dot(family: str, few: RetrievalTask) ->
     for name in ("none", "center-queries"):
         search = played(few, fitted(name, few.queries, few.candidates, score="dot"))
         perturbation = Perturbation(family, "candidates", 0.1, "total")
-        result = measure(few, [search], perturbation, trials=600, seed=2)[0]
+        result = measure_perturbation(few, [search], perturbation, trials=600, seed=2)[0]
         spread = result.kept.mean(axis=1).std() / np.sqrt(600)
         assert result.predicted == pytest.approx(result.kept.mean(), abs=4 * spread + 1e-4)
 
@@ -147,11 +146,11 @@ def test_off_span_noise_on_queries_flips_nothing(few: RetrievalTask) -> None:
     searches = closed_searches(
         few, [fitted(n, few.queries, few.candidates, score="euclidean") for n in names]
     )
-    off = measure(
+    off = measure_perturbation(
         few, searches, Perturbation("off-span", "queries", 0.5, "total"), trials=4, seed=1
     )
     assert all(r.kept.all() for r in off)
-    inside = measure(
+    inside = measure_perturbation(
         few, searches, Perturbation("in-span", "queries", 0.5, "total"), trials=4, seed=1
     )
     assert not inside[0].kept.all()
@@ -169,9 +168,11 @@ def test_one_shared_shift_of_all_candidates(task: RetrievalTask) -> None:
             for n in ("none", "center-queries", "center-both")
         ],
     )
-    assert all(r.kept.all() for r in measure(task, dots, perturbation, trials=5, seed=0))
+    assert all(
+        r.kept.all() for r in measure_perturbation(task, dots, perturbation, trials=5, seed=0)
+    )
     search = played(task, fitted("none", task.queries, task.candidates, score="euclidean"))
-    result = measure(task, [search], perturbation, trials=5, seed=0)[0]
+    result = measure_perturbation(task, [search], perturbation, trials=5, seed=0)[0]
     assert not result.kept.all()
     for trial in range(5):
         shift = gaussian(1, 24, 0.3, seed=0, trial=trial, role="candidate", level=0.3)
@@ -186,7 +187,7 @@ def test_one_shared_shift_of_all_candidates(task: RetrievalTask) -> None:
 def test_truncation_is_search_on_the_first_dimensions(score: str, task: RetrievalTask) -> None:
     search = played(task, fitted("none", task.queries, task.candidates, score=score))
     for level in (7.0, 0.5):
-        result = measure(
+        result = measure_perturbation(
             task, [search], Perturbation("truncation", "both", level), trials=9, seed=0
         )[0]
         kept = 7 if level == 7 else 12
@@ -198,7 +199,9 @@ def test_truncation_is_search_on_the_first_dimensions(score: str, task: Retrieva
 def test_dropped_dimensions(task: RetrievalTask) -> None:
     search = played(task, fitted("none", task.queries, task.candidates, score="euclidean"))
     both, stored = (
-        measure(task, [search], Perturbation("dropped-dimensions", side, 10.0), trials=3, seed=4)[0]
+        measure_perturbation(
+            task, [search], Perturbation("dropped-dimensions", side, 10.0), trials=3, seed=4
+        )[0]
         for side in ("both", "candidates")
     )
     for trial in range(3):
@@ -215,10 +218,10 @@ def test_dropped_dimensions(task: RetrievalTask) -> None:
 
 def test_random_projection_keeps_inner_products_on_average(task: RetrievalTask) -> None:
     search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
-    wide = measure(
+    wide = measure_perturbation(
         task, [search], Perturbation("random-projection", "both", 24.0), trials=20, seed=0
     )[0]
-    slim = measure(
+    slim = measure_perturbation(
         task, [search], Perturbation("random-projection", "both", 3.0), trials=20, seed=0
     )[0]
     assert slim.kept.mean() < wide.kept.mean()
@@ -231,9 +234,13 @@ def test_random_projection_keeps_inner_products_on_average(task: RetrievalTask) 
 def test_memo_coordinates_and_stored_numbers_outlive_a_cut(few: RetrievalTask) -> None:
     memo = played(few, fitted("low-rank-memo", few.queries, few.candidates, rank=5))
     assert memo.closer.memo == 5
-    kept = measure(few, [memo], Perturbation("truncation", "both", 1.0), trials=1, seed=0)[0].kept
+    kept = measure_perturbation(
+        few, [memo], Perturbation("truncation", "both", 1.0), trials=1, seed=0
+    )[0].kept
     bare = played(few, fitted("none", few.queries, few.candidates, score="dot"))
-    base = measure(few, [bare], Perturbation("truncation", "both", 1.0), trials=1, seed=0)[0].kept
+    base = measure_perturbation(
+        few, [bare], Perturbation("truncation", "both", 1.0), trials=1, seed=0
+    )[0].kept
     assert kept.mean() > base.mean()
 
 
@@ -253,7 +260,7 @@ def test_codecs_play_as_by_hand(family: str, calibration: str | None, task: Retr
     own, theirs = rows.get(calibration or "own", (halves["c"], halves["q"]))
     codec, query_codec = fit_codec(family, own), fit_codec(family, theirs)
     for side, symmetric in (("candidates", None), ("both", query_codec)):
-        result = measure(
+        result = measure_perturbation(
             task, [search], Perturbation(family, side, 1.0, calibration), trials=5, seed=0
         )[0]
         by_hand = coded_ranking(
@@ -273,13 +280,15 @@ def test_codecs_play_as_by_hand(family: str, calibration: str | None, task: Retr
 
 
 def test_ranges_of_the_other_modality_are_noticed(task: RetrievalTask) -> None:
-    from isthmus.cli.stress import range_notes
+    from isthmus.robustness.stress_runs import range_notes
 
     search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
     rows = []
     for calibration in ("own", "other"):
         perturbation = Perturbation("int8", "candidates", 1.0, calibration)
-        rows.append(row_of(task, measure(task, [search], perturbation, trials=1, seed=0)[0], 0))
+        rows.append(
+            row_of(task, measure_perturbation(task, [search], perturbation, trials=1, seed=0)[0], 0)
+        )
     unseen = np.setdiff1d(np.arange(60), task.candidate_calibration)
     ranges = search.queries[task.query_calibration]
     stored = search.candidates[unseen]
@@ -294,23 +303,25 @@ def test_ranges_of_the_other_modality_are_noticed(task: RetrievalTask) -> None:
 def test_rescoring_everything_undoes_the_codec(task: RetrievalTask) -> None:
     search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
     shares = [
-        measure(task, [search], Perturbation("sign", "candidates", 1.0, None, r), trials=1, seed=0)[
-            0
-        ]
+        measure_perturbation(
+            task, [search], Perturbation("sign", "candidates", 1.0, None, r), trials=1, seed=0
+        )[0]
         for r in (0, 5, 60)
     ]
     kept = [r.kept.mean() for r in shares]
     assert kept[0] < kept[1] < 1
     assert kept[2] == 1
-    assert [r.told.get("rescored") for r in shares] == [None, 5, 60]
-    told = shares[1].told
-    assert told["coded_consistency"] == kept[0]
-    assert told["in_shortlist"] == kept[1]  # what is found is put first
+    assert [r.extra.get("rescored") for r in shares] == [None, 5, 60]
+    extra = shares[1].extra
+    assert extra["coded_consistency"] == kept[0]
+    assert extra["in_shortlist"] == kept[1]  # what is found is put first
 
 
 def test_queries_alone_through_a_codec(task: RetrievalTask) -> None:
     search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
-    result = measure(task, [search], Perturbation("sq4", "queries", 1.0), trials=1, seed=0)[0]
+    result = measure_perturbation(
+        task, [search], Perturbation("sq4", "queries", 1.0), trials=1, seed=0
+    )[0]
     codec = fit_codec("sq4", search.queries[task.query_calibration])
     scores = codec.through(search.queries) @ search.candidates.T
     np.testing.assert_array_equal(result.answers[0], scores.argmax(axis=1))
@@ -326,7 +337,7 @@ def test_cells_from_a_few_words() -> None:
         ["gaussian", "truncation", "rabitq", "uniform-quantisation"],
         levels=[0.1, 0.2],
         kept=[8],
-        sides=["candidates", "shared"],
+        targets=["candidates", "shared"],
         calibration="union",
         rescored=20,
     )
@@ -341,34 +352,27 @@ def test_cells_from_a_few_words() -> None:
 
 
 BAD = [
-    (Perturbation("sq8", "shared", 1.0), r"sq8 has no shared side; that is for noise"),
-    (
-        Perturbation("truncation", "both", 0.0),
-        r"truncation at level 0; expected dimensions to keep",
-    ),
-    (Perturbation("random-projection", "candidates", 4.0), r"takes both sides to fewer dimensions"),
-    (
-        Perturbation("sq8", "candidates", 1.0, "mine"),
-        r"calibration 'mine' is unknown; choose one of own",
-    ),
-    (Perturbation("gaussian", "candidates", 0.1, None, 5), r"gaussian has nothing to rescore"),
-    (
-        Perturbation("sq9", "candidates", 1.0),
-        r"family 'sq9' is unknown; choose one of gaussian.*sq8",
-    ),
+    (Perturbation("sq8", "shared", 1.0), "target-not-offered", "sq8"),
+    (Perturbation("truncation", "both", 0.0), "bad-level", "truncation at level 0"),
+    (Perturbation("random-projection", "candidates", 4.0), "target-not-offered", "both"),
+    (Perturbation("sq8", "candidates", 1.0, "mine"), "unknown-calibration", "'mine'"),
+    (Perturbation("gaussian", "candidates", 0.1, None, 5), "rescored-codecs", "gaussian"),
+    (Perturbation("sq9", "candidates", 1.0), "unknown-family", "sq8"),
+    (Perturbation("truncation", "both", 2.5), "bad-level", "keeps 2.5 dimensions"),
+    (Perturbation("gaussian", "texts", 0.1), "unknown-target", "queries, candidates, both"),
+    (Perturbation("dust", "candidates", 0.1), "unknown-family", "gaussian"),
+    (Perturbation("gaussian", "candidates", -1.0), "bad-level", "-1.0"),
+    (Perturbation("gaussian", "candidates", 1.0, "sd"), "unknown-convention", "'sd'"),
 ]
 
 
-@pytest.mark.parametrize(("perturbation", "sentence"), BAD)
-def test_cells_that_make_no_sense(perturbation: Perturbation, sentence: str) -> None:
-    with pytest.raises(OptionError, match=sentence):
-        check_perturbation(perturbation)
-
-
-def test_half_a_dimension_is_refused(task: RetrievalTask) -> None:
+@pytest.mark.parametrize(("perturbation", "code", "fact"), BAD)
+def test_perturbations_that_make_no_sense(
+    perturbation: Perturbation, code: str, fact: str, task: RetrievalTask
+) -> None:
     search = played(task, fitted("none", task.queries, task.candidates))
-    with pytest.raises(OptionError, match=r"truncation keeps 2.5 dimensions; expected a whole"):
-        measure(task, [search], Perturbation("truncation", "both", 2.5), trials=1, seed=0)
+    with refused(code, fact, kind=OptionError):
+        measure_perturbation(task, [search], perturbation, trials=1, seed=0)
 
 
 # --- controls ---------------------------------------------------------------------------------
@@ -432,7 +436,7 @@ def test_rows_carry_gain_and_mcnemar(task: RetrievalTask) -> None:
     assert moved["gain"] == pytest.approx(results[1].kept.mean() - results[0].kept.mean(), abs=1e-6)
     assert moved["gain_lo"] <= moved["gain"] <= moved["gain_hi"]
     truth = np.arange(60)
-    before, after = (results[1].search.before_top1 == truth, results[1].search.clean_top1 == truth)
+    before, after = (results[1].search.today_top1 == truth, results[1].search.clean_top1 == truth)
     lost, won = (before & ~after).sum(), (~before & after).sum()
     from scipy.stats import binomtest
 

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import commands
-from isthmus.errors import OptionError
-from isthmus.robustness import COLUMNS, Perturbation, reseeded, run, run_grid
+from isthmus.closers.many import fit_many
+from isthmus.data.moments import Moments
+from isthmus.robustness import COLUMNS, Perturbation, reseeded, run, run_grid, stress, stress_runs
 from isthmus.search import scores
 from isthmus.search.task import RetrievalTask
+from refusals import refused
 from worlds import fitted, task_of, two_modalities, unit_rows
 
 CELLS = [
@@ -91,13 +93,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     with journal.open("a") as file:
         file.write('[{"torn": 1')  # killed in the middle of a line
     played: list[Perturbation] = []
-    real = run.measure
+    real = run.measure_perturbation
 
     def watched(task: Any, searches: Any, perturbation: Perturbation, **options: Any) -> Any:
         played.append(perturbation)
         return real(task, searches, perturbation, **options)
 
-    monkeypatch.setattr(run, "measure", watched)
+    monkeypatch.setattr(run, "measure_perturbation", watched)
     run_grid(**work(), out=out)
     assert played == CELLS[1:]  # what was done is not done again
     assert out.read_bytes() == whole.read_bytes()
@@ -152,13 +154,13 @@ def test_the_number_of_threads_changes_no_byte(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     given = work()
-    with pytest.raises(OptionError, match=r"nothing to stress: expected at least one seed"):
+    with refused("nothing-to-stress", "one seed"):
         run_grid(**{**given, "perturbations": []})
-    with pytest.raises(OptionError, match=r"t.csv: the table is a .parquet or .json file"):
+    with refused("unknown-suffix", "t.csv", ".parquet"):
         run_grid(**given, out=tmp_path / "t.csv")
 
 
-# --- the command ------------------------------------------------------------------------------
+# --- the whole workflow -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -170,40 +172,57 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    return commands.run(capsys, "stress", "a.npy", "b.npy", *words)
+WORDS = [
+    "--perturb",
+    "gaussian,rabitq,truncation",
+    "--kept",
+    "6",
+    "--levels",
+    "0.02",
+    "--trials",
+    "4",
+    "--seeds",
+    "2",
+    "--closers",
+    "center-queries,procrustes,realign",
+    "--controls",
+]
 
 
-def test_the_command_prints_and_writes(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = (
-        "--perturb",
-        "gaussian,rabitq,truncation",
-        "--kept",
-        "6",
-        "--levels",
-        "0.02",
-        "--trials",
-        "4",
-        "--seeds",
-        "2",
-        "--closers",
-        "center-queries,procrustes,realign",
-        "--controls",
-        "--out",
-        "t.parquet",
-    )
-    code, out, _ = command(capsys, *words)
+def test_the_command_prints_and_writes_what_the_function_returns(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = commands.run(capsys, "stress", "a.npy", "b.npy", *WORDS, "--out", "t.parquet")
     assert code == 0
     assert "center-queries:random" in out
     assert "truncation 6 on both" in out
     rows = pq.ParquetFile(files / "t.parquet").read().to_pylist()
     assert {r["seed"] for r in rows} == {0, 1}
     assert {r["closer"] for r in rows} >= {"none", "center-queries", "procrustes", "realign"}
+    assert {r["flip_reference"] for r in rows} == {"own"}
     assert f"Wrote {len(rows)} rows to t.parquet." in out
-    code, out, err = command(capsys, *words[:-2], "--json")
+    code, out, err = commands.run(capsys, "stress", "a.npy", "b.npy", *WORDS, "--json")
     assert code == 0
-    assert len(json.loads(out)) == len(rows)
     assert "center-queries" in err
+    table = stress(
+        np.load("a.npy"),
+        np.load("b.npy"),
+        perturb=["gaussian", "rabitq", "truncation"],
+        kept=[6],
+        levels=[0.02],
+        trials=4,
+        seeds=2,
+        closers=["center-queries", "procrustes", "realign"],
+        controls=True,
+    )
+    assert json.loads(out) == table.rows()
+    assert len(table.averaged()) == len(rows) / 2
+    assert table.save("t.json").read_bytes() == json.dumps(table.rows(), indent=2).encode() + b"\n"
+    assert table.to_arrow().num_rows == len(rows)
+    assert len(table._repr_html_()) < 30_000
+    assert "a.npy" not in table.save("t.html").read_text("utf-8")
+    with refused("unknown-suffix", "t.csv"):
+        table.save("t.csv")
 
 
 def test_another_seed_draws_other_halves_of_the_same_rows() -> None:
@@ -220,12 +239,8 @@ def test_another_seed_draws_other_halves_of_the_same_rows() -> None:
 
 
 def test_no_seed_scores_a_query_that_closers_were_fitted_on(
-    files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from isthmus import robustness
-    from isthmus.closers import many
-    from isthmus.data.moments import Moments
-
     seen: dict[str, Any] = {}
 
     def fitted_on(methods: Any, queries: Moments, *rest: Any, **options: Any) -> Any:
@@ -236,23 +251,12 @@ def test_no_seed_scores_a_query_that_closers_were_fitted_on(
         seen["tasks"] = tasks
         return run_grid(tasks, *rest, **options)
 
-    fit_many = many.fit_many
-    monkeypatch.setattr(many, "fit_many", fitted_on)
-    monkeypatch.setattr(robustness, "run_grid", watched)
-    code, out, _ = command(
-        capsys,
-        "--fit-share",
-        "0.5",
-        "--seeds",
-        "3",
-        "--trials",
-        "2",
-        "--levels",
-        "0.02",
-        "--closers",
-        "center-queries,procrustes,realign",
+    monkeypatch.setattr(stress_runs, "fit_many", fitted_on)
+    monkeypatch.setattr(stress_runs, "run_grid", watched)
+    closers = ["center-queries", "procrustes", "realign"]
+    table = stress(
+        "a.npy", "b.npy", fit_share=0.5, seeds=3, trials=2, levels=[0.02], closers=closers
     )
-    assert code == 0
     scored = seen["tasks"][0].queries
     rows = unit_rows(np.load(files / "a.npy"))
     fit = rows[[i for i, row in enumerate(rows) if np.abs(scored - row).max(axis=1).min() > 1e-6]]
@@ -262,31 +266,52 @@ def test_no_seed_scores_a_query_that_closers_were_fitted_on(
         assert task.queries is scored
     assert seen["options"]["pairs"] is None
     assert seen["options"]["query_rows"] is None
-    said = " ".join(out.split())
-    for name, why in (
-        ("procrustes", "it is fitted on the scored queries' pairs; give paired rows and no --fit-"),
-        ("realign", "it is fitted on rows of the scored queries; give no --fit-share"),
-    ):
-        assert f"note: {name} is left out: {why}" in said
+    assert table.notes == (
+        "procrustes is left out: it is fitted on the scored queries' pairs; give paired rows and "
+        "no fit share",
+        "realign is left out: it is fitted on rows of the scored queries; give no fit share",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "fact"),
+    [
+        ({"perturb": "dust"}, "unknown-family", "'dust'"),
+        ({"closers": "dust"}, "unknown-closer", "'dust'"),
+        ({"perturb": []}, "nothing-to-stress", "one perturbation"),
+        ({"seeds": 0}, "bad-number", "seeds is 0"),
+        ({"trials": 0}, "bad-number", "trials is 0"),
+        ({"max_queries": 1}, "bad-number", "2 queries"),
+        ({"fit_share": 1.0}, "bad-share", "1.0"),
+        ({"fit_share": 0.99}, "too-few-queries", "40 queries leaves 40 to fit on and 0"),
+        ({"targets": "texts"}, "unknown-target", "'texts'"),
+        ({"levels": [-0.1]}, "bad-level", "-0.1"),
+        ({"levels": []}, "nothing-to-stress", "one perturbation"),
+        ({"convention": "sd"}, "unknown-convention", "'sd'"),
+        ({"score": "l2"}, "unknown-score", "'l2'"),
+        ({"out": "t.csv"}, "unknown-suffix", ".parquet"),
+        ({"labels": [0] * 40, "paired": True}, "relevance-twice", "paired"),
+    ],
+)
+def test_stress_refuses(options: dict[str, Any], code: str, fact: str, files: Path) -> None:
+    with refused(code, fact):
+        stress("a.npy", "b.npy", **options)
+    assert sorted(p.name for p in files.iterdir()) == ["a.npy", "b.npy"]
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--perturb", "dust"), "family 'dust' is unknown; choose one of gaussian"),
-        (("--closers", "dust"), "closer 'dust' is unknown; choose one of none"),
-        (("--seeds", "0"), "--seeds 0; expected at least 1"),
-        (("--sides", "texts"), "--targets texts: expected some of queries, candidates"),
         (("--strengths", "much"), "--strengths much: expected numbers, such as 0.5,1"),
         (("--kept", "-3"), "--kept -3: expected dimensions to keep, or shares below 1"),
-        (("--page", "t.pdf"), "--page t.pdf: a page is a .html file; name it so"),
+        (("--page", "t.pdf"), "--page t.pdf: a page is a .html file"),
         (("--out", "t.csv"), "the table is a .parquet or .json file"),
     ],
 )
 def test_the_command_refuses(
     words: tuple[str, str], sentence: str, files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = command(capsys, *words)
+    code, out, err = commands.run(capsys, "stress", "a.npy", "b.npy", *words)
     assert code == 1
     assert out == ""
     assert sentence in " ".join(err.split())

@@ -6,7 +6,7 @@ import pytest
 from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.errors import LabelsError
-from isthmus.robustness import Perturbation, closed_searches, measure
+from isthmus.robustness import Perturbation, closed_searches, measure_perturbation
 from isthmus.search.relevance import best_listed, multiple_choice
 from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
@@ -85,7 +85,7 @@ def test_stress_answers_within_the_lists_and_exact_closers_keep_them():
         fit("center-queries", *moments, normalised=False),
     ]
     searches = closed_searches(task, closers)
-    for result in measure(
+    for result in measure_perturbation(
         task, searches, Perturbation("gaussian", "candidates", 1.0, "total"), trials=3, seed=1
     ):
         assert (result.answers[:, :, None] == lists[None]).any(axis=2).all()

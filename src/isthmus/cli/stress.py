@@ -8,16 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from isthmus.cli import options
-from isthmus.cli.audit import open_both
 from isthmus.cli.options import check_suffix, split_numbers, split_words
 from isthmus.cli.output import console, print_json, progress_bar
-from isthmus.errors import OptionError
-
-FITTED_ON = {
-    "pairs": "it is fitted on the scored queries' pairs; give paired rows and no --fit-share",
-    "query_rows": "it is fitted on rows of the scored queries; give no --fit-share",
-}
-"""Why a closer that needs more than moments (``NEEDS``) was not fitted."""
 
 
 def command(
@@ -72,77 +64,45 @@ def command(
 
     Example: isthmus stress images.npy captions.npy --perturb gaussian,rabitq --out stress.parquet
     """
-    from isthmus.closers.many import fit_many
-    from isthmus.robustness import averaged, perturbations_of, reseeded, run_grid
-    from isthmus.workflows.audits.direction import task_of, trials_for
-    from isthmus.workflows.audits.options import AuditOptions
+    from isthmus.robustness import stress
 
-    if seeds < 1:
-        raise OptionError("bad-number", f"--seeds {seeds}; expected at least 1")
     check_suffix(page, ".html", "a page", "--page")
-    opts = AuditOptions(
-        names=("queries", "candidates"),
-        paired=paired,
-        score=score,
-        levels=split_numbers(levels),
-        convention=convention,
-        fit_share=fit_share,
-        max_queries=max_queries,
-        max_candidates=max_candidates,
-    )
-    perturbations = perturbations_of(
-        split_words(perturb),
-        levels=opts.levels,
-        kept=split_numbers(kept, "--kept", "dimensions to keep, or shares below 1"),
-        sides=_targets(targets),
-        convention=convention,
-        calibration=calibration,
-        rescored=rescored,
-    )
-    asked = split_words(closers)
     with progress_bar() as say:
-        opened = open_both(queries, candidates, labels, relevance, opts, say)
-        first, moments = task_of(opened, True, opts)
-        fitted = fit_many(
-            asked,
-            moments,
-            opened.moments_b,
-            score=opts.score,
+        table = stress(
+            queries,
+            candidates,
+            paired=paired,
+            labels=labels,
+            relevance=relevance,
+            score=score,
+            closers=split_words(closers),
             strengths=None if strengths is None else _strengths(strengths),
-            normalised=opts.unit_rows,
-            # both are of the queries that are scored, which --fit-share keeps out of the fit
-            pairs=None if opts.fit_share else opened.pair,
-            query_rows=None if opts.fit_share else first.queries[first.query_calibration],
-            with_controls=controls,
-            seed=opts.seed,
-        )
-        tasks = {
-            seed: first if seed == opts.seed else reseeded(first, seed) for seed in range(seeds)
-        }
-        count = trials or trials_for(len(first.queries), len(first.candidates))
-        rows = run_grid(
-            tasks,
-            fitted,
-            perturbations,
-            trials=count,
-            control_trials=max(1, count // 3),
+            perturb=split_words(perturb),
+            levels=split_numbers(levels),
+            kept=split_numbers(kept, "--kept", "dimensions to keep, or shares below 1"),
+            targets=split_words(targets),
+            convention=convention,
+            calibration=calibration,
+            rescored=rescored,
+            trials=trials,
+            seeds=seeds,
+            controls=controls,
+            fit_share=fit_share,
+            max_queries=max_queries,
+            max_candidates=max_candidates,
             out=out,
-            say=lambda done, of: say("stress", done, of),
+            progress=say,
         )
     screen = console(as_json=json)
-    print_rows(rows, screen)
-    for note in (*left_out(asked, rows), *range_notes(rows)):
-        screen.print(note)
+    print_rows(table.averaged(), screen)
+    for note in table.notes:
+        screen.print(f"note: {note}")
     if out is not None:
-        screen.print(f"Wrote {len(rows)} rows to {out}.")
+        screen.print(f"Wrote {len(table.rows())} rows to {out}.")
     if json:
-        print_json(rows)
+        print_json(table.rows())
     if page is not None:  # last: everything else is out, should it fail
-        from isthmus.report.stress_page import write_stress_page
-
-        called = {"queries": Path(queries).stem, "candidates": Path(candidates).stem}
-        write_stress_page(page, averaged(rows), **called)
-        screen.print(f"Wrote {page}.")
+        screen.print(f"Wrote {table.save(page)}.")
 
 
 def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
@@ -150,7 +110,6 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
     from rich.table import Table
 
     from isthmus.report.words import closer_label
-    from isthmus.robustness import averaged
 
     table = Table(box=None, pad_edge=False)
     for name, right in (
@@ -164,7 +123,7 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
         ("accuracy", 1),
     ):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    for row in averaged(rows):
+    for row in rows:
 
         def mean(name: str, row: dict[str, Any] = row, sign: str = "") -> str:
             return "" if row.get(name) is None else f"{row[name]:{sign}.3f}"
@@ -183,44 +142,5 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
     screen.print(table)
 
 
-def left_out(asked: list[str], rows: list[dict[str, Any]]) -> list[str]:
-    """A line for every closer that was asked for and could not be fitted."""
-    from isthmus.closers import NEEDS
-
-    shown = {row["closer"] for row in rows}
-    return [
-        f"note: {name} is left out: {FITTED_ON[NEEDS[name]]}"
-        for name in asked
-        if name in NEEDS and name not in shown
-    ]
-
-
-def range_notes(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for every codec and closer whose ranges do not fit the rows that are stored."""
-    from isthmus.perturb.codecs.lint import OUTSIDE_VALUES
-
-    found = {
-        (row["family"], row["closer"], row["score"]): row["codec_outside"]
-        for row in rows
-        if row.get("codec_outside", 0) > OUTSIDE_VALUES
-    }
-    return [
-        f"note: {family}, {closer} by {score}: {outside:.1%} of the stored values lie outside the "
-        "ranges it was fitted on and saturate; fit them on rows like these (--calibration)"
-        for (family, closer, score), outside in found.items()
-    ]
-
-
 def _strengths(text: str) -> tuple[float, ...]:
     return split_numbers(text, "--strengths", "numbers, such as 0.5,1", signed=True)
-
-
-def _targets(text: str) -> Any:
-    from isthmus.robustness import TARGETS
-
-    named = split_words(text)
-    if not named or set(named) - set(TARGETS):
-        raise OptionError(
-            "unknown-target", f"--targets {text}: expected some of {', '.join(TARGETS)}"
-        )
-    return tuple(named)

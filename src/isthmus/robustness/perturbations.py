@@ -1,4 +1,4 @@
-"""What a perturbation of the grid is: one perturbation of stored rows or queries, at one level."""
+"""What a perturbation is: one family of disturbances of candidates or queries, at one level."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from isthmus.core.levels import total_variance
 from isthmus.errors import OptionError
 from isthmus.perturb.families import FAMILIES, Target, codec_of
+
+FlipReference = Literal["own", "today"]
+"""What an answer is compared with: ``own``, the same closer's undisturbed answer, or ``today``,
+that of plain exact search."""
 
 TARGETS = ("queries", "candidates", "both", "shared")
 CALIBRATIONS = ("own", "other", "union")
 
 GAUSSIAN_LEVELS = (0.005, 0.022, 0.04)
 BIN_COUNTS = (256, 128, 64, 32)
+SHARES_KEPT = (0.5, 0.25)
 
 
 @dataclass(frozen=True)
@@ -21,8 +29,8 @@ class Perturbation:
     """One perturbation at one level.
 
     Attributes:
-        family: a name of the registry :data:`~isthmus.perturb.families.FAMILIES`, or a codec's
-            name (inputs have their own families).
+        family: a name of the registry :data:`~isthmus.perturb.families.FAMILIES` (inputs have
+            their own families).
         target: what is hit. ``shared`` is one draw of noise that all candidates have in common.
         level: a variance for noise, bins for uniform-quantisation, dimensions kept for cuts, 1 for
             codecs.
@@ -52,33 +60,44 @@ class Perturbation:
         """The codec's name in the registry of ``perturb.codecs``."""
         return codec_of(self.family, self.level)
 
+    @property
+    def flip_reference(self) -> FlipReference:
+        """What advice about it counts a flip against: a code replaces today's exact search."""
+        return "today" if self.kind == "codec" else "own"
+
 
 def check_perturbation(perturbation: Perturbation) -> Perturbation:
-    """Refuse a family, side, level or convention that is unknown or makes no sense together.
+    """Refuse a family, target, level or convention that is unknown or makes no sense together.
 
     Raises:
         OptionError: as above.
     """
-    if perturbation.target not in TARGETS:
+    family, target, level = perturbation.family, perturbation.target, perturbation.level
+    offered = FAMILIES[family].targets
+    if target not in TARGETS:
         raise OptionError(
-            f"side '{perturbation.target}' is unknown; say {', '.join(TARGETS[:-1])} or shared"
+            "unknown-target", f"target '{target}' is unknown; choose one of {', '.join(TARGETS)}"
         )
-    if perturbation.target == "shared" and perturbation.kind != "noise":
-        raise OptionError(f"{perturbation.family} has no shared side; that is for noise")
-    if perturbation.kind == "cut" and not perturbation.level > 0:
+    if target not in offered:
         raise OptionError(
-            f"{perturbation.family} at level {perturbation.level:g}; expected dimensions to keep"
+            "target-not-offered",
+            f"{family} cannot hit the target '{target}'; choose one of {', '.join(offered)}",
         )
-    if perturbation.family == "random-projection" and perturbation.target != "both":
-        raise OptionError("random-projection takes both sides to fewer dimensions; say side both")
-    if perturbation.kind == "codec":
-        if perturbation.convention is not None and perturbation.convention not in CALIBRATIONS:
+    if perturbation.kind == "cut" and not level > 0:
+        raise OptionError(
+            "bad-level", f"{family} at level {level:g}; expected how many dimensions to keep"
+        )
+    if perturbation.kind != "codec":
+        if perturbation.rescored:
             raise OptionError(
-                f"calibration '{perturbation.convention}' is unknown; choose one of "
-                f"{', '.join(CALIBRATIONS)}"
+                "rescored-codecs", f"{family} has nothing to rescore; that is for codecs"
             )
-    elif perturbation.rescored:
-        raise OptionError(f"{perturbation.family} has nothing to rescore; that is for codecs")
+    elif perturbation.convention is not None and perturbation.convention not in CALIBRATIONS:
+        raise OptionError(
+            "unknown-calibration",
+            f"calibration '{perturbation.convention}' is unknown; choose one of "
+            f"{', '.join(CALIBRATIONS)}",
+        )
     return perturbation
 
 
@@ -86,54 +105,101 @@ def default_perturbations(
     levels: Sequence[float] = GAUSSIAN_LEVELS, convention: str = "total"
 ) -> list[Perturbation]:
     """The grid of ``isthmus audit``: noise on each side, quantised and sign-coded candidates."""
-    sides: tuple[Target, ...] = ("candidates", "queries", "both")
-    perturbations = [
-        Perturbation("gaussian", side, level, convention) for side in sides for level in levels
-    ]
-    perturbations += [
-        Perturbation("uniform-quantisation", "candidates", float(b)) for b in BIN_COUNTS
-    ]
-    stored: tuple[Target, ...] = ("candidates", "both")
-    return perturbations + [Perturbation("sign-bits", side, 1.0) for side in stored]
+    targets: tuple[Target, ...] = ("candidates", "queries", "both")
+    noise = perturbations_of(["gaussian"], levels=levels, targets=targets, convention=convention)
+    bins = perturbations_of(["uniform-quantisation"])
+    return noise + bins + perturbations_of(["sign-bits"], targets=("candidates", "both"))
 
 
 def perturbations_of(
     families: Iterable[str],
     *,
     levels: Sequence[float] = GAUSSIAN_LEVELS,
-    kept: Sequence[float] = (0.5, 0.25),
-    sides: Sequence[Target] = ("candidates",),
+    kept: Sequence[float] = SHARES_KEPT,
+    targets: Sequence[Target] = ("candidates",),
     convention: str = "total",
     calibration: str | None = None,
     rescored: int = 0,
 ) -> list[Perturbation]:
-    """Cells from a few words, as ``isthmus stress`` takes them.
+    """The perturbations of some families, as ``isthmus stress`` takes them.
 
     Args:
         families: names as :class:`Perturbation` has them. ``levels`` go to noise, ``kept``
-        (dimensions, or
-            shares below 1) to cuts, which are always on both sides; ``uniform-quantisation`` gets
-            256, 128, 64 and 32 bins, other codecs one perturbation each.
-        sides: of noise and codecs; codecs leave out sides they have no use for.
+            (dimensions, or shares below 1) to cuts, which always hit both sides;
+            ``uniform-quantisation`` gets 256, 128, 64 and 32 bins, other codecs one perturbation.
+        targets: of noise and codecs; codecs leave out targets they have no use for.
 
     Raises:
         OptionError: as :func:`check_perturbation`.
     """
-    perturbations = []
+    found = []
     for family in families:
         kind = Perturbation(family, "candidates", 1.0).kind
         if kind == "noise":
-            perturbations += [
-                Perturbation(family, side, level, convention) for side in sides for level in levels
+            found += [
+                Perturbation(family, t, level, convention) for t in targets for level in levels
             ]
         elif kind == "cut":
-            perturbations += [Perturbation(family, "both", float(level)) for level in kept]
+            found += [Perturbation(family, "both", float(level)) for level in kept]
         else:
             counts = BIN_COUNTS if family == "uniform-quantisation" else (1,)
-            hit = [side for side in sides if side != "shared"]
-            perturbations += [
-                Perturbation(family, side, float(count), calibration, rescored)
-                for side in hit
+            found += [
+                Perturbation(family, target, float(count), calibration, rescored)
+                for target in targets
+                if target != "shared"
                 for count in counts
             ]
-    return [check_perturbation(perturbation) for perturbation in perturbations]
+    return [check_perturbation(perturbation) for perturbation in found]
+
+
+def perturbations_at(
+    family: str,
+    target: str,
+    levels: float | Sequence[float] | None = None,
+    convention: str | None = None,
+) -> tuple[Perturbation, ...]:
+    """One family on one target at some levels; None takes the usual ones.
+
+    Raises:
+        OptionError: anything unknown, or a level of something that has none.
+    """
+    kind = check_perturbation(Perturbation(family, target, 1.0)).kind  # type: ignore[arg-type]
+    given = None if levels is None else tuple(np.atleast_1d(np.asarray(levels, float)).tolist())
+    bins = family == "uniform-quantisation"
+    if given == ():
+        raise OptionError(
+            "no-level", "no level was given; expected one number or more, such as 0.022"
+        )
+    if given is not None and kind == "codec" and not bins:
+        raise OptionError("no-levels-of", f"{family} has no level; leave it out")
+    if kind != "noise" and convention is not None:
+        raise OptionError(
+            "no-convention-of", f"{family} has no level convention; that is for noise"
+        )
+    if kind == "noise":
+        check_noise(given or (), convention or "total")
+    usual = {"noise": GAUSSIAN_LEVELS, "cut": SHARES_KEPT, "codec": BIN_COUNTS if bins else (1,)}
+    return tuple(
+        check_perturbation(
+            Perturbation(
+                family,
+                target,  # type: ignore[arg-type]
+                float(level),
+                (convention or "total") if kind == "noise" else None,
+            )
+        )
+        for level in given or usual[kind]
+    )
+
+
+def check_noise(levels: Sequence[float], convention: str) -> None:
+    """Refuse an unknown convention, and levels that are not variances above 0.
+
+    Raises:
+        OptionError: as above.
+    """
+    total_variance(0.0, convention, 1, 0.0)  # refuses another convention
+    if any(not (np.isfinite(level) and level > 0) for level in levels):
+        raise OptionError(
+            "bad-level", f"levels {tuple(levels)}: expected variances above 0, such as 0.022"
+        )

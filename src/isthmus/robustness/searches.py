@@ -1,4 +1,4 @@
-"""A direction of a task, a closer set up on it, and what a perturbation came to."""
+"""A closer set up on a task, and what a perturbation came to."""
 
 from __future__ import annotations
 
@@ -11,27 +11,20 @@ import numpy as np
 
 from isthmus.closers.maps import Closer
 from isthmus.core.arrays import unit
-from isthmus.core.seeds import stream
 from isthmus.perturb.shapes import Shape, covariance_shape, line_shape, span_shape
-from isthmus.robustness.perturbations import Perturbation
+from isthmus.robustness.perturbations import FlipReference, Perturbation
 from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
 
 OVERLAP_AT = 10
 
 
-def reseeded(task: RetrievalTask, seed: int) -> RetrievalTask:
-    """The same rows, scored alike, with the calibration halves that another seed draws.
-
-    Which queries closers are fitted on must not depend on the seed of the noise: they are fitted
-    once for all seeds.
-    """
-    return task.calibrated(stream("stress.codec-rows", seed))
-
-
 @dataclass(frozen=True, eq=False)
 class ClosedSearch:
-    """A closer set up on a task: mapped rows, the clean search, and its clean answers."""
+    """A closer set up on a task: mapped rows, the clean search, and its clean answers.
+
+    ``today_top1`` (n,) are the answers that it is compared with: those of plain exact search.
+    """
 
     closer: Closer
     score: str
@@ -40,12 +33,12 @@ class ClosedSearch:
     bias: np.ndarray | None
     clean: Ranking
     clean_top1: np.ndarray
-    before_top1: np.ndarray
+    today_top1: np.ndarray
     task: RetrievalTask
     _shapes: dict[tuple[str, str], Shape | None] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, task: RetrievalTask, closer: Closer, before_top1: np.ndarray) -> ClosedSearch:
+    def of(cls, task: RetrievalTask, closer: Closer, today_top1: np.ndarray) -> ClosedSearch:
         """Map the rows once; O((n + K) d) and one clean search."""
         queries = np.asarray(closer.query(task.queries))
         candidates = np.asarray(closer.candidate(task.candidates))
@@ -53,7 +46,7 @@ class ClosedSearch:
         clean = Ranking.of(queries, candidates, closer.score, bias)
         answers = task.best(clean)
         return cls(
-            closer, closer.score, queries, candidates, bias, clean, answers, before_top1, task
+            closer, closer.score, queries, candidates, bias, clean, answers, today_top1, task
         )
 
     @cached_property
@@ -72,14 +65,14 @@ class ClosedSearch:
         return self.candidates.shape[1] - self.closer.memo
 
     @property
-    def floats_beside(self) -> int:
-        """Floats kept per candidate beside its vector: memo coordinates and the stored number."""
+    def floats_per_candidate(self) -> int:
+        """Floats kept for each candidate besides its vector: memo coordinates and its bias."""
         return self.closer.memo + (self.bias is not None)
 
     def candidate_shape(self, family: str) -> Shape | None:
         """Directions that noise of a family takes in what is stored; None where in all alike.
 
-        ``covariance`` is that of the calibration half, ``in-span`` and ``off-span`` are about the
+        ``covariance`` is that of the calibration rows, ``in-span`` and ``off-span`` are about the
         candidates searched, ``along-gap`` follows the gap through the map's matrices.
         """
 
@@ -130,31 +123,26 @@ class ClosedSearch:
 
     @property
     def clean_agreement(self) -> np.ndarray:
-        """(n,) bool: closing alone left the answer as it was."""
-        return self.clean_top1 == self.before_top1
-
-
-def plain_top1(task: RetrievalTask, score: str) -> np.ndarray:
-    """Answers of plain search on the rows as they are: "before" for every agreement."""
-    return task.best(Ranking.of(task.queries, task.candidates, score))
+        """(n,) bool: closing alone left the answer as it is today."""
+        return self.clean_top1 == self.today_top1
 
 
 def closed_searches(task: RetrievalTask, closers: Iterable[Closer]) -> list[ClosedSearch]:
-    """Every closer set up on a task, each beside plain search under its own score."""
-    befores: dict[str, np.ndarray] = {}
+    """Every closer set up on a task; its ``today`` is plain search under its own score."""
+    today: dict[str, np.ndarray] = {}
     searches = []
     for closer in closers:
-        if closer.score not in befores:
-            befores[closer.score] = plain_top1(task, closer.score)
-        searches.append(ClosedSearch.of(task, closer, befores[closer.score]))
+        if closer.score not in today:
+            today[closer.score] = task.today(closer.score)
+        searches.append(ClosedSearch.of(task, closer, today[closer.score]))
     return searches
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A perturbation played by a closer: answers (trials, n), and what the rows of the table need.
+    """What a perturbation did to a closer: answers (trials, n), and the rest of its table row.
 
-    ``told`` are further columns of its row: what a codec's error is like, how deep was rescored.
+    ``extra`` are further columns: what a codec's error is like, how deep was rescored.
     """
 
     perturbation: Perturbation
@@ -164,17 +152,20 @@ class Result:
     overlap: float
     bytes_per_vector: float | None
     predicted: float | None
-    told: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def flips(self, reference: FlipReference) -> np.ndarray:
+        """(trials, n) bool: the answer differs from that of the reference.
+
+        ``own``: the same closer, undisturbed. ``today``: plain exact search.
+        """
+        search = self.search
+        return self.answers != (search.clean_top1 if reference == "own" else search.today_top1)
 
     @property
     def kept(self) -> np.ndarray:
-        """(trials, n) bool: the answer survived."""
-        return self.answers == self.search.clean_top1[None, :]
-
-    @property
-    def agreed(self) -> np.ndarray:
-        """(trials, n) bool: the answer is the one before closing and perturbing."""
-        return self.answers == self.search.before_top1[None, :]
+        """(trials, n) bool: no flip against ``own``."""
+        return ~self.flips("own")
 
 
 def overlap_at(clean: Ranking, perturbed: Ranking, k: int = OVERLAP_AT) -> float:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.statistics import mcnemar, paired_difference, share_over_trials, wilson
+from isthmus.core.statistics import Share, mcnemar, paired_difference, share_over_trials, wilson
 from isthmus.robustness.searches import Result
+from isthmus.search.relevance import Relevance
 from isthmus.search.task import RetrievalTask
 
 COLUMNS = (
@@ -39,77 +40,77 @@ COLUMNS = (
 
 
 def row_of(task: RetrievalTask, result: Result, seed: int) -> dict[str, Any]:
-    """One row of the table, with intervals that resample trials and queries."""
-    search, perturbation, truth = result.search, result.perturbation, task.relevance
+    """One row of the table, with intervals that resample trials and queries.
+
+    A flip, of which ``consistency`` counts the others, is one against the closer's own undisturbed
+    answer (``flip_reference``: ``own``); ``agreement`` is with today's answers.
+    """
+    search, perturbation = result.search, result.perturbation
     consistency = share_over_trials(result.kept, seed=seed)
-    judged = truth.judged
-    has_truth = bool(judged.any())
-    accuracy = agreement = clean_accuracy = None
-    extra: dict[str, Any] = {}
-    if has_truth:
-        correct = np.stack([truth.correct(a) for a in result.answers])[:, judged]
-        share = share_over_trials(correct, seed=seed)
-        accuracy = float(share.mean)
-        extra |= {"accuracy_lo": share.low, "accuracy_hi": share.high}
-        clean_accuracy = float(truth.correct(search.clean_top1)[judged].mean())
-    share = share_over_trials(result.agreed, seed=seed)
-    agreement = float(share.mean)
-    extra |= {"agreement_lo": share.low, "agreement_hi": share.high}
+    agreement = share_over_trials(~result.flips("today"), seed=seed)
     clean = wilson(int(search.clean_agreement.sum()), len(search.clean_agreement))
-    extra |= {"clean_agreement_lo": clean.low, "clean_agreement_hi": clean.high}
-    extra["floats_beside"] = search.floats_beside
-    extra |= result.told
-    values = (
-        task.direction,
-        truth.task,
-        search.score,
-        search.closer.name,
-        search.closer.strength,
-        perturbation.target,
-        perturbation.family,
-        perturbation.level,
-        perturbation.convention,
-        result.trials,
-        seed,
-        len(search.queries),
-        len(search.candidates),
-        consistency.mean,
-        consistency.low,
-        consistency.high,
-        result.predicted,
-        accuracy,
-        agreement,
-        clean.mean,
-        clean_accuracy,
-        None if np.isnan(result.overlap) else result.overlap,
-        result.bytes_per_vector,
-    )
-    return dict(zip(COLUMNS, values, strict=True)) | extra
+    found = {
+        "direction": task.direction,
+        "task": task.relevance.task,
+        "score": search.score,
+        "closer": search.closer.name,
+        "strength": search.closer.strength,
+        "side": perturbation.target,
+        "family": perturbation.family,
+        "level": perturbation.level,
+        "convention": perturbation.convention,
+        "trials": result.trials,
+        "seed": seed,
+        "queries": len(search.queries),
+        "candidates": len(search.candidates),
+        **_interval("consistency", consistency),
+        "predicted_consistency": result.predicted,
+        **_accuracies(task.relevance, result, seed),
+        **_interval("agreement", agreement),
+        **_interval("clean_agreement", clean),
+        "overlap_at_10": None if np.isnan(result.overlap) else result.overlap,
+        "bytes_per_vector": result.bytes_per_vector,
+        "floats_beside": search.floats_per_candidate,
+        "flip_reference": "own",
+        **result.extra,
+    }
+    return {name: found[name] for name in COLUMNS} | found
+
+
+def _interval(name: str, share: Share) -> dict[str, float]:
+    return {name: share.mean, f"{name}_lo": share.low, f"{name}_hi": share.high}
+
+
+def _accuracies(relevance: Relevance, result: Result, seed: int) -> dict[str, Any]:
+    """Right answers, disturbed and not; null where nothing is known to be right."""
+    judged = relevance.judged
+    if not judged.any():
+        return {"accuracy": None, "clean_accuracy": None}
+    correct = np.stack([relevance.correct(answers) for answers in result.answers])[:, judged]
+    clean = relevance.correct(result.search.clean_top1)[judged]
+    return _interval("accuracy", share_over_trials(correct, seed=seed)) | {
+        "clean_accuracy": float(clean.mean())
+    }
 
 
 def rows_of(task: RetrievalTask, results: Sequence[Result], seed: int) -> list[dict[str, Any]]:
-    """One perturbation's rows, each beside plain search (closer ``none``) by the same score.
+    """One perturbation's rows, each with its gain over plain search (``none``) by the same score.
 
     Adds to :func:`row_of`: ``gain``, ``gain_lo``, ``gain_hi`` (consistency more than plain search
-    has under the same noise; paired over trials and queries; null without such a row), and where
-    there is a truth ``clean_mcnemar_p`` (accuracy of closing alone against plain search, queries
-    being the pairs, no noise in either).
+    has under the same noise; paired over trials and queries; null without such a row), and, where
+    it is known what is right, ``clean_mcnemar_p`` (accuracy of closing alone against plain search,
+    queries being the pairs, no noise in either).
     """
     plain = {r.search.score: r for r in results if r.search.closer.name == "none"}
-    truth = task.relevance
-    judged = truth.judged
+    judged = task.relevance.judged
     rows = []
     for result in results:
-        row = row_of(task, result, seed)
-        base = plain.get(result.search.score)
+        search, base = result.search, plain.get(result.search.score)
         none = {"gain": None, "gain_lo": None, "gain_hi": None}
-        row |= none if base is None else gain(base, result, seed)
+        row = row_of(task, result, seed) | (none if base is None else gain(base, result, seed))
         if judged.any():
-            before, after = (
-                truth.correct(a)[judged]
-                for a in (result.search.before_top1, result.search.clean_top1)
-            )
-            row["clean_mcnemar_p"] = mcnemar(before, after)
+            answers = search.today_top1, search.clean_top1
+            row["clean_mcnemar_p"] = mcnemar(*(task.relevance.correct(a)[judged] for a in answers))
         rows.append(row)
     return rows
 

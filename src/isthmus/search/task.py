@@ -133,6 +133,10 @@ class RetrievalTask:
         """Exact search on the rows as they are, by the task's score or another."""
         return Ranking.of(self.queries, self.candidates, score or self.score)
 
+    def today(self, score: str | None = None) -> np.ndarray:
+        """(n,): the answers of plain exact search."""
+        return self.best(self.plain(score))
+
     def reversed(self) -> RetrievalTask:
         """The same task with the roles exchanged: candidates ask for queries.
 
@@ -181,20 +185,42 @@ class RetrievalTask:
         """Row numbers of queries: (train, test), disjoint and sorted; ``share`` of them train.
 
         Closers and codecs are fitted on the train queries, figures are reported on the others.
+        Settings are chosen on train queries too (validation). At share 0 both are all queries.
 
         Raises:
             ShapeError: fewer than 2 queries in either part.
         """
         count = len(self.queries)
+        order = rng.permutation(count)
+        if share == 0:
+            return np.arange(count), np.arange(count)
         cut = round(share * count)
         if min(cut, count - cut) < LEAST:
             raise ShapeError(
                 "too-few-queries",
-                f"{count} queries split at {share:g} leave {cut} to fit on and {count - cut} to "
-                f"score; expected {LEAST} of each at least, and some hundreds to see anything",
+                f"fit share {share:g} of {count} queries leaves {cut} to fit on and "
+                f"{count - cut} to score; expected {LEAST} of each at least, and some hundreds "
+                "to see anything",
             )
-        order = rng.permutation(count)
         return np.sort(order[:cut]), np.sort(order[cut:])
+
+    def scored(
+        self, fit_share: float, most: int, rng: np.random.Generator
+    ) -> tuple[RetrievalTask, Moments]:
+        """The queries that figures are of, and moments of those that closers are fitted on.
+
+        Args:
+            fit_share: part of the queries that is fitted on and not scored; 0: all are both.
+            most: queries scored at most, a sample. rng: of the split, the sample, the codec rows.
+
+        Raises:
+            ShapeError: fewer than 2 queries in either part.
+        """
+        train, test = self.split(fit_share, rng)
+        moments = self.query_moments
+        if fit_share:
+            moments = _moments(None, self.queries[train], self.normalised)
+        return self.restricted(test).sample(most, rng).calibrated(rng), moments
 
     def calibrated(self, rng: np.random.Generator) -> RetrievalTask:
         """The same task with a drawn half of each side as the rows that codecs are fitted on."""

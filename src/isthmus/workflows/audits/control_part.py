@@ -9,7 +9,7 @@ from isthmus.closers.controls import controls
 from isthmus.closers.maps import Closer
 from isthmus.core.levels import total_variance
 from isthmus.data.moments import Moments
-from isthmus.robustness import Perturbation, closed_searches, measure, rows_of
+from isthmus.robustness import Perturbation, closed_searches, measure_perturbation, rows_of
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.audits.options import AuditOptions
 
@@ -55,6 +55,6 @@ def control_part(
     )
     rows = []
     for perturbation, some in played:
-        results = measure(task, some, perturbation, trials=trials, seed=opts.seed)
+        results = measure_perturbation(task, some, perturbation, trials=trials, seed=opts.seed)
         rows += rows_of(task, results, opts.seed)
     return rows

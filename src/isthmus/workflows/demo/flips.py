@@ -10,7 +10,7 @@ import numpy as np
 
 from isthmus.closers import fit
 from isthmus.core.seeds import stream
-from isthmus.robustness import Perturbation, closed_searches, measure
+from isthmus.robustness import Perturbation, closed_searches, measure_perturbation
 from isthmus.search.relevance import relevance_by_pairs
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.demo.rows import DemoRows
@@ -38,7 +38,7 @@ def flip_gallery(rows: DemoRows, *, seed: int) -> list[dict[str, Any]]:
     searches = closed_searches(task, closers)
     galleries = []
     for perturbation in SHOWN_PERTURBATIONS:
-        plain, closed = measure(task, searches, perturbation, trials=1, seed=seed)
+        plain, closed = measure_perturbation(task, searches, perturbation, trials=1, seed=seed)
         saved = ~plain.kept[0] & closed.kept[0]
         lost = plain.kept[0] & ~closed.kept[0]
         right = plain.search.clean_top1 == np.arange(n)

@@ -11,7 +11,7 @@ from isthmus.closers.maps import Closer
 from isthmus.core.arrays import EPS32, to_numpy
 from isthmus.core.seeds import stream
 from isthmus.errors import ShapeError
-from isthmus.robustness import ClosedSearch, Perturbation, Result, measure
+from isthmus.robustness import ClosedSearch, Perturbation, Result, measure_perturbation
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
@@ -116,7 +116,9 @@ class Half:
         answer than the closer's own undisturbed one; under a codec, another than today's exact
         search."""
         perturbations = [
-            measure(self.task, searches, perturbation, trials=self.trials, seed=self.seed)
+            measure_perturbation(
+                self.task, searches, perturbation, trials=self.trials, seed=self.seed
+            )
             for perturbation in self.perturbations
         ]
         return [
@@ -139,7 +141,7 @@ class Half:
             float(np.mean(agreed)),
             float(np.mean(shares)) if shares else None,
             float(np.mean(known)) if len(known) == len(results) else None,
-            search.floats_beside,
+            search.floats_per_candidate,
             results[-1].bytes_per_vector,
         )
 

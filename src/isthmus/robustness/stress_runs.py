@@ -1,0 +1,282 @@
+"""``stress``: will the answers change? Closers × perturbations × levels × seeds, as a table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus.closers.many import fit_many
+from isthmus.closers.maps import Closer
+from isthmus.closers.registry import METHODS
+from isthmus.core.seeds import stream
+from isthmus.data.records import Record
+from isthmus.errors import OptionError
+from isthmus.perturb.codecs.lint import OUTSIDE_VALUES
+from isthmus.robustness.perturbations import (
+    GAUSSIAN_LEVELS,
+    SHARES_KEPT,
+    check_noise,
+    perturbations_of,
+)
+from isthmus.robustness.run import check_table_suffix, run_grid, write_table
+from isthmus.robustness.table import averaged
+from isthmus.search.task import Progress, RetrievalTask, open_task
+
+STRESSED = (
+    "orthogonal-shift",
+    "biased-shift",
+    "center-queries",
+    "center-both",
+    "ridge-shift",
+    "mean-shift",
+    "centering",
+)
+"""Closers that a stress run takes besides plain search, unless others are named."""
+MAX_QUERIES = 2000
+MAX_CANDIDATES = 10_000
+TRIALS = 60
+LEAST_TRIALS = 8
+NO_FIT_SHARE = {
+    "pairs": "it is fitted on the scored queries' pairs; give paired rows and no fit share",
+    "query_rows": "it is fitted on rows of the scored queries; give no fit share",
+}
+"""Why a closer that needs more than moments was not fitted."""
+
+
+@dataclass(frozen=True, eq=False)
+class StressTable(Record):
+    """A stress run: the rows of the contract, and what a reader has to know besides.
+
+    Attributes:
+        table: a row per closer, strength, perturbation, level and seed (``docs/stress.md``).
+        notes: closers left out and why, and codecs whose ranges do not fit the rows, in sentences.
+        names: what the two sides are called.
+    """
+
+    table: Sequence[Mapping[str, Any]]
+    notes: Sequence[str] = ()
+    names: tuple[str, str] = ("queries", "candidates")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per closer, strength, perturbation, level and seed."""
+        return [dict(row) for row in self.table]
+
+    def averaged(self) -> list[dict[str, Any]]:
+        """Rows that differ in their seed alone, as one."""
+        return averaged(self.rows())
+
+    def card(self) -> tuple[str, list[dict[str, Any]]]:
+        """What a notebook shows: what survives of each closer under each perturbation."""
+        shown = ("closer", "score", "family", "level", "side", "consistency", "gain", "accuracy")
+        rows = [{name: row.get(name) for name in shown} for row in self.averaged()]
+        return f"Answers of {self.names[0]} among {self.names[1]} that survive", rows
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """``.json`` (a list of rows) and ``.parquet`` are the table, ``.html`` its page.
+
+        Raises:
+            OptionError: another suffix. FileError: the file cannot be written.
+        """
+        out = Path(path)
+        if out.suffix != ".json":
+            return super().save(out)
+        write_table(out, self.rows())
+        return out
+
+    def _save_page(self, path: Path) -> None:
+        from isthmus.report.stress_page import write_stress_page
+
+        queries, candidates = self.names
+        write_stress_page(path, self.averaged(), queries=queries, candidates=candidates)
+
+
+def stress(
+    queries: Any,
+    candidates: Any,
+    *,
+    relevance: Any = None,
+    labels: Any = None,
+    paired: bool | None = None,
+    score: str = "cosine",
+    perturb: str | Sequence[str] = "gaussian",
+    closers: str | Sequence[str] = STRESSED,
+    strengths: Sequence[float] | None = None,
+    levels: Sequence[float] = GAUSSIAN_LEVELS,
+    kept: Sequence[float] = SHARES_KEPT,
+    targets: str | Sequence[str] = "candidates",
+    convention: str = "total",
+    calibration: str | None = None,
+    rescored: int = 0,
+    trials: int | None = None,
+    seeds: int = 1,
+    controls: bool = False,
+    fit_share: float = 0.0,
+    max_queries: int = MAX_QUERIES,
+    max_candidates: int = MAX_CANDIDATES,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> StressTable:
+    """Fit closers, disturb what is searched, search again and count the answers that survive.
+
+    Args:
+        queries, candidates: (n, d) and (K, d) arrays or tensors, paths, globs or ``RowSource``.
+        relevance, labels, paired: what is right, see :func:`isthmus.open_task`.
+        score: how you search today: dot, cosine or euclidean.
+        perturb: families: noise (gaussian, uniform, …), cuts (truncation, …) or codecs by name.
+        closers: besides plain search. strengths: of each; None takes each closer's own default.
+        levels: variances of noise. kept: dimensions that cuts keep, or shares below 1.
+        targets: what is hit: candidates, queries, both, shared (one draw for all candidates).
+        convention: what a level is: total, coordinate or spread.
+        calibration: rows that codecs are fitted on: own, other or union.
+        rescored: codecs only: so many of the best by code are ranked again in float.
+        trials: draws per level; None: 60, fewer for large inputs, a third on queries or both.
+        seeds: seeds 0, 1 … of noise and codec rows. controls: also close along other vectors.
+        fit_share: part of the queries that closers are fitted on and that is not scored.
+        max_queries, max_candidates: most that are searched, seeded samples.
+        out: ``.parquet`` or ``.json`` file of the table; a run that was killed goes on.
+        progress: called with (what, done, all).
+
+    Cost: one pass over all rows for their moments, then closers × perturbations × trials × seeds
+    exact searches.
+
+    Raises:
+        IsthmusError: rows or options that are refused; the sentence says why.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> pictures = rng.normal(size=(60, 16)) + 1
+    >>> table = stress(pictures - 2, pictures, perturb="sq8", closers="center-queries")
+    >>> [(row["closer"], row["score"], row["flip_reference"]) for row in table.rows()]
+    [('none', 'cosine', 'own'), ('none', 'dot', 'own'), ('center-queries', 'dot', 'own')]
+    """
+    perturbations = perturbations_of(
+        _several(perturb),
+        levels=levels,
+        kept=kept,
+        targets=_several(targets),  # type: ignore[arg-type]
+        convention=convention,
+        calibration=calibration,
+        rescored=rescored,
+    )
+    check_noise(levels, convention)
+    check_counts(fit_share, trials, max_queries, max_candidates, seeds)
+    path = None if out is None else Path(out)
+    if path is not None:
+        check_table_suffix(path)
+    say = progress or (lambda what, done, of: None)
+    task = open_task(
+        queries,
+        candidates,
+        relevance=relevance,
+        labels=labels,
+        paired=paired,
+        score=score,
+        direction="a_to_b",
+        max_rows=max_candidates,
+        summarised=True,
+        progress=say,
+    )
+    scored, moments = task.scored(fit_share, max_queries, stream("audit.split", 0))
+    fitted = fit_many(
+        _several(closers),
+        moments,
+        task.candidate_moments,
+        score=score,
+        strengths=strengths,
+        normalised=task.normalised,
+        # both are of the queries that are scored, which a fit share keeps out of the fit
+        pairs=None if fit_share else task.pair,
+        query_rows=None if fit_share else scored.queries[scored.query_calibration],
+        with_controls=controls,
+    )
+    count = trials or trials_for(len(scored.queries), len(scored.candidates))
+    rows = run_grid(
+        {seed: reseeded(scored, seed) for seed in range(seeds)},
+        fitted,
+        perturbations,
+        trials=count,
+        control_trials=max(1, count // 3),
+        out=path,
+        say=lambda done, of: say("stress", done, of),
+    )
+    notes = (*left_out(_several(closers), fitted), *range_notes(rows))
+    return StressTable(
+        rows, notes, (_name_of(queries, "queries"), _name_of(candidates, "candidates"))
+    )
+
+
+def reseeded(task: RetrievalTask, seed: int) -> RetrievalTask:
+    """The same rows, scored alike, with the codec rows that another seed draws; 0: as it is.
+
+    Which queries closers are fitted on must not depend on the seed of the noise: they are fitted
+    once for all seeds.
+    """
+    return task if seed == 0 else task.calibrated(stream("stress.codec-rows", seed))
+
+
+def trials_for(queries: int, candidates: int, most: int = TRIALS, least: int = LEAST_TRIALS) -> int:
+    """``most`` draws up to 500 × 500, then fewer as the product grows, at least ``least``."""
+    return int(np.clip(most * 500 * 500 / (queries * candidates), least, most))
+
+
+def check_counts(
+    fit_share: float,
+    trials: int | None,
+    max_queries: int = MAX_QUERIES,
+    max_candidates: int = MAX_CANDIDATES,
+    seeds: int = 1,
+) -> None:
+    """Refuse shares and counts that make no sense.
+
+    Raises:
+        OptionError: as above.
+    """
+    if not 0 <= fit_share < 1:
+        raise OptionError("bad-share", f"fit share {fit_share}; expected 0 (all rows) to below 1")
+    for name, count in (("trials", trials), ("seeds", seeds)):
+        if count is not None and count < 1:
+            raise OptionError("bad-number", f"{name} is {count}; expected at least 1")
+    if min(max_queries, max_candidates) < 2:
+        raise OptionError(
+            "bad-number", "at least 2 queries and 2 candidates are needed to see a flip"
+        )
+
+
+def left_out(asked: Sequence[str], fitted: Sequence[Closer]) -> list[str]:
+    """A sentence for every closer that was asked for and could not be fitted."""
+    found = {closer.name for closer in fitted}
+    return [
+        f"{name} is left out: {NO_FIT_SHARE[need]}"
+        for name in asked
+        for need in METHODS[name].needs
+        if name not in found
+    ]
+
+
+def range_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for every codec and closer whose ranges do not fit the rows that are stored."""
+    found = {
+        (row["family"], row["closer"], row["score"]): row["codec_outside"]
+        for row in rows
+        if row.get("codec_outside", 0) > OUTSIDE_VALUES
+    }
+    return [
+        f"{family}, {closer} by {score}: {outside:.1%} of the stored values lie outside the "
+        "ranges it was fitted on and saturate; fit them on rows like these (calibration)"
+        for (family, closer, score), outside in found.items()
+    ]
+
+
+def _several(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(dict.fromkeys(given))
+
+
+def _name_of(given: Any, name: str) -> str:
+    """What a page calls a side: its file's name, or its role."""
+    is_path = isinstance(given, (str, os.PathLike))
+    return Path(given).stem if is_path else name
