@@ -24,6 +24,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "embed": lambda a, b: im.embed("emoji", texts=["a dog"], out="embedded.npy"),
     "measure": lambda a, b: im.measure(a, b),
     "predict": lambda a, b: im.predict(a, b, noise=0.05),
+    "stress": lambda a, b: im.stress(a, b, perturb="sq8", closers="center-queries"),
 }
 """Verb -> a small call on two inputs, rows or files."""
 MOST_BYTES = 30_000
@@ -36,6 +37,7 @@ SAME: dict[str, tuple[str, set[str], set[str]]] = {
     "calibrate": ("calibrate", set(), set()),
     "compare": ("compare", set(), set()),
     "embed": ("embed", set(), set()),
+    "stress": ("stress", set(), set()),
 }
 """Verb -> its command, what only the command has, what only the verb has. Commands without a verb:
 ``close`` is ``fit`` and ``verify``; ``apply`` and ``export`` are methods and functions of a closer;

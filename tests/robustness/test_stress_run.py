@@ -217,9 +217,6 @@ def test_the_command_prints_and_writes_what_the_function_returns(
     )
     assert json.loads(out) == table.rows()
     assert len(table.averaged()) == len(rows) / 2
-    assert table.save("t.json").read_bytes() == json.dumps(table.rows(), indent=2).encode() + b"\n"
-    assert table.to_arrow().num_rows == len(rows)
-    assert len(table._repr_html_()) < 30_000
     assert "a.npy" not in table.save("t.html").read_text("utf-8")
     with refused("unknown-suffix", "t.csv"):
         table.save("t.csv")

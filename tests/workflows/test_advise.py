@@ -487,7 +487,7 @@ def test_the_record_is_plain_and_the_closer_saves(advice: Advice, pair: Pair, he
 
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"score": "manhattan"}, OptionError, "score 'manhattan' is unknown"),
-    ({"side": "left"}, OptionError, "side 'left' is unknown"),
+    ({"side": "left"}, OptionError, "target 'left' is unknown"),
     ({"family": "pink"}, OptionError, "family 'pink' is unknown"),
     ({"family": "pink", "levels": 0.1}, OptionError, "family 'pink' is unknown"),
     ({"family": "sq8", "levels": 0.1}, OptionError, "sq8 has no level"),

@@ -23,7 +23,7 @@ from isthmus.robustness.perturbations import (
     check_noise,
     perturbations_of,
 )
-from isthmus.robustness.run import check_table_suffix, run_grid, write_table
+from isthmus.robustness.run import check_table_suffix, run_grid
 from isthmus.robustness.table import averaged
 from isthmus.search.task import Progress, RetrievalTask, open_task
 
@@ -62,6 +62,10 @@ class StressTable(Record):
     notes: Sequence[str] = ()
     names: tuple[str, str] = ("queries", "candidates")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Rows and notes, as plain values."""
+        return {"rows": self.rows(), "notes": list(self.notes)}
+
     def rows(self) -> list[dict[str, Any]]:
         """A row per closer, strength, perturbation, level and seed."""
         return [dict(row) for row in self.table]
@@ -75,18 +79,6 @@ class StressTable(Record):
         shown = ("closer", "score", "family", "level", "side", "consistency", "gain", "accuracy")
         rows = [{name: row.get(name) for name in shown} for row in self.averaged()]
         return f"Answers of {self.names[0]} among {self.names[1]} that survive", rows
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """``.json`` (a list of rows) and ``.parquet`` are the table, ``.html`` its page.
-
-        Raises:
-            OptionError: another suffix. FileError: the file cannot be written.
-        """
-        out = Path(path)
-        if out.suffix != ".json":
-            return super().save(out)
-        write_table(out, self.rows())
-        return out
 
     def _save_page(self, path: Path) -> None:
         from isthmus.report.stress_page import write_stress_page
