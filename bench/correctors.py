@@ -134,8 +134,8 @@ def main() -> int:
     parser.add_argument("--splits", type=int, default=20)
     given = parser.parse_args()
     sides = {}
-    for told in given.data:
-        name, _, files = told.partition("=")
+    for entry in given.data:
+        name, _, files = entry.partition("=")
         loaded = [np.load(file, allow_pickle=False) for file in files.split(",")]
         a, b = loaded[0] if len(loaded) == 1 else loaded
         sides[name] = unit(a), unit(b)

@@ -231,7 +231,7 @@ FAULTS = (
     # --- perturbations and the stress table -------------------------------------------------------
     Fault(
         "noise-convention",
-        "perturb/noise.py",
+        "core/levels.py",
         '"coordinate": float(dim)',
         '"coordinate": float(dim) ** 0.5',
         "A level per coordinate would be a far smaller noise than it says.",
