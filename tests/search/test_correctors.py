@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import array_api_strict
 import numpy as np
 import pytest
-from bench.correctors import over_splits, skewness, split_of, unit
+from bench.correctors import over_splits, skewness, split_of
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
@@ -305,12 +304,8 @@ def test_the_page_runs(pairs_wide, tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.real_data
-def test_figures_of_clip_on_coco() -> None:
-    name = os.environ.get("ISTHMUS_REAL_DATA")
-    if not name:
-        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
-    images, texts = np.load(Path(name) / "modgap/features_clip.npy", allow_pickle=False)
-    images, texts = unit(images), unit(texts)
+def test_figures_of_clip_on_coco(coco: tuple[np.ndarray, np.ndarray]) -> None:
+    images, texts = coco
     captions_ask = over_splits(texts, images, 20)
     figures = {t: (row["r1"], row["clean"], row["skew"]) for t, row in captions_ask.items()}
     expected = {

@@ -3,7 +3,6 @@ a finer computation of their own."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from scipy.stats import chi2, multivariate_normal, ncx2, norm, poisson
 from isthmus.search.scores import Ranking, top1
 from isthmus.theory.integrals import Kept, RivalPairs, Rule, integrate, legendres, trapezoids
 from isthmus.theory.normal import normal_two
-from isthmus.theory.prediction import keep_probabilities, keep_probability, predict
+from isthmus.theory.prediction import keep_probabilities, predict
 from isthmus.theory.tables import EDGE, SURE, evaluate, horner, table_of
 from isthmus.theory.tails import mixture, noncentral_tails
 from refusals import refused
@@ -279,7 +278,7 @@ def test_large_non_centrality_has_the_normal_limit() -> None:
         got = kept_of(q, c, "euclidean", 30 * sigma**2)
         expected = ndtr(margin / sigma / np.sqrt(far.sum(axis=1)))
         np.testing.assert_allclose(got.value, expected, atol=1e-4 if sigma > 1e-5 else 2e-6)
-    assert keep_probability(Ranking.of(q, c, "euclidean"), 1e-290) is not None
+    assert kept_of(q, c, "euclidean", 1e-290).value.shape == (6,)
 
 
 def test_biases_under_euclid() -> None:
@@ -495,17 +494,17 @@ def test_ten_candidates_as_quoted() -> None:
 def test_edges_of_the_prediction() -> None:
     a, b = two_modalities(10, 16)
     ranking = Ranking.of(a, b, "dot")
-    np.testing.assert_array_equal(keep_probability(ranking, 0.0), np.ones(10))
-    assert keep_probability(Ranking.of(a, b, "cosine"), 0.1) is None
-    assert keep_probability(Ranking.of(a, b[:1], "dot"), 0.1) is None
+    np.testing.assert_array_equal(keep_probabilities(ranking, 0.0).value, np.ones(10))
+    assert keep_probabilities(Ranking.of(a, b, "cosine"), 0.1) is None
+    assert keep_probabilities(Ranking.of(a, b[:1], "dot"), 0.1) is None
     assert keep_probabilities(Ranking.of(a, b, "cosine"), 0.1, query_total=0.1) is None
     for score in ("dot", "euclidean"):
-        drowned = keep_probability(Ranking.of(a, b, score), 1e9)
+        drowned = keep_probabilities(Ranking.of(a, b, score), 1e9).value
         np.testing.assert_allclose(drowned, 0.1, atol=1e-3)
-        levels = [keep_probability(ranking, t).mean() for t in (0.001, 0.01, 0.1, 1)]
+        levels = [keep_probabilities(ranking, t).value.mean() for t in (0.001, 0.01, 0.1, 1)]
         assert levels == sorted(levels, reverse=True)
         twins = np.vstack([b[:1], b[:1], -b[:1]])
-        got = keep_probability(Ranking.of(b[:1], twins, score), 1e-4)
+        got = keep_probabilities(Ranking.of(b[:1], twins, score), 1e-4).value
         np.testing.assert_allclose(got, 0.5, atol=1e-6)  # a twin wins every other draw
 
 
@@ -513,7 +512,7 @@ def test_a_query_of_length_zero_meets_no_noise_under_dot() -> None:
     _, b = two_modalities(6, 8, seed=1)
     bias = np.array([0.0, 1.0, 0.5, 0.2, 0.1, 0.3])
     ranking = Ranking.of(np.zeros((2, 8)), b, "dot", bias)
-    np.testing.assert_allclose(keep_probability(ranking, 0.3), 1.0)
+    np.testing.assert_allclose(keep_probabilities(ranking, 0.3).value, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -585,16 +584,11 @@ def test_predict_refuses_what_has_no_formula() -> None:
 
 
 @pytest.mark.real_data
-def test_the_prediction_of_clip_on_coco() -> None:
+def test_the_prediction_of_clip_on_coco(coco: tuple[np.ndarray, np.ndarray]) -> None:
     """D11 and D12 on 500 COCO pairs, three levels: figures of docs/prediction.md."""
-    name = os.environ.get("ISTHMUS_REAL_DATA")
-    if not name:
-        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
-    a, b = np.load(Path(name) / "modgap/features_clip.npy", allow_pickle=False)
-    a, b = unit_rows(a), unit_rows(b)
     expected = {"euclidean": (0.8802, 0.7655, 0.6993), "dot": (0.8976, 0.7968, 0.7383)}
     for score, shares in expected.items():
         for total, share in zip((0.005, 0.022, 0.04), shares, strict=True):
-            got = kept_of(a, b, score, total)
+            got = kept_of(*coco, score, total)
             assert got.value.mean() == pytest.approx(share, abs=6e-5)
             assert got.error_bound.max() < 2e-8

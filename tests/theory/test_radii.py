@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,12 +107,8 @@ def test_rows_of_any_length() -> None:
 
 @pytest.mark.real_data
 @pytest.mark.slow
-def test_every_attack_on_clip_and_coco() -> None:
-    name = os.environ.get("ISTHMUS_REAL_DATA")
-    if not name:
-        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
-    a, b = np.load(Path(name) / "modgap/features_clip.npy", allow_pickle=False)
-    replay_everything(unit_rows(a), unit_rows(b))
+def test_every_attack_on_clip_and_coco(coco: tuple[np.ndarray, np.ndarray]) -> None:
+    replay_everything(*coco)
 
 
 # --- queries ----------------------------------------------------------------------------------

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -14,7 +11,8 @@ from scipy.stats import norm
 
 from isthmus.search.scores import Ranking
 from isthmus.theory.curves import consistency, consistency_curve, consistency_curves, leads, sweep
-from isthmus.theory.prediction import keep_probability
+from isthmus.theory.prediction import keep_probabilities
+from isthmus.theory.rows import closed_ranking
 from refusals import refused
 from worlds import fitted, two_modalities
 
@@ -95,7 +93,7 @@ def test_euclidean_is_the_integral_of_each_query(dim: int, share: float) -> None
         curve = consistency_curve(ranking, [total, total / 30])
         kept.append(curve.kept[0, 0])
         error.append(curve.error[0])
-        smaller = keep_probability(ranking, total / 30)  # too steep for the grid in z
+        smaller = keep_probabilities(ranking, total / 30).value  # too steep for the grid in z
         assert abs(curve.value[1] - smaller[0]) < curve.error[1]
     exact = [roots_euclidean(line, dim, variance) for line in squares]
     assert 0.05 < np.mean(exact) < 0.99
@@ -111,7 +109,7 @@ def test_the_curve_is_within_its_error_of_the_exact_predictions(score: str, dtyp
     curve = consistency_curve(ranking, LEVELS)
     assert (curve.error < 2e-4).all()
     for level, kept, error in zip(LEVELS, curve.kept, curve.error, strict=True):
-        exact = keep_probability(ranking, level)
+        exact = keep_probabilities(ranking, level).value
         assert abs(kept.mean() - exact.mean()) < error
         assert np.abs(kept - exact).max() < 10 * error
     assert (np.diff(curve.value) < 0).all()
@@ -200,7 +198,7 @@ def test_where_it_does_not_hold_the_levels_are_taken_one_by_one() -> None:
         assert curve.method == "level by level"
         assert np.isnan(curve.error).all()
         for level, kept in zip(LEVELS, curve.kept, strict=False):
-            expected = keep_probability(ranking, level)
+            expected = keep_probabilities(ranking, level).value
             np.testing.assert_allclose(kept, expected, atol=1e-9)
 
 
@@ -233,16 +231,13 @@ def test_other_array_libraries_get_the_same() -> None:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
-def test_coco_is_within_two_in_ten_thousand(score: str) -> None:
-    folder = os.environ.get("ISTHMUS_REAL_DATA")
-    if not folder:
-        pytest.skip("ISTHMUS_REAL_DATA names no folder")
-    sides = np.load(Path(folder) / "modgap" / "features_clip.npy").astype(np.float32)
-    images, captions = (s / np.linalg.norm(s, axis=1, keepdims=True) for s in sides)
-    ranking = Ranking.of(images, captions, score)
+def test_coco_is_within_two_in_ten_thousand(
+    score: str, coco: tuple[np.ndarray, np.ndarray]
+) -> None:
+    ranking = Ranking.of(*(side.astype(np.float32) for side in coco), score)
     curve = consistency_curve(ranking, LEVELS)
     for level, kept, error in zip(LEVELS, curve.kept, curve.error, strict=True):
-        exact = keep_probability(ranking, level)
+        exact = keep_probabilities(ranking, level).value
         assert abs(kept.mean() - exact.mean()) < min(error, 2e-4)
 
 
@@ -278,9 +273,7 @@ def test_many_closers_at_once_equal_each_by_itself(normalised: bool) -> None:
     found = consistency_curves(q, c, closers, totals)
     assert len(found) == len(closers)
     for closer, curve in zip(closers, found, strict=True):
-        bias = None if closer.bias_weights is None else closer.candidate_bias(c)
-        ranking = Ranking.of(closer.query(q), closer.candidate(c), closer.score, bias)
-        alone = consistency_curve(ranking, totals)
+        alone = consistency_curve(closed_ranking(closer, q, c), totals)
         if closer.score == "cosine":
             assert curve is None
             continue

@@ -29,7 +29,7 @@ from isthmus.search.relevance import (
     relevance_by_pairs,
 )
 from isthmus.search.scores import Ranking
-from isthmus.theory.prediction import keep_probability
+from isthmus.theory.prediction import keep_probabilities
 from isthmus.workflows.recommendation import Advice, advise
 from isthmus.workflows.recommendation.halves import half_of, split, task_of
 from isthmus.workflows.recommendation.settings import RIDGES, ground_of, settings_of
@@ -107,9 +107,9 @@ def test_predictions_are_those_of_the_formula(pair: Pair, advice: Advice) -> Non
     mean = q[first].mean(axis=0)
     ranking = Ranking.of(q[second] - mean, c, "dot", c @ mean)
     row = row_named(advice, "center-queries")
-    kept = keep_probability(ranking, LEVEL)
+    kept = keep_probabilities(ranking, LEVEL)
     assert kept is not None
-    assert row.judging.predicted == pytest.approx(1 - kept.mean(), abs=1e-6)
+    assert row.judging.predicted == pytest.approx(1 - kept.value.mean(), abs=1e-6)
     assert row.judging.predicted == pytest.approx(row.judging.flips, abs=0.03)
     assert row_named(advice, "none", "cosine").judging.predicted is None
 

@@ -21,14 +21,9 @@ def print_demo(demo: dict[str, Any], screen: Console) -> None:
         box=None,
         pad_edge=False,
     )
-    for name, justify in (
-        ("task", "left"),
-        ("perturbed", "left"),
-        ("plain", "right"),
-        ("center-queries", "right"),
-        ("theory says", "left"),
-    ):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for name in ("task", "perturbed", "plain", "center-queries", "theory says"):
+        right = name in ("plain", "center-queries")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
     for trial in demo["inputs"]:
         table.add_row(
             trial["task"],

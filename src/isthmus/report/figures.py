@@ -9,6 +9,7 @@ from typing import Any
 
 from isthmus.report.style import (
     BARS,
+    GREY,
     INK,
     LEGEND,
     SHARE,
@@ -48,18 +49,9 @@ def gap_figure(report: dict[str, Any]) -> Figure | None:
         place = picture[side]
         traces.append(points(called[side], place["x"], place["y"], marker | {"opacity": 0.55}))
     axes = picture.get("axes") or {}
-    figure = {
-        "data": traces,
-        "layout": layout(
-            safe(axes.get("x", "")),
-            safe(axes.get("y", "")),
-            height=480,
-            xaxis={"zeroline": False},
-            yaxis={"scaleanchor": "x", "scaleratio": 1},
-            showlegend=True,
-            legend=LEGEND,
-        ),
-    }
+    scale = {"yaxis": {"scaleanchor": "x", "scaleratio": 1}, "showlegend": True, "legend": LEGEND}
+    shape = layout(safe(axes.get("x", "")), safe(axes.get("y", "")), height=480, **scale)
+    figure = {"data": traces, "layout": shape}
     means = picture.get("means")
     if means:
         _add_gap(figure, means, called, (report.get("gap") or {}).get("norm"))
@@ -73,15 +65,8 @@ def _segments(picture: dict[str, Any], count: int) -> dict[str, Any]:
     for i in range(count):
         x += [a["x"][i], b["x"][i], None]
         y += [a["y"][i], b["y"][i], None]
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": x,
-        "y": y,
-        "hoverinfo": "skip",
-        "name": f"{count} of the pairs",
-        "line": {"color": "#9aa5b0", "width": 0.8},
-    }
+    drawn = {"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip"}
+    return drawn | {"name": f"{count} of the pairs", "line": {"color": GREY, "width": 0.8}}
 
 
 def _add_gap(figure: Figure, means: dict[str, Any], called: dict[str, str], norm: Any) -> None:
@@ -93,37 +78,14 @@ def _add_gap(figure: Figure, means: dict[str, Any], called: dict[str, str], norm
         marker |= {"line": {"color": "#ffffff", "width": 2}}
         mean = points(f"mean of {called[side]}", [x], [y], marker, showlegend=False)
         figure["data"].append(mean)
-    figure["layout"]["annotations"] = [
-        {
-            "x": bx,
-            "y": by,
-            "ax": ax,
-            "ay": ay,
-            "xref": "x",
-            "yref": "y",
-            "axref": "x",
-            "ayref": "y",
-            "showarrow": True,
-            "arrowhead": 2,
-            "arrowsize": 1,
-            "arrowwidth": 2.5,
-            "arrowcolor": INK,
-            "text": "",
-            "standoff": 8,
-            "startstandoff": 8,
-        },
-        {
-            "x": 0,
-            "y": 0,
-            "xref": "x",
-            "yref": "y",
-            "yshift": 16,
-            "showarrow": False,
-            "text": f"<b>gap {number(norm)}</b>",
-            "bgcolor": "rgba(255,255,255,0.85)",
-            "font": {"color": INK, "size": 13},
-        },
-    ]
+    in_data = {"xref": "x", "yref": "y"}
+    arrow = in_data | {"axref": "x", "ayref": "y", "x": bx, "y": by, "ax": ax, "ay": ay, "text": ""}
+    arrow |= {"showarrow": True, "arrowhead": 2, "arrowsize": 1, "arrowwidth": 2.5}
+    arrow |= {"arrowcolor": INK, "standoff": 8, "startstandoff": 8}
+    label: dict[str, Any] = in_data | {"x": 0, "y": 0, "yshift": 16, "showarrow": False}
+    label |= {"text": f"<b>gap {number(norm)}</b>", "font": {"color": INK, "size": 13}}
+    label |= {"bgcolor": "rgba(255,255,255,0.85)"}
+    figure["layout"]["annotations"] = [arrow, label]
 
 
 def closing_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
@@ -136,14 +98,14 @@ def closing_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
     )
     figures = []
     for key, title, label, axis in panels:
-        points = [p for p in curve if p.get(key) is not None]
-        if not points:
+        known = [p for p in curve if p.get(key) is not None]
+        if not known:
             continue
         scores = dict(closers_of(direction))
         tint = colours(said(p.get("closer")) for p in curve)
         traces = []
-        for name in dict.fromkeys(said(p.get("closer")) for p in points):
-            own = [p for p in points if said(p.get("closer")) == name]
+        for name in dict.fromkeys(said(p.get("closer")) for p in known):
+            own = [p for p in known if said(p.get("closer")) == name]
             x, y = [p.get("strength") for p in own], [p[key] for p in own]
             traces.append(line(name, scores.get(name), tint[name], x, y))
         shape = layout("strength of the closing", label, yaxis=axis)
@@ -269,56 +231,30 @@ def mixed_figure(report: dict[str, Any]) -> Figure | None:
         return None
     called = names(report)
     x = [safe(f"queries: {called[side]}") for side in ("a", "b")]
-    traces = [
-        {
+    traces = []
+    for when, colour in (("before", GREY), ("after", "#3d4b59")):
+        y = [(shares.get(when) or {}).get(f"queries_{side}") for side in ("a", "b")]
+        trace: Trace = {
             "type": "bar",
             "name": f"{when} centring",
             "x": x,
+            "y": y,
             "hoverinfo": "x+y+name",
-            "y": [(shares.get(when) or {}).get(f"queries_{side}") for side in ("a", "b")],
-            "marker": {"color": colour},
-            "text": [percent((shares.get(when) or {}).get(f"queries_{s}")) for s in ("a", "b")],
-            "textposition": "outside",
-            "cliponaxis": False,
         }
-        for when, colour in (("before", "#9aa5b0"), ("after", "#3d4b59"))
-    ]
-    figure = layout(
-        "",
-        safe(f"share of {called['a']} in the top 10"),
-        yaxis=SHARE | {"range": [0, 1.12]},
-        xaxis={"type": "category"},
-        barmode="group",
-        bargap=0.4,
-        showlegend=True,
-        height=300,
-        legend=LEGEND,
-    )
+        trace |= {"marker": {"color": colour}, "text": [percent(share) for share in y]}
+        traces.append(trace | {"textposition": "outside", "cliponaxis": False})
+    bars = BARS | {"bargap": 0.4, "showlegend": True, "legend": LEGEND}
+    bars.pop("bargroupgap")
+    label = safe(f"share of {called['a']} in the top 10")
+    figure = layout("", label, yaxis=SHARE | {"range": [0, 1.12]}, height=300, **bars)
     expected = mixed.get("expected")
     if expected is not None:
-        figure["shapes"] = [
-            {
-                "type": "line",
-                "xref": "paper",
-                "x0": 0,
-                "x1": 1,
-                "y0": expected,
-                "y1": expected,
-                "line": {"color": INK, "width": 1.5, "dash": "dash"},
-            }
-        ]
-        figure["annotations"] = [
-            {
-                "xref": "paper",
-                "x": 1,
-                "xanchor": "right",
-                "y": expected,
-                "yanchor": "bottom",
-                "text": f"a fair pool: {percent(expected)}",
-                "showarrow": False,
-                "font": {"size": 11, "color": INK},
-            }
-        ]
+        dashes = {"color": INK, "width": 1.5, "dash": "dash"}
+        ends = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": expected, "y1": expected}
+        figure["shapes"] = [ends | {"line": dashes}]
+        place = {"xref": "paper", "x": 1, "xanchor": "right", "y": expected, "yanchor": "bottom"}
+        text = {"text": f"a fair pool: {percent(expected)}", "font": {"size": 11, "color": INK}}
+        figure["annotations"] = [place | text | {"showarrow": False}]
     return {"data": traces, "layout": figure}
 
 

@@ -29,7 +29,7 @@ CONTENTS = (
     ("inputs", "Inputs"),
     ("words", "How to read this"),
 )
-QUANTILES = (("q05", "5%"), ("q25", "25%"), ("q50", "50%"), ("q75", "75%"), ("q95", "95%"))
+QUANTILES = ("q05", "q25", "q50", "q75", "q95")
 
 
 def write_html(path: str | os.PathLike[str], report: dict[str, Any]) -> None:
@@ -145,13 +145,8 @@ def _radius(direction: dict[str, Any]) -> list[dict[str, Any]]:
         for when in ("before", "after"):
             values = (radius.get(key) or {}).get(when)
             if values:
-                table.append(
-                    {
-                        "label": label,
-                        "when": when,
-                        "values": [words.number(values.get(q), 4) for q, _ in QUANTILES],
-                    }
-                )
+                shown = [words.number(values.get(q), 4) for q in QUANTILES]
+                table.append({"label": label, "when": when, "values": shown})
     return table
 
 
@@ -178,43 +173,29 @@ def _tiles(report: dict[str, Any], called: dict[str, str]) -> list[dict[str, str
     gap = report.get("gap") or {}
     spans, why = gap.get("intervals") or {}, gap.get("why_null") or {}
     severity = f"{gap['severity']}; " if gap.get("severity") else ""
+    norm, pairs = gap.get("norm_ci"), spans.get("matched_cosine")
     tiles = [
-        _tile(
-            "Gap",
-            words.number(gap.get("norm")),
-            f"{severity}95% interval {words.interval(gap.get('norm_ci'))}",
-        ),
-        _tile(
+        ("Gap", words.number(gap.get("norm")), f"{severity}{_span(norm)}"),
+        (
             "Cosine of pairs",
             words.number(gap.get("matched_cosine")),
-            why.get("matched_cosine")
-            or f"95% interval {words.interval(spans.get('matched_cosine'))}",
+            why.get("matched_cosine") or _span(pairs),
         ),
     ]
     for d in report.get("directions") or []:
         clean = d.get("clean") or {}
-        tiles.append(
-            _tile(
-                f"Clean {words.first_hit(d)}, {words.arrow(d)}",
-                words.percent(clean.get("recall@1")),
-                clean.get("why_null")
-                or f"95% interval {words.interval(clean.get('recall@1_ci'), words.percent)}",
-            )
-        )
+        note = clean.get("why_null") or _span(clean.get("recall@1_ci"), words.percent)
+        label = f"Clean {words.first_hit(d)}, {words.arrow(d)}"
+        tiles.append((label, words.percent(clean.get("recall@1")), note))
     for d in report.get("directions") or []:
-        closable = d.get("closable") or {}
-        tiles.append(
-            _tile(
-                f"Closable share, {words.arrow(d)}",
-                words.percent(closable.get("exact_share")),
-                "of the squared gap, with no ranking changed",
-            )
-        )
-    return tiles
+        share = words.percent((d.get("closable") or {}).get("exact_share"))
+        note = "of the squared gap, with no ranking changed"
+        tiles.append((f"Closable share, {words.arrow(d)}", share, note))
+    return [{"label": label, "value": value, "note": note} for label, value, note in tiles]
 
 
-def _tile(label: str, value: str, note: str) -> dict[str, str]:
-    return {"label": label, "value": value, "note": note}
+def _span(low_high: Any, text: Any = words.number) -> str:
+    return f"95% interval {words.interval(low_high, text)}"
 
 
 def _closer_key(report: dict[str, Any]) -> list[dict[str, str]]:

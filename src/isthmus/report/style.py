@@ -20,7 +20,7 @@ SIDE_COLOURS = {"a": "#4b3fa7", "b": "#c2185b"}
 SIDE_MARKS = {"a": "circle", "b": "diamond"}
 SCORE_MARKS = {"cosine": "circle", "dot": "square", "euclidean": "triangle-up"}
 SCORE_PATTERNS = {"cosine": "", "dot": "/", "euclidean": "."}
-INK, FAINT, GRID = "#1d2733", "#5b6875", "#e3e7eb"
+INK, GREY, GRID = "#1d2733", "#9aa5b0", "#e3e7eb"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -60,26 +60,16 @@ WHOLE = SHARE | {"range": [0, 1.04]}
 
 def layout(x: str, y: str, *, height: int = 260, **extra: Any) -> dict[str, Any]:
     """A bare layout: axis titles, light grid, no legend, no dragging (pages scroll on phones)."""
-    axis = {
-        "gridcolor": GRID,
-        "zeroline": False,
-        "linecolor": "#9aa5b0",
-        "showline": True,
-        "ticks": "outside",
-        "ticklen": 4,
-        "tickcolor": "#9aa5b0",
-        "fixedrange": True,
-        "automargin": True,
-    }
+    axis = {"gridcolor": GRID, "zeroline": False, "fixedrange": True, "automargin": True}
+    axis |= {"linecolor": GREY, "showline": True}
+    axis |= {"ticks": "outside", "ticklen": 4, "tickcolor": GREY}
     base = {
         "height": height,
         "margin": {"l": 52, "r": 12, "t": 14, "b": 44},
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
         "font": {"family": FONT, "size": 12, "color": INK},
-        "showlegend": False,
-        "dragmode": False,
-        "hovermode": "closest",
+        **{"showlegend": False, "dragmode": False, "hovermode": "closest"},
         "xaxis": axis | {"title": {"text": x, "standoff": 8}} | extra.pop("xaxis", {}),
         "yaxis": axis | {"title": {"text": y, "standoff": 6}} | extra.pop("yaxis", {}),
     }

@@ -68,23 +68,19 @@ def bars(
     *,
     hatched: bool,
 ) -> Trace:
-    """A closer's stress rows as one bar per label; ``hatched`` tells its score by a pattern."""
+    """A closer's stress rows as one bar per label; ``hatched`` shows its score by a pattern."""
+    pattern: Trace = {
+        "shape": SCORE_PATTERNS.get(score, "x") if hatched else "",
+        "fgcolor": "#ffffff",
+    }
+    pattern |= {"bgcolor": colour, "size": 5, "solidity": 0.3}
     return {
         "type": "bar",
         "name": safe(f"{name} · {score}"),
         "hoverinfo": "x+y+name",
         "x": list(rows),
         "y": [row.get(measure) for row in rows.values()],
-        "marker": {
-            "color": colour,
-            "pattern": {
-                "shape": SCORE_PATTERNS.get(score, "x") if hatched else "",
-                "fgcolor": "#ffffff",
-                "bgcolor": colour,
-                "size": 5,
-                "solidity": 0.3,
-            },
-        },
+        "marker": {"color": colour, "pattern": pattern},
     } | intervals(list(rows.values()), INK, measure)
 
 
@@ -98,14 +94,5 @@ def intervals(rows: Sequence[TableRow], colour: str, measure: str) -> dict[str, 
     above, below = ([reach(row, end) for row in rows] for end in ("hi", "lo"))
     if all(value is None for value in (*above, *below)):
         return {}
-    return {
-        "error_y": {
-            "type": "data",
-            "symmetric": False,
-            "array": above,
-            "arrayminus": below,
-            "thickness": 1,
-            "width": 3,
-            "color": colour,
-        }
-    }
+    ends = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
+    return {"error_y": ends | {"thickness": 1, "width": 3, "color": colour}}

@@ -21,7 +21,7 @@ from isthmus.theory.both import averaged_kept, two_kept
 from isthmus.theory.candidates import dot_kept, euclidean_kept
 from isthmus.theory.integrals import Kept
 from isthmus.theory.queries import query_kept
-from isthmus.theory.rows import CleanRows, check_dims, check_noise
+from isthmus.theory.rows import CleanRows, check_dims, check_noise, closed_ranking
 
 if TYPE_CHECKING:
     from isthmus.closers.maps import Closer
@@ -112,20 +112,17 @@ def predict(
             f"{closer.name} is searched by {closer.score}, not {score}; leave the score out",
         )
     task = open_task(queries, candidates, score=score, paired=False)
-    asked, stored, bias, noisy_dims = task.queries, task.candidates, None, None
+    asked, stored, memo = task.queries, task.candidates, 0
     if normalised and not task.normalised:
         asked, stored = unit(asked), unit(stored)
-    if closer is not None:
-        bias = closer.candidate_bias(stored)
-        asked, stored = closer.apply(asked, "query"), closer.apply(stored, "candidate")
-        noisy_dims = int(stored.shape[1]) - closer.memo
-    ranking = Ranking.of(asked, stored, score, bias)
-    dims = noisy_dims or int(stored.shape[1])
-    spread = float(to_numpy(stored)[:, :dims].var(axis=0).sum())
+    if closer is None:
+        ranking = Ranking.of(asked, stored, score)
+    else:
+        ranking, memo = closed_ranking(closer, asked, stored), closer.memo
+    dims = int(ranking.candidates.shape[1]) - memo
+    spread = float(to_numpy(ranking.candidates)[:, :dims].var(axis=0).sum())
     levels = [total_variance(level, convention, dims, spread) for level in (noise, query_noise)]
-    kept = keep_probabilities(
-        ranking, levels[0], query_total=levels[1], noisy_dims=noisy_dims, seed=seed
-    )
+    kept = keep_probabilities(ranking, levels[0], query_total=levels[1], noisy_dims=dims, seed=seed)
     if kept is None:
         raise OptionError(
             "no-formula",
@@ -198,14 +195,3 @@ def keep_probabilities(
             "too-few-draws", f"draws={draws}; a standard error needs {LEAST_DRAWS} or more"
         )
     return averaged_kept(clean, total, query_total, dims, draws, seed)
-
-
-def keep_probability(ranking: Ranking, total: float) -> np.ndarray | None:
-    """P[top-1 survives noise on the candidates] for each query, (n,); None where no formula is.
-
-    The ``value`` of :func:`keep_probabilities` with noise on candidates alone.
-    """
-    if ranking.score == "cosine":
-        return None
-    kept = keep_probabilities(ranking, total)
-    return None if kept is None else kept.value

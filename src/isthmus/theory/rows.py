@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from isthmus.core.arrays import to_numpy
+from isthmus.core.arrays import Array, to_numpy
 from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking, top1
+
+if TYPE_CHECKING:
+    from isthmus.closers.maps import Closer
 
 BLOCK = 2**18
 
@@ -58,6 +62,12 @@ class CleanRows:
         q, x = self.queries[part, :dims], self.candidates[:, :dims]
         out = np.einsum("ij,ij->i", q, q)[:, None] - 2 * q @ x.T
         return np.maximum(out + np.einsum("ij,ij->i", x, x), 0.0)
+
+
+def closed_ranking(closer: Closer, queries: Array, candidates: Array) -> Ranking:
+    """The search of a closer: both maps applied, its candidate biases, its score."""
+    bias = closer.candidate_bias(candidates)
+    return Ranking.of(closer.query(queries), closer.candidate(candidates), closer.score, bias)
 
 
 def check_noise(total: float, name: str = "total") -> None:

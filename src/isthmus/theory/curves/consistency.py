@@ -15,6 +15,7 @@ from isthmus.errors import OptionError, ShapeError
 from isthmus.search.scores import Ranking
 from isthmus.theory.curves.sweep import Sweep
 from isthmus.theory.prediction import keep_probabilities
+from isthmus.theory.rows import closed_ranking
 
 if TYPE_CHECKING:
     from isthmus.closers.maps import Closer
@@ -117,9 +118,7 @@ def consistency_curves(
         if _translates(closer) and int(queries.shape[1]) >= LEAST_DIMENSIONS:
             groups.setdefault((closer.score, closer.query.normalised), []).append(i)
         else:
-            bias = None if closer.bias_weights is None else closer.candidate_bias(candidates)
-            mapped = to_numpy(closer.query(queries)), to_numpy(closer.candidate(candidates))
-            out[i] = consistency_curve(Ranking.of(*mapped, closer.score, bias), totals)
+            out[i] = consistency_curve(closed_ranking(closer, queries, candidates), totals)
     levels = np.asarray(totals, np.float64)
     for (score, normalised), mine in groups.items():
         sides = (queries, candidates)
@@ -148,17 +147,13 @@ def _translated(
 ) -> Sweep:
     """A search of moved rows whose scores are those of ``rows`` and two sums."""
     zero = np.zeros(int(rows.queries.shape[1]))
-    a, b = (
-        step.offset if step.offset is not None else zero
-        for step in (*closer.query.steps, *closer.candidate.steps)
-    )
+    steps = (*closer.query.steps, *closer.candidate.steps)
+    a, b, w = (zero if v is None else v for v in (*(s.offset for s in steps), closer.bias_weights))
     dtype = rows.queries.dtype
     queries = rows.queries if not a.any() else rows.queries + a.astype(dtype)
     candidates = rows.candidates if not b.any() else rows.candidates + b.astype(dtype)
-    weights = a if closer.bias_weights is None else a + closer.bias_weights
-    column = rows.candidates @ weights.astype(dtype)
-    bias = None if closer.bias_weights is None else rows.candidates @ closer.bias_weights
-    ranking = Ranking.of(queries, candidates, score, bias)
+    column = rows.candidates @ (a + w).astype(dtype)
+    ranking = Ranking.of(queries, candidates, score, rows.candidates @ w)
     search = Sweep(ranking, levels, None, like)
     if score == "euclidean":
         column = column - 0.5 * np.einsum("ij,ij->i", candidates, candidates)
