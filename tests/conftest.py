@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from worlds import two_modalities, unit_rows
+from worlds import two_modalities
 
 settings.register_profile("isthmus", deadline=None, max_examples=40)
 settings.load_profile("isthmus")
@@ -46,16 +46,6 @@ def files_wide(
     for name, rows in zip(("images", "captions"), pairs_wide):
         np.save(f"{name}.npy", rows.astype(np.float32))
     return tmp_path
-
-
-@pytest.fixture
-def coco() -> tuple[np.ndarray, np.ndarray]:
-    """Unit rows of 500 COCO images and captions by CLIP, where ISTHMUS_REAL_DATA names a folder."""
-    folder = os.environ.get("ISTHMUS_REAL_DATA")
-    if not folder:
-        pytest.skip("real embeddings are not here: ISTHMUS_REAL_DATA names no folder")
-    images, captions = np.load(Path(folder) / "modgap/features_clip.npy", allow_pickle=False)
-    return unit_rows(images), unit_rows(captions)
 
 
 @pytest.fixture

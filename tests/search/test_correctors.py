@@ -304,8 +304,8 @@ def test_the_page_runs(pairs_wide, tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.real_data
-def test_figures_of_clip_on_coco(coco: tuple[np.ndarray, np.ndarray]) -> None:
-    images, texts = coco
+def test_figures_of_clip_on_coco(coco: np.ndarray) -> None:
+    images, texts = map(unit_rows, coco)
     captions_ask = over_splits(texts, images, 20)
     figures = {t: (row["r1"], row["clean"], row["skew"]) for t, row in captions_ask.items()}
     expected = {

@@ -584,11 +584,11 @@ def test_predict_refuses_what_has_no_formula() -> None:
 
 
 @pytest.mark.real_data
-def test_the_prediction_of_clip_on_coco(coco: tuple[np.ndarray, np.ndarray]) -> None:
+def test_the_prediction_of_clip_on_coco(coco: np.ndarray) -> None:
     """D11 and D12 on 500 COCO pairs, three levels: figures of docs/prediction.md."""
     expected = {"euclidean": (0.8802, 0.7655, 0.6993), "dot": (0.8976, 0.7968, 0.7383)}
     for score, shares in expected.items():
         for total, share in zip((0.005, 0.022, 0.04), shares, strict=True):
-            got = kept_of(*coco, score, total)
+            got = kept_of(*map(unit_rows, coco), score, total)
             assert got.value.mean() == pytest.approx(share, abs=6e-5)
             assert got.error_bound.max() < 2e-8

@@ -107,8 +107,8 @@ def test_rows_of_any_length() -> None:
 
 @pytest.mark.real_data
 @pytest.mark.slow
-def test_every_attack_on_clip_and_coco(coco: tuple[np.ndarray, np.ndarray]) -> None:
-    replay_everything(*coco)
+def test_every_attack_on_clip_and_coco(coco: np.ndarray) -> None:
+    replay_everything(*map(unit_rows, coco))
 
 
 # --- queries ----------------------------------------------------------------------------------
