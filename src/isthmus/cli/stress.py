@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import check_suffix, split_numbers, split_words
 from isthmus.cli.output import console, print_json, progress_bar
@@ -64,11 +65,13 @@ def command(
 
     Example: isthmus stress images.npy captions.npy --perturb gaussian,rabitq --out stress.parquet
     """
-    from isthmus.robustness import stress
-
     check_suffix(page, ".html", "a page", "--page")
+    signed = None
+    if strengths is not None:
+        what = "numbers, such as 0.5,1"
+        signed = split_numbers(strengths, "--strengths", what, signed=True)
     with progress_bar() as say:
-        table = stress(
+        table = im.stress(
             queries,
             candidates,
             paired=paired,
@@ -76,7 +79,7 @@ def command(
             relevance=relevance,
             score=score,
             closers=split_words(closers),
-            strengths=None if strengths is None else _strengths(strengths),
+            strengths=signed,
             perturb=split_words(perturb),
             levels=split_numbers(levels),
             kept=split_numbers(kept, "--kept", "dimensions to keep, or shares below 1"),
@@ -140,7 +143,3 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
             mean("accuracy"),
         )
     screen.print(table)
-
-
-def _strengths(text: str) -> tuple[float, ...]:
-    return split_numbers(text, "--strengths", "numbers, such as 0.5,1", signed=True)
