@@ -292,10 +292,11 @@ def test_a_closer_comes_first(world):
     assert plain.figures["why_null"] == {}
     for per, value in plain.thresholds.items():  # its candidate bias brings every score back
         assert centred.thresholds[per] == pytest.approx(value)
-    shift = fitted("mean-shift", a, b, score="cosine")
-    moved = calibrate(a, b, false_match_rate=0.05, closer=shift)
-    by_hand = calibrate(shift.query(a), shift.candidate(b), false_match_rate=0.05)
-    assert moved.thresholds == pytest.approx(by_hand.thresholds, abs=1e-12)
+    for normalised in (True, False):  # of rows as given, in the second case
+        shift = fitted("mean-shift", a, b, score="cosine", normalised=normalised)
+        moved = calibrate(a, b, false_match_rate=0.05, closer=shift)
+        by_hand = calibrate(shift.query(a), shift.candidate(b), false_match_rate=0.05)
+        assert moved.thresholds == pytest.approx(by_hand.thresholds, abs=1e-12)
     assert abs(moved.thresholds["pair"] - plain.thresholds["pair"]) > 0.1
 
 

@@ -154,6 +154,15 @@ def test_certificates_are_tight_for_queries(world):
     np.testing.assert_allclose(outside.reach, 1.001)
 
 
+@pytest.mark.parametrize("score", ["cosine", "dot", "euclidean"])
+def test_the_score_of_one_candidate_is_that_of_the_search(world, score):
+    a, b, *_ = world
+    ranking = Ranking.of(a, b, score, np.linspace(-1, 1, 80))
+    answers = np.arange(120) % 80
+    table = np.vstack([block for _, block in ranking.score_blocks()])
+    np.testing.assert_allclose(ranking.scores_of(answers), table[np.arange(120), answers])
+
+
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 def test_candidates_that_move_alike_have_the_radius_of_predict(world, score):
     a, b, *_ = world
@@ -344,6 +353,7 @@ def test_arrays_files_and_sources_are_the_same_rows(files):
         assert compare(*rows, labels="labels.npy").result == plain.result
     assert [line["search"] for line in plain.rows()] == ["old-old", "new-old"]
     assert plain.rows()[1]["flips"] == len(plain.flipped["new-old"])
+    assert plain.rows()[1]["certified"] == plain.result["searches"]["new-old"]["certified"]["share"]
     assert plain.rows()[1]["accuracy"] == plain.result["accuracy"]["new-old"]["accuracy"]
     assert json.loads(json.dumps(plain.to_dict())) == plain.to_dict()
     assert "ABOVE THE LIMIT" in plain._repr_html_()

@@ -97,6 +97,8 @@ def test_relevant_documents_that_were_not_found_count_against_a_query() -> None:
     gain = ndcg_at(np.array([[0, 1, 2]]), right, 3)[0]
     assert gain == pytest.approx(1 / (1 + 1 / math.log2(3) + 0.5))
     assert ndcg_at(np.array([[0, -1, -1]]), right, 3)[0] == gain
+    two = relevance_by_judgements([(0, 8), (1, 0)], 2, 9)  # -1 is nobody's document
+    np.testing.assert_array_equal(ndcg_at(np.array([[8, -1], [-1, -1]]), two, 2), [1, 0])
     with refused("k-out-of-range", "nDCG at 4 of 3"):
         ndcg_at(np.array([[0, 1, 2]]), right, 4)
     with refused("relevance-of-other-rows", "there are 2"):
@@ -305,11 +307,13 @@ def test_the_curve_sags_and_closings_lift_it(world: Any, closings: Any) -> None:
 def test_fewer_documents_of_a_are_among_more(world: Any, closings: Any) -> None:
     """Same seed, same rows; another seed, other rows; draws are averaged over."""
     a, b, asked = world
-    one = {"none": closings["none"]}
+    one = {"centering": closings["centering"]}
     first = mixed_curve(a, b, one, queries=asked, ratios=(0.5,), draws=2, seed=1)
     assert first == mixed_curve(a, b, one, queries=asked, ratios=(0.5,), draws=2, seed=1)
     assert first != mixed_curve(a, b, one, queries=asked, ratios=(0.5,), draws=2, seed=2)
     assert row(first, relevant="all")["count"] == 240
+    alone = mixed_curve(a, b, one, queries=asked, ratios=(0.5,), draws=1, seed=1)
+    assert row(alone, relevant="all")["ndcg"] != row(first, relevant="all")["ndcg"]
 
 
 @pytest.mark.parametrize(
