@@ -358,9 +358,9 @@ FAULTS = (
     ),
     Fault(
         "threshold-judged-on-fit",
-        "deploy/thresholds/__init__.py",
-        "first, second = scores.of(fit), scores.of(held)",
-        "first, second = scores.of(fit), scores.of(fit)",
+        "deploy/thresholds/figures.py",
+        "fitted, held_out = scores.of(fit), scores.of(held)",
+        "fitted, held_out = scores.of(fit), scores.of(fit)",
         "The false-match rate would be reported on the queries that set the threshold.",
         ("test_calibrate.py::test_what_is_judged_is_not_what_was_fitted",),
     ),

@@ -24,7 +24,7 @@ from isthmus.deploy.thresholds.intervals import (
     share_of_pairs,
 )
 from isthmus.deploy.thresholds.nulls import collect, same_side, score_blocks, sizes_of
-from isthmus.deploy.thresholds.separation import separation
+from isthmus.deploy.thresholds.separation import separation_of
 from isthmus.errors import CorruptFile, FileError
 from isthmus.search.relevance import (
     relevance_by_judgements,
@@ -109,7 +109,7 @@ def test_area_and_d_prime(world):
         task = RetrievalTask(np.round(a, 1), np.round(b, 1), relevance, "dot")  # some ties
         scores = collect(task)
         null = scores.null
-        got = separation(scores)
+        got = separation_of(scores)
         right = np.r_[np.ones(len(scores.match)), np.zeros(len(null))]
         area = roc_auc_score(right, np.r_[scores.match, null])
         assert got["auc"] == pytest.approx(area)
@@ -124,7 +124,7 @@ def test_the_interval_of_the_area_covers():
     for _ in range(100):
         table = rng.normal(size=(60, 60)) + 2 * np.eye(60)
         task = RetrievalTask(table, np.eye(60), relevance_by_pairs(60, 60), "dot")
-        low, high = separation(collect(task))["auc_ci"]
+        low, high = separation_of(collect(task))["auc_ci"]
         inside += low <= area <= high
     assert 88 <= inside <= 100
 

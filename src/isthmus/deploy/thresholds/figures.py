@@ -16,7 +16,7 @@ from isthmus.deploy.thresholds.intervals import (
     share_of_pairs,
 )
 from isthmus.deploy.thresholds.nulls import Scores, same_side
-from isthmus.deploy.thresholds.separation import separation
+from isthmus.deploy.thresholds.separation import separation_of
 from isthmus.deploy.thresholds.warnings import warnings_of
 from isthmus.search.relevance import Relevance
 from isthmus.search.task import RetrievalTask
@@ -68,7 +68,7 @@ def figures_of(
         "pair": _pair_figures(judged),
         "search": _search_figures(judged),
         "match": _spread(scores.match) if matched else None,
-        "separation": separation(scores) if matched else None,
+        "separation": separation_of(scores) if matched else None,
         "same_modality": {
             name: None if biased else _same(side, judged, seed)
             for name, side in (("queries", task), ("candidates", task.reversed()))

@@ -10,7 +10,7 @@ from isthmus.deploy.thresholds.nulls import Scores
 GROUPS = 20
 
 
-def separation(scores: Scores) -> dict[str, float | list[float] | None]:
+def separation_of(scores: Scores) -> dict[str, float | list[float] | None]:
     """AUC (Mann-Whitney, ties one half) and d′ of matches against non-matching pairs.
 
     d′ = (mean of matches - mean of non-matches) / √((their variances' sum) / 2). Intervals: a
