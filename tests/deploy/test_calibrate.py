@@ -360,6 +360,7 @@ def test_what_is_no_calibration_is_refused(world, here):
         ({"candidates": np.zeros((160, 24))}, "zero-rows", "160 zero vectors"),
         ({"relevance": relevance_by_pairs(9, 9)}, "relevance-of-other-rows", "9 queries"),
         ({"max_queries": 3}, "too-few-queries", "3 queries"),
+        ({"max_queries": 1}, "too-few-queries", "1 queries"),
         ({"max_queries": -1}, "too-few-queries", "0 queries"),
         ({"relevance": [[4, j] for j in range(160)]}, "query-without-non-match", "query 4"),
         ({"paired": True, "labels": np.zeros(160, int)}, "relevance-twice", "labels"),

@@ -85,7 +85,7 @@ def calibrate(
     chosen = np.sort(rng.permutation(len(whole.queries))[: max(max_queries, 0)])
     task, bias = _closed(whole.restricted(chosen), closer)
     count = len(task.queries)
-    fit, held = task.split(count // 2 / max(count, 1), rng)
+    fit, held = task.split(count // 2 / count if count > 1 else 0.5, rng)
     scores = collect(task, bias, seed=seed, progress=progress)
     judged = Judged.of(false_match_rate, scores, fit, held)
     return Calibration(
