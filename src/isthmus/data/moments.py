@@ -169,7 +169,7 @@ class Moments:
         return float(np.trace(self.scatter)) ** 2 / norm if norm > 0 else 0.0
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write as safetensors, beside and renamed."""
+        """Write as safetensors, under another name first."""
         from isthmus.data import save_tensors
 
         save_tensors(path, _tensors(self, ""), {"isthmus": "moments"})
@@ -263,7 +263,7 @@ class PairMoments:
         return float(np.trace(self.cross)) / max(self.count, 1) + float(self.a.mean @ self.b.mean)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write as safetensors, beside and renamed."""
+        """Write as safetensors, under another name first."""
         from isthmus.data import save_tensors
 
         tensors = {**_tensors(self.a, "a."), **_tensors(self.b, "b."), "cross": self.cross}
@@ -348,7 +348,7 @@ class _Side:
         self.count = 0
         self.mean = np.zeros(dim)
         self.scatter = np.zeros((dim, dim))
-        self.room: Array = None
+        self._held: Array = None
 
     def step(
         self, rows: Array, double: bool, count: int
@@ -363,7 +363,7 @@ class _Side:
         xp = namespace(head)
         pivot = xp.mean(head, axis=0) if self.count == 0 else like(head, self.mean)
         pivot = working(xp.astype(pivot, rows.dtype), double=double)
-        shifted = self._room(head, count)
+        shifted = self._buffer(head, count)
         ones = xp.ones_like(head[:, :1])  # a matrix product sums columns much faster
         about = np.zeros(self.dim)
         for start in range(0, count, SUBCHUNK):  # a part is shifted and summed while in cache
@@ -384,23 +384,23 @@ class _Side:
         self.count = total
         return shifted, about, jump, weight
 
-    def _room(self, head: Array, count: int) -> Array:
+    def _buffer(self, head: Array, count: int) -> Array:
         """A buffer (count, d) of the dtype and device of ``head``, kept from chunk to chunk."""
         from array_api_compat import device
 
-        room = self.room
+        buffer = self._held
         fits = (
-            room is not None
-            and namespace(room) is namespace(head)
-            and room.dtype == head.dtype
-            and device(room) == device(head)
-            and int(room.shape[0]) >= count
+            buffer is not None
+            and namespace(buffer) is namespace(head)
+            and buffer.dtype == head.dtype
+            and device(buffer) == device(head)
+            and int(buffer.shape[0]) >= count
         )
         if not fits:
             shape = (count, self.dim)
-            room = namespace(head).empty(shape, dtype=head.dtype, device=device(head))
-            self.room = room
-        return room[:count, :]
+            buffer = namespace(head).empty(shape, dtype=head.dtype, device=device(head))
+            self._held = buffer
+        return buffer[:count, :]
 
     def moments(self, resolution: float, normalised: bool | None) -> Moments:
         scatter = (self.scatter + self.scatter.T) / 2

@@ -55,7 +55,7 @@ class Record:
         return pandas.DataFrame(self.rows())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it beside and rename it into place, in the format of the suffix.
+        """Write it under another name and rename it, in the format of the suffix.
 
         ``.json`` is :meth:`to_dict`, ``.parquet`` the table; records that have a page also take
         ``.html``.

@@ -1,4 +1,4 @@
-"""Rows out, block by block, to .npy, .safetensors or Parquet, written beside and renamed."""
+"""Rows out, block by block, to .npy, .safetensors or Parquet; each file is renamed into place."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class RowWriter:
 
 
 class _FlatSink:
-    """.npy and .safetensors: a header with room for any row count, then the rows."""
+    """.npy and .safetensors: a header that fits any row count, then the rows."""
 
     def __init__(
         self, handle: IO[bytes], dim: int, dtype: np.dtype, key: str | None, path: str

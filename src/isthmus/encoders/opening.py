@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PIECE = 4
 """Images a worker takes at a time: few enough for an even load, and several, so that handing out
-thumbnails costs little beside opening them."""
+thumbnails costs little compared with opening them."""
 
 MOST_WORKERS = 8
 """Workers that an encoder starts by itself at most."""

@@ -202,7 +202,7 @@ def as_cosine(closer: Closer, candidates: Array, *, headroom: float = HEADROOM) 
 
     Args:
         headroom: M² is larger than the longest candidate's square by this share. It keeps e away
-            from 0, where float32 would lose its digits, and leaves room for candidates to come.
+            from 0, where float32 would lose its digits, and is kept for candidates to come.
 
     Precision: as :func:`as_inner_product`, with M for the candidate's length.
 
