@@ -743,22 +743,35 @@ def test_writing_refuses_in_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_extra_columns_that_do_not_fit(tmp_path: Path) -> None:
-    def write(name: str, *extras: dict[str, np.ndarray]) -> None:
-        with io.RowWriter(tmp_path / name, 2, column=None) as writer:
-            for extra in extras:
-                writer.write(F4, extra=extra)
+BIAS = np.ones(3)
 
-    bias = np.ones(3)
-    with refused("no-further-columns", "got bias"):
-        write("x.npy", {"bias": bias})
-    with refused("unequal-lengths", "column 'bias' has shape (2,)"):
-        write("x.parquet", {"bias": bias[:2]})
-    with refused("columns-differ", "[], earlier ones ['bias']"):
-        write("x.parquet", {"bias": bias}, {})
-    with refused("name-twice", "'embedding'"):
-        write("x.parquet", {"embedding": bias})
+
+@pytest.mark.parametrize(
+    ("name", "extras", "code", "fact"),
+    [
+        ("x.npy", [{"bias": BIAS}], "no-further-columns", "got bias"),
+        ("x.parquet", [{"bias": BIAS[:2]}], "unequal-lengths", "'bias' has shape (2,)"),
+        ("x.parquet", [{"bias": BIAS}, {}], "columns-differ", "[], earlier ones ['bias']"),
+        ("x.parquet", [{"b": BIAS}, {"b": BIAS.astype(str)}], "columns-differ", "number format"),
+        ("x.parquet", [{"embedding": BIAS}], "name-twice", "'embedding'"),
+    ],
+)
+def test_extra_columns_that_do_not_fit(
+    tmp_path: Path,
+    name: str,
+    extras: list[dict[str, Any]],
+    code: str,
+    fact: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("isthmus.data.writer._GROUP_BYTES", 0)  # every block is a row group
+    with refused(code, fact), io.RowWriter(tmp_path / name, 2) as writer:
+        for extra in extras:
+            writer.write(F4, extra=extra)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_is_a_context_manager(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="inside 'with"):
         io.RowWriter(tmp_path / "x.npy", 2).write(F4)
 

@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from isthmus.data import load_tensors, save_tensors
 from isthmus.data import moments as moments_module
 from isthmus.data.moments import Moments, PairMoments
-from isthmus.errors import ValuesError
+from isthmus.errors import CorruptFile, ValuesError
 from refusals import refused
 
 
@@ -353,39 +353,25 @@ def test_saved_moments_are_the_same_numbers(tmp_path: Path, rng: np.random.Gener
     np.testing.assert_array_equal(back.cross, pair.cross)
 
 
-def test_foreign_and_incomplete_files_are_refused(tmp_path: Path) -> None:
-    rows = np.eye(3)
-    pair, alone = tmp_path / "pair.safetensors", tmp_path / "alone.safetensors"
-    PairMoments.of(rows, rows).save(pair)
-    Moments.of(rows).save(alone)
-    with refused("wrong-content", "pair.safetensors holds "):
-        Moments.load(pair)
-    with refused("wrong-content", "alone.safetensors holds moments, expected"):
-        PairMoments.load(alone)
-    other = tmp_path / "other.safetensors"
-    save_tensors(other, {"mean": rows}, {})
-    with refused("wrong-content", "other.safetensors holds foreign tensors, expected"):
-        Moments.load(other)
-    tensors, metadata = load_tensors(alone)
-    tensors.pop("scatter")
-    save_tensors(other, tensors, metadata)
-    with refused("damaged-file", "lacks the tensor 'scatter'; write it again"):
-        Moments.load(other)
-    tensors, metadata = load_tensors(pair)
-    tensors.pop("cross")
-    save_tensors(other, tensors, metadata)
-    with refused("damaged-file", "'cross'"):
-        PairMoments.load(other)
-    other.write_text("not tensors")
-    with refused("wrong-kind", " is not a safetensors file"):
-        Moments.load(other)
-
-
-def test_shapes_of_a_file_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "written_by", "changes", "code", "fact"),
+    [
+        (Moments, PairMoments, {}, "wrong-content", "holds pair-moments, expected moments"),
+        (PairMoments, Moments, {}, "wrong-content", "holds moments, expected pair-moments"),
+        (Moments, None, {}, "wrong-content", "holds foreign tensors"),
+        (Moments, Moments, {"scatter": None}, "damaged-file", "'scatter'"),
+        (PairMoments, PairMoments, {"cross": None}, "damaged-file", "'cross'"),
+        (Moments, Moments, {"mean": np.zeros(4)}, "damaged-file", "do not fit together"),
+    ],
+)
+def test_foreign_and_incomplete_files_are_refused(
+    kind: Any, written_by: Any, changes: dict[str, Any], code: str, fact: str, tmp_path: Path
+) -> None:
     path = tmp_path / "m.safetensors"
-    Moments.of(np.eye(3)).save(path)
+    rows = (np.eye(3),) * (2 if written_by is PairMoments else 1)
+    (written_by or Moments).of(*rows).save(path)
     tensors, metadata = load_tensors(path)
-    changed: dict[str, Any] = {**tensors, "mean": np.zeros(4)}
-    save_tensors(path, changed, metadata)
-    with refused("damaged-file", "do not fit together"):
-        Moments.load(path)
+    kept = {k: v for k, v in {**tensors, **changes}.items() if v is not None}
+    save_tensors(path, kept, metadata if written_by else {})
+    with refused(code, "m.safetensors", fact, kind=CorruptFile):
+        kind.load(path)

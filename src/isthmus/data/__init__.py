@@ -1,4 +1,4 @@
-"""Files: rows of embeddings in and out, streaming, checked, and written under another name first."""
+"""Files: rows of embeddings in and out, streaming, checked, and written atomically."""
 
 from isthmus.data.atomic import atomic_path, write_json
 from isthmus.data.labels import read_labels, read_relevance

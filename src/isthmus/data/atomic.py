@@ -1,4 +1,4 @@
-"""Files written under another name and renamed: a reader sees the old file or the new one, never half."""
+"""Files written under another name and renamed: a reader never sees half a file."""
 
 from __future__ import annotations
 
