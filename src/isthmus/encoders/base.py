@@ -152,13 +152,13 @@ class Encoder(ABC):
                 "unknown-option", f"on_unreadable must be 'raise' or 'skip', got {on_unreadable!r}"
             )
         _refuse_bare(images, "images")
-
-        opened = Opener(self._prepare_image, self.workers, stop=on_unreadable == "raise")
+        strict = on_unreadable == "raise"
+        opened = Opener(self._prepare_image, self.workers, stop=strict)
         opening = Lock()  # one opens while the others compute, rather than all wait for each other
 
         def embed(prepared: list[Any]) -> np.ndarray | None:
             ready = [item for item in prepared if not isinstance(item, UnreadableImage)]
-            given_up = on_unreadable == "raise" and len(ready) < len(prepared)
+            given_up = strict and len(ready) < len(prepared)
             return self._embed_images(ready) if ready and not given_up else None
 
         def work(batch: list[ImageLike]) -> tuple[list[Any], np.ndarray | None]:
@@ -169,17 +169,17 @@ class Encoder(ABC):
         done = 0
         with opened, closing(ahead(work, batched(images, batch_size), self.threads)) as batches:
             for batch, (prepared, found) in batches:
-                kept = []
-                for index, item in enumerate(prepared, start=done):
-                    if not isinstance(item, UnreadableImage):
-                        kept.append(index)
-                    elif on_unreadable == "raise":
-                        raise item
-                    elif on_skip is not None:
-                        on_skip(index, item)
-                if found is None:
-                    found = embed(prepared)
-                rows = self._checked(found, kept) if found is not None else self._no_rows()
+                lost = {
+                    i: e for i, e in enumerate(prepared, done) if isinstance(e, UnreadableImage)
+                }
+                for index, error in lost.items():
+                    if strict:
+                        raise error
+                    if on_skip is not None:
+                        on_skip(index, error)
+                kept = [i for i in range(done, done + len(prepared)) if i not in lost]
+                found = embed(prepared) if found is None else found
+                rows = self._no_rows() if found is None else self._checked(found, kept)
                 done += len(batch)
                 if progress is not None:
                     progress(done)

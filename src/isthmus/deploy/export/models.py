@@ -88,6 +88,26 @@ def fold_into_siglip(model: Any, closer: Closer, *, query: str = "image") -> lis
             f"a {type(model).__name__} has no vision_model.head.mlp.fc2 and text_model.head with "
             "biases; expected a SiglipModel or Siglip2Model with its heads",
         ) from None
+    maps = _siglip_maps(closer, query, {"image": vision, "text": text})
+    changed = []
+    with torch.no_grad():
+        matrix, shift = maps["text"].matrix, maps["text"].offset
+        if matrix is not None:
+            for kept in (text.weight, text.bias):  # A(Wx + b) = (AW)x + Ab
+                kept.copy_(torch.as_tensor(matrix @ kept.detach().double().cpu().numpy()))
+            changed += ["text_model.head.weight", "text_model.head.bias"]
+        if shift is not None and shift.any():
+            _add(torch, text.bias, shift)
+            changed += [] if matrix is not None else ["text_model.head.bias"]
+        shift = maps["image"].offset
+        if shift is not None and shift.any():
+            _add(torch, vision.bias, shift)
+            changed.append("vision_model.head.mlp.fc2.bias")
+    return changed
+
+
+def _siglip_maps(closer: Closer, query: str, heads: dict[str, Any]) -> dict[str, AffineMap]:
+    """The map behind each head, or the refusal of what has no exact form there."""
     if closer.bias_weights is not None and closer.bias_weights.any():
         raise CloserError(
             "bias-has-no-place",
@@ -109,7 +129,7 @@ def fold_into_siglip(model: Any, closer: Closer, *, query: str = "image") -> lis
             f"{closer.name} multiplies {image} rows by a matrix, and SigLIP's image head can only "
             "add a vector; make the images the other role, or use a torch module",
         )
-    for name, head in (("image", vision), ("text", text)):
+    for name, head in heads.items():
         size = int(head.bias.shape[0])
         if maps[name].dim != size or maps[name].dim_out != size:
             raise ShapeError(
@@ -118,21 +138,7 @@ def fold_into_siglip(model: Any, closer: Closer, *, query: str = "image") -> lis
                 f"{maps[name].dim_out}, the model has {size} on both sides of it; fit it on rows "
                 "of this model, without dropping dimensions",
             )
-    changed = []
-    with torch.no_grad():
-        matrix, shift = maps["text"].matrix, maps["text"].offset
-        if matrix is not None:
-            for kept in (text.weight, text.bias):  # A(Wx + b) = (AW)x + Ab
-                kept.copy_(torch.as_tensor(matrix @ kept.detach().double().cpu().numpy()))
-            changed += ["text_model.head.weight", "text_model.head.bias"]
-        if shift is not None and shift.any():
-            _add(torch, text.bias, shift)
-            changed += [] if matrix is not None else ["text_model.head.bias"]
-        shift = maps["image"].offset
-        if shift is not None and shift.any():
-            _add(torch, vision.bias, shift)
-            changed.append("vision_model.head.mlp.fc2.bias")
-    return changed
+    return maps
 
 
 def _add(torch: Any, bias: Any, shift: np.ndarray) -> None:

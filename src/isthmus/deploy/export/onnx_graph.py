@@ -56,19 +56,7 @@ def append_to_onnx(
     source, target = Path(encoder), Path(out)
     inner = closer.closer if isinstance(closer, Evened) else closer
     side = inner.map_of(role)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise OptionError(
-            "same-file", f"'{target}' is the encoder itself; name another file to write to"
-        )
-    with loading(WHAT, str(source)):
-        apart = _weights_apart(onnx, onnx.load(str(source), load_external_data=False).graph)
-        model = onnx.load(str(source))
-    if any(entry.key == MARK for entry in model.metadata_props):
-        raise CorruptFile(
-            "closer-twice",
-            f"'{source}' has a closer behind it already; join closers with Closer.then and append "
-            "them to the graph without",
-        )
+    model, apart = _read(onnx, source, target)
     graph = model.graph
     rows = _chosen(graph, output, source)
     _check_rows(onnx, rows, side.dim, source)
@@ -89,12 +77,7 @@ def append_to_onnx(
     batch = _batch(rows)
     rows.CopyFrom(onnx.helper.make_tensor_value_info(rows.name, kinds.FLOAT, [batch, width]))
     if bias is not None:
-        if BIAS_OUTPUT in {o.name for o in graph.output}:
-            raise OptionError(
-                "name-taken", f"'{source}' has an output '{BIAS_OUTPUT}' already; rename it first"
-            )
-        build.named(build.node("Reshape", bias, build.shape("flat", [-1])), BIAS_OUTPUT)
-        graph.output.append(onnx.helper.make_tensor_value_info(BIAS_OUTPUT, kinds.FLOAT, [batch]))
+        _add_bias(build, bias, batch, source)
     about = {
         "name": closer.name,
         "role": role,
@@ -107,6 +90,36 @@ def append_to_onnx(
         onnx.checker.check_model(model)
     _write(onnx, model, target, apart)
     return [entry.name for entry in graph.output]
+
+
+def _read(onnx: Any, source: Path, target: Path) -> tuple[Any, bool]:
+    """The encoder's model, and whether its weights are in a file of their own."""
+    if target.exists() and source.exists() and target.samefile(source):
+        raise OptionError(
+            "same-file", f"'{target}' is the encoder itself; name another file to write to"
+        )
+    with loading(WHAT, str(source)):
+        apart = _weights_apart(onnx, onnx.load(str(source), load_external_data=False).graph)
+        model = onnx.load(str(source))
+    if any(entry.key == MARK for entry in model.metadata_props):
+        raise CorruptFile(
+            "closer-twice",
+            f"'{source}' has a closer behind it already; join closers with Closer.then and append "
+            "them to the graph without",
+        )
+    return model, apart
+
+
+def _add_bias(build: _Builder, bias: str, batch: int | str, source: Path) -> None:
+    """A second output for the candidate bias."""
+    onnx, outputs = build.onnx, build.graph.output
+    if BIAS_OUTPUT in {o.name for o in outputs}:
+        raise OptionError(
+            "name-taken", f"'{source}' has an output '{BIAS_OUTPUT}' already; rename it first"
+        )
+    build.named(build.node("Reshape", bias, build.shape("flat", [-1])), BIAS_OUTPUT)
+    kind = onnx.TensorProto.FLOAT
+    outputs.append(onnx.helper.make_tensor_value_info(BIAS_OUTPUT, kind, [batch]))
 
 
 class _Builder:

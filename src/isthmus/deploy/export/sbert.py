@@ -47,42 +47,10 @@ def append_to_sentence_transformer(
         closed already.
         MissingExtra: sentence-transformers is not installed.
     """
-    if isinstance(closer, Evened):
-        raise CloserError(
-            "coordinate-has-no-place",
-            f"the last coordinate of {closer.name} is a square root of the row's length, which no "
-            "built-in module computes; use as_inner_product, or a torch module",
-        )
-    if closer.bias_weights is not None and closer.bias_weights.any() and not bias_apart:
-        raise CloserError(
-            "bias-has-no-place",
-            f"{closer.name} has a bias per candidate, which encode_document has no place for; "
-            "make it a coordinate with as_inner_product, or say bias_apart=True and store "
-            "closer.candidate_bias(rows) yourself",
-        )
     torch = library("torch", WHAT, "torch", EXTRA)
     package = library("sentence_transformers", WHAT, "sentence-transformers", EXTRA)
     parts = _modules(package)
-    if getattr(model, "truncate_dim", None) is not None:
-        raise OptionError(
-            "truncated-model",
-            f"this model cuts rows to {model.truncate_dim} dimensions after its last module, which "
-            "would cut closed rows; set truncate_dim=None, and fit on rows of full length",
-        )
-    size = _dimensions(model)
-    if size not in (None, closer.query.dim) or closer.candidate.dim != closer.query.dim:
-        raise ShapeError(
-            "unequal-dimensions",
-            f"the model gives {size} dimensions, the closer was fitted for {closer.query.dim}; fit "
-            "it on rows of this model",
-        )
-    last = list(model.children())[-1]
-    if isinstance(last, parts.Router) and set(last.sub_modules) == {"query", "document"}:
-        raise OptionError(
-            "closer-twice",
-            "this model already ends in routes for queries and documents; join closers with "
-            "Closer.then and append them once, to the model without",
-        )
+    closer = _checked(model, closer, bias_apart, parts.Router)
     kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     routes = {
         "query": _steps(torch, parts, closer.query, kind),
@@ -106,6 +74,44 @@ def append_to_sentence_transformer(
     model.append(router.to(model.device))
     model.similarity_fn_name = closer.score
     return model
+
+
+def _checked(model: Any, closer: Closer | Evened, bias_apart: bool, router: Any) -> Closer:
+    """Refuse what built-in modules cannot do behind this model."""
+    if isinstance(closer, Evened):
+        raise CloserError(
+            "coordinate-has-no-place",
+            f"the last coordinate of {closer.name} is a square root of the row's length, which no "
+            "built-in module computes; use as_inner_product, or a torch module",
+        )
+    if closer.bias_weights is not None and closer.bias_weights.any() and not bias_apart:
+        raise CloserError(
+            "bias-has-no-place",
+            f"{closer.name} has a bias per candidate, which encode_document has no place for; "
+            "make it a coordinate with as_inner_product, or say bias_apart=True and store "
+            "closer.candidate_bias(rows) yourself",
+        )
+    if getattr(model, "truncate_dim", None) is not None:
+        raise OptionError(
+            "truncated-model",
+            f"this model cuts rows to {model.truncate_dim} dimensions after its last module, which "
+            "would cut closed rows; set truncate_dim=None, and fit on rows of full length",
+        )
+    size = _dimensions(model)
+    if size not in (None, closer.query.dim) or closer.candidate.dim != closer.query.dim:
+        raise ShapeError(
+            "unequal-dimensions",
+            f"the model gives {size} dimensions, the closer was fitted for {closer.query.dim}; fit "
+            "it on rows of this model",
+        )
+    last = list(model.children())[-1]
+    if isinstance(last, router) and set(last.sub_modules) == {"query", "document"}:
+        raise OptionError(
+            "closer-twice",
+            "this model already ends in routes for queries and documents; join closers with "
+            "Closer.then and append them once, to the model without",
+        )
+    return closer
 
 
 def _modules(package: Any) -> Any:
