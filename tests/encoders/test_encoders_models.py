@@ -672,7 +672,7 @@ def edit(folder: Path, side: str | None, **changes: Any) -> None:
         ("image", {"resize": "stretch"}, "wrong-settings", "shortest, squash"),
         ("text", {"max_length": None}, "wrong-settings", "max_length, got None"),
         (None, {"logit_scale": "high"}, "wrong-settings", "a number or null"),
-        (None, {"image": None}, "wrong-settings", "no object for its side"),
+        (None, {"image": None}, "wrong-settings", "no object for the side"),
     ],
 )
 def test_onnx_settings_that_do_not_fit(
