@@ -1,4 +1,4 @@
-"""Export without torch: plain numbers, stored numbers as coordinates, ONNX graphs, the command."""
+"""Export without torch: plain numbers, candidate bias as coordinates, ONNX graphs, the command."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from isthmus.deploy.export import (
     as_cosine,
     as_euclidean,
     as_inner_product,
+    export_closer,
     from_json,
     rounding_bound,
     to_json,
@@ -116,7 +117,7 @@ def test_json_reads_back_bit_by_bit(name: str) -> None:
 
 
 def by_recipe(told: dict[str, Any], role: str, row: list[float]) -> tuple[list[float], float]:
-    """The recipe of the file in plain Python: one row -> (closed row, stored number)."""
+    """The recipe of the file in plain Python: one row -> (closed row, its bias)."""
 
     def over_norm(x: list[float]) -> list[float]:
         norm = sum(v * v for v in x) ** 0.5
@@ -181,31 +182,10 @@ def test_json_that_is_none_and_numbers_that_it_cannot_say() -> None:
         to_json(broken)
 
 
-# -- the stored number as coordinates ------------------------------------------------------------
+# -- the candidate bias as coordinates -----------------------------------------------------------
 
-INNER = [
-    "none",
-    "orthogonal-shift",
-    "biased-shift",
-    "biased-shift, candidates",
-    "center-queries",
-    "center-both",
-    "span",
-    "subspace",
-    "subspace, 5 left",
-    "low-rank-memo",
-    "ridge-shift",
-    "mean-shift",
-    "database-shift",
-    "centering",
-    "distribution-normalization",
-    "realign",
-    "whitening",
-    "coral",
-    "joined",
-    "mean-shift, raw",
-    "none, raw",
-]
+NOT_LINEAR = ("liang-shift", "standardise", "drop-dimensions", "procrustes", "gaussian-ot")
+INNER = [name for name in ALL if name not in (*NOT_LINEAR, "joined, unit rows between")]
 
 
 @pytest.mark.parametrize("name", INNER)
@@ -561,41 +541,40 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         append_to_onnx(tmp_path / "a.onnx", ALL["none"], "query", tmp_path / "b.onnx")
 
 
-def exported(closer: Path, to: str, out: Path, **options: Any) -> None:
-    run(closer, to=to, out=out, **options)
-
-
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    closer, rows = tmp_path / "closer.safetensors", tmp_path / "candidates.npy"
-    ALL["center-queries"].save(closer)
-    np.save(rows, CANDIDATES)
-    exported(closer, "json", tmp_path / "closer.json", json=True)
+    closer = ALL["center-queries"]
+    closer.save(tmp_path / "closer.safetensors")
+    run(tmp_path / "closer.safetensors", to="json", out=tmp_path / "closer.json", json=True)
     assert json.loads(capsys.readouterr().out)["stored_number"] is True
     back = from_json((tmp_path / "closer.json").read_text(encoding="utf-8"))
-    np.testing.assert_array_equal(
-        back.apply(QUERIES, "query"), ALL["center-queries"].apply(QUERIES, "query")
-    )
-    stored = {"store": "inner-product", "candidates": str(rows)}
-    exported(tmp_path / "closer.json", "closer", tmp_path / "wide.safetensors", **stored)
+    np.testing.assert_array_equal(back.apply(QUERIES, "query"), closer.apply(QUERIES, "query"))
+    run(tmp_path / "closer.json", to="closer", out=tmp_path / "again.safetensors")
     assert "to be searched by dot" in capsys.readouterr().out
-    wide = Closer.load(tmp_path / "wide.safetensors")
-    np.testing.assert_array_equal(
-        answers(wide, QUERIES, CANDIDATES), answers(ALL["center-queries"], QUERIES, CANDIDATES)
-    )
+
+
+def test_forms_for_a_store(tmp_path: Path) -> None:
+    closer = ALL["center-queries"]
+    np.save(tmp_path / "rows.npy", CANDIDATES)
+    stored = {"store": "inner-product", "candidates": tmp_path / "rows.npy"}
+    made = export_closer(closer, to="closer", out=tmp_path / "wide.safetensors", **stored)
+    assert (made.score, made.has_bias) == ("dot", False)
+    found = answers(Closer.load(made.out), QUERIES, CANDIDATES)
+    np.testing.assert_array_equal(found, answers(closer, QUERIES, CANDIDATES))
     features = write_encoder(tmp_path / "encoder.onnx")
-    stored["store"] = "cosine"
-    exported(
-        closer,
-        "onnx",
-        tmp_path / "out.onnx",
-        model=str(tmp_path / "encoder.onnx"),
-        role="query",
-        **stored,
-    )
-    close_to(
-        ran(tmp_path / "out.onnx", FEATURES)["rows"],
-        as_cosine(ALL["center-queries"], CANDIDATES).apply(FEATURES @ features, "query"),
-    )
+    behind = {"model": tmp_path / "encoder.onnx", "role": "query"}
+    stored = {"store": "cosine", "candidates": CANDIDATES}
+    made = export_closer(closer, to="onnx", out=tmp_path / "out.onnx", **behind, **stored)
+    assert made.to_dict() == {
+        "closer": "center-queries+coordinate+evened",
+        "form": "onnx",
+        "score": "cosine",
+        "stored_number": False,
+        "out": str(made.out),
+        "outputs": ["rows"],
+        "role": "query",
+    }
+    expected = as_cosine(closer, CANDIDATES).apply(FEATURES @ features, "query")
+    close_to(ran(made.out, FEATURES)["rows"], expected)
 
 
 @pytest.mark.parametrize(
@@ -607,26 +586,21 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ("onnx", {"model": "x"}, "unknown-role", "query or candidate"),
         ("json", {"store": "cosine"}, "store-without-candidates", ""),
         ("json", {"store": "hamming", "candidates": "x"}, "unknown-store", "inner-product"),
-        ("closer", {"store": "cosine", "candidates": "ROWS"}, "store-with-form", "json or onnx"),
+        ("closer", {"store": "cosine", "candidates": CANDIDATES}, "store-with-form", "or onnx"),
+        ("closer", {}, "unknown-suffix", "a closer is a .safetensors file"),
     ],
 )
-def test_the_command_refuses(
-    to: str, options: dict[str, str], code: str, fact: str, tmp_path: Path
+def test_forms_that_are_refused(
+    to: str, options: dict[str, Any], code: str, fact: str, tmp_path: Path
 ) -> None:
-    np.save(tmp_path / "rows.npy", CANDIDATES)
-    ALL["center-queries"].save(tmp_path / "closer.safetensors")
-    options = {k: str(tmp_path / "rows.npy") if v == "ROWS" else v for k, v in options.items()}
     with refused(code, fact):
-        exported(tmp_path / "closer.safetensors", to, tmp_path / "out.safetensors", **options)
-    assert not (tmp_path / "out.safetensors").exists()
+        export_closer(ALL["center-queries"], to=to, out=tmp_path / "out.bin", **options)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_the_commands_files(tmp_path: Path) -> None:
-    with refused("no-such-file", "there is no file"):
-        exported(tmp_path / "no.json", "json", tmp_path / "out.json")
-    ALL["none"].save(tmp_path / "closer.safetensors")
-    with refused("unknown-suffix", "a closer is a .safetensors file"):
-        exported(tmp_path / "closer.safetensors", "closer", tmp_path / "out.bin")
+def test_a_closers_file_that_is_not_there(tmp_path: Path) -> None:
+    with refused("no-such-file", "no.json"):
+        export_closer(tmp_path / "no.json", to="json", out=tmp_path / "out.json")
 
 
 # -- the page ------------------------------------------------------------------------------------

@@ -39,13 +39,13 @@ from test_export import (  # noqa: E402
     close_to,
 )
 
-from isthmus.cli.export import command as run  # noqa: E402
 from isthmus.closers.maps import AffineMap  # noqa: E402
 from isthmus.deploy.export import (  # noqa: E402
     append_to_sentence_transformer,
     as_cosine,
     as_euclidean,
     as_inner_product,
+    export_closer,
     fold_into_siglip,
     from_json,
     to_json,
@@ -208,19 +208,10 @@ def test_sentence_transformers_refuses(clip_folder: Path) -> None:
         append_to_sentence_transformer(model, FITTED["mean-shift"])
 
 
-def exported(closer: Path, to: str, out: Path, **options: Any) -> None:
-    run(closer, to=to, out=out, **options)
-
-
-def test_the_command_writes_a_sentence_transformer(clip_folder: Path, tmp_path: Path) -> None:
+def test_a_sentence_transformer_is_written(clip_folder: Path, tmp_path: Path) -> None:
     package = pytest.importorskip("sentence_transformers")
-    FITTED["coral"].save(tmp_path / "closer.safetensors")
-    exported(
-        tmp_path / "closer.safetensors",
-        "sentence-transformers",
-        tmp_path / "st",
-        model=str(clip_folder),
-    )
+    form = "sentence-transformers"
+    export_closer(FITTED["coral"], to=form, out=tmp_path / "st", model=clip_folder)
     raw = package.SentenceTransformer(str(clip_folder), device="cpu").encode(TEXTS)
     loaded = package.SentenceTransformer(str(tmp_path / "st"), device="cpu")
     close_to(loaded.encode_query(TEXTS), FITTED["coral"].apply(raw, "query"))
@@ -374,14 +365,13 @@ def test_an_offset_behind_the_normalisation_is_no_bias_before_it(siglip_folder: 
     assert np.abs(found - closer.apply(images, "query")).max() > 1e-2
 
 
-def test_the_command_writes_a_siglip(siglip_folder: Path, tmp_path: Path) -> None:
+def test_a_siglip_is_written(siglip_folder: Path, tmp_path: Path) -> None:
     import transformers
 
     model = transformers.AutoModel.from_pretrained(siglip_folder).eval()
     images, texts = siglip_rows(model, siglip_folder)
     closer = fitted("mean-shift", images, texts, normalised=False)
-    closer.save(tmp_path / "closer.safetensors")
-    exported(tmp_path / "closer.safetensors", "siglip", tmp_path / "out", model=str(siglip_folder))
+    export_closer(closer, to="siglip", out=tmp_path / "out", model=siglip_folder)
     loaded = transformers.AutoModel.from_pretrained(tmp_path / "out").eval()
     found = siglip_rows(loaded, tmp_path / "out")[0]
     close_to(found, replace(closer.query, renormalised=False)(images))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,11 @@ class Exported(Record):
 
 
 def export_closer(
-    closer: Closer | Evened | str | PathLike[str],
+    closer: Closer | Evened | str | os.PathLike[str],
     *,
     to: str,
-    out: str | PathLike[str],
-    model: str | PathLike[str] | None = None,
+    out: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
     role: str | None = None,
     output: str | None = None,
     query: str = "image",
@@ -96,7 +96,8 @@ def export_closer(
         )
     fitted = closer if isinstance(closer, Closer | Evened) else _read(Path(closer))
     fitted = _for_store(fitted, store, candidates)
-    more = FORMS[to](fitted, Path(out), model=model, role=role, output=output, query=query)
+    name = None if model is None else os.fspath(model)
+    more = FORMS[to](fitted, Path(out), model=name, role=role, output=output, query=query)
     biased = isinstance(fitted, Closer) and fitted.bias_weights is not None
     return Exported(fitted.name, to, fitted.score, biased, Path(out), more)
 
@@ -132,9 +133,10 @@ def _for_store(closer: Closer | Evened, store: str | None, candidates: Any) -> C
 
 
 def _closer(closer: Closer | Evened, out: Path, **_: Any) -> dict[str, Any]:
+    plain = _plain(closer, "closer")
     if out.suffix != ".safetensors":
         raise OptionError("unknown-suffix", f"{out}: a closer is a .safetensors file; name it so")
-    _plain(closer, "closer").save(out)
+    plain.save(out)
     return {}
 
 
