@@ -238,9 +238,9 @@ def test_names_of_models() -> None:
     assert 1 < default.logit_scale <= 100.001
     with refused("unknown-model", "known are: gap, contrastive, sigmoid"):
         load_encoder("emoji:clip")
-    with refused("no-such-device", "'cpu' only"):
+    with refused("no-such-device", "on 'cpu' only"):
         EmojiEncoder(device="cuda")
-    with refused("no-such-device", "CPU only"):
+    with refused("no-such-device", "on 'cpu' only"):
         load_encoder("emoji", device="cuda")
     with refused("unknown-drawing", "google, twitter"):
         load_world().pictures("apple")

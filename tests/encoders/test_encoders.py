@@ -360,7 +360,7 @@ def test_a_missing_library_names_its_extra(name: str, monkeypatch: pytest.Monkey
 
 
 def test_the_emoji_encoder_has_no_device() -> None:
-    with refused("no-such-device", "CPU only"):
+    with refused("no-such-device", "on 'cpu' only"):
         load_encoder("emoji", device="cuda")
 
 

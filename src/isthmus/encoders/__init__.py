@@ -18,21 +18,17 @@ from importlib import import_module
 
 from isthmus.core.registry import Registry, module_is_registry
 from isthmus.encoders.base import Encoder
-from isthmus.errors import OptionError
 
 __all__ = ["ENCODERS", "Encoder", "EncoderEntry", "load_encoder"]
 
 
 @dataclass(frozen=True)
 class EncoderEntry:
-    """How an encoder is made: ``path`` (``module:class``), called with what follows the colon.
-
-    It is called with None where nothing follows, and, unless ``cpu_only``, with ``device=`` too.
-    """
+    """How an encoder is made: ``path`` (``module:class``) is called with what follows the colon
+    (None where nothing does) and with ``device=``."""
 
     path: str
     words: str
-    cpu_only: bool = False
 
 
 ENCODERS: Registry[EncoderEntry] = Registry("encoder", group="isthmus.encoders", kind=EncoderEntry)
@@ -50,9 +46,7 @@ for _name, _path, _words in (
     ),
     ("onnx", "onnx_pair:OnnxEncoder", "a folder with image.onnx and/or text.onnx"),
 ):
-    ENCODERS.register(
-        _name, EncoderEntry(f"isthmus.encoders.{_path}", _words, cpu_only=_name == "emoji")
-    )
+    ENCODERS.register(_name, EncoderEntry(f"isthmus.encoders.{_path}", _words))
 
 module_is_registry(__name__, lambda: ENCODERS)
 
@@ -71,11 +65,6 @@ def load_encoder(name: str, *, device: str = "cpu") -> Encoder:
     """
     kind, _, model = name.partition(":")
     entry = ENCODERS[kind]
-    if entry.cpu_only and device != "cpu":
-        raise OptionError(
-            "no-such-device", f"the encoder '{kind}' runs on the CPU only, got device='{device}'"
-        )
     module, _, cls = entry.path.partition(":")
-    options = {} if entry.cpu_only else {"device": device}
-    encoder: Encoder = getattr(import_module(module), cls)(model or None, **options)
+    encoder: Encoder = getattr(import_module(module), cls)(model or None, device=device)
     return encoder
