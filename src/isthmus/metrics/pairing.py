@@ -1,0 +1,248 @@
+"""Do the rows that are said to belong together belong together? Tested on the rows, not believed.
+
+The signal of a pair is the product of its two rows after each side's mean is taken off: on average
+0 for rows that do not belong together, above 0 for rows that do. One skipped item makes all later
+pairs belong to a neighbour's row; that is found by measuring the signal at every small shift and
+choosing, row by row, the shift that explains it best (Viterbi's algorithm with a price for every
+change of the shift). A mixed-up order has no shift; it is found by rows that find each other: row i
+of one side and row j of the other are each other's nearest by a clear margin. In a trained model
+nearly all such rows are pairs; see ``docs/warnings.md`` for the figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from isthmus.core.statistics import wilson
+
+MAX_SHIFT = 20
+"""Shifts of up to so many rows either way are tried."""
+CLEAR_MARGIN = 0.5
+"""Rows find each other clearly where the next best is this many standard deviations behind."""
+LEAST_CLEAR = 12
+LEAST_CLEAR_SHARE = 0.1
+"""So many rows, and such a share, must find each other before their places say anything: rows that
+have nothing in common find each other so at a rate of about .05."""
+CLEAR_PAIRED = 0.9
+"""Below this share of clear finds that are pairs, rows are out of order."""
+LEAST_SIGNAL = 3.0
+"""Standard errors that the mean signal of the pairs must be above 0."""
+LEAST_GAIN = 25.0
+"""Log-likelihood that a segment at another shift must gain over no shift."""
+BLOCK = 50
+MOST_STRENGTH = 3.0
+"""A stronger signal counts as this, so that a weak but right pair is not taken for a wrong one."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Pairs ``start`` to ``stop`` (without it): row i belongs to row i + ``shift`` of the other.
+
+    ``shift`` None: no small shift explains them. ``signal``: mean, in standard deviations of rows
+    that do not belong together.
+    """
+
+    start: int
+    stop: int
+    shift: int | None
+    signal: float
+
+
+@dataclass(frozen=True)
+class PairingCheck:
+    """What the rows say about a pairing.
+
+    Attributes:
+        pairs: how many were looked at.
+        signal: mean signal of the pairs as given, in its standard errors.
+        strength: the same mean in standard deviations of rows that do not belong together.
+        segments: stretches of pairs and the shift that fits each; one with shift 0 where all is
+            well; empty where no shift carries a signal.
+        searched: items of the smaller side.
+        clear: rows of the two sides that find each other by a clear margin.
+        clear_paired: how many of those are pairs as given (or at the segment's shift).
+        examples: up to 5 (row, row it is paired with, row that it finds).
+    """
+
+    pairs: int
+    signal: float
+    strength: float
+    segments: tuple[Segment, ...]
+    searched: int
+    clear: int
+    clear_paired: int
+    examples: tuple[tuple[int, int, int], ...]
+
+    @property
+    def has_signal(self) -> bool:
+        """The pairs as given are better than chance."""
+        return self.signal >= LEAST_SIGNAL
+
+    @property
+    def slipped(self) -> tuple[Segment, ...]:
+        """Stretches that fit another shift than 0."""
+        return tuple(s for s in self.segments if s.shift)
+
+    @property
+    def out_of_order(self) -> bool:
+        """Rows find each other clearly, and too few of these finds are pairs."""
+        if self.clear < max(LEAST_CLEAR, LEAST_CLEAR_SHARE * self.searched) or self.slipped:
+            return False
+        return wilson(self.clear_paired, self.clear).high < CLEAR_PAIRED
+
+
+def check_pairing(
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    pairs: np.ndarray | None = None,
+    *,
+    query_items: np.ndarray | None = None,
+    candidate_items: np.ndarray | None = None,
+    max_shift: int = MAX_SHIFT,
+) -> PairingCheck:
+    """Test pairs on the rows of both sides.
+
+    Args:
+        queries: (n, d), candidates: (K, d): consecutive rows in their own order, one scale each.
+        pairs: (m, 2) query and candidate rows, in the order of the file; None: row i with row i.
+        query_items, candidate_items: (n,) and (K,) integers: rows of one item count as one.
+        max_shift: shifts of the candidate's row number that are tried either way.
+
+    Cost: O(m d S) for S shifts and one product of n × K × d.
+    """
+    if pairs is None:
+        rows = np.arange(min(len(queries), len(candidates)))
+        pairs = np.column_stack([rows, rows])
+    a, b = queries - queries.mean(axis=0), candidates - candidates.mean(axis=0)
+    spread = _unmatched_spread(a, b)
+    if spread == 0 or len(pairs) < 2:
+        return PairingCheck(len(pairs), 0.0, 0.0, (), 0, 0, 0, ())
+    shifts = np.arange(-max_shift, max_shift + 1)
+    signal = _signals(a, b, pairs, shifts) / spread
+    own = signal[:, max_shift]
+    error = float(own.std(ddof=1)) / np.sqrt(len(own))
+    segments = _segments(signal, shifts)
+    searched, clear, paired, examples = _clear_finds(
+        a, b, pairs, spread, query_items, candidate_items
+    )
+    return PairingCheck(
+        len(pairs),
+        float(own.mean()) / error if error else 0.0,
+        float(own.mean()),
+        segments,
+        searched,
+        clear,
+        paired,
+        examples,
+    )
+
+
+def _unmatched_spread(a: np.ndarray, b: np.ndarray) -> float:
+    """Standard deviation of ⟨a_i, b_j⟩ over all i and j, from the two scatters."""
+    square = float(np.sum((a.T @ a) * (b.T @ b))) / (len(a) * len(b))
+    return float(np.sqrt(max(square, 0.0)))
+
+
+def _signals(a: np.ndarray, b: np.ndarray, pairs: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """(m, S): the product of each pair with its candidate moved by each shift; NaN off the end."""
+    out = np.full((len(pairs), len(shifts)), np.nan)
+    for place, shift in enumerate(shifts.tolist()):
+        moved = pairs[:, 1] + shift
+        inside = (moved >= 0) & (moved < len(b))
+        q, c = a[pairs[inside, 0]], b[moved[inside]]
+        out[inside, place] = np.einsum("ij,ij->i", q, c)
+    return out
+
+
+def _segments(signal: np.ndarray, shifts: np.ndarray) -> tuple[Segment, ...]:
+    """Stretches of one shift each, by the best path through (pair, shift).
+
+    A pair at its right shift is taken to have a signal about ``strength``, any other about 0, both
+    with variance 1. A last state, "no shift", always has likelihood ratio 0.
+    """
+    count = len(signal)
+    strength = _strength(signal)
+    if strength <= 0:
+        return ()
+    gain = strength * signal - strength**2 / 2
+    gain = np.column_stack([np.nan_to_num(gain, nan=-LEAST_GAIN), np.zeros(count)])
+    price = np.log(count * len(shifts)) + 5.0
+    total = np.zeros(gain.shape[1])
+    back = np.empty(gain.shape, np.int64)
+    states = np.arange(gain.shape[1])
+    for row in range(count):
+        best = int(total.argmax())
+        jump = total[best] - price > total
+        back[row] = np.where(jump, best, states)
+        total = np.where(jump, total[best] - price, total) + gain[row]
+    path = np.empty(count, np.int64)
+    state = int(total.argmax())
+    for row in range(count - 1, -1, -1):
+        path[row] = state
+        state = int(back[row, state])
+    home = len(shifts) // 2
+    found: list[Segment] = []
+    cuts = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), count]
+    for start, stop in pairwise(cuts):
+        state = int(path[start])
+        ahead = float(gain[start:stop, state].sum() - gain[start:stop, home].sum())
+        if state != home and ahead < LEAST_GAIN:
+            state = home  # not clearly better than the pairs as given
+        column = home if state == len(shifts) else state
+        mean = float(np.nanmean(signal[start:stop, column]))
+        shift = None if state == len(shifts) else int(shifts[state])
+        if found and found[-1].shift == shift:
+            start = found[-1].start
+            mean = float(np.nanmean(signal[start:stop, column]))
+            found.pop()
+        found.append(Segment(start, stop, shift, mean))
+    if all(s.shift is None for s in found):
+        return ()
+    return tuple(found)
+
+
+def _strength(signal: np.ndarray) -> float:
+    """Signal of pairs that belong together: the best block at its best shift, if it stands out."""
+    size = min(BLOCK, len(signal))
+    blocks = [signal[i : i + size] for i in range(0, len(signal) - size + 1, size)]
+    means = np.array([np.nan_to_num(block.mean(axis=0), nan=0.0) for block in blocks])
+    best = float(means.max())
+    return min(best, MOST_STRENGTH) if best * np.sqrt(size) > 2 * LEAST_SIGNAL else 0.0
+
+
+def _clear_finds(
+    a: np.ndarray,
+    b: np.ndarray,
+    pairs: np.ndarray,
+    spread: float,
+    query_items: np.ndarray | None,
+    candidate_items: np.ndarray | None,
+) -> tuple[int, int, int, tuple[tuple[int, int, int], ...]]:
+    """Rows that find each other clearly, how many of them are pairs, and examples that are not."""
+    q_item = np.arange(len(a)) if query_items is None else query_items
+    c_item = np.arange(len(b)) if candidate_items is None else candidate_items
+    _, q_first, q_item = np.unique(q_item, return_index=True, return_inverse=True)
+    _, c_first, c_item = np.unique(c_item, return_index=True, return_inverse=True)
+    if min(len(q_first), len(c_first)) < 3:
+        return 0, 0, 0, ()
+    scores = a[q_first] @ b[c_first].T / spread
+    top, back = scores.argmax(axis=1), scores.argmax(axis=0)
+    mutual = np.flatnonzero(back[top] == np.arange(len(scores)))
+    across = np.partition(scores[mutual], -2, axis=1)[:, -2]
+    down = np.partition(scores[:, top[mutual]], -2, axis=0)[-2]
+    margin = scores[mutual, top[mutual]] - np.maximum(across, down)
+    clear = mutual[margin > CLEAR_MARGIN]
+    right = {
+        (int(q), int(c)) for q, c in zip(q_item[pairs[:, 0]], c_item[pairs[:, 1]], strict=True)
+    }
+    known = np.unique(q_item[pairs[:, 0]])
+    clear = clear[np.isin(clear, known)]
+    paired = np.array([(int(i), int(top[i])) in right for i in clear], bool)
+    given = {int(q_item[q]): int(c) for q, c in pairs[::-1]}
+    wrong = [
+        (int(q_first[i]), given[int(i)], int(c_first[top[i]])) for i in clear[~paired].tolist()
+    ]
+    return min(scores.shape), len(clear), int(paired.sum()), tuple(wrong[:5])
