@@ -29,6 +29,8 @@ STREAMS: dict[str, int] = {
     "index.codec-rows": 0xC0DE,  # stored rows that its codec is fitted on
     "mixed.draws": 0x3D1,  # which documents of a mixed pool are stored as side a
     "picture": 0x91C,  # rows drawn
+    "plan.sample": 0x91A,  # queries used
+    "plan.split": 0x91B,  # validation and test queries, and codec rows
     "predict.both": 0xB07,  # query noise that is averaged over
     "predict.queries": 0xD10,  # directions of the quasi-random integral
     "recommend.codec-rows": 0xCD,  # candidates that codecs are fitted on
