@@ -22,9 +22,11 @@ CALLS: dict[str, Callable[..., Any]] = {
     "calibrate": lambda a, b: im.calibrate(a, b, false_match_rate=0.05),
     "compare": lambda a, b: im.compare(a, a, b, paired=True),
     "embed": lambda a, b: im.embed("emoji", texts=["a dog"], out="embedded.npy"),
+    "fit": lambda a, b: im.fit("center-queries", a, b),
     "measure": lambda a, b: im.measure(a, b),
     "predict": lambda a, b: im.predict(a, b, noise=0.05),
     "stress": lambda a, b: im.stress(a, b, perturb="sq8", closers="center-queries"),
+    "verify": lambda a, b: im.verify(im.fit("mean-shift", a, b), a, b),
 }
 """Verb -> a small call on two inputs, rows or files."""
 MOST_BYTES = 30_000
@@ -88,7 +90,8 @@ def test_records_come_in_every_form(verb: str, records: Any, tmp_path: Path) -> 
     page = record._repr_html_()
     assert "<table" in page
     assert len(page.encode()) <= MOST_BYTES
-    path = record.save(tmp_path / "record.json")
+    suffix = ".safetensors" if isinstance(record, im.Closer) else ".json"
+    path = record.save(tmp_path / f"record{suffix}")
     if hasattr(record, "load"):
         assert figures(type(record).load(path)) == figures(record)
     else:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from isthmus import closers as closers
     from isthmus import encoders as encoders
     from isthmus.closers import fit as fit
+    from isthmus.closers import verify as verify
     from isthmus.closers.maps import AffineMap as AffineMap
     from isthmus.closers.maps import Closer as Closer
     from isthmus.closers.maps import Guarantee as Guarantee
@@ -53,9 +54,11 @@ _VERBS = {
     "calibrate": "deploy.thresholds",
     "compare": "deploy.comparison",
     "embed": "encoders.embedding",
+    "fit": "closers",
     "measure": "metrics.gap_report",
     "predict": "theory.prediction",
     "stress": "robustness",
+    "verify": "closers",
 }
 """Function -> the module it loads from."""
 _NOUNS = {
@@ -77,7 +80,6 @@ _NOUNS = {
     "Rows": "data",
     "StressTable": "robustness",
     "Verification": "closers.verification",
-    "fit": "closers",
     "load_encoder": "encoders",
     "open_rows": "data",
     "open_task": "search.task",

@@ -30,7 +30,7 @@ from isthmus.deploy.export import (
     to_json,
     torch_module,
 )
-from isthmus.errors import CloserError, CorruptFile
+from isthmus.errors import CorruptFile
 from isthmus.search.scores import Ranking, top1
 from refusals import refused
 from worlds import fitted, full_scores, two_modalities, unit_rows
@@ -506,7 +506,7 @@ def test_onnx_says_what_is_in_it_and_refuses_twice(tmp_path: Path) -> None:
         append_to_onnx(tmp_path / "closed.onnx", closer, "candidate", tmp_path / "more.onnx")
     with refused("same-file", "is the encoder itself"):
         append_to_onnx(tmp_path / "encoder.onnx", closer, "query", tmp_path / "encoder.onnx")
-    with pytest.raises(CloserError, match="say 'query' or 'candidate'"):
+    with refused("unknown-role", "query or candidate"):
         append_to_onnx(tmp_path / "encoder.onnx", closer, "both", tmp_path / "x.onnx")  # type: ignore[arg-type]
     with refused("no-such-model", "cannot load"):
         append_to_onnx(tmp_path / "nothing.onnx", closer, "query", tmp_path / "x.onnx")

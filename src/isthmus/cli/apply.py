@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,6 @@ import typer
 from isthmus.cli import options
 from isthmus.cli.options import INPUT
 from isthmus.cli.output import console, print_json, progress_bar
-from isthmus.errors import OptionError, ShapeError
-
-BLOCK = 16384
 
 
 def command(
@@ -32,67 +30,16 @@ def command(
 
     Example: isthmus apply closer.safetensors images.npy --role candidate --out closed.npy
     """
-    from contextlib import ExitStack
+    from isthmus.closers import apply_to_file
 
-    import numpy as np
-
-    from isthmus.closers.maps import Closer
-    from isthmus.data import RowWriter, atomic_path, open_rows
-
-    if role not in ("query", "candidate"):
-        raise OptionError("unknown-role", f"--role {role}: say query or candidate")
-    fitted = Closer.load(closer)
-    side = fitted.query if role == "query" else fitted.candidate
-    source = open_rows(rows)
-    if source.dim != side.dim:
-        raise ShapeError(
-            "wrong-dim",
-            f"{rows} has {source.dim} dimensions, but {closer} was fitted for {side.dim}; use "
-            "rows of the same model",
-        )
-    biased = role == "candidate" and fitted.bias_weights is not None
-    in_column = biased and out.suffix == ".parquet"
-    if bias_out is not None and not biased:
-        raise OptionError(
-            "no-bias", "--bias-out: this closer has no candidate bias for these rows; leave it out"
-        )
-    if bias_out is None and biased and not in_column:
-        bias_out = out.with_name(f"{out.stem}.bias.npy")
-    dtype = "float64" if source.dtype == "float64" else "float32"
-    biases = []
-    with ExitStack() as stack:
-        say = stack.enter_context(progress_bar())
-        writer = stack.enter_context(RowWriter(out, side.dim_out, dtype, source.rows))
-        done = 0
-        for block in source.blocks(BLOCK):
-            bias = fitted.candidate_bias(block) if biased else None
-            mapped = np.asarray(side(block))
-            if in_column and bias is not None:
-                writer.write(mapped, extra={"bias": bias})
-            else:
-                writer.write(mapped)
-            if bias is not None:
-                biases.append(bias)
-            done += len(block)
-            say(role, done, source.rows)
-    if bias_out is not None:
-        with atomic_path(bias_out) as temporary, open(temporary, "wb") as stream:
-            np.save(stream, np.concatenate(biases), allow_pickle=False)
-    result = {
-        "closer": fitted.name,
-        "role": role,
-        "score": fitted.score,
-        "rows": source.rows,
-        "dim": side.dim_out,
-        "out": str(out),
-        "bias": str(bias_out) if bias_out is not None else f"{out}:bias" if in_column else None,
-    }
+    with progress_bar() as say:
+        done = apply_to_file(closer, rows, role, out, bias_out=bias_out, progress=say)  # type: ignore[arg-type]
     screen = console(as_json=json)
-    screen.print(f"{source.rows} {role} rows through {fitted.name} -> {out}")
-    if biased:
+    screen.print(f"{done.rows} {role} rows through {done.closer} -> {out}")
+    if done.bias is not None:
         screen.print(
-            f"add the candidate bias to the score of each candidate: {result['bias']} "
-            f"(searched by {fitted.score})"
+            f"add the candidate bias to the score of each candidate: {done.bias} "
+            f"(searched by {done.score})"
         )
     if json:
-        print_json(result)
+        print_json(asdict(done))

@@ -10,16 +10,31 @@ page each under ``docs/closers``.
 
 from __future__ import annotations
 
+from isthmus.closers.application import Applied, apply_to_file
 from isthmus.closers.fitting import fit, needed
 from isthmus.closers.maps import Closer
 from isthmus.closers.promises import hull_rank, off_hull
 from isthmus.closers.registry import METHODS, ClosingMethod, Option
+from isthmus.closers.verification import Verification, verify
 from isthmus.core.registry import module_is_registry
 
 CLOSERS = {name: method.function for name, method in METHODS.items()}
 EXACT = tuple(name for name, method in METHODS.items() if method.guarantee == "exact")
 NEEDS = {name: next(iter(method.needs)) for name, method in METHODS.items() if method.needs}
 
-__all__ = ["METHODS", "Closer", "ClosingMethod", "Option", "fit", "hull_rank", "needed", "off_hull"]
+__all__ = [
+    "METHODS",
+    "Applied",
+    "Closer",
+    "ClosingMethod",
+    "Option",
+    "Verification",
+    "apply_to_file",
+    "fit",
+    "hull_rank",
+    "needed",
+    "off_hull",
+    "verify",
+]
 
 module_is_registry(__name__, lambda: METHODS)

@@ -1,10 +1,10 @@
 """Maps of rows and the frozen record of a closing. Nothing is fitted here.
 
-A :class:`Closer` is a map for queries, a map for candidates and one stored number per candidate:
+A :class:`Closer` is a map for queries, a map for candidates and one bias per candidate:
 
-    ranking(q, j) = score(query_map(q), candidate_map(x_j)) + ⟨bias, x_j⟩
+    ranking(q, j) = score(query_map(q), candidate_map(x_j)) + ⟨bias_weights, x_j⟩
 
-The stored number (:meth:`Closer.candidate_bias`) is what makes a closing exact at any number of
+The candidate bias (:meth:`Closer.candidate_bias`) makes a closing exact at any number of
 candidates; ``x_j`` in it is the candidate as it enters the map (a unit row where the map begins by
 normalising). For the euclidean score the ranking quantity is -½‖q - x‖² (see ``scores``), so a
 bias is in the same units for all three scores.
@@ -16,20 +16,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from isthmus.core.arrays import Array, like, namespace, unit, working
-from isthmus.errors import CloserError, CorruptFile, IsthmusError, ShapeError
+from isthmus.core.arrays import Array, like, namespace, to_numpy, unit, working
+from isthmus.data import load_tensors, open_rows, save_tensors
+from isthmus.data.records import Record
+from isthmus.errors import CloserError, CorruptFile, IsthmusError, OptionError, ShapeError
 
 Role = Literal["query", "candidate"]
 Kind = Literal["exact", "bounded", "none"]
+ROLES: tuple[Role, Role] = ("query", "candidate")
+KEYS = {"unit_in": "normalised", "unit_out": "renormalised"}
+"""Key of a closer's file -> attribute of a map."""
 
 
 @dataclass(frozen=True, eq=False)
 class AffineMap:
-    """x -> normalise?(A · normalise?(x) + b): one side of a closer.
+    """x -> normalise?(A · normalise?(x) + b): what a closer does to rows of one role.
 
     ``matrix`` is (r, d), or None for the identity; ``offset`` is (r,), or None for zero. Both are
     float64; rows keep their own dtype (float16 is computed and returned as float32).
@@ -49,8 +55,9 @@ class AffineMap:
         """
         if len(rows.shape) != 2 or int(rows.shape[1]) != self.dim:
             raise ShapeError(
+                "wrong-dim",
                 f"rows have shape {tuple(int(s) for s in rows.shape)}, but this map was fitted "
-                f"for {self.dim} dimensions; use rows of the same model"
+                f"for {self.dim} dimensions; use rows of the same model",
             )
         out = working(rows)
         if self.normalised:
@@ -85,11 +92,15 @@ class AffineMap:
             ShapeError: the dimensions do not chain.
         """
         if outer.dim != self.dim_out:
-            raise ShapeError(f"a map to {self.dim_out} dimensions cannot feed one of {outer.dim}")
+            raise ShapeError(
+                "maps-do-not-chain",
+                f"a map to {self.dim_out} dimensions cannot feed one of {outer.dim}",
+            )
         if self.renormalised or (outer.normalised and not self.is_identity):
             raise CloserError(
+                "normalised-between",
                 "a normalisation stands between the two maps, so they are no single affine map; "
-                "apply them in turn"
+                "apply them in turn",
             )
         matrix = outer.matrix
         if self.matrix is not None:
@@ -188,17 +199,36 @@ class Guarantee:
 
 
 @dataclass(frozen=True, eq=False)
-class Closer:
+class ClosedCandidates:
+    """Candidates as they are stored: ``rows`` (K, r), and ``bias`` (K,) to add to their scores."""
+
+    rows: Array
+    bias: np.ndarray
+
+
+def check_role(role: Any) -> Role:
+    """The role.
+
+    Raises:
+        OptionError: it is neither ``query`` nor ``candidate``.
+    """
+    if role not in ROLES:
+        raise OptionError("unknown-role", f"role '{role}' is unknown; say query or candidate")
+    return ROLES[ROLES.index(role)]
+
+
+@dataclass(frozen=True, eq=False)
+class Closer(Record):
     """A fitted, frozen closing. Build one with ``closers.fit``; it holds no rows.
 
     Attributes:
-        name: the closer's name in the table ``closers.CLOSERS``.
+        name: the method's name, ``list(isthmus.closers)``.
         score: the score it is to be searched with.
         strength: 0 leaves everything as it is, 1 closes fully.
         query, candidate: the two maps.
-        bias_weights: (d,) weights w of the stored number ⟨w, x_j⟩ per candidate, or None.
-        memo: how many of the last coordinates that come out are to be kept in float beside the
-            vector (no codec, no noise); 0 for most closers.
+        bias_weights: (d,) weights w of the bias ⟨w, x_j⟩ of each candidate, or None.
+        memo: how many of the last coordinates that come out are to be kept in float, apart from
+            the vector (no codec, no noise); 0 for most closers.
         guarantee: what is promised of the clean ranking.
         facts: named numbers of the fit, for reports (norm moved, rank, share closable …).
     """
@@ -213,6 +243,15 @@ class Closer:
     facts: Mapping[str, float] = field(default_factory=dict)
     memo: int = 0
 
+    def queries(self, rows: Any) -> Array:
+        """Map queries (n, d) -> (n, r), on their device; a path or ``RowSource`` is read whole."""
+        return self.query(_read(rows))
+
+    def candidates(self, rows: Any) -> ClosedCandidates:
+        """Map candidates (K, d), with their biases; a path or ``RowSource`` is read whole."""
+        read = _read(rows)
+        return ClosedCandidates(self.candidate(read), self.candidate_bias(read))
+
     def apply(self, rows: Array, role: Role) -> Array:
         """Map rows (n, d) of one role."""
         return self.map_of(role)(rows)
@@ -221,58 +260,74 @@ class Closer:
         """The map of one role.
 
         Raises:
-            CloserError: the role is neither ``query`` nor ``candidate``.
+            OptionError: the role is neither ``query`` nor ``candidate``.
         """
-        if role not in ("query", "candidate"):
-            raise CloserError(f"role '{role}' is unknown; say 'query' or 'candidate'")
-        return self.query if role == "query" else self.candidate
+        return self.query if check_role(role) == "query" else self.candidate
 
     def candidate_bias(self, candidates: Array) -> np.ndarray:
-        """The stored number of each candidate, (K,) float64, from its rows before the map."""
+        """The bias of each candidate, (K,) float64, from its rows before the map; zeros if none."""
         rows = working(candidates, double=True)
         if self.candidate.normalised:
             rows = unit(rows)
         if self.bias_weights is None:
             return np.zeros(int(rows.shape[0]))
-        from isthmus.core.arrays import to_numpy
-
         return to_numpy(namespace(rows).matmul(rows, like(rows, self.bias_weights)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is to be read of it, without its arrays."""
+        return {
+            "closer": self.name,
+            "score": self.score,
+            "strength": self.strength,
+            "guarantee": self.guarantee.to_dict(),
+            "facts": dict(self.facts),
+        }
+
+    def card(self) -> tuple[str, list[dict[str, Any]]]:
+        """The promise, then the numbers of the fit."""
+        promise = f"{self.guarantee.kind}: {self.guarantee.condition}"
+        told = {"guarantee": promise, "dimensions": self.query.dim, **self.facts}
+        title = f"{self.name} at strength {self.strength:g}, searched by {self.score}"
+        return title, [{"": name, "value": value} for name, value in told.items()]
 
     def then(self, outer: Closer) -> Closer:
         """This closer and then ``outer``, fitted on what comes out of this one.
 
-        Rows go through both maps, the stored numbers add up, the weaker promise counts, and
+        Rows go through both maps, the candidate biases add up, the weaker promise counts, and
         bounds add up. It is searched with the outer closer's score.
 
         Raises:
-            CloserError: a number is stored of candidates that are normalised in between, this
-                closer keeps coordinates in float, or the two are searched with scores that rank
-                differently.
+            CloserError: candidates with a bias are normalised in between, this closer keeps
+                coordinates in float, or the two are searched with scores that rank differently.
         """
         if self.memo:
             raise CloserError(
+                "memo-first",
                 f"{self.name} keeps {self.memo} coordinates in float, which {outer.name} would "
-                f"mix with the others; apply {outer.name} first"
+                f"mix with the others; apply {outer.name} first",
             )
         if self.bias_weights is not None and self.score != outer.score:
             raise CloserError(
-                f"{self.name} stores a number for the {self.score} score, {outer.name} is searched "
-                f"by {outer.score}; fit both for one score"
+                "scores-differ",
+                f"{self.name} has a candidate bias for the {self.score} score, {outer.name} is "
+                f"searched by {outer.score}; fit both for one score",
             )
         bias = self.bias_weights
         candidate = chain(self.candidate, outer.candidate)
         if bias is not None and candidate.normalised and not self.candidate.normalised:
             raise CloserError(
-                f"{self.name} stores a number of candidates as they are, which {outer.name} then "
-                "normalises; fit both on unit rows"
+                "normalised-between",
+                f"{self.name} has a bias of candidates as they are, which {outer.name} then "
+                "normalises; fit both on unit rows",
             )
         if outer.bias_weights is not None:
             inner = self.candidate
             bends = inner.renormalised or (outer.candidate.normalised and not inner.is_identity)
             if not isinstance(inner, AffineMap) or bends:
                 raise CloserError(
-                    f"{outer.name} stores a number of candidates that are normalised after "
-                    f"{self.name}, which is no linear function of the row; apply them in turn"
+                    "normalised-between",
+                    f"{outer.name} has a bias of candidates that are normalised after "
+                    f"{self.name}, which is no linear function of the row; apply them in turn",
                 )
             pulled = (
                 outer.bias_weights if inner.matrix is None else inner.matrix.T @ outer.bias_weights
@@ -290,25 +345,26 @@ class Closer:
             outer.memo,
         )
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write as safetensors: arrays as tensors, everything else readable in the header."""
-        from isthmus.data import save_tensors
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write as safetensors: arrays as tensors, everything else readable in the header.
 
-        tensors: dict[str, np.ndarray] = {}
+        Raises:
+            OptionError: another suffix. FileError: the file cannot be written.
+        """
+        if Path(path).suffix != ".safetensors":
+            raise OptionError(
+                "unknown-suffix", f"{path}: a closer is a .safetensors file; name it so"
+            )
+        tensors = {"bias": np.zeros(0) if self.bias_weights is None else self.bias_weights}
         sides: dict[str, Any] = {}
-        for role, side in (("query", self.query), ("candidate", self.candidate)):
-            told = []
-            for number, step in enumerate(side.steps):
+        for role in ROLES:
+            steps = []
+            for number, step in enumerate(self.map_of(role).steps):
                 prefix = role if number == 0 else f"{role}.{number}"
-                told.append(
-                    {"dim": step.dim, "unit_in": step.normalised, "unit_out": step.renormalised}
-                )
-                if step.matrix is not None:
-                    tensors[f"{prefix}.matrix"] = step.matrix
-                if step.offset is not None:
-                    tensors[f"{prefix}.offset"] = step.offset
-            sides[role] = {**told[0], **({"then": told[1:]} if len(told) > 1 else {})}
-        tensors["bias"] = np.zeros(0) if self.bias_weights is None else self.bias_weights
+                steps.append({"dim": step.dim} | {k: getattr(step, v) for k, v in KEYS.items()})
+                parts = {"matrix": step.matrix, "offset": step.offset}
+                tensors |= {f"{prefix}.{k}": v for k, v in parts.items() if v is not None}
+            sides[role] = {**steps[0], **({"then": steps[1:]} if len(steps) > 1 else {})}
         metadata = {
             "isthmus": "closer",
             "schema": "1",
@@ -321,6 +377,7 @@ class Closer:
             **({"memo": str(self.memo)} if self.memo else {}),
         }
         save_tensors(path, tensors, metadata)
+        return Path(path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Closer:
@@ -329,13 +386,12 @@ class Closer:
         Raises:
             CorruptFile: the file is something else, or lacks a part.
         """
-        from isthmus.data import load_tensors
-
         tensors, metadata = load_tensors(path)
         if metadata.get("isthmus") != "closer":
             raise CorruptFile(
+                "not-a-closer",
                 f"{path} is no closer (its header says {metadata.get('isthmus', 'nothing')}); "
-                "expected a file written by 'isthmus close'"
+                "expected a file written by 'isthmus close'",
             )
         try:
             sides = json.loads(metadata["sides"])
@@ -356,23 +412,27 @@ class Closer:
             raise
         except (KeyError, TypeError, ValueError) as missing:
             raise CorruptFile(
-                f"{path} is a closer with a part missing or unreadable ({missing}); write it again"
+                "closer-part-missing",
+                f"{path} is a closer with a part missing or unreadable ({missing}); write it again",
             ) from None
+
+
+def is_place(rows: Any) -> bool:
+    """Whether rows lie somewhere (a path, a glob, a ``RowSource``) and are not in memory."""
+    return isinstance(rows, (str, PathLike)) or hasattr(rows, "shard_bounds")
+
+
+def _read(rows: Any) -> Array:
+    return open_rows(rows).read() if is_place(rows) else rows
 
 
 def _read_map(role: str, side: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> RowMap:
     steps = []
-    for number, told in enumerate([side, *side.get("then", [])]):
+    for number, step in enumerate([side, *side.get("then", [])]):
         prefix = role if number == 0 else f"{role}.{number}"
-        steps.append(
-            AffineMap(
-                int(told["dim"]),
-                tensors.get(f"{prefix}.matrix"),
-                tensors.get(f"{prefix}.offset"),
-                bool(told["unit_in"]),
-                bool(told["unit_out"]),
-            )
-        )
+        matrix, offset = (tensors.get(f"{prefix}.{part}") for part in ("matrix", "offset"))
+        normalised, renormalised = (bool(step[key]) for key in KEYS)
+        steps.append(AffineMap(int(step["dim"]), matrix, offset, normalised, renormalised))
     return steps[0] if len(steps) == 1 else Chain(tuple(steps))
 
 

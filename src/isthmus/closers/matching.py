@@ -103,8 +103,9 @@ def procrustes(
     assert pairs is not None, "the registry says that it needs them"
     if (pairs.a.dim, pairs.b.dim) != (queries.dim, candidates.dim):
         raise ShapeError(
+            "unequal-dimensions",
             f"pairs have {pairs.a.dim} and {pairs.b.dim} dimensions, queries and candidates "
-            f"{queries.dim}; give the pairs' rows as they enter the maps"
+            f"{queries.dim}; give the pairs' rows as they enter the maps",
         )
     cross = pairs.cross.T  # (d_c, d_q) so that W = argmin ‖W(q - μ_q) - (x - μ_c)‖
     nudge = 1e-9 * float(np.linalg.norm(cross)) / np.sqrt(queries.dim) * np.eye(queries.dim)

@@ -84,9 +84,8 @@ def subspace(
     score = linear_score("subspace", score, normalised)
     if rank is not None:
         if variance is not None:
-            raise OptionError("subspace takes rank or variance, not both")
-        if not 1 <= rank <= candidates.dim:
-            raise OptionError(f"rank={rank}; expected 1 to {candidates.dim}")
+            raise OptionError("options-exclude", "subspace takes rank or variance, not both")
+        _check_rank(rank, candidates.dim)
     kept = rank or max(hull_rank(candidates, variance), 1)
     fixed = AffineMap(queries.dim, normalised=normalised)
     if not all_or_nothing("subspace", strength):
@@ -128,8 +127,7 @@ def low_rank_memo(
     """
     score = linear_score("low-rank-memo", score, normalised)
     dim = queries.dim
-    if not 1 <= rank <= dim:
-        raise OptionError(f"rank={rank}; expected 1 to {dim}")
+    _check_rank(rank, dim)
     fixed = AffineMap(dim, normalised=normalised)
     if not all_or_nothing("low-rank-memo", strength):
         nothing = exact(score, normalised, "strength 0: nothing is changed")
@@ -193,6 +191,11 @@ def drop_dimensions(
             "share": float(held[count - 1] / held[-1]),
         },
     )
+
+
+def _check_rank(rank: int, dim: int) -> None:
+    if rank > dim:
+        raise OptionError("option-range", f"rank={rank}; expected 1 to {dim}")
 
 
 def _span_promise(

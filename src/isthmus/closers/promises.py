@@ -40,12 +40,15 @@ def variation(candidates: Moments, step: np.ndarray, normalised: bool) -> tuple[
 def hull_rank(candidates: Moments, variance: float | None) -> int:
     """Directions kept as the candidates' hull: the exact rank, or those holding ``variance``."""
     if variance is not None and not 0 < variance <= 1:
-        raise OptionError(f"variance={variance} is not a share; expected a number in (0, 1]")
+        raise OptionError(
+            "option-range", f"variance={variance} is not a share; expected a number in (0, 1]"
+        )
     if variance is None or variance == 1:
         if not full_sight(candidates) and candidates.count <= candidates.dim:
             raise CloserError(
+                "moments-too-coarse",
                 "these moments were formed in float32, which cannot tell rounding from the "
-                "smallest directions of the hull; compute them with precise=True"
+                "smallest directions of the hull; compute them with precise=True",
             )
         return candidates.rank
     values = candidates.spectrum[0]
@@ -122,5 +125,7 @@ def all_or_nothing(name: str, strength: float) -> bool:
         OptionError: a strength other than 0 and 1.
     """
     if strength not in (0, 1):
-        raise OptionError(f"{name} has strength 0 (off) or 1 (on), got {strength:g}")
+        raise OptionError(
+            "option-range", f"{name} has strength 0 (off) or 1 (on), got {strength:g}"
+        )
     return bool(strength)

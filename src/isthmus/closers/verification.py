@@ -1,19 +1,22 @@
-"""Is a closer's guarantee true on these rows? Measured, not believed."""
+"""Is a closer's guarantee true on these rows? It is measured here."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.fitting import SAMPLE, evenly
+from isthmus.closers.maps import Closer, is_place
 from isthmus.core.arrays import EPS32, to_numpy, unit, working
+from isthmus.data import open_rows
+from isthmus.data.records import Record
 from isthmus.search.scores import Ranking, top1
 
 
 @dataclass(frozen=True)
-class Verification:
+class Verification(Record):
     """What a closer did to the clean answers of n queries.
 
     Attributes:
@@ -38,21 +41,36 @@ class Verification:
     margin: float
     holds: bool | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
-        return asdict(self)
 
-
-def verify(closer: Closer, queries: Any, candidates: Any) -> Verification:
+def verify(
+    closer: Closer,
+    queries: Any,
+    candidates: Any,
+    *,
+    max_queries: int | None = SAMPLE["queries"],
+    max_candidates: int | None = SAMPLE["candidates"],
+) -> Verification:
     """Search clean rows before and after the closer, in float64, and compare. O(n K d).
 
     Args:
-        closer: fitted. queries: (n, d); candidates: (K, d): rows as the closer takes them.
+        closer: fitted.
+        queries, candidates: rows (n, d) and (K, d) as the closer takes them: arrays, tensors,
+            paths, globs or ``RowSource``.
+        max_queries, max_candidates: of more rows, so many evenly spread ones are used; None: all.
 
     "Before" is plain search with the closer's score on the rows as they enter its maps (unit rows
     where it begins by normalising).
+
+    Raises:
+        ShapeError: rows of another dimension than the closer's. FileError: as readers.
+
+    >>> import numpy as np
+    >>> from isthmus.closers import fit
+    >>> images, captions = np.random.default_rng(0).normal(size=(2, 40, 8)) + 1
+    >>> verify(fit("center-queries", captions, images), captions, images).holds
+    True
     """
-    q, c = _double(queries), _double(candidates)
+    q, c = _double(queries, max_queries), _double(candidates, max_candidates)
     q_in = np.asarray(unit(q)) if closer.query.normalised else q
     c_in = np.asarray(unit(c)) if closer.candidate.normalised else c
     before = Ranking.of(q_in, c_in, closer.score)
@@ -85,5 +103,6 @@ def verify(closer: Closer, queries: Any, candidates: Any) -> Verification:
     )
 
 
-def _double(rows: Any) -> np.ndarray:
-    return to_numpy(working(rows, double=True))
+def _double(rows: Any, most: int | None) -> np.ndarray:
+    source = open_rows(rows if is_place(rows) else to_numpy(rows))
+    return to_numpy(working(evenly(source, most), double=True))

@@ -15,16 +15,8 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from isthmus.closers import METHODS, fit
-from isthmus.closers.estimators.sides import (
-    DTYPES,
-    ROLES,
-    Side,
-    check_role,
-    masks,
-    opposite,
-    sides_of,
-)
-from isthmus.closers.maps import Closer, Role
+from isthmus.closers.estimators.sides import DTYPES, Side, masks, opposite, sides_of
+from isthmus.closers.maps import ROLES, Closer, Role, check_role
 from isthmus.core.arrays import to_numpy
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import CloserError

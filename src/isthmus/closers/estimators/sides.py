@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
-from isthmus.closers.maps import Role
+from isthmus.closers.maps import ROLES, Role
 from isthmus.core.arrays import unit, working
 from isthmus.data.moments import Moments
-from isthmus.errors import CloserError, LabelsError, OptionError
+from isthmus.errors import CloserError, LabelsError
 
-ROLES: tuple[Role, Role] = ("query", "candidate")
 DTYPES = (np.float64, np.float32, np.float16)
 
 
@@ -23,14 +22,6 @@ class Side:
 
     moments: Moments
     rows: np.ndarray | None = None
-
-
-def check_role(role: Any) -> Role:
-    """The role, or a refusal of what is none."""
-    for known in ROLES:
-        if role == known:
-            return known
-    raise OptionError(f"role '{role}' is unknown; say 'query' or 'candidate'")
 
 
 def opposite(role: Role) -> Role:
@@ -56,13 +47,15 @@ def masks(modality: Any, count: int) -> dict[Role, np.ndarray]:
     labels = np.asarray(modality).astype(str)
     if labels.shape != (count,):
         raise LabelsError(
-            f"modality has shape {labels.shape} for {count} rows; expected one label a row"
+            "unequal-lengths",
+            f"modality has shape {labels.shape} for {count} rows; expected one label a row",
         )
     found: dict[Role, np.ndarray] = {role: labels == role for role in ROLES}
     wrong = ~(found["query"] | found["candidate"])
     if wrong.any():
         raise LabelsError(
-            f"modality holds '{labels[wrong][0]}'; every label is 'query' or 'candidate'"
+            "unknown-role",
+            f"modality holds '{labels[wrong][0]}'; every label is 'query' or 'candidate'",
         )
     return found
 
@@ -77,7 +70,8 @@ def sides_of(
     """
     if other is not None and modality is not None:
         raise CloserError(
-            "the other modality is given twice, as other= and by modality= labels; give one"
+            "other-role-twice",
+            "the other modality is given twice, as other= and by modality= labels; give one",
         )
     if modality is not None:
         rows = {name: X[mask] for name, mask in masks(modality, len(X)).items()}

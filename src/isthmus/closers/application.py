@@ -1,0 +1,96 @@
+"""Rows of any size through a closer, file to file, block by block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus.closers.maps import Closer, Role, check_role
+from isthmus.data import RowWriter, atomic_path
+from isthmus.data.summary import opened
+from isthmus.errors import OptionError, ShapeError
+
+BLOCK = 16384
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What was written.
+
+    Attributes:
+        closer, role, score: which closer, for what, and how the rows are searched.
+        rows, dim: shape of what was written.
+        out: the file. bias: where the candidate biases are (``FILE:bias`` is a column), or None.
+    """
+
+    closer: str
+    role: Role
+    score: str
+    rows: int
+    dim: int
+    out: str
+    bias: str | None
+
+
+def apply_to_file(
+    closer: Closer | str | os.PathLike[str],
+    rows: Any,
+    role: Role,
+    out: str | os.PathLike[str],
+    *,
+    bias_out: str | os.PathLike[str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Applied:
+    """Map rows of one role and write them; memory is one block.
+
+    Args:
+        closer: a closer, or its file. rows: an array, path, glob or ``RowSource``.
+        role: ``query`` or ``candidate``.
+        out: .npy, .safetensors or .parquet; float64 rows stay so, others become float32.
+        bias_out: candidates: file of the biases, .npy. None: ``STEM.bias.npy`` beside ``out``, or
+            the column ``bias`` of a parquet file. Nothing is written where there are no biases.
+
+    Raises:
+        OptionError: another role, or ``bias_out`` where there are no biases.
+        ShapeError: rows of another dimension than the closer's. FileError: as readers and writers.
+    """
+    role, target = check_role(role), Path(out)
+    fitted = closer if isinstance(closer, Closer) else Closer.load(closer)
+    side, source = fitted.map_of(role), opened(rows, "rows")
+    if source.dim != side.dim:
+        raise ShapeError(
+            "wrong-dim",
+            f"{source.name} has {source.dim} dimensions, but {fitted.name} was fitted for "
+            f"{side.dim}; use rows of the same model",
+        )
+    biased = role == "candidate" and fitted.bias_weights is not None
+    in_column = biased and target.suffix == ".parquet"
+    if bias_out is not None and not biased:
+        raise OptionError(
+            "no-bias", "--bias-out: this closer has no candidate bias for these rows; leave it out"
+        )
+    if bias_out is None and biased and not in_column:
+        bias_out = target.with_name(f"{target.stem}.bias.npy")
+    dtype = "float64" if source.dtype == "float64" else "float32"
+    biases, done = [], 0
+    with ExitStack() as stack:
+        writer = stack.enter_context(RowWriter(target, side.dim_out, dtype, source.rows))
+        for block in source.blocks(BLOCK):
+            bias = fitted.candidate_bias(block) if biased else None
+            extra = {"bias": bias} if in_column and bias is not None else None
+            writer.write(np.asarray(side(block)), extra)
+            biases += [] if bias is None else [bias]
+            done += len(block)
+            if progress is not None:
+                progress(role, done, source.rows)
+    if bias_out is not None:
+        with atomic_path(bias_out) as temporary, open(temporary, "wb") as stream:
+            np.save(stream, np.concatenate(biases), allow_pickle=False)
+    where = str(bias_out) if bias_out is not None else f"{out}:bias" if in_column else None
+    return Applied(fitted.name, role, fitted.score, source.rows, side.dim_out, str(out), where)
