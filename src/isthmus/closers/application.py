@@ -50,7 +50,7 @@ def apply_to_file(
     """Map rows of one role and write them; memory is one block.
 
     Args:
-        closer: a closer, or its file. rows: an array, path, glob or ``RowSource``.
+        closer: a closer, or its file. rows: an array, path, glob or ``Rows``.
         role: ``query`` or ``candidate``.
         out: .npy, .safetensors or .parquet; float64 rows stay so, others become float32.
         bias_out: candidates: file of the biases, .npy. None: ``STEM.bias.npy`` beside ``out``, or

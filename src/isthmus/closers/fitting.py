@@ -12,9 +12,9 @@ from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS, ClosingMethod
 from isthmus.core.arrays import unit
 from isthmus.core.seeds import stream
-from isthmus.data import RowSource
-from isthmus.data.embeddings import check_same_space
+from isthmus.data import Rows
 from isthmus.data.moments import Moments, PairMoments
+from isthmus.data.row_checks import check_same_space
 from isthmus.data.summary import opened, summarise
 from isthmus.errors import CloserError, OptionError
 from isthmus.perturb.codecs import held_out_error
@@ -52,7 +52,7 @@ def fit(
 
     Args:
         method: a name of the registry, ``list(isthmus.closers)``.
-        queries, candidates: rows (n, d) and (K, d): arrays, tensors, paths, globs or ``RowSource``,
+        queries, candidates: rows (n, d) and (K, d): arrays, tensors, paths, globs or ``Rows``,
             read once, block by block; or their :class:`~isthmus.data.moments.Moments`, of rows as
             they enter the maps.
         score: dot, cosine or euclidean; None takes the method's own default.
@@ -169,7 +169,7 @@ def _check_kind(method: str, normalised: bool, *moments: Moments | PairMoments) 
 class _Sides:
     """The two sides of a fit: moments as they were given, or opened rows."""
 
-    sources: dict[str, RowSource]
+    sources: dict[str, Rows]
     known: dict[str, Moments]
     normalised: bool
     cosine: bool
@@ -250,7 +250,7 @@ class _Sides:
         return {"normalised": self.normalised, "on_partition": told}
 
 
-def evenly(source: RowSource, most: int | None) -> np.ndarray:
+def evenly(source: Rows, most: int | None) -> np.ndarray:
     """All rows, or ``most`` evenly spread ones."""
     if most is None or source.rows <= most:
         return source.read()

@@ -244,11 +244,11 @@ class Closer(Record):
     memo: int = 0
 
     def queries(self, rows: Any) -> Array:
-        """Map queries (n, d) -> (n, r), on their device; a path or ``RowSource`` is read whole."""
+        """Map queries (n, d) -> (n, r), on their device; a path or ``Rows`` is read whole."""
         return self.query(_read(rows))
 
     def candidates(self, rows: Any) -> ClosedCandidates:
-        """Map candidates (K, d), with their biases; a path or ``RowSource`` is read whole."""
+        """Map candidates (K, d), with their biases; a path or ``Rows`` is read whole."""
         read = _read(rows)
         return ClosedCandidates(self.candidate(read), self.candidate_bias(read))
 
@@ -418,7 +418,7 @@ class Closer(Record):
 
 
 def is_place(rows: Any) -> bool:
-    """Whether rows lie somewhere (a path, a glob, a ``RowSource``) and are not in memory."""
+    """Whether rows lie somewhere (a path, a glob, a ``Rows``) and are not in memory."""
     return isinstance(rows, (str, PathLike)) or hasattr(rows, "shard_bounds")
 
 

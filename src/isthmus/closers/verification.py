@@ -55,7 +55,7 @@ def verify(
     Args:
         closer: fitted.
         queries, candidates: rows (n, d) and (K, d) as the closer takes them: arrays, tensors,
-            paths, globs or ``RowSource``.
+            paths, globs or ``Rows``.
         max_queries, max_candidates: of more rows, so many evenly spread ones are used; None: all.
 
     "Before" is plain search with the closer's score on the rows as they enter its maps (unit rows
