@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.codecs import unit
 from isthmus.search.scores import Ranking
-from isthmus.theory.normal import normal_two
+from isthmus.theory.both import normal_two
 from isthmus.theory.prediction import keep_probabilities
 
 LEVELS = (0.005, 0.022, 0.04)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 
 import array_api_strict
@@ -14,7 +15,14 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
 from isthmus.metrics.gap import hubness_skew
-from isthmus.search.correctors import CORRECTORS, Corrector, bank, fit_corrector, shared_rows
+from isthmus.search.correctors import (
+    CORRECTORS,
+    OPTIONS,
+    Corrector,
+    bank,
+    fit_corrector,
+    shared_rows,
+)
 from isthmus.search.scores import Ranking, top1, top_k
 from refusals import refused
 from test_docs import run_blocks
@@ -247,6 +255,11 @@ def test_a_bank_that_holds_scored_queries_is_found(world) -> None:
         fit_corrector("csls", candidates, mixed, scored=queries)
     fit_corrector("csls", candidates, rows, scored=queries)
     fit_corrector("csls", candidates, mixed)  # not asked
+
+
+def test_options_are_those_of_the_functions() -> None:
+    for name, function in CORRECTORS.items():
+        assert list(OPTIONS[name]) == [p for p in signature(function).parameters if p != "bank"]
 
 
 def test_refusals(world) -> None:

@@ -16,8 +16,8 @@ from scipy.special import betainc, ndtr
 from scipy.stats import chi2, multivariate_normal, ncx2, norm, poisson
 
 from isthmus.search.scores import Ranking, top1
+from isthmus.theory.both import normal_two
 from isthmus.theory.integrals import Kept, RivalPairs, Rule, integrate, legendres, trapezoids
-from isthmus.theory.normal import normal_two
 from isthmus.theory.prediction import keep_probabilities, predict
 from isthmus.theory.tables import EDGE, SURE, evaluate, horner, table_of
 from isthmus.theory.tails import mixture, noncentral_tails

@@ -1,7 +1,7 @@
 """Colours and marks: one colour per closer, one mark per score, everywhere.
 
-Colours tell apart under the common colour-vision deficiencies, and no two things are told apart by
-colour alone.
+Colours differ under the common colour-vision deficiencies, and no two things differ by colour
+alone.
 """
 
 from __future__ import annotations

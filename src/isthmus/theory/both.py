@@ -1,4 +1,4 @@
-"""Noise on queries and candidates: D13 for two candidates, Rao-Blackwell for more."""
+"""Noise on queries and candidates: D13 for two candidates, Rao-Blackwell for more; and D14."""
 
 from __future__ import annotations
 
@@ -61,3 +61,21 @@ def averaged_kept(
     pairs = 0.5 * (values[: draws // 2] + values[half : half + draws // 2])
     deviation = pairs.std(axis=0, ddof=1) / np.sqrt(len(pairs))
     return Kept(values.mean(axis=0), errors, deviation, f"D11/D12 over {draws} draws of the query")
+
+
+def normal_two(
+    near: np.ndarray, far: np.ndarray, height: np.ndarray, dim: int, total: float
+) -> np.ndarray:
+    """D14: Φ((r_2² - r_1²) / (2σ√(r_1² + r_2² + 2h² + dσ²))): P[keep] of two candidates, Euclidean.
+
+    A normal approximation for noise on candidates, to read and not to predict with.
+
+    Args:
+        near, far: in-span distances r_1, r_2 of the query. height: its distance h from the span.
+        dim: noisy coordinates. total: E‖ε‖² of a candidate's noise, σ² = total / dim.
+    """
+    from scipy.special import ndtr
+
+    near, far = np.asarray(near) ** 2, np.asarray(far) ** 2
+    reach = 2 * np.sqrt(total / dim) * np.sqrt(near + far + 2 * np.asarray(height) ** 2 + total)
+    return ndtr((far - near) / reach)

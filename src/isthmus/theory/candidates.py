@@ -60,7 +60,7 @@ def _normal(t: np.ndarray) -> np.ndarray:
 
 
 def euclidean_kept(clean: CleanRows, total: float, dims: int) -> Kept:
-    """D12 over every query, stored numbers and noise on leading coordinates included.
+    """D12 over every query, candidate biases and noise on leading coordinates included.
 
     A candidate's cost ½‖u_j - ε_j‖² - β_j is ½σ²χ'²_r(λ_j) + κ_j, with λ_j = ‖u_j‖²/σ² over the r
     noisy coordinates and κ_j the rest of the half square less β_j.

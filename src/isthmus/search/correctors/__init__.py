@@ -14,27 +14,32 @@ given. When to use which, and what it did on real rows: ``docs/correctors.md``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from isthmus.core.arrays import Array, unit
+from isthmus.core.registry import Registry
 from isthmus.errors import OptionError, ValuesError, first_rows
 from isthmus.search.correctors.bank import Bank, check_finite, shared_rows
 from isthmus.search.correctors.kinds import csls, dynamic_inverted_softmax, inverted_softmax, nnn
 from isthmus.search.correctors.record import Corrector
 from isthmus.search.scores import Ranking, check_score
 
-CORRECTORS: dict[str, Callable[..., Corrector]] = {
-    "csls": csls,
-    "inverted-softmax": inverted_softmax,
-    "dynamic-inverted-softmax": dynamic_inverted_softmax,
-    "nnn": nnn,
-}
+CORRECTORS: Registry[Callable[..., Corrector]] = Registry("corrector")
 """Every corrector by its name. None keeps clean answers."""
+OPTIONS: dict[str, tuple[str, ...]] = {}
+"""The options of each."""
+for _name, _function, *_options in (
+    ("csls", csls, "k"),
+    ("inverted-softmax", inverted_softmax, "beta"),
+    ("dynamic-inverted-softmax", dynamic_inverted_softmax, "beta", "reach"),
+    ("nnn", nnn, "k", "alpha"),
+):
+    CORRECTORS.register(_name, _function)
+    OPTIONS[_name] = tuple(_options)
 
 
 def fit_corrector(
@@ -64,12 +69,11 @@ def fit_corrector(
         OptionError: an unknown name, score or option; a bank smaller than k, or that holds scored
             queries. ShapeError: dimensions do not fit. ValuesError: a row or bias is not finite.
     """
-    if name not in CORRECTORS:
-        raise OptionError(
-            "unknown-corrector",
-            f"corrector '{name}' is unknown; choose one of {', '.join(CORRECTORS)}",
-        )
-    check_options(name, options)
+    correct = CORRECTORS[name]
+    for option in options:
+        if option not in OPTIONS[name]:
+            known = ", ".join(OPTIONS[name])
+            raise OptionError("unknown-option", f"{name} has no option '{option}'; it has {known}")
     check_score(score)
     if int(bank.shape[0]) == 0:
         raise OptionError(
@@ -91,18 +95,7 @@ def fit_corrector(
         check_finite(side, what)
     if score == "cosine":
         forward = replace(forward, queries=unit(forward.queries))
-    return CORRECTORS[name](Bank(forward), **options)
-
-
-def check_options(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse an option that the corrector does not have."""
-    known = [p for p in signature(CORRECTORS[name]).parameters if p != "bank"]
-    for option in options:
-        if option not in known:
-            raise OptionError(
-                "unknown-option",
-                f"{name} has no option '{option}'; choose one of {', '.join(known)}",
-            )
+    return correct(Bank(forward), **options)
 
 
 __all__ = ["CORRECTORS", "Corrector", "fit_corrector", "shared_rows"]
