@@ -568,7 +568,10 @@ def test_predict_normalises_under_cosine_or_where_it_is_asked() -> None:
         np.testing.assert_allclose(got.keep, plain.keep, atol=1e-9)
     assert predict(*long).flips < predict(a, b).flips  # the same noise is less of a longer row
     drawn = predict(a, b, query_noise=0.1, seed=1)
-    assert (drawn.high > drawn.low).all()
+    exact = kept_of(a, b, "dot", 0.022, query_total=0.1, seed=1)
+    reach = exact.error_bound + norm.ppf(0.975) * exact.standard_error
+    np.testing.assert_allclose(drawn.high, np.minimum(exact.value + reach, 1), rtol=1e-6)
+    np.testing.assert_allclose(drawn.low, np.maximum(exact.value - reach, 0), rtol=1e-6)
     assert (drawn.keep != predict(a, b, query_noise=0.1, seed=2).keep).any()
     assert "answers flip" in drawn.card()[0]
 
