@@ -352,6 +352,7 @@ def test_arrays_files_and_sources_are_the_same_rows(files):
     for rows in (names, [open_rows(name) for name in names], [Path(name) for name in names]):
         assert compare(*rows, labels="labels.npy").result == plain.result
     assert [line["search"] for line in plain.rows()] == ["old-old", "new-old"]
+    assert {line["flip_reference"] for line in plain.rows()} == {"today"}
     assert plain.rows()[1]["flips"] == len(plain.flipped["new-old"])
     assert plain.rows()[1]["certified"] == plain.result["searches"]["new-old"]["certified"]["share"]
     assert plain.rows()[1]["accuracy"] == plain.result["accuracy"]["new-old"]["accuracy"]

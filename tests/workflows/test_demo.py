@@ -95,6 +95,7 @@ def test_flip_pictures_are_the_answers(embedded):
     galleries = flips.flip_gallery(embedded, seed=0)
     assert [g["family"] for g in galleries] == ["uniform-quantisation", "gaussian"]
     for gallery in galleries:
+        assert gallery["flip_reference"] == "own"
         fewer = gallery["flips_before"] - gallery["flips_after"]
         assert fewer == gallery["saved"] - gallery["lost"]
         for item in gallery["shown"]:

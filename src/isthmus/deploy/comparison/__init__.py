@@ -59,7 +59,7 @@ class Comparison(Record):
 
     def rows(self) -> list[dict[str, Any]]:
         """One line per search: its flips, overlap, certified share and accuracy."""
-        keys = ("queries", "flips", "near_ties", "flip_rate", "overlap_at_k")
+        keys = ("queries", "flip_reference", "flips", "near_ties", "flip_rate", "overlap_at_k")
         accuracy = self.result["accuracy"] or {}
         return [
             {"search": name}

@@ -53,6 +53,7 @@ class VersionSearch:
         """Plain numbers; rows are named by ``places``, their numbers in the input."""
         return {
             "queries": len(self.best),
+            "flip_reference": "today",
             "flips": int(self.flipped.sum()),
             "near_ties": int(self.near.sum()),
             **self.rate.named("flip_rate"),

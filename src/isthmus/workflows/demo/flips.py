@@ -48,6 +48,7 @@ def flip_gallery(rows: DemoRows, *, seed: int) -> list[dict[str, Any]]:
                 "family": perturbation.family,
                 "level": perturbation.level,
                 "queries": n,
+                "flip_reference": "own",
                 "saved": int(saved.sum()),
                 "lost": int(lost.sum()),
                 "flips_before": int((~plain.kept[0]).sum()),
