@@ -230,18 +230,12 @@ class PairMoments:
 
     def merge(self, other: PairMoments) -> PairMoments:
         """Moments of both sets of pairs."""
-        _same_dim(self.a.dim, other.a.dim)
-        _same_dim(self.b.dim, other.b.dim)
-        if self.a.count == 0:
-            return other
-        if other.a.count == 0:
-            return self
-        count = self.a.count + other.a.count
-        weight = self.a.count * (other.a.count / count)
+        a, b = self.a.merge(other.a), self.b.merge(other.b)
+        if not (self.count and other.count):
+            return self if self.count else other
+        weight = self.count * (other.count / a.count)
         jump = np.outer(other.a.mean - self.a.mean, other.b.mean - self.b.mean)
-        return PairMoments(
-            self.a.merge(other.a), self.b.merge(other.b), self.cross + other.cross + jump * weight
-        )
+        return PairMoments(a, b, self.cross + other.cross + jump * weight)
 
     def reversed(self) -> PairMoments:
         """The same pairs with the sides exchanged."""
