@@ -511,7 +511,7 @@ def test_onnx_says_what_is_in_it_and_refuses_twice(tmp_path: Path) -> None:
     with refused("no-such-model", "cannot load"):
         append_to_onnx(tmp_path / "nothing.onnx", closer, "query", tmp_path / "x.onnx")
     write_encoder(tmp_path / "wide.onnx", width=DIM + 1)
-    with refused("unequal-dimensions", "has 13 dimensions, the closer was fitted for 12"):
+    with refused("unequal-dimensions", "has 13 dimensions, the closer 12"):
         append_to_onnx(tmp_path / "wide.onnx", closer, "query", tmp_path / "x.onnx")
     assert not (tmp_path / "x.onnx").exists()
 

@@ -116,7 +116,7 @@ def test_modules_carry_the_coordinates(name: str, build: Any) -> None:
 
 
 def test_modules_refuse() -> None:
-    with refused("unequal-dimensions", "12 dimensions"):
+    with refused("unequal-dimensions", "the closer 12 dimensions"):
         torch_module(ALL["none"], "query")(torch.zeros(2, DIM + 1))
     with refused("no-bias"):
         torch_module(ALL["center-queries"], "query").candidate_bias(torch.zeros(2, DIM))

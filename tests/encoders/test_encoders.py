@@ -820,7 +820,7 @@ def test_a_damaged_state_is_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.npy"
     interrupted(Tiny(fail_after=2), folder, out)
     (tmp_path / "rows.npy.partial").write_bytes(b"short")
-    with refused("cut-short", "holds 5 bytes, fewer than the 128"):
+    with refused("cut-short", "holds 5 of 128 bytes"):
         embed(Tiny(), images=folder, out=out)
     (tmp_path / "rows.npy.partial.json").write_text("{")
     with refused("damaged-file", "delete it to start over"):

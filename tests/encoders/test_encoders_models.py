@@ -505,7 +505,7 @@ def test_open_clip_refuses_what_it_cannot_use(tmp_path: Path) -> None:
         load_encoder("open_clip:ViT-B-32")
     with refused("no-such-model"):
         load_encoder("open_clip:ViT-Z-99@openai")
-    with refused("no-weights", "ViT-B-32; its tags are: openai"):
+    with refused("no-weights", "ViT-B-32: openai"):
         load_encoder("open_clip:ViT-B-32@no-such-tag")
     with refused("no-such-model", "cannot load") as caught:
         load_encoder(f"open_clip:{tmp_path}")

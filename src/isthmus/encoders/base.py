@@ -238,9 +238,7 @@ class Encoder(ABC):
         if not finite.all():
             first = index[int(np.argmin(finite))]
             raise ValuesError(
-                "not-finite",
-                f"the encoder '{self.name}' gave NaN or infinity for input {first}; "
-                "check the model's weights and its dtype",
+                "not-finite", f"the encoder '{self.name}' gave NaN or infinity for input {first}"
             )
         return rows
 
@@ -268,9 +266,7 @@ def _mono(sound: Sound, index: int) -> Sound:
     samples = np.asarray(samples)
     if samples.dtype.kind != "f":
         raise DtypeError(
-            "not-floats",
-            f"sound {index} holds {samples.dtype}, expected floats in [-1, 1]; "
-            "divide integers by their full scale first",
+            "not-floats", f"sound {index} holds {samples.dtype}, expected floats in [-1, 1]"
         )
     samples = samples.astype(np.float32, copy=False)
     if samples.ndim != 1 or samples.size == 0:

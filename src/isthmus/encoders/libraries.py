@@ -58,8 +58,7 @@ def torch_device(torch: Any, device: str) -> Any:
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise OptionError(
             "no-such-device",
-            f"device '{device}' is not there: torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()} CUDA devices; use device='cpu'",
+            f"device '{device}' is not there: torch sees {torch.cuda.device_count()} CUDA devices",
         )
     return found
 

@@ -102,8 +102,7 @@ class OnnxEncoder(Encoder):
             if node.name not in given:
                 raise CorruptFile(
                     "unknown-input",
-                    f"{self._text.path} asks for the input '{node.name}'; known are: "
-                    f"{', '.join(given)}",
+                    f"{self._text.path} asks for '{node.name}'; known are: {', '.join(given)}",
                 )
             kind = np.int32 if node.type == "tensor(int32)" else np.int64
             feed[node.name] = np.asarray(given[node.name], dtype=kind)
@@ -131,8 +130,7 @@ class _Graph:
         if self.output not in names:
             raise CorruptFile(
                 "ambiguous-output",
-                f"{path} has the outputs {', '.join(names)}; "
-                'name one of them as "output" in preprocess.json',
+                f'{path}: name one of {", ".join(names)} as "output" in preprocess.json',
             )
 
     def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
@@ -245,8 +243,6 @@ def _provider(runtime: Any, device: str) -> list[Any]:
     have = runtime.get_available_providers()
     if kind != "cuda" or "CUDAExecutionProvider" not in have:
         raise OptionError(
-            "no-such-device",
-            f"device '{device}' is not there: this ONNX Runtime has {', '.join(have)}; "
-            "use device='cpu'",
+            "no-such-device", f"device '{device}' is not there: this ONNX Runtime has {have}"
         )
     return [("CUDAExecutionProvider", {"device_id": int(index or 0)}), "CPUExecutionProvider"]

@@ -58,23 +58,20 @@ class OpenClipEncoder(Encoder):
         name = name.replace("/", "-")
         if name not in open_clip.list_models():
             raise OptionError(
-                "no-such-model",
-                f"'{model}' is neither a folder nor a model that open_clip knows; give {FORM}",
+                "no-such-model", f"'{model}' is no folder and no model of open_clip; give {FORM}"
             )
         tags = open_clip.list_pretrained_tags_by_model(name)
         if not weights:
             raise OptionError(
                 "no-weights",
-                f"'{model}' names no weights; give {FORM}; the tags of {name} are: "
-                f"{', '.join(tags) or 'none'}",
+                f"'{model}' names no weights; tags of {name} are: {', '.join(tags) or 'none'}",
             )
         if open_clip.get_pretrained_cfg(name, weights):
             return name, weights
         if not Path(weights).is_file():
             raise FileError(
                 "no-weights",
-                f"'{weights}' is neither a file nor a tag of {name}; its tags are: "
-                f"{', '.join(tags) or 'none'}",
+                f"'{weights}' is no file and no tag of {name}: {', '.join(tags) or 'none'}",
             )
         return name, weights
 

@@ -240,8 +240,7 @@ class _Work:
         if have < size:
             raise CorruptFile(
                 "cut-short",
-                f"{self.path} holds {have} bytes, fewer than the {size} that {self.note.name} "
-                "counts; delete both to start over",
+                f"{self.path} holds {have} of {size} bytes; delete it and {self.note.name}",
             )
         self.file.truncate(size)
         self.file.seek(size)

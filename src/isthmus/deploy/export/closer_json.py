@@ -57,8 +57,7 @@ def to_json(closer: Closer | Evened) -> str:
     except ValueError:
         raise ValuesError(
             "not-finite",
-            f"{inner.name} holds numbers that are not finite, which JSON cannot say; fit it again "
-            "on finite rows",
+            f"{inner.name} holds numbers that are not finite; fit it again on finite rows",
         ) from None
 
 
@@ -80,9 +79,7 @@ def from_json(text: str) -> Closer | Evened:
         raise CorruptFile("wrong-kind", "this JSON is no closer; expected what to_json wrote")
     if fields.get("schema") != SCHEMA:
         raise CorruptFile(
-            "unknown-version",
-            f"this closer has schema {fields.get('schema')}, expected {SCHEMA}; write it again "
-            "with this version",
+            "unknown-version", f"this closer has schema {fields.get('schema')}, expected {SCHEMA}"
         )
     try:
         query, candidate = (_map(fields[role], role) for role in ("query", "candidate"))

@@ -182,8 +182,7 @@ def _plain(closer: Closer | Evened, form: str) -> Closer:
     if isinstance(closer, Evened):
         raise OptionError(
             "store-with-form",
-            f"the form {form} has no place for the last coordinate of the store {closer.score}; "
-            "use json or onnx",
+            f"the form {form} holds no coordinate for a {closer.score} store; use json or onnx",
         )
     return closer
 

@@ -104,8 +104,7 @@ def _read(onnx: Any, source: Path, target: Path) -> tuple[Any, bool]:
     if any(entry.key == MARK for entry in model.metadata_props):
         raise CorruptFile(
             "closer-twice",
-            f"'{source}' has a closer behind it already; join closers with Closer.then and append "
-            "them to the graph without",
+            f"'{source}' has a closer behind it already; join closers with Closer.then",
         )
     return model, apart
 
@@ -218,14 +217,12 @@ def _check_rows(onnx: Any, rows: Any, dim: int, source: Path) -> None:
     if kind.elem_type not in floats or (shape and len(shape) != 2):
         raise ShapeError(
             "wrong-axes",
-            f"the output '{rows.name}' of '{source}' has shape {tuple(shape)}, expected two axes "
-            "(batch, dim) of floats; name another output",
+            f"the output '{rows.name}' of '{source}' has shape {tuple(shape)}, not (batch, dim)",
         )
     if shape and isinstance(shape[1], int) and shape[1] != dim:
         raise ShapeError(
             "unequal-dimensions",
-            f"the output '{rows.name}' of '{source}' has {shape[1]} dimensions, the closer was "
-            f"fitted for {dim}; use rows of the same model",
+            f"'{rows.name}' of '{source}' has {shape[1]} dimensions, the closer {dim}",
         )
 
 

@@ -60,9 +60,7 @@ def append_to_sentence_transformer(
     if modalities is not None:
         if len(set(modalities)) != 2:
             raise OptionError(
-                "unknown-modalities",
-                f"modalities={modalities}; expected two different ones, those of queries and "
-                "candidates, as ('image', 'text')",
+                "unknown-modalities", f"modalities={modalities}; expected two, as ('image', 'text')"
             )
         more["route_mappings"] = {
             ("query", None): "query",
@@ -101,15 +99,12 @@ def _checked(model: Any, closer: Closer | Evened, bias_apart: bool, router: Any)
     if size not in (None, closer.query.dim) or closer.candidate.dim != closer.query.dim:
         raise ShapeError(
             "unequal-dimensions",
-            f"the model gives {size} dimensions, the closer was fitted for {closer.query.dim}; fit "
-            "it on rows of this model",
+            f"the model gives {size} dimensions, the closer was fitted for {closer.query.dim}",
         )
     last = list(model.children())[-1]
     if isinstance(last, router) and set(last.sub_modules) == {"query", "document"}:
         raise OptionError(
-            "closer-twice",
-            "this model already ends in routes for queries and documents; join closers with "
-            "Closer.then and append them once, to the model without",
+            "closer-twice", "this model already ends in routes; join closers with Closer.then"
         )
     return closer
 

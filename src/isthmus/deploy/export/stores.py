@@ -186,8 +186,7 @@ class Evened:
             raise ValuesError(
                 "beyond-limit",
                 f"{len(over)} of {len(square)} candidates (first: row {over[0]}) exceed the limit "
-                f"{self.limit:g} that was chosen for others; build the coordinate again with these "
-                "rows among the candidates, or with more headroom",
+                f"{self.limit:g}; build the coordinate again with them, or with more headroom",
             )
         return np.sqrt(np.maximum(square, 0.0))
 
@@ -213,7 +212,7 @@ def as_cosine(closer: Closer, candidates: Array, *, headroom: float = HEADROOM) 
     if closer.score == "cosine" and closer.bias_weights is None:
         raise CloserError(
             "no-bias",
-            f"{closer.name} is searched by cosine and has no candidate bias; use it as it is",
+            f"{closer.name} is searched by cosine, without candidate bias; use it as it is",
         )
     return _evened(as_inner_product(closer, candidates), "cosine", candidates, headroom)
 
@@ -236,8 +235,7 @@ def as_euclidean(closer: Closer, candidates: Array, *, headroom: float = HEADROO
     if closer.score == "euclidean" and closer.bias_weights is None:
         raise CloserError(
             "no-bias",
-            f"{closer.name} is searched by euclidean distance and has no candidate bias; use it "
-            "as it is",
+            f"{closer.name} is searched by distance, without candidate bias; use it as it is",
         )
     if closer.score == "cosine":
         closer = as_inner_product(closer, candidates)

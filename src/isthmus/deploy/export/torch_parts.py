@@ -103,8 +103,7 @@ class ClosingModule(nn.Module):
         if rows.shape[-1] != self.dim:
             raise ShapeError(
                 "unequal-dimensions",
-                f"rows have shape {tuple(rows.shape)}, but this module was made for {self.dim} "
-                "dimensions; use rows of the same model",
+                f"rows have shape {tuple(rows.shape)}, the closer {self.dim} dimensions",
             )
         held = next((b.dtype for b in self.buffers()), None)
         half = rows.dtype in (torch.float16, torch.bfloat16)
@@ -168,8 +167,7 @@ class ClosedClip(nn.Module):
         if normalize and self.score != "cosine":
             raise CloserError(
                 "normalised-differs",
-                f"normalize=True would undo a closer that is searched by {self.score}; leave it "
-                "out, the rows are ready as they are",
+                f"normalize=True would undo a closer that is searched by {self.score}",
             )
         rows = self.closing[name](raw)
         return unit(rows) if normalize else rows
