@@ -35,10 +35,13 @@ SHOWN = {"json", "out", "page"}
 """Options of a command that say where its result goes: a record has ``to_dict`` and ``save``."""
 PYTHON_ONLY = {"executor", "progress"}
 """Arguments that no command line can give."""
+OWN = {"strength", "variance", "side", "renormalise"}
+"""Options of closing methods: ``fit`` takes them, as ``--option`` does, by the registry."""
 SAME: dict[str, tuple[str, set[str], set[str]]] = {
     "calibrate": ("calibrate", set(), set()),
     "compare": ("compare", set(), set()),
     "embed": ("embed", set(), set()),
+    "fit": ("close", {*OWN, "option"}, {"pairs", "query_rows", "options"}),
     "stress": ("stress", set(), set()),
 }
 """Verb -> its command, what only the command has, what only the verb has. Commands without a verb:
@@ -136,6 +139,22 @@ def test_options_have_one_name(verb: str) -> None:
     arguments = set(inspect.signature(getattr(im, verb)).parameters)
     assert options - arguments - SHOWN == only_command
     assert arguments - options - PYTHON_ONLY == only_python
+
+
+@pytest.mark.parametrize("verb", sorted(SAME))
+def test_options_have_one_default(verb: str) -> None:
+    def defaults(function: Any) -> dict[str, Any]:
+        found = inspect.signature(function).parameters.values()
+        return {p.name: p.default for p in found if p.name not in {*SHOWN, *PYTHON_ONLY}}
+
+    def written(value: Any) -> Any:
+        return ",".join(map(str, value)) if isinstance(value, tuple) else value
+
+    command = defaults(import_module(f"isthmus.cli.{SAME[verb][0]}").command)
+    python = defaults(getattr(im, verb))
+    shared = [n for n in command if n in python and command[n] is not inspect.Parameter.empty]
+    given = [n for n in shared if python[n] is not inspect.Parameter.empty]
+    assert {n: command[n] for n in given} == {n: written(python[n]) for n in given}
 
 
 def test_errors_are_the_kinds_that_python_expects(both: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import check_suffix
 from isthmus.cli.output import console, print_json, progress_bar
@@ -52,22 +53,35 @@ def command(
         list[str] | None,
         typer.Option(help="A closer's own option, NAME=VALUE (rank=64, noise=rabitq); repeatable."),
     ] = None,
+    relevance: options.Relevance = None,
+    labels: options.Labels = None,
+    paired: options.Paired = None,
     json: options.Json = False,
 ) -> None:
     """Fit one closer and verify it on the rows given.
 
     Example: isthmus close captions.npy images.npy --method center-queries --out closer.safetensors
     """
-    from isthmus.closers import fit, verify
     from isthmus.closers.fitting import options_of
 
     check_suffix(out, ".safetensors", "a closer")
     named: dict[str, Any] = {"variance": variance, "side": side, "renormalise": renormalise}
     own = {k: v for k, v in named.items() if v is not None} | options_of(option or [])
-    own |= {"score": score, "strength": strength, "normalised": normalised}
     with progress_bar() as say:
-        closer = fit(method, queries, candidates, progress=say, **own)
-        check = verify(closer, queries, candidates)
+        closer = im.fit(
+            method,
+            queries,
+            candidates,
+            score=score,
+            strength=strength,
+            normalised=normalised,
+            relevance=relevance,
+            labels=labels,
+            paired=paired,
+            progress=say,
+            **own,
+        )
+        check = im.verify(closer, queries, candidates)
     closer.save(out)
     result = {**closer.to_dict(), "verification": check.to_dict(), "file": str(out)}
     screen = console(as_json=json)
