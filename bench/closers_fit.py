@@ -20,7 +20,7 @@ def measure(quick: bool) -> dict[str, Any]:
     """
     import numpy as np
 
-    from isthmus.closers import CLOSERS, fit
+    from isthmus.closers import METHODS, fit
     from isthmus.data.moments import Moments, PairMoments
 
     dim = 256 if quick else 768
@@ -46,7 +46,7 @@ def measure(quick: bool) -> dict[str, Any]:
         given = fresh()
         before = process_time()
         each["spectra"] = seconds(lambda: [m.spectrum for m in given])
-        for name in CLOSERS:
+        for name in METHODS:
             each[name] = seconds(fitter(name, given))
         processor.append(process_time() - before)
 
@@ -61,7 +61,7 @@ def measure(quick: bool) -> dict[str, Any]:
             whole[len(whole) // 2],
             "s",
             at_most=2.0,
-            what=f"fitting all {len(CLOSERS)} closers from moments (procrustes from pairs, realign "
+            what=f"fitting all {len(METHODS)} closers from moments (procrustes from pairs, realign "
             "also from 500 rows), and the two spectra they share",
             least=whole[0],
             greatest=whole[-1],
@@ -70,7 +70,7 @@ def measure(quick: bool) -> dict[str, Any]:
             repeats=found["repeats"],
             seconds=found["seconds"],
             seconds_each=dict(each),
-            each_alone={name: seconds(fitter(name, fresh())) for name in CLOSERS},
+            each_alone={name: seconds(fitter(name, fresh())) for name in METHODS},
             dim=dim,
             rows=MADE_UP,
         )

@@ -9,12 +9,11 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 from pathlib import Path
 from typing import Any
 
-from isthmus.closers import CLOSERS
+from isthmus.closers import METHODS
 
 FOLDER = Path(__file__).parent.parent / "docs" / "closers"
 END = "<!-- end of figures -->"
@@ -49,7 +48,7 @@ def share(value: float | None) -> str:
 
 def default_score(name: str) -> str:
     """The score a closer is searched by unless told."""
-    return str(inspect.signature(CLOSERS[name]).parameters["score"].default)
+    return METHODS[name].score
 
 
 def perturbations(found: Rows, marks: tuple[str, ...] = MARKS) -> str:
@@ -99,7 +98,7 @@ def lines_of(name: str, rows: Rows) -> list[str]:
 def index_lines(rows: Rows) -> list[str]:
     """Every closer on COCO, by its own score."""
     out = [f"| closer | {HEAD} | floats |", "|---" * 7 + "|"]
-    for name in CLOSERS:
+    for name in METHODS:
         found = [
             r
             for r in rows
@@ -117,7 +116,7 @@ def main() -> int:
     given = parser.parse_args()
     rows = rows_of(FOLDER / "figures.json")
     behind = []
-    for name in ("README", *CLOSERS):
+    for name in ("README", *METHODS):
         path = FOLDER / f"{name}.md"
         page = path.read_text(encoding="utf-8")
         table = "\n".join(index_lines(rows) if name == "README" else lines_of(name, rows))

@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers import CLOSERS, fit
+from isthmus.closers import METHODS, fit
 from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
@@ -115,7 +115,7 @@ def closers(
         "procrustes": {"pairs": PairMoments.of(queries, partners, precise=True)},
         "realign": {"query_rows": queries},
     }
-    for name in CLOSERS:
+    for name in METHODS:
         for options in VARIANTS.get(name, [{}]):
             seen = set()
             for score in SCORES:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from isthmus.cli.close import command as close
-from isthmus.closers import CLOSERS
+from isthmus.closers import METHODS
 from isthmus.robustness import COLUMNS
 from isthmus.search.scores import Ranking, top1
 from isthmus.workflows.audits import AuditOptions, audit
@@ -108,7 +108,7 @@ def test_every_warning_has_its_line():
 
 @pytest.mark.parametrize("name", ["closing", "formulas"])
 def test_every_closer_is_documented(name):
-    assert [c for c in CLOSERS if f"`{c}`" not in page(name)] == []
+    assert [c for c in METHODS if f"`{c}`" not in page(name)] == []
 
 
 def test_every_stress_column_is_documented(report):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isthmus.closers import CLOSERS, EXACT, fit
+from isthmus.closers import METHODS, fit
 from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
@@ -23,6 +23,8 @@ from isthmus.search.relevance import no_relevance, relevance_by_pairs
 from isthmus.search.scores import SCORES, top1
 from isthmus.search.task import RetrievalTask
 from worlds import fitted, unit_rows
+
+EXACT = tuple(name for name, m in METHODS.items() if m.guarantee == "exact")
 
 pytestmark = pytest.mark.real_data
 
@@ -98,7 +100,7 @@ def test_exact_closers_keep_all_500_answers(name: str, way: int, coco: Any) -> N
 @both_ways
 def test_no_other_closer_keeps_them_all(way: int, coco: Any) -> None:
     """The rest change answers here, as their promise of nothing (or of a bound) allows."""
-    rest = [fitted(name, *coco[way]) for name in CLOSERS if name not in EXACT]
+    rest = [fitted(name, *coco[way]) for name in METHODS if name not in EXACT]
     for play in closed_searches(task(*coco[way]), rest):
         assert play.closer.guarantee.kind in ("none", "bounded")
         assert play.clean_agreement.mean() < 0.99, play.closer.name

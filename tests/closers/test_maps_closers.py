@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.closers import CLOSERS, fit, hull_rank, off_hull
+from isthmus.closers import METHODS, fit, hull_rank, off_hull
 from isthmus.closers.maps import AffineMap, Closer
 from isthmus.data import load_tensors, save_tensors
 from isthmus.data.moments import Moments
@@ -19,7 +19,7 @@ from isthmus.search.scores import SCORES, Ranking, top1
 from refusals import refused
 from worlds import fitted, full_scores, played, task_of, two_modalities, unit_rows
 
-NAMES = tuple(CLOSERS)
+NAMES = tuple(METHODS)
 Rows = tuple[np.ndarray, np.ndarray]
 
 

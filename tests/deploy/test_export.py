@@ -15,7 +15,7 @@ import pytest
 from bench.stores import stored_and_searched
 
 from isthmus.cli.export import command as run
-from isthmus.closers import CLOSERS
+from isthmus.closers import METHODS
 from isthmus.closers.maps import AffineMap, Chain, Closer, Guarantee
 from isthmus.closers.verification import verify
 from isthmus.deploy.export import (
@@ -52,7 +52,7 @@ NEW_QUERIES, NEW_CANDIDATES = rows_of(seed=2, n=50)
 
 def all_closers(queries: np.ndarray, candidates: np.ndarray) -> dict[str, Closer]:
     """Every closer of the table, some with options, raw rows, and two joined."""
-    made = {name: fitted(name, queries, candidates) for name in CLOSERS}
+    made = {name: fitted(name, queries, candidates) for name in METHODS}
     made["none, raw"] = fitted("none", queries, candidates, normalised=False)
     made["mean-shift, raw"] = fitted("mean-shift", queries, candidates, normalised=False)
     made["subspace, 5 left"] = fitted("subspace", queries, candidates, rank=5)

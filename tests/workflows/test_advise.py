@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import binomtest
 
 from commands import run
-from isthmus.closers import CLOSERS, EXACT, fit
+from isthmus.closers import METHODS, fit
 from isthmus.closers.maps import Closer
 from isthmus.core.statistics import wilson
 from isthmus.data.moments import Moments
@@ -35,6 +35,8 @@ from isthmus.workflows.recommendation.halves import half_of, split, task_of
 from isthmus.workflows.recommendation.settings import RIDGES, ground_of, settings_of
 from isthmus.workflows.recommendation.wording import floor_needs
 from worlds import two_modalities, unit_rows
+
+EXACT = tuple(name for name, m in METHODS.items() if m.guarantee == "exact")
 
 LEVEL = 0.03
 FEW = ("orthogonal-shift", "center-queries", "mean-shift", "centering", "ridge-shift")
@@ -192,7 +194,7 @@ def test_a_setting_keeps_the_floor_or_comes_nearest_to_it() -> None:
 def test_every_closer_that_applies_is_tried(pair: Pair) -> None:
     q, c = pair
     got = advise(q, c, relevance_by_pairs(120, 120), levels=LEVEL, trials=2)
-    assert {r.closer for r in got.rows} == set(CLOSERS)
+    assert {r.closer for r in got.rows} == set(METHODS)
     assert got.skipped == {}
     alone = advise(q, c, levels=LEVEL, trials=2)
     assert set(alone.skipped) == {"procrustes"}

@@ -92,6 +92,7 @@ def _library() -> Mapping[str, Callable[..., Any]]:
 
 def _broken(error: ImportError) -> IsthmusError:
     return IsthmusError(
+        "library-broken",
         f"the package 'imagecorruptions-imaug' is installed but cannot be imported ({error}); "
-        "a missing libGL or libgthread comes with the system's OpenCV packages"
+        "a missing libGL or libgthread comes with the system's OpenCV packages",
     )

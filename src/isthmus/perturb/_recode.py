@@ -23,13 +23,15 @@ def recode(image: Image, codec: str, quality: int) -> Image:
 
     if codec == "WEBP" and not features.check("webp"):
         raise OptionError(
+            "no-webp",
             "this Pillow was built without WebP; install Pillow's own wheel, "
-            "or use the family 'jpeg'"
+            "or use the family 'jpeg'",
         )
     if max(image.size) > _LONGEST[codec]:
         raise ShapeError(
+            "image-too-large",
             f"the image is {image.width} x {image.height}, and {codec} takes sides "
-            f"of up to {_LONGEST[codec]} pixels; shrink it first"
+            f"of up to {_LONGEST[codec]} pixels; shrink it first",
         )
     buffer = io.BytesIO()
     image.save(buffer, codec, quality=quality)

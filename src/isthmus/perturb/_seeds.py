@@ -30,7 +30,9 @@ def _whole(value: int, name: str) -> int:
     try:
         number = operator.index(value)
     except TypeError:
-        raise OptionError(f"{name} is {value!r}, expected a whole number from 0 up") from None
+        raise OptionError(
+            "bad-number", f"{name} is {value!r}, expected a whole number from 0 up"
+        ) from None
     if number < 0:
-        raise OptionError(f"{name} is {number}, expected a whole number from 0 up")
+        raise OptionError("bad-number", f"{name} is {number}, expected a whole number from 0 up")
     return number

@@ -97,8 +97,9 @@ def how_many(level: int | float, available: int) -> int:
         if number >= 0:
             return min(number, available)
     raise OptionError(
+        "bad-level",
         f"the level is {level!r}, expected a whole number of edits from 0 up, "
-        "or a share from 0.0 to 1.0"
+        "or a share from 0.0 to 1.0",
     )
 
 

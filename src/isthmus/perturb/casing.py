@@ -34,7 +34,9 @@ def change_case(text: str, level: int | float, seed: int, index: int, *, case: s
     and can change the length (ß becomes SS).
     """
     if case not in _CASES:
-        raise OptionError(f"the case is {case!r}, expected one of: {', '.join(CASES)}")
+        raise OptionError(
+            "unknown-case", f"the case is {case!r}, expected one of: {', '.join(CASES)}"
+        )
     words = pieces(text)
     turn = _CASES[case]
     rng = item_rng(seed, index, "case", case, level)

@@ -120,7 +120,9 @@ class ImagePerturbation:
     def __post_init__(self) -> None:
         if self.family not in IMAGE_FAMILIES:
             raise OptionError(
-                f"the image family is {self.family!r}, expected one of: {', '.join(IMAGE_FAMILIES)}"
+                "unknown-family",
+                f"the image family is {self.family!r}, expected one of: "
+                f"{', '.join(IMAGE_FAMILIES)}",
             )
         _check_level(self.family, IMAGE_FAMILIES[self.family].unit, self.level)
 
@@ -167,7 +169,7 @@ def _check_level(family: str, unit: str, level: int | float) -> None:
         except TypeError:
             good = False
     if not good:
-        raise OptionError(f"the {unit} of {family} is {level!r}, expected {wanted}")
+        raise OptionError("bad-level", f"the {unit} of {family} is {level!r}, expected {wanted}")
 
 
 def _check_image(image: Image) -> None:
@@ -177,13 +179,17 @@ def _check_image(image: Image) -> None:
         raise MissingExtra("perturbing images", "pillow", "images") from error
     if not isinstance(image, pil_image.Image):
         raise OptionError(
+            "not-an-image",
             f"the image is a {type(image).__name__}, expected a PIL image in mode RGB; "
-            "an array becomes one with PIL.Image.fromarray"
+            "an array becomes one with PIL.Image.fromarray",
         )
     if image.mode != "RGB":
         raise OptionError(
+            "image-mode",
             f"the image is in mode {image.mode}, expected RGB; "
-            "image.convert('RGB') makes it so (and drops transparency)"
+            "image.convert('RGB') makes it so (and drops transparency)",
         )
     if min(image.size) == 0:
-        raise ShapeError(f"the image is {image.width} x {image.height}, expected some pixels")
+        raise ShapeError(
+            "empty-image", f"the image is {image.width} x {image.height}, expected some pixels"
+        )

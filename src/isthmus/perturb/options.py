@@ -39,7 +39,9 @@ def reorder_options(
     """
     count = len(options)
     if truth is not None and not 0 <= operator.index(truth) < count:
-        raise LabelsError(f"the truth is option {truth}, expected 0 to {count - 1}")
+        raise LabelsError(
+            "option-out-of-range", f"the right one is option {truth}, expected 0 to {count - 1}"
+        )
     moved = how_many(level, count)
     moved = min(count, 2) if moved == 1 else moved
     moved = 0 if moved < 2 else moved

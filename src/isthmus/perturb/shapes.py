@@ -57,8 +57,9 @@ def span_shape(candidates: np.ndarray, *, inside: bool) -> Shape:
         basis = full[:, basis.shape[1] :]
         if not basis.shape[1]:
             raise OptionError(
+                "no-noise-direction",
                 f"{len(candidates)} candidates span all {dim} dimensions, so there is no noise "
-                "off their span; take fewer candidates or leave off-span out"
+                "off their span; take fewer candidates or leave off-span out",
             )
     rank = basis.shape[1]
     return Shape(basis, np.full(rank, np.sqrt(dim / rank)))
@@ -72,7 +73,10 @@ def line_shape(direction: np.ndarray) -> Shape:
     """
     length = float(np.linalg.norm(direction))
     if length == 0:
-        raise OptionError("there is no gap, so there is no noise along it; leave along-gap out")
+        raise OptionError(
+            "no-noise-direction",
+            "there is no gap, so there is no noise along it; leave along-gap out",
+        )
     return Shape((direction / length)[:, None], np.array([np.sqrt(len(direction))]))
 
 
@@ -81,5 +85,8 @@ def _principal(rows: np.ndarray, what: str) -> tuple[np.ndarray, np.ndarray]:
     _, sizes, right = np.linalg.svd(centred, full_matrices=False)
     kept = sizes > FLAT * max(float(sizes[0]), float(np.abs(rows).max()) * 1e-3)
     if not kept.any():
-        raise OptionError(f"all rows are alike, so there is no {what}; give rows that differ")
+        raise OptionError(
+            "no-noise-direction",
+            f"all rows are alike, so there is no {what}; give rows that differ",
+        )
     return sizes[kept], right[kept].T

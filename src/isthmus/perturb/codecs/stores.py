@@ -184,7 +184,7 @@ def fit_opq(
         OptionError: as :func:`fit_pq`, or no round. ShapeError: no rows.
     """
     if rounds < 1:
-        raise OptionError(f"{rounds} rounds of OPQ; expected 1 or more")
+        raise OptionError("option-range", f"{rounds} rounds of OPQ; expected 1 or more")
     faiss = library()
     name = f"opq{parts}x{bits}"
     rows = _for_codebook(calibration, name, parts, bits)
@@ -205,15 +205,17 @@ def fit_opq(
 def _for_codebook(calibration: np.ndarray, name: str, parts: int, bits: int) -> np.ndarray:
     rows = calibration_rows(calibration, name)
     if not 1 <= bits <= 12:
-        raise OptionError(f"{name}: {bits} bits a part; expected 1 to 12")
+        raise OptionError("option-range", f"{name}: {bits} bits a part; expected 1 to 12")
     if parts < 1 or rows.shape[1] % parts:
         raise OptionError(
-            f"{name}: {parts} parts do not divide {rows.shape[1]} dimensions; take a divisor"
+            "parts-do-not-divide",
+            f"{name}: {parts} parts do not divide {rows.shape[1]} dimensions; take a divisor",
         )
     if len(rows) < 2**bits:
         raise OptionError(
+            "too-few-rows",
             f"{name} has {2**bits} centroids a part but {len(rows)} calibration rows; give at "
-            f"least {2**bits} rows, or at most {len(rows).bit_length() - 1} bits"
+            f"least {2**bits} rows, or at most {len(rows).bit_length() - 1} bits",
         )
     return single(rows)
 

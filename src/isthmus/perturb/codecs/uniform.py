@@ -29,7 +29,7 @@ class UniformQuantiser:
             OptionError: fewer than 2 or more than 65,536 bins.
         """
         if not 2 <= bins <= 65536:
-            raise OptionError(f"{bins} bins; expected 2 to 65536")
+            raise OptionError("option-range", f"{bins} bins; expected 2 to 65536")
         return cls(bins, float(calibration.min()), float(calibration.max()))
 
     @property
