@@ -711,14 +711,14 @@ def test_both_coded_float_tail_and_other_truth(sides: Any) -> None:
 def test_search_refusals(sides: Any) -> None:
     queries, stored = sides
     codec = fit_codec("sq8", stored)
-    with refused("k-out-of-range", "3 are rescored but 5"):
+    with refused("bad-k", "3 are rescored but 5"):
         search_through(queries, stored, codec, k=5, rescored=3)
-    with refused("k-out-of-range", "k=301 of 300"):
+    with refused("bad-k", "k=301 of 300"):
         search_through(queries, stored, codec, k=301)
     with refused("wrong-shape", "(300, 2)"):
         search_through(queries, stored, codec, k=5, index=lambda ranking, depth: np.zeros((300, 2)))
     exact = Ranking.of(queries, stored, "dot")
-    with refused("k-out-of-range", "k=0 of 4"):
+    with refused("bad-k", "k=0 of 4"):
         rescore(np.zeros((300, 4), int), exact, 0)
     with refused("unequal-lengths", "2 shortlists for 300"):
         rescore(np.zeros((2, 4), int), exact, 1)

@@ -18,10 +18,6 @@ from isthmus.closers.registry import METHODS, ClosingMethod, Option
 from isthmus.closers.verification import Verification, verify
 from isthmus.core.registry import module_is_registry
 
-CLOSERS = {name: method.function for name, method in METHODS.items()}
-EXACT = tuple(name for name, method in METHODS.items() if method.guarantee == "exact")
-NEEDS = {name: next(iter(method.needs)) for name, method in METHODS.items() if method.needs}
-
 __all__ = [
     "METHODS",
     "Applied",

@@ -71,9 +71,7 @@ def rescore(shortlist: np.ndarray, exact: Ranking, k: int) -> np.ndarray:
     """
     count, depth = shortlist.shape
     if not 1 <= k <= depth:
-        raise OptionError(
-            "k-out-of-range", f"k={k} of {depth} rescored candidates; expected 1 to {depth}"
-        )
+        raise OptionError("bad-k", f"k={k} of {depth} rescored candidates; expected 1 to {depth}")
     if count != int(exact.queries.shape[0]):
         raise ShapeError(
             "unequal-lengths", f"{count} shortlists for {int(exact.queries.shape[0])} queries"
@@ -186,7 +184,7 @@ def search_through(
     """
     if rescored and rescored < k:
         raise OptionError(
-            "k-out-of-range", f"the top {rescored} are rescored but {k} are asked for; rescore more"
+            "bad-k", f"the top {rescored} are rescored but {k} are asked for; rescore more"
         )
     coding = coded_ranking(
         queries, candidates, codec, score=score, bias=bias, query_codec=query_codec, stored=stored

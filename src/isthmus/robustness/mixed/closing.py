@@ -81,7 +81,7 @@ def pool_closers(
 
     Args:
         moments_a, moments_b: of unit rows, of other items than those to be scored.
-        methods: names of ``closers.CLOSERS`` that need moments alone. levelled: those to be fitted
+        methods: names of the registry that need moments alone. levelled: those to be fitted
             with a levelled bias as well, under ``"NAME, levelled"``. asking: by side, moments of
             the queries where they are of another kind than the stored rows of that side.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
 import numpy as np
 
-from isthmus.closers import CLOSERS, fit, needed
+from isthmus.closers import METHODS, fit, needed
 from isthmus.closers.maps import Closer
 from isthmus.core.levels import total_variance
 from isthmus.data.moments import Moments, PairMoments
@@ -41,7 +40,7 @@ def settings_of(name: str, dim: int, beside: int) -> list[dict[str, Any]]:
     if name == "low-rank-memo":
         return [{"rank": rank} for rank in RANKS if rank <= min(dim, max(beside, 1))]
     cut: list[dict[str, Any]] = []
-    if "variance" in signature(CLOSERS[name]).parameters:
+    if any(option.name == "variance" for option in METHODS[name].options):
         cut = [{"variance": share} for share in VARIANCES]
     if name in WHOLE:
         return [{}, *cut]
@@ -58,7 +57,7 @@ def scores_of(name: str, score: str, unit_rows: bool) -> tuple[str, ...]:
         return (score,)
     if name == "none":
         return (score, *(s for s in SCORES if s != score))
-    return (str(signature(CLOSERS[name]).parameters["score"].default),)
+    return (METHODS[name].score,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,12 +150,12 @@ def checked_closers(closers: Any) -> tuple[str, ...]:
         OptionError: an unknown name, or none at all.
     """
     if closers is None:
-        return tuple(CLOSERS)
+        return tuple(METHODS)
     names = (closers,) if isinstance(closers, str) else tuple(closers)
-    unknown = [name for name in names if name not in CLOSERS]
+    unknown = [name for name in names if name not in METHODS]
     if unknown or not names:
         raise OptionError(
             f"closer '{unknown[0] if unknown else ''}' is unknown; choose some of "
-            f"{', '.join(CLOSERS)}"
+            f"{', '.join(METHODS)}"
         )
-    return ("none", *(name for name in CLOSERS if name in names and name != "none"))
+    return ("none", *(name for name in METHODS if name in names and name != "none"))

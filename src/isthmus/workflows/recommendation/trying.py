@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from isthmus.closers import CLOSERS, EXACT
+from isthmus.closers import METHODS
 from isthmus.closers.maps import Closer
 from isthmus.core.progress import Progress
 from isthmus.core.statistics import mcnemar, paired_difference, share_over_trials, wilson
@@ -141,7 +141,7 @@ def rows_of(
     picked = [
         (key, settings[0] if bench.control else best_setting(settings, bench.seed), len(settings))
         for key, settings in tried.items()
-        if not bench.control or key[0] in EXACT
+        if not bench.control or METHODS[key[0]].guarantee == "exact"
     ]
     plain = [key for key, _, _ in picked].index(("none", bench.score))
     played: list[list[tuple[Clean, Measured]]] = []
@@ -158,7 +158,7 @@ def rows_of(
         first, second = (found[place] for found in played)
         figures = [_figures(*found[place], found[plain][1].flips, bench.seed) for found in played]
         row = _row(bench, setting, second, figures, count)
-        order = (list(CLOSERS).index(name), place)
+        order = (list(METHODS).index(name), place)
         chosen.append(Chosen(row, setting.closer, first[1], order, place == plain))
     return _ranked(chosen)
 
@@ -169,7 +169,7 @@ def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _ranked(found: list[Chosen]) -> tuple[list[Chosen], Chosen]:
-    """Above the floor first, then by flips on the judging half; ties as ``CLOSERS`` has them."""
+    """Above the floor first, then by flips on the judging half; ties as the registry has them."""
     found = sorted(
         found, key=lambda r: (not r.row.passes, r.row.judging.flips, not r.is_plain, r.order)
     )
