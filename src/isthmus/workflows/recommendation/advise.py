@@ -164,7 +164,7 @@ def choose(bench: Bench, rows: Sequence[Chosen]) -> Chosen | None:
 
     Fewest flips on the *calibration* half among those that meet the floor on both halves; or, where
     it is within one standard error of that or removes nine tenths of what that removes, the first
-    in the order of the registry, which is that of moving parts. The judging half decides nothing but
+    in the registry, which is ordered by moving parts. The judging half decides nothing but
     the floor, so its figures are not those of a winner.
     """
     able = [r for r in rows if r.row.passes and r.row.beside <= bench.beside and not r.is_plain]
