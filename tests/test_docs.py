@@ -82,14 +82,16 @@ def test_files_examples_run(rows, plain, capsys):
 
 def test_closing_examples_run(rows, plain, capsys):
     left, names = run_blocks("closing")
-    assert names == ["inner-product", "cosine"]
+    assert names == ["fitting", "inner-product", "cosine"]
+    np.testing.assert_array_equal(left["scores"].argmax(axis=1), plain)
     np.testing.assert_array_equal(left["before"], plain)
     np.testing.assert_array_equal(left["after"], plain)
     np.testing.assert_array_equal(left["by_cosine"], plain)
     added = left["stored"][:, -1]
     assert added.min() >= left["low"] - 1e-6
     assert added.max() <= left["high"] + 1e-6
-    assert "40 of 40 answers the same" in capsys.readouterr().out
+    assert "0 answers changed" in (said := capsys.readouterr().out)
+    assert "40 of 40 answers the same" in said
 
 
 def test_without_the_evening_coordinate_cosine_answers_differ(rows, plain, capsys):

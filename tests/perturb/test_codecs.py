@@ -275,6 +275,32 @@ def test_bytes_and_bits_are_the_library_s_own(sides: Any) -> None:
     np.testing.assert_array_equal(SignBits.fit(fit).encode(test), bits)
 
 
+def test_bins_bytes_and_signs_are_those_of_faiss(split: Any) -> None:
+    """FAISS cuts 255 or 15 steps; where it has no other top cell, decoded rows are the same."""
+    import faiss
+
+    fit, test = (rows.astype(np.float32) for rows in split)
+    for kind, steps in (("8bit", 255), ("4bit", 15)):
+        kind = getattr(faiss.ScalarQuantizer, f"QT_{kind}_uniform")
+        theirs = faiss.ScalarQuantizer(DIM, kind)
+        theirs.train(fit)
+        ours: Any = fit_codec(f"bins-{steps}", fit)
+        below = test < ours.high - 1e-6
+        decoded = theirs.decode(theirs.compute_codes(test))
+        np.testing.assert_allclose(ours.through(test)[below], decoded[below], atol=1e-6)
+    ranged = fit_codec("sq8", fit).through(test)
+    inside = test < fit.max(axis=0) - 1e-6
+    np.testing.assert_allclose(
+        fit_codec("int8", fit).through(test)[inside], ranged[inside], 0, 1e-6
+    )
+    bits = np.zeros((len(test), DIM // 8), np.uint8)
+    faiss.fvecs2bitvecs(faiss.swig_ptr(test), faiss.swig_ptr(bits), DIM, len(test))
+    np.testing.assert_array_equal(
+        np.unpackbits(bits, axis=1, bitorder="little"),
+        np.unpackbits(SignBits.fit(fit).encode(test), axis=1),
+    )
+
+
 @settings(max_examples=40, deadline=None)
 @given(name=st.sampled_from(RANGED), seed=st.integers(0, 50), far=st.sampled_from([1.0, 3.0, 1e6]))
 def test_values_outside_the_range_take_its_ends(name: str, seed: int, far: float) -> None:
