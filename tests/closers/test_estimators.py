@@ -168,9 +168,9 @@ def test_search_with_stored_numbers_keeps_every_answer(pairs_small) -> None:
             queries.transform(5 * a),
             closer.transform(b),
             closer.closer_.score,
-            closer.stored_numbers(b),
+            closer.candidate_bias(b),
         )
-        assert np.abs(closer.stored_numbers(b)).max() > 0.1
+        assert np.abs(closer.candidate_bias(b)).max() > 0.1
         np.testing.assert_array_equal(top1(ranking), top1(Ranking.of(a, b, "cosine")))
 
 
@@ -179,8 +179,8 @@ def test_stored_numbers_are_of_candidates_in_either_role(pairs_small) -> None:
     for role, own, other in (("query", a, b), ("candidate", b, a)):
         estimator = GapCloser(role=role, other=other).fit(own)
         by_hand = unit_rows(b) @ unit_rows(a).mean(axis=0)
-        np.testing.assert_allclose(estimator.stored_numbers(4 * b), by_hand, atol=1e-12)
-    assert not GapCloser("centering", other=b).fit(a).stored_numbers(b).any()
+        np.testing.assert_allclose(estimator.candidate_bias(4 * b), by_hand, atol=1e-12)
+    assert not GapCloser("centering", other=b).fit(a).candidate_bias(b).any()
 
 
 def recall(estimator, X, y) -> float:
@@ -191,7 +191,7 @@ def recall(estimator, X, y) -> float:
         estimator.transform(X),
         closer.as_role("candidate").transform(stored),
         closer.closer_.score,
-        closer.stored_numbers(stored),
+        closer.candidate_bias(stored),
     )
     return float((top1(ranking) == y).mean())
 

@@ -246,8 +246,8 @@ class _Sides:
 
     def _watched(self) -> dict[str, Any]:
         say = self.progress
-        told = None if say is None else lambda done, of: say("rows", done, of)
-        return {"normalised": self.normalised, "on_partition": told}
+        report = None if say is None else lambda done, of: say("rows", done, of)
+        return {"normalised": self.normalised, "on_partition": report}
 
 
 def evenly(source: Rows, most: int | None) -> np.ndarray:

@@ -286,9 +286,9 @@ class Closer(Record):
     def card(self) -> tuple[str, list[dict[str, Any]]]:
         """The promise, then the numbers of the fit."""
         promise = f"{self.guarantee.kind}: {self.guarantee.condition}"
-        told = {"guarantee": promise, "dimensions": self.query.dim, **self.facts}
+        facts = {"guarantee": promise, "dimensions": self.query.dim, **self.facts}
         title = f"{self.name} at strength {self.strength:g}, searched by {self.score}"
-        return title, [{"": name, "value": value} for name, value in told.items()]
+        return title, [{"": name, "value": value} for name, value in facts.items()]
 
     def then(self, outer: Closer) -> Closer:
         """This closer and then ``outer``, fitted on what comes out of this one.

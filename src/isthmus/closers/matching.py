@@ -221,7 +221,7 @@ def _power(moments: Moments, shrinkage: float, exponent: float) -> np.ndarray:
 def _raised(
     values: np.ndarray, vectors: np.ndarray, exponent: float, resolution: float = 0.0
 ) -> np.ndarray:
-    """VΛᵖVᵀ; directions that are rounding beside the largest become null ones."""
+    """VΛᵖVᵀ; directions that are rounding next to the largest become null ones."""
     real = values > max(resolution, 1e-12) * max(float(values.max()), 1e-300)
     raised = np.where(real, np.where(real, values, 1.0) ** exponent, 0.0)
     return (vectors * raised) @ vectors.T

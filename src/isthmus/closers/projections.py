@@ -34,7 +34,7 @@ def span(
 ) -> Closer:
     """Queries are projected on the candidates' span: what cannot tell candidates apart is dropped.
 
-    dot: q -> P(q - μ_q), with the stored number ⟨μ_q, x_j⟩ (``center=False``: Pq, no number).
+    dot: q -> P(q - μ_q), with the candidate bias ⟨μ_q, x_j⟩ (``center=False``: Pq, no number).
     euclidean: q -> μ_c + P(q - μ_c), no number. Exact for the fitted candidates, whose differences
     P holds. It matters where candidates are few: once they span the space, P is the identity.
 
@@ -74,7 +74,7 @@ def subspace(
     """Both sides to r dimensions, the candidates' span: smaller vectors, the same answers.
 
     B holds the candidates' first r principal directions. dot: Bᵀ(q - μ_q), Bᵀ(x - μ_c) and the
-    stored number ⟨μ_q, x_j⟩; euclidean: Bᵀ(q - μ_c), Bᵀ(x - μ_c). Exact at the full rank of the
+    candidate bias ⟨μ_q, x_j⟩; euclidean: Bᵀ(q - μ_c), Bᵀ(x - μ_c). Exact at the full rank of the
     fitted candidates; fewer directions (``rank``, or ``variance`` as a share) change answers
     within a bound under dot of unit rows. Strength is 0 or 1.
 
@@ -114,7 +114,7 @@ def low_rank_memo(
     rank: int = 2,
     normalised: bool = True,
 ) -> Closer:
-    """The few directions that hold the gap are kept in float beside the vector; the rest is stored.
+    """The few directions that hold the gap are kept in float, apart from the stored vector.
 
     x -> ((I - UUᵀ)x, Uᵀx), where the last r coordinates stay in float (``Closer.memo``): dot
     products and distances of the long rows are those of the rows. Noise and codes then hit

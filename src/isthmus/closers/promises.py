@@ -86,7 +86,7 @@ def spans_hull(candidates: Moments, rank: int) -> bool:
 
 
 def linear_score(name: str, score: str, normalised: bool) -> str:
-    """The score a closer with a stored number is searched with: dot for unit rows by cosine.
+    """The score a closer with a candidate bias is searched with: dot for unit rows by cosine.
 
     Raises:
         OptionError: cosine of rows that are not normalised first, whose ranking dot does not keep.

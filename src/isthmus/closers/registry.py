@@ -324,7 +324,7 @@ for _method in (
             Option("rank", "whole", 2, "floats kept per candidate", low=1, grid=(1, 2, 4, 8, 16)),
         ),
         strength=None,
-        why="the directions that hold the gap stay in float beside the vector",
+        why="the directions that hold the gap stay in float, apart from the vector",
     ),
     ClosingMethod(
         "ridge-shift",

@@ -23,7 +23,7 @@ def ridge_shift(
     noise: float | np.ndarray | None = None,
     normalised: bool = True,
 ) -> Closer:
-    """A translation that needs no stored number, chosen so that little is lost.
+    """A translation that needs no candidate bias, chosen so that little is lost.
 
     dot (D15): queries lose a = (Σ_ε + λΣ_c)⁻¹ Σ_ε μ_q, the minimum of ‖μ_q - a‖² in Σ_ε plus
     λ aᵀΣ_c a, the noise that is left plus the answers that change; candidates lose their own mean,

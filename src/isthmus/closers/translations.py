@@ -126,10 +126,10 @@ def biased_shift(
     side: str = "query",
     normalised: bool = True,
 ) -> Closer:
-    """Close the whole gap under Euclid and lose nothing: one stored number per candidate.
+    """Close the whole gap under Euclid and lose nothing: one candidate bias each.
 
     Moving queries by -g (or candidates by +g) changes -½‖q - x‖² by a constant of the query and
-    -⟨g, x⟩; the stored number ⟨g, x_j⟩ puts that back, for any g and any number of candidates.
+    -⟨g, x⟩; the candidate bias ⟨g, x_j⟩ puts that back, for any g and any number of candidates.
     Noise on candidates then meets the shorter ‖q - g - x‖ (D12). ``side="query"`` leaves stored
     vectors as they are.
 
@@ -141,7 +141,7 @@ def biased_shift(
     step = strength * (queries.mean - candidates.mean)
     fixed = AffineMap(queries.dim, normalised=normalised)
     guarantee = exact(
-        score, normalised, "the stored number ⟨g, x⟩ is added to each candidate's score"
+        score, normalised, "the candidate bias ⟨g, x⟩ is added to each candidate's score"
     )
     facts = {"norm_moved": float(np.linalg.norm(step))}
     if not step.any():
@@ -191,7 +191,7 @@ def _centred(
         strength,
         AffineMap(queries.dim, None, -step if step.any() else None, normalised),
         AffineMap(queries.dim, None, -off if both and off.any() else None, normalised),
-        exact(score, normalised, "the stored number ⟨μ, x⟩ is added to each candidate's score"),
+        exact(score, normalised, "the candidate bias ⟨μ, x⟩ is added to each candidate's score"),
         step if step.any() else None,
         {"norm_moved": float(np.linalg.norm(step))},
     )

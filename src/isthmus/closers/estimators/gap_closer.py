@@ -28,7 +28,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
     ``fit`` makes a frozen :class:`~isthmus.closers.maps.Closer` from both modalities;
     ``transform`` maps
     rows of one role, ``role``. A closer is searched with its own score (``closer_.score``), and
-    where it stores a number per candidate, :meth:`stored_numbers` is added to that score.
+    where it stores a number per candidate, :meth:`candidate_bias` is added to that score.
 
     **Where the other modality comes from.** ``fit(X, y)`` knows one X. POT's transports take two
     arrays in ``fit``, which no pipeline passes on; ``y`` is a label of the rows and belongs to the
@@ -38,7 +38,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
       of a store). Rows, or :class:`~isthmus.data.moments.Moments`, as they would enter this step:
       earlier steps of a pipeline do not touch them. Works with everything, cross-validation
       included.
-    * ``modality=``, labels "query" or "candidate" beside X, an argument of ``fit`` (metadata, as
+    * ``modality=``, labels "query" or "candidate" of X, an argument of ``fit`` (metadata, as
       ``sample_domain`` in skada): X holds both, earlier steps see both, and cross-validation
       splits the labels too. In a pipeline it is routed:
       ``set_config(enable_metadata_routing=True)`` and ``set_fit_request(modality=True)``,
@@ -155,7 +155,7 @@ class GapCloser(TransformerMixin, BaseEstimator):
         """``fit`` and then ``transform``, with the same labels in both."""
         return self.fit(X, y, modality=modality).transform(X, modality=modality)
 
-    def stored_numbers(self, X: Any) -> np.ndarray:
+    def candidate_bias(self, X: Any) -> np.ndarray:
         """The number each candidate (n, d) stores, (n,) float64, from its rows before the map.
 
         Whatever ``role`` is, X are candidates. Zeros where the closer stores none.

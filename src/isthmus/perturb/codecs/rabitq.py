@@ -1,9 +1,9 @@
-"""RaBitQ as FAISS searches it: one bit a coordinate, and two exact numbers beside it.
+"""RaBitQ as FAISS searches it: one bit a coordinate, and two exact numbers with it.
 
 The code is the sign of x - c (c the mean of the calibration rows) with a factor that makes the
 decoded row x̂ an unbiased stand-in: ⟨x - c, x̂ - c⟩ = ‖x - c‖² (Gao and Long, "RaBitQ", 2024).
 
-What FAISS ranks by is not the decoded dot product. Beside the bits it keeps a number from which
+What FAISS ranks by is not the decoded dot product. With the bits it keeps a number from which
 ⟨c, x⟩ (or ‖x - c‖²) is known exactly, and its scores are
 
     dot        ⟨q, x̂⟩ + ⟨c, x - x̂⟩                        + constants of the query

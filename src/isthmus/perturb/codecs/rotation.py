@@ -50,7 +50,7 @@ class Rotated:
         return self.inner.bytes_per_vector(dim)
 
     def offsets(self, rows: np.ndarray, score: str) -> np.ndarray | None:
-        """The inner codec's exact numbers beside the codes, (K,), or None."""
+        """The inner codec's exact numbers with the codes, (K,), or None."""
         ask = getattr(self.inner, "offsets", None)
         return None if ask is None else ask(self.turned(rows), score)
 

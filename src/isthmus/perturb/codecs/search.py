@@ -36,7 +36,7 @@ def coded_ranking(
         codec: of the candidates. Its ``offsets`` join the bias, its ``query_through`` the queries.
         score: ``dot``, ``euclidean`` or ``cosine`` of decoded rows. A store that normalises rows
             and then takes inner products is ``dot`` on unit rows.
-        bias: (K,) stored numbers or None.
+        bias: (K,) candidate biases or None.
         query_codec: codes the queries too (symmetric); None compares float queries (asymmetric).
         stored: how many leading coordinates are coded; the rest stays in float. All by default.
 

@@ -86,9 +86,7 @@ for _name, _family in {
     "opq<m>x<bits>": CodecFamily(
         r"opq(\d+)x(\d+)", fit_opq, "the same behind a trained rotation", ("seed", "rounds")
     ),
-    "rabitq": CodecFamily(
-        "rabitq", fit_rabitq, "1 bit and exact numbers beside it", ("query_bits",)
-    ),
+    "rabitq": CodecFamily("rabitq", fit_rabitq, "1 bit and exact numbers with it", ("query_bits",)),
 }.items():
     CODECS.register(_name, _family, aliases=OLD_SPELLINGS.get(_name, ()))
 
