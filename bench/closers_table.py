@@ -41,11 +41,16 @@ from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec
-from isthmus.robustness import ClosedSearch, Perturbation, closed_searches, measure_perturbation
+from isthmus.robustness import (
+    ClosedSearch,
+    Perturbation,
+    closed_searches,
+    measure_perturbation,
+    trials_for,
+)
 from isthmus.search.relevance import no_relevance, relevance_by_pairs
 from isthmus.search.scores import SCORES, top1
 from isthmus.search.task import RetrievalTask
-from isthmus.workflows.audits import trials_for
 
 LEVEL = 0.022
 SEED = 0

@@ -18,7 +18,7 @@ from isthmus.cli.close import command as close
 from isthmus.closers import METHODS
 from isthmus.robustness import COLUMNS
 from isthmus.search.scores import Ranking, top1
-from isthmus.workflows.audits import AuditOptions, audit
+from isthmus.workflows.audits import audit
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -64,7 +64,7 @@ def report() -> dict[str, Any]:
     from worlds import two_modalities
 
     a, b = two_modalities(60, 24, seed=3)
-    return audit(a, b, options=AuditOptions(trials=2)).report
+    return audit(a, b, trials=2).report
 
 
 def test_files_examples_run(rows, plain, capsys):

@@ -19,12 +19,14 @@ from isthmus.cli.app import COMMANDS
 from isthmus.data.records import Record
 
 CALLS: dict[str, Callable[..., Any]] = {
+    "audit": lambda a, b: im.audit(a, b, trials=1, levels=[0.02]),
     "calibrate": lambda a, b: im.calibrate(a, b, false_match_rate=0.05),
     "compare": lambda a, b: im.compare(a, a, b, paired=True),
     "embed": lambda a, b: im.embed("emoji", texts=["a dog"], out="embedded.npy"),
     "fit": lambda a, b: im.fit("center-queries", a, b),
     "measure": lambda a, b: im.measure(a, b),
     "predict": lambda a, b: im.predict(a, b, noise=0.05),
+    "recommend": lambda a, b: im.recommend(a, b, perturb="sq8", closers="center-queries"),
     "stress": lambda a, b: im.stress(a, b, perturb="sq8", closers="center-queries"),
     "verify": lambda a, b: im.verify(im.fit("mean-shift", a, b), a, b),
 }
@@ -38,10 +40,12 @@ PYTHON_ONLY = {"executor", "progress"}
 OWN = {"strength", "variance", "side", "renormalise"}
 """Options of closing methods: ``fit`` takes them, as ``--option`` does, by the registry."""
 SAME: dict[str, tuple[str, set[str], set[str]]] = {
+    "audit": ("audit", set(), set()),
     "calibrate": ("calibrate", set(), set()),
     "compare": ("compare", set(), set()),
     "embed": ("embed", set(), set()),
     "fit": ("close", {*OWN, "option"}, {"pairs", "query_rows", "options"}),
+    "recommend": ("recommend", set(), set()),
     "stress": ("stress", set(), set()),
 }
 """Verb -> its command, what only the command has, what only the verb has. Commands without a verb:

@@ -17,7 +17,7 @@ from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.robustness import Perturbation, grid, row_of
 from isthmus.search.relevance import relevance_by_pairs
-from isthmus.workflows.audits import AuditOptions, audit
+from isthmus.workflows.audits import audit
 from worlds import unit_rows
 
 pytestmark = pytest.mark.real_data
@@ -33,7 +33,7 @@ def data() -> Path:
 
 
 def quick(a: Any, b: Any, **options: Any) -> dict[str, Any]:
-    return audit(a, b, options=AuditOptions(trials=2, levels=(0.022,), **options)).report
+    return audit(a, b, trials=2, levels=(0.022,), **options).report
 
 
 @pytest.fixture(scope="session")

@@ -49,19 +49,25 @@ if TYPE_CHECKING:
     from isthmus.theory.prediction import Prediction as Prediction
     from isthmus.theory.prediction import predict as predict
     from isthmus.workflows.audits import Audit as Audit
+    from isthmus.workflows.audits import audit as audit
+    from isthmus.workflows.recommendation import Advice as Advice
+    from isthmus.workflows.recommendation import recommend as recommend
 
 _VERBS = {
+    "audit": "workflows.audits",
     "calibrate": "deploy.thresholds",
     "compare": "deploy.comparison",
     "embed": "encoders.embedding",
     "fit": "closers",
     "measure": "metrics.gap_report",
     "predict": "theory.prediction",
+    "recommend": "workflows.recommendation",
     "stress": "robustness",
     "verify": "closers",
 }
 """Function -> the module it loads from."""
 _NOUNS = {
+    "Advice": "workflows.recommendation",
     "AffineMap": "closers.maps",
     "Audit": "workflows.audits",
     "Calibration": "deploy.thresholds",

@@ -26,7 +26,7 @@ from isthmus.metrics.gap import (
     uniformity,
 )
 from isthmus.metrics.gap_report import GapReport, measure
-from isthmus.workflows.audits import AuditOptions, audit
+from isthmus.workflows.audits import audit
 from refusals import refused
 from worlds import two_modalities, unit_rows
 
@@ -365,8 +365,7 @@ def test_measure_is_the_gap_of_an_audit(
     a, b = pairs_small[0][:60], 2 * pairs_small[1][:60]
     np.save(tmp_path / "b.npy", b)
     got = measure(a, tmp_path / "b.npy", paired=paired, seed=3)
-    options = AuditOptions(paired=paired, seed=3, trials=2, max_candidates=kept)
-    report = audit(a, b, options=options).report
+    report = audit(a, b, paired=paired, seed=3, trials=2, max_candidates=kept).report
     assert got.to_dict() == report["gap"]
     assert got["sample"]["a"] == 30
     assert got["sample"]["of_a"] == 60

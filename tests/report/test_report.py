@@ -20,7 +20,7 @@ from isthmus.report.markdown import render_markdown
 from isthmus.report.render import render_html, script_json, write_html
 from isthmus.report.table import print_summary
 from isthmus.report.words import commands, flips, number, percent, sentence
-from isthmus.workflows.audits import AuditOptions, audit
+from isthmus.workflows.audits import audit
 
 EVIL = "<script>alert(1)</script>"
 ROWS, DIM = 60, 8
@@ -40,8 +40,7 @@ def report_of(*, names: tuple[str, str] = ("images", "captions"), paired: bool =
     a, b = two_sides()
     if not paired:
         b = b[:50]
-    options = AuditOptions(names=names, trials=3, paired=paired)
-    report = audit(a, b, options=options).report
+    report = audit(a, b, names=names, trials=3, paired=paired).report
     report["picture"] = gap_picture(a, b, a.mean(axis=0), b.mean(axis=0), seed=0, paired=paired)
     return report
 

@@ -15,7 +15,7 @@ import pytest
 import commands
 from isthmus.metrics.picture import gap_picture
 from isthmus.report.render import write_html
-from isthmus.workflows.audits import AuditOptions, audit
+from isthmus.workflows.audits import audit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -53,7 +53,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     b = shared + 0.3 * rng.normal(size=(60, 8)) - offset
     a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
     names = ("</script><script>console.error('broken out')</script>", "captions")
-    report: Any = audit(a, b, options=AuditOptions(names=names, trials=3)).report
+    report: Any = audit(a, b, names=names, trials=3).report
     report["picture"] = gap_picture(a, b, a.mean(axis=0), b.mean(axis=0), seed=0, paired=True)
     target = tmp_path_factory.mktemp("page") / "report.html"
     write_html(target, report)

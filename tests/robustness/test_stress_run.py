@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -276,8 +277,8 @@ def test_no_seed_scores_a_query_that_closers_were_fitted_on(
         ({"perturb": "dust"}, "unknown-family", "'dust'"),
         ({"closers": "dust"}, "unknown-closer", "'dust'"),
         ({"perturb": []}, "nothing-to-stress", "one perturbation"),
-        ({"seeds": 0}, "bad-number", "seeds is 0"),
-        ({"trials": 0}, "bad-number", "trials is 0"),
+        ({"seeds": 0}, "bad-number", "0 seeds"),
+        ({"trials": 0}, "bad-number", "0 trials"),
         ({"max_queries": 1}, "bad-number", "2 queries"),
         ({"fit_share": 1.0}, "bad-share", "1.0"),
         ({"fit_share": 0.99}, "too-few-queries", "40 queries leaves 40 to fit on and 0"),
@@ -313,3 +314,15 @@ def test_the_command_refuses(
     assert out == ""
     assert sentence in " ".join(err.split())
     assert sorted(p.name for p in files.iterdir()) == ["a.npy", "b.npy"]
+
+
+def test_the_page_runs(files: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/stress.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- runnable: stress -->\n```python\n(.*?)^```$", page, re.M | re.S)
+    assert block is not None
+    for old, new in (("a.npy", "captions.npy"), ("b.npy", "images.npy")):
+        Path(old).rename(new)
+    left: dict[str, Any] = {}
+    exec(compile(block[1], "docs/stress.md", "exec"), left)
+    assert len(left["frame"]) == len(left["table"].rows())
+    assert Path("stress.html").exists()

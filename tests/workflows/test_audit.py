@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from isthmus.data.moments import Moments
+from isthmus.closers.maps import Closer
 from isthmus.engines.local import SerialExecutor
-from isthmus.errors import (
-    IsthmusError,
-    LabelsError,
-    NotPaired,
-    OptionError,
-    ShapeError,
-    ValuesError,
-)
-from isthmus.robustness import COLUMNS
-from isthmus.workflows.audits import AuditOptions, audit, default_closers, trials_for
+from isthmus.errors import IsthmusError, LabelsError, OptionError, ShapeError
+from isthmus.robustness import COLUMNS, trials_for
+from isthmus.search.task import open_task
+from isthmus.workflows.audits import AuditOptions, audit
+from isthmus.workflows.audits.direction import Direction
+from refusals import refused
 from worlds import full_scores, two_modalities, unit_rows
 
 QUICK: dict[str, Any] = {"trials": 3, "levels": (0.02,)}
@@ -30,11 +27,8 @@ def small(n: int = 60, dim: int = 24, seed: int = 0) -> tuple[np.ndarray, np.nda
     return a.astype(np.float32), b.astype(np.float32)
 
 
-def report_of(
-    a: Any, b: Any, *, labels: Any = None, relevance: Any = None, **options: Any
-) -> dict[str, Any]:
-    opts = AuditOptions(**{**QUICK, **options})
-    return audit(a, b, labels=labels, relevance=relevance, options=opts).report
+def report_of(a: Any, b: Any, **options: Any) -> dict[str, Any]:
+    return audit(a, b, **{**QUICK, **options}).report
 
 
 @pytest.fixture(scope="module")
@@ -42,44 +36,25 @@ def report() -> dict[str, Any]:
     return report_of(*small(), names=("image", "text"))
 
 
+def names(text: str) -> set[str]:
+    return set(text.split())
+
+
 TOP = {"schema", "isthmus", "created", "seed", "inputs", "gap", "directions", "mixed", "warnings"}
 INPUT = {"name", "source", "rows", "dim", "dtype", "norm_mean", "norm_std", "duplicates"}
-GAP = {
-    "norm",
-    "norm_unbiased",
-    "norm_ci",
-    "centroid_cosine",
-    "mean_norm",
-    "intra_cosine",
-    "cross_cosine",
-    "matched_cosine",
-    "rmg",
-    "alignment",
-    "uniformity",
-    "frechet",
-    "frechet_centroid_share",
-    "bures",
-    "separability",
-    "variance_share_along_gap",
-    "effective_rank",
-    "participation_ratio",
-    "energy_top10",
-    "subspace_overlap",
-    "hubness_skew",
-    "why_null",
-}
-DIRECTION = {
-    "query",
-    "candidate",
-    "task",
-    "score",
-    "clean",
-    "closable",
-    "closers",
-    "stress",
-    "radius",
-    "recommendation",
-}
+GAP = names(
+    """
+    norm norm_unbiased norm_ci centroid_cosine mean_norm intra_cosine cross_cosine matched_cosine
+    rmg alignment uniformity frechet frechet_centroid_share bures separability
+    variance_share_along_gap effective_rank participation_ratio energy_top10 subspace_overlap
+    hubness_skew why_null
+    """
+)
+DIRECTION = names(
+    """
+    query candidate task score clean closable closers stress radius recommendation
+    """
+)
 RECOMMENDATION = {"closer", "file", "reason", "flips_before", "flips_after", "clean_agreement"}
 
 
@@ -180,7 +155,7 @@ def test_exact_closers_keep_every_answer_and_curves_begin_at_nothing(
 
 def test_the_recommended_closer_comes_back() -> None:
     a, b = small()
-    done = audit(a, b, options=AuditOptions(**QUICK))
+    done = audit(a, b, **QUICK)
     for entry in done.report["directions"]:
         key = f"{entry['query']}_to_{entry['candidate']}"
         assert done.closers[key].name == entry["recommendation"]["closer"]
@@ -321,7 +296,7 @@ def test_progress_is_told_and_executors_are_used() -> None:
 
     audit(
         *small(),
-        options=AuditOptions(**QUICK),
+        **QUICK,
         executor=Counting(),
         progress=lambda what, done, of: said.append((what, done, of)),
     )
@@ -330,60 +305,78 @@ def test_progress_is_told_and_executors_are_used() -> None:
     assert all(0 <= done <= of for _, done, of in said)
 
 
-REFUSED: list[tuple[dict[str, Any], type[IsthmusError], str]] = [
-    ({"score": "l2"}, OptionError, r"score 'l2' is unknown; choose one of dot"),
-    ({"convention": "sd"}, OptionError, r"level convention 'sd' is unknown"),
-    ({"fit_share": 1.0}, OptionError, r"fit share 1.0; expected 0 \(all rows\) to below 1"),
-    ({"fit_share": 0.99}, ShapeError, r"fit share 0.99 of 60 queries leaves"),
-    ({"floor": 1.5}, OptionError, r"floor 1.5 is not a share"),
-    ({"trials": 0}, OptionError, r"0 trials; expected at least 1"),
-    ({"max_queries": 1}, OptionError, r"at least 2 queries and 2 candidates"),
-    ({"labels": [0] * 60, "relevance": [[0, 0]]}, OptionError, r"both labels and relevance"),
-    ({"labels": [0] * 60, "paired": True}, OptionError, r"paired rows and labels or relevance"),
-    ({"labels": [0] * 59}, LabelsError, r"59 labels for 60 queries"),
-    ({"relevance": [[0, 99]]}, LabelsError, r"first 99 at row 0; there are 60 candidates"),
-    ({"levels": (-0.1,)}, OptionError, r"noise level -0.1 is not a variance"),
+REFUSED: list[tuple[dict[str, Any], type[IsthmusError], str, str]] = [
+    ({"score": "l2"}, OptionError, "unknown-score", "'l2'"),
+    ({"convention": "sd"}, OptionError, "unknown-convention", "'sd'"),
+    ({"levels": (-0.1,)}, OptionError, "bad-level", "-0.1"),
+    ({"fit_share": 1.0}, OptionError, "bad-share", "1.0"),
+    ({"fit_share": 0.99}, ShapeError, "too-few-queries", "0.99 of 60 queries"),
+    ({"floor": 1.5}, OptionError, "bad-share", "floor 1.5"),
+    ({"trials": 0}, OptionError, "bad-number", "0 trials"),
+    ({"max_queries": 1}, OptionError, "bad-number", "2 queries"),
+    ({"labels": [0] * 60, "relevance": [[0, 0]]}, OptionError, "relevance-twice", "labels"),
+    ({"labels": [0] * 60, "paired": True}, OptionError, "relevance-twice", "paired"),
+    ({"labels": [0] * 59}, LabelsError, "unequal-lengths", "59"),
+    ({"relevance": [[0, 99]]}, LabelsError, "row-out-of-range", "99"),
 ]
 
 
-@pytest.mark.parametrize(("options", "error", "sentence"), REFUSED)
-def test_refused_options(options: dict[str, Any], error: type[IsthmusError], sentence: str) -> None:
-    with pytest.raises(error, match=sentence):
+@pytest.mark.parametrize(("options", "kind", "code", "fact"), REFUSED)
+def test_refused_options(
+    options: dict[str, Any], kind: type[IsthmusError], code: str, fact: str
+) -> None:
+    with refused(code, fact, kind=kind):
         report_of(*small(), **options)
 
 
 def test_refused_rows() -> None:
     a, b = small()
-    with pytest.raises(ShapeError, match=r"image has 24 dimensions and text has 23"):
-        report_of(a, b[:, :23], names=("image", "text"))
-    with pytest.raises(NotPaired, match=r"image has 60 rows and text has 59"):
-        report_of(a, b[:59], names=("image", "text"), paired=True)
-    bad = b.copy()
-    bad[3, 1] = np.nan
-    with pytest.raises(ValuesError, match=r"text holds NaN or infinity in 1 of 60 rows \(row 3\)"):
-        report_of(a, bad, names=("image", "text"))
-    bad = b.copy()
-    bad[4] = 0
-    with pytest.raises(ValuesError, match=r"text has 1 zero vector \(row 4\)"):
-        report_of(a, bad, names=("image", "text"))
-    assert report_of(a, bad, score="dot")["directions"]
+    names = ("image", "text")
+    bad, zero = b.copy(), b.copy()
+    bad[3, 1], zero[4] = np.nan, 0
+    for code, fact, other, options in (
+        ("unequal-dimensions", "image has 24 dimensions and text has 23", b[:, :23], {}),
+        ("unequal-lengths", "text has 59", b[:59], {"paired": True}),
+        ("not-finite", "1 of 60 rows (row 3)", bad, {}),
+        ("zero-rows", "row 4", zero, {}),
+    ):
+        with refused(code, fact):
+            report_of(a, other, names=names, **options)
+    assert report_of(a, zero, score="dot")["directions"]
 
 
 def test_trials_shrink_as_the_product_grows() -> None:
-    assert trials_for(500, 500) == 60
-    assert trials_for(100, 100) == 60
-    assert trials_for(1000, 1000) == 15
-    assert trials_for(2000, 10_000) == 8
+    sizes = [(500, 500), (100, 100), (1000, 1000), (2000, 10_000)]
+    assert [trials_for(*size) for size in sizes] == [60, 60, 15, 8]
 
 
 @pytest.mark.parametrize("score", ["cosine", "dot", "euclidean"])
 def test_the_default_closers_have_the_names_of_the_contract(score: str) -> None:
-    a, b = small()
-    closers = default_closers(
-        Moments.of(a, precise=True), Moments.of(b, precise=True), AuditOptions(score=score)
-    )
+    task = open_task(*small(), score=score, direction="a_to_b")
+    closers = Direction.of(task, AuditOptions(score=score)).closers()
     names = [(c.name, c.score) for c in closers]
     assert ("orthogonal-shift", "euclidean") in names
     assert ("center-queries", "dot") in names
     assert ("none", score) in names
     assert len(names) == len(set(names))
+
+
+def test_an_audit_saves_itself_by_suffix_or_as_a_folder(tmp_path: Path) -> None:
+    result = audit(*small(), **QUICK)
+    assert json.loads(result.save(tmp_path / "r.json").read_text()) == result.to_dict()
+    assert "<html" in result.save(tmp_path / "r.html").read_text(encoding="utf-8")
+    assert result.report["directions"][0]["recommendation"]["file"] is None
+    folder = result.save(tmp_path / "report")
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "closer-a_to_b.safetensors",
+        "closer-b_to_a.safetensors",
+        "report.html",
+        "report.json",
+    ]
+    told = json.loads((folder / "report.json").read_text())
+    for entry in told["directions"]:
+        chosen = entry["recommendation"]
+        assert Closer.load(folder / chosen["file"]).name == chosen["closer"]
+        assert chosen["flip_reference"] == "own"
+    with refused("unknown-suffix", "r.docx"):
+        result.save(tmp_path / "r.docx")

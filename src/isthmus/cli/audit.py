@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from isthmus.cli import options
 from isthmus.cli.options import INPUT, split_numbers, two_names
 from isthmus.cli.output import console, print_json, progress_bar
-
-if TYPE_CHECKING:
-    from isthmus.workflows.audits import Audit
 
 
 def command(
@@ -47,68 +44,32 @@ def command(
 
     Example: isthmus audit images.npy captions.npy --names image,text --out report
     """
-    from isthmus.data import read_labels, read_relevance
     from isthmus.report.table import print_summary
-    from isthmus.workflows.audits import AuditOptions, audit
+    from isthmus.workflows.audits import audit
 
-    opts = AuditOptions(
-        names=two_names(names),
-        paired=paired,
-        score=score,
-        levels=split_numbers(levels),
-        convention=convention,
-        trials=trials,
-        floor=floor,
-        fit_share=fit_share,
-        max_queries=max_queries,
-        max_candidates=max_candidates,
-        seed=seed,
-    )
     with progress_bar() as say:
         result = audit(
             a,
             b,
-            labels=None if labels is None else read_labels(labels),
-            relevance=None if relevance is None else read_relevance(relevance),
-            options=opts,
+            names=two_names(names),
+            labels=labels,
+            relevance=relevance,
+            paired=paired,
+            score=score,
+            levels=split_numbers(levels),
+            convention=convention,
+            trials=trials,
+            floor=floor,
+            fit_share=fit_share,
+            max_queries=max_queries,
+            max_candidates=max_candidates,
+            seed=seed,
             progress=say,
         )
-    write(result, out)
+    out.mkdir(parents=True, exist_ok=True)  # whatever its name, it is a folder
+    result.save(out)
     screen = console(as_json=json)
     print_summary(result.report, screen)
     screen.print(f"Wrote {out}/report.html, report.json and the recommended closers.")
     if json:
         print_json(result.report)
-
-
-def write(result: Audit, out: Path) -> None:
-    """report.json, report.html and one closer per direction, each renamed into place."""
-    from isthmus.data import write_json
-    from isthmus.report.render import write_html
-
-    out.mkdir(parents=True, exist_ok=True)
-    for entry in result.report["directions"]:
-        name = f"{entry['query']}_to_{entry['candidate']}"
-        file = f"closer-{name}.safetensors"
-        result.closers[name].save(out / file)
-        entry["recommendation"]["file"] = file
-    write_json(out / "report.json", result.report)
-    write_html(out / "report.html", result.report)
-
-
-def open_both(
-    a: str, b: str, labels: str | None, relevance: str | None, opts: Any, say: Any
-) -> Any:
-    """Both inputs, with what files say is right."""
-    from isthmus.data import read_labels, read_relevance
-    from isthmus.workflows.audits.sides import open_sides
-
-    return open_sides(
-        a,
-        b,
-        None if labels is None else read_labels(labels),
-        None if relevance is None else read_relevance(relevance),
-        opts,
-        None,
-        say,
-    )

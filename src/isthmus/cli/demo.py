@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from isthmus.cli import options
-from isthmus.cli.audit import write
 from isthmus.cli.output import console, print_json, progress_bar
 
 
@@ -35,7 +34,7 @@ def command(
         story = run_demo(encoder=encoder, seed=seed, progress=say)
     result = story.audit
     save_rows(out, story.rows)
-    write(result, out)
+    result.save(out)
     screen = console(as_json=json)
     print_summary(result.report, screen)
     print_demo(result.report["demo"], screen)

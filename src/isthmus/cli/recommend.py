@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from isthmus.cli import options
-from isthmus.cli.audit import open_both
 from isthmus.cli.options import check_suffix, split_numbers, split_words
 from isthmus.cli.output import console, print_json, progress_bar
 
@@ -65,51 +64,36 @@ def command(
 
     Example: isthmus recommend images.npy captions.npy --perturb rabitq --out closer.safetensors
     """
-    import numpy as np
-
-    from isthmus.core.seeds import stream
     from isthmus.report.advice_table import print_advice
-    from isthmus.workflows.audits.options import AuditOptions
-    from isthmus.workflows.recommendation import advise
+    from isthmus.workflows.recommendation import recommend
 
     check_suffix(out, ".safetensors", "a closer")
-    opts = AuditOptions(
-        names=("queries", "candidates"),
-        paired=paired,
-        score=score,
-        seed=seed,
-        max_queries=max_queries,
-        max_candidates=max_candidates,
-    )
-    variances = None if levels is None else split_numbers(levels)
     with progress_bar() as say:
-        sides = open_both(queries, candidates, labels, relevance, opts, say)
-        rows, truth = sides.rows_a, sides.truth
-        if len(rows) > max_queries:
-            kept = stream("recommend.sample", seed).permutation(len(rows))[:max_queries]
-            kept = np.sort(kept)
-            rows, truth = rows[kept], truth.restricted(kept, np.arange(len(sides.rows_b)))
-        advice = advise(
-            rows,
-            sides.rows_b,
-            truth,
+        advice = recommend(
+            queries,
+            candidates,
+            labels=labels,
+            relevance=relevance,
+            paired=paired,
             score=score,
-            side=targets,
-            family=perturb,
-            levels=variances,
+            perturb=perturb,
+            targets=targets,
+            levels=None if levels is None else split_numbers(levels),
             convention=convention,
             floor=floor,
-            beside=floats_per_candidate,
+            floats_per_candidate=floats_per_candidate,
             closers=None if closers is None else split_words(closers),
-            share=fit_share,
+            fit_share=fit_share,
             trials=trials,
+            max_queries=max_queries,
+            max_candidates=max_candidates,
             seed=seed,
             progress=say,
         )
     result = advice.to_dict() | {"file": None if out is None else str(out)}
-    if out is not None:
-        advice.closer.save(out)
     screen = console(as_json=json)
+    if out is not None:
+        advice.save(out)
     print_advice(result, screen)
     if out is not None:
         screen.print(f"wrote {out}")

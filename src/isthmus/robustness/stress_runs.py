@@ -13,6 +13,7 @@ import numpy as np
 from isthmus.closers.many import fit_many
 from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
+from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data.records import Record
 from isthmus.errors import OptionError
@@ -25,7 +26,7 @@ from isthmus.robustness.perturbations import (
 )
 from isthmus.robustness.run import check_table_suffix, run_grid
 from isthmus.robustness.table import averaged
-from isthmus.search.task import Progress, RetrievalTask, open_task
+from isthmus.search.task import RetrievalTask, open_task
 
 STRESSED = (
     "orthogonal-shift",
@@ -160,7 +161,7 @@ def stress(
     path = None if out is None else Path(out)
     if path is not None:
         check_table_suffix(path)
-    say = progress or (lambda what, done, of: None)
+    say = progress or quiet
     task = open_task(
         queries,
         candidates,
@@ -174,8 +175,9 @@ def stress(
         progress=say,
     )
     scored, moments = task.scored(fit_share, max_queries, stream("audit.split", 0))
+    asked = _several(closers)
     fitted = fit_many(
-        _several(closers),
+        asked,
         moments,
         task.candidate_moments,
         score=score,
@@ -196,10 +198,9 @@ def stress(
         out=path,
         say=lambda done, of: say("stress", done, of),
     )
-    notes = (*left_out(_several(closers), fitted), *range_notes(rows))
-    return StressTable(
-        rows, notes, (_name_of(queries, "queries"), _name_of(candidates, "candidates"))
-    )
+    notes = (*left_out(asked, fitted), *range_notes(rows))
+    names = _name_of(queries, "queries"), _name_of(candidates, "candidates")
+    return StressTable(rows, notes, names)
 
 
 def reseeded(task: RetrievalTask, seed: int) -> RetrievalTask:
@@ -232,7 +233,7 @@ def check_counts(
         raise OptionError("bad-share", f"fit share {fit_share}; expected 0 (all rows) to below 1")
     for name, count in (("trials", trials), ("seeds", seeds)):
         if count is not None and count < 1:
-            raise OptionError("bad-number", f"{name} is {count}; expected at least 1")
+            raise OptionError("bad-number", f"{count} {name}; expected at least 1")
     if min(max_queries, max_candidates) < 2:
         raise OptionError(
             "bad-number", "at least 2 queries and 2 candidates are needed to see a flip"

@@ -7,6 +7,7 @@ labels, relevance judgements, multiple choice, nothing), it becomes one :class:`
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -282,30 +283,23 @@ def open_task(
         first.rows, second.rows, relevance=relevance, labels=labels, paired=paired, names=names
     )
     normalised = score == "cosine"
-    stats: list[RowStats | None] = [None, None]
-    moments: list[Moments | None] = [None, None]
+    stats: Sequence[RowStats | None] = (None, None)
+    moments: Sequence[Moments | None] = (None, None)
     pair = None
     if summarised:
         watch: dict[str, Any] = {"normalised": normalised, "executor": executor}
         watch["on_partition"] = lambda done, of: say("moments", done, of)
-        if relevance is None and labels is None and right.is_paired:
-            both = summarise(first, second, **watch)
-            assert both.pair is not None
-            stats, pair = [both.stats_a, both.stats_b], both.pair
-            moments = [pair.a, pair.b]
-        else:
-            parts = [summarise(side, **watch) for side in (first, second)]
-            stats, moments = [p.stats_a for p in parts], [p.a for p in parts]
+        as_pairs = relevance is None and labels is None and right.is_paired
+        stats, moments, pair = _summed(first, second, as_pairs, watch)
         for found, name in zip(stats, names, strict=True):
-            assert found is not None
-            found.refuse(name, cosine=normalised)
+            found.refuse(name, cosine=normalised)  # type: ignore[union-attr]
     places = _places(right, max_rows, seed)
     rows, inputs = [], []
     for source, kept, found, whole, name in zip(
         (first, second), places, stats, moments, names, strict=True
     ):
         read = source.read() if len(kept) == source.rows else source.take(kept)
-        seen = found or RowStats.of(read)
+        seen = found or _stats_of(read, kept)
         seen.refuse(name, cosine=normalised)
         rows.append(read.astype(np.float64))
         inputs.append(Input(name, source, seen, kept, whole))
@@ -324,6 +318,29 @@ def open_task(
         candidate_input=inputs[1],
         pair=pair,
     )
+
+
+def _summed(
+    first: Rows, second: Rows, as_pairs: bool, watch: dict[str, Any]
+) -> tuple[Sequence[RowStats], Sequence[Moments], PairMoments | None]:
+    """Statistics and moments of all rows of both inputs, and of their pairs."""
+    if not as_pairs:
+        parts = [summarise(source, **watch) for source in (first, second)]
+        return [p.stats_a for p in parts], [p.a for p in parts], None
+    both = summarise(first, second, **watch)
+    assert both.pair is not None
+    assert both.stats_b is not None
+    return (both.stats_a, both.stats_b), (both.pair.a, both.pair.b), both.pair
+
+
+def _stats_of(rows: np.ndarray, kept: np.ndarray) -> RowStats:
+    """Statistics of some rows of an input; bad rows are named by their number there."""
+    seen = RowStats.of(rows)
+    wild, zero = (
+        tuple(int(kept[row]) for row in found)
+        for found in (seen.nonfinite_first, seen.zeros_first)
+    )
+    return replace(seen, nonfinite_first=wild, zeros_first=zero)
 
 
 def relevance_of(

@@ -1,140 +1,136 @@
-"""One direction: closers, clean search, stress, curves, radii, recommendation."""
+"""One direction: closers, clean search, stress, curves, radii, controls, recommendation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from isthmus.closers import fit, hull_rank, off_hull
+from isthmus.closers.controls import controls
 from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
+from isthmus.core.levels import total_variance
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles, wilson
 from isthmus.data.moments import Moments
-from isthmus.errors import ShapeError
-from isthmus.robustness import Result, closed_searches, default_perturbations, grid, row_of
-from isthmus.search.relevance import Relevance, outcome_of
-from isthmus.search.scores import Ranking, top1
+from isthmus.robustness import (
+    Perturbation,
+    Result,
+    closed_searches,
+    default_perturbations,
+    grid,
+    measure_perturbation,
+    row_of,
+    rows_of,
+    trials_for,
+)
+from isthmus.search.relevance import outcome_of
+from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.radii import candidate_radius, query_radius
-from isthmus.workflows.audits.control_part import control_part
-from isthmus.workflows.audits.options import (
-    LEAST_TRIALS,
-    TRIAL_PRODUCTS,
-    TRIALS,
-    VARIANCES,
-    AuditOptions,
-)
-from isthmus.workflows.audits.sides import Sides
-from isthmus.workflows.recommendation import recommend
+from isthmus.workflows.audits.options import AuditOptions
+from isthmus.workflows.recommendation import decide_on_results
+
+VARIANCES = (0.9, 0.95, 0.99, 0.999, 1.0)
+RECALL_AT = (1, 5, 10)
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+UNRECOMMENDED = "center-queries"
+"""What controls are about where the recommendation is to do nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """The queries that are scored, and the moments that closers are fitted on."""
+
+    task: RetrievalTask
+    queries: Moments
+    candidates: Moments
+    opts: AuditOptions
+
+    @classmethod
+    def of(cls, whole: RetrievalTask, opts: AuditOptions) -> Direction:
+        """The scored queries of a direction, by the seed of the options."""
+        rng = stream("audit.split", opts.seed)
+        task, moments = whole.scored(opts.fit_share, opts.max_queries, rng)
+        return cls(task, moments, whole.candidate_moments, opts)
+
+    @property
+    def trials(self) -> int:
+        """Noise draws where candidates alone are hit; a third of it elsewhere."""
+        return self.opts.trials or trials_for(len(self.task.queries), len(self.task.candidates))
+
+    @property
+    def control_trials(self) -> int:
+        """Noise draws on queries or both, and of controls."""
+        return max(1, self.trials // 3)
+
+    def fit(self, method: str, score: str | None = None, **options: Any) -> Closer:
+        """One closer; None takes its own score."""
+        options["normalised"] = self.task.normalised
+        return fit(method, self.queries, self.candidates, score=score, **options)
+
+    def closers(self) -> list[Closer]:
+        """The default grid's closers under their own scores, plain search as a baseline."""
+        plain = ("cosine",) * self.task.normalised + ("euclidean", "dot")
+        return [
+            *(self.fit("none", score) for score in plain),
+            self.fit("mean-shift", self.opts.score),
+            self.fit("orthogonal-shift"),
+            self.fit("center-queries"),
+        ]
 
 
 def direction_part(
-    sides: Sides, direction: str, opts: AuditOptions, say: Progress
+    whole: RetrievalTask, opts: AuditOptions, say: Progress
 ) -> tuple[dict[str, Any], Closer, list[Result]]:
     """One entry of ``directions``, its recommended closer, and every result behind its rows."""
-    forward = direction == "a_to_b"
-    task, query_moments = task_of(sides, forward, opts)
-    candidate_moments = sides.moments_b if forward else sides.moments_a
-    closers = default_closers(query_moments, candidate_moments, opts)
+    one = Direction.of(whole, opts)
+    task, closers = one.task, one.closers()
     perturbations = default_perturbations(opts.levels, opts.convention)
-    trials = opts.trials or trials_for(len(task.queries), len(task.candidates))
     done = 0
 
     def tick(_: Any) -> None:
         nonlocal done
         done += 1
-        say(f"stress {direction}", done, len(perturbations))
+        say(f"stress {task.direction}", done, len(perturbations))
 
     results = grid(
         task,
         closers,
         perturbations,
-        trials=trials,
-        control_trials=max(1, trials // 3),
+        trials=one.trials,
+        control_trials=one.control_trials,
         seed=opts.seed,
         on_perturbation=tick,
     )
-    chosen = recommend(results, score=opts.score, floor=opts.floor, seed=opts.seed)
-    closer = next(c for c in closers if c.name == chosen.closer and c.score == chosen.score)
-    plain = Ranking.of(task.queries, task.candidates, opts.score)
+    chosen = decide_on_results(task, results, opts.rules)
+    taken = (chosen["closer"], chosen["score"])
+    closer = next(c for c in closers if (c.name, c.score) == taken)
+    roles = dict(zip("ab", opts.names, strict=True))
+    query, candidate = task.direction[0], task.direction[-1]
     entry = {
-        "query": "a" if forward else "b",
-        "candidate": "b" if forward else "a",
-        "query_name": opts.names[0 if forward else 1],
-        "candidate_name": opts.names[1 if forward else 0],
+        "query": query,
+        "candidate": candidate,
+        "query_name": roles[query],
+        "candidate_name": roles[candidate],
         "task": task.relevance.task,
         "score": opts.score,
         "queries": len(task.queries),
         "candidates": len(task.candidates),
-        "clean": _clean(plain, task.relevance),
-        "closable": closable(task, query_moments, candidate_moments, opts),
+        "clean": _clean(task),
+        "closable": closable(one),
         "closers": [_closer_entry(r) for r in _first_of_each(results)],
-        "closing_curve": closing_curve(task, query_moments, candidate_moments, opts),
+        "closing_curve": closing_curve(one),
         "stress": [row_of(task, r, opts.seed) for r in results],
-        "controls": control_part(
-            task, query_moments, candidate_moments, closer, opts, max(1, trials // 3)
-        ),
-        "radius": _radius(task, closer, opts.score),
-        "recommendation": chosen.to_dict(),
+        "controls": control_rows(one, closer),
+        "radius": _radius(task, closer),
+        "recommendation": chosen,
     }
     return entry, closer, results
-
-
-def task_of(sides: Sides, forward: bool, opts: AuditOptions) -> tuple[RetrievalTask, Moments]:
-    """One direction's task, and the moments its queries' closers are fitted on."""
-    queries, candidates = (sides.rows_a, sides.rows_b) if forward else (sides.rows_b, sides.rows_a)
-    truth = sides.truth if forward else sides.truth.reversed()
-    moments = sides.moments_a if forward else sides.moments_b
-    rng = stream("audit.split", opts.seed)
-    order = rng.permutation(len(queries))
-    scored = np.sort(order)
-    if opts.fit_share:
-        cut = max(2, round(opts.fit_share * len(queries)))
-        if len(queries) - cut < 2:
-            raise ShapeError(
-                f"fit share {opts.fit_share} of {len(queries)} queries leaves "
-                f"{len(queries) - cut} to score; give more rows or a smaller share"
-            )
-        kept = queries[np.sort(order[:cut])]
-        moments = Moments.of(kept, precise=True, normalised=opts.unit_rows)
-        scored = np.sort(order[cut:])
-    if len(scored) > opts.max_queries:
-        scored = np.sort(rng.permutation(scored)[: opts.max_queries])
-    every = np.arange(len(candidates))
-    task = RetrievalTask(
-        queries[scored],
-        candidates,
-        truth.restricted(scored, every),
-        opts.score,
-        opts.unit_rows,
-        direction="a_to_b" if forward else "b_to_a",
-    )
-    return task.calibrated(rng), moments
-
-
-def default_closers(queries: Moments, candidates: Moments, opts: AuditOptions) -> list[Closer]:
-    """The default grid's closers under its own scores, plain dot beside them as a baseline."""
-    normalised = opts.unit_rows
-    plain = ("cosine", "euclidean", "dot") if normalised else ("euclidean", "dot")
-    if opts.score not in plain:
-        plain = (opts.score, *plain)
-    closers = [fit("none", queries, candidates, score=s, normalised=normalised) for s in plain]
-    moved_score = "cosine" if normalised else opts.score
-    return [
-        *closers,
-        fit("mean-shift", queries, candidates, score=moved_score, normalised=normalised),
-        fit("orthogonal-shift", queries, candidates, normalised=normalised),
-        fit("center-queries", queries, candidates, normalised=normalised),
-    ]
-
-
-def trials_for(queries: int, candidates: int) -> int:
-    """60 noise draws up to 500 × 500, then fewer as the product grows, at least 8."""
-    return int(np.clip(TRIAL_PRODUCTS / (queries * candidates), LEAST_TRIALS, TRIALS))
 
 
 def _first_of_each(results: Sequence[Result]) -> Iterator[Result]:
@@ -161,79 +157,62 @@ def _closer_entry(result: Result) -> dict[str, Any]:
     }
 
 
-def _clean(plain: Ranking, truth: Relevance) -> dict[str, Any]:
-    outcome = outcome_of(plain, truth)
-    clean: dict[str, Any] = {"ties": int((outcome.ties > 0).sum()), "judged": 0}
-    if not truth.judged.any():
-        return clean | {
-            "accuracy": None,
-            "recall@1": None,
-            "recall@5": None,
-            "recall@10": None,
-            "why_null": "no pairs, labels or relevance say what is right",
-        }
-    clean["judged"] = int(truth.judged.sum())
-    for k in (1, 5, 10):
+def _clean(task: RetrievalTask) -> dict[str, Any]:
+    """Plain search by the user's score: accuracy, recall and ties, without any disturbance."""
+    outcome, judged = outcome_of(task.plain(), task.relevance), task.relevance.judged
+    clean: dict[str, Any] = {"ties": int((outcome.ties > 0).sum()), "judged": int(judged.sum())}
+    names = [f"recall@{k}" for k in RECALL_AT]
+    if not judged.any():
+        why = "no pairs, labels or relevance say what is right"
+        return clean | dict.fromkeys(["accuracy", *names]) | {"why_null": why}
+    for name, k in zip(names, RECALL_AT, strict=True):
         hits = outcome.hit(k)
         share = wilson(int(hits.sum()), len(hits))
-        clean[f"recall@{k}"] = share.mean
-        clean[f"recall@{k}_ci"] = [share.low, share.high]
-    clean["accuracy"] = clean["recall@1"]
-    return clean
+        clean |= {name: share.mean, f"{name}_ci": [share.low, share.high]}
+    return clean | {"accuracy": clean["recall@1"]}
 
 
-def closable(
-    task: RetrievalTask, queries: Moments, candidates: Moments, opts: AuditOptions
-) -> dict[str, Any]:
+def closable(one: Direction) -> dict[str, Any]:
     """How much of |g|² can be closed exactly, and what closing more would cost in answers."""
-    gap = queries.mean - candidates.mean
+    gap = one.queries.mean - one.candidates.mean
     total = float(gap @ gap)
-    before = top1(Ranking.of(task.queries, task.candidates, "euclidean"))
+    task = one.task
+    before = task.today("euclidean")
     curve = []
     for variance in VARIANCES:
-        rank = hull_rank(candidates, variance)
-        part = off_hull(candidates, gap, rank)
-        moved = Ranking.of(task.queries, task.candidates + part, "euclidean")
+        rank = hull_rank(one.candidates, variance)
+        part = off_hull(one.candidates, gap, rank)
+        moved = task.best(Ranking.of(task.queries, task.candidates + part, "euclidean"))
         curve.append(
             {
                 "variance_kept": variance,
                 "rank": rank,
                 "share": float(part @ part) / total if total else 0.0,
-                "clean_agreement": float((top1(moved) == before).mean()),
+                "clean_agreement": float((moved == before).mean()),
             }
         )
     return {
         "exact_share": curve[-1]["share"],
         "rank": curve[-1]["rank"],
-        "dim": queries.dim,
+        "dim": one.queries.dim,
         "curve": curve,
     }
 
 
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
-
-
-def closing_curve(
-    task: RetrievalTask, queries: Moments, candidates: Moments, opts: AuditOptions
-) -> list[dict[str, Any]]:
+def closing_curve(one: Direction) -> list[dict[str, Any]]:
     """Each closer at growing strength: what closing alone does to answers and accuracy."""
-    fitted = []
-    for name in ("mean-shift", "orthogonal-shift", "center-queries"):
-        given: dict[str, Any] = {"normalised": opts.unit_rows}
-        if name == "mean-shift":
-            given["score"] = opts.score
-        fitted += [fit(name, queries, candidates, strength=s, **given) for s in STRENGTHS]
-    judged = task.relevance.judged
+    scores = {"mean-shift": one.opts.score, "orthogonal-shift": None, "center-queries": None}
+    fitted = [one.fit(name, score, strength=s) for name, score in scores.items() for s in STRENGTHS]
+    relevance = one.task.relevance
     points = []
-    for search in closed_searches(task, fitted):
-        correct = task.relevance.correct(search.clean_top1)[judged]
+    for search in closed_searches(one.task, fitted):
+        correct = relevance.correct(search.clean_top1)[relevance.judged]
+        apart = search.queries.mean(axis=0) - search.candidates.mean(axis=0)
         points.append(
             {
                 "closer": search.closer.name,
                 "strength": search.closer.strength,
-                "gap": float(
-                    np.linalg.norm(search.queries.mean(axis=0) - search.candidates.mean(axis=0))
-                ),
+                "gap": float(np.linalg.norm(apart)),
                 "clean_agreement": float(search.clean_agreement.mean()),
                 "accuracy": float(correct.mean()) if len(correct) else None,
             }
@@ -241,13 +220,49 @@ def closing_curve(
     return points
 
 
-def _radius(task: RetrievalTask, closer: Closer, own_score: str) -> dict[str, Any]:
+def control_rows(one: Direction, closer: Closer) -> list[dict[str, Any]]:
+    """Was it the gap that mattered, and not just any move? Rows at the middle level, noise on
+    candidates, each with its gain over plain search.
+
+    The closer itself, closed along a random vector of the same length, along its own vector
+    shuffled or flipped, half as far the wrong way and half too far. Then every one that rescales
+    rows at *matched noise-to-spread* (convention ``spread``): noise that is the same share of the
+    stored candidates' variance, so that a closer cannot win by stretching them.
+    """
+    task, opts = one.task, one.opts
+    name, score = (closer.name, closer.score) if closer.name != "none" else (UNRECOMMENDED, None)
+    own, stretching = one.fit(name, score), one.fit("mean-shift", opts.score)
+    others = controls(
+        name, one.queries, one.candidates, seed=opts.seed, score=score, normalised=task.normalised
+    )
+    made = [one.fit("none", s) for s in dict.fromkeys([own.score, stretching.score])]
+    searches = closed_searches(task, [*made, own, stretching, *others])
+    plain, (mine, stretched, *moved) = searches[: len(made)], searches[len(made) :]
+
+    level = sorted(opts.levels)[len(opts.levels) // 2]
+    spread = float(task.candidates.var(axis=0).sum())
+    total = total_variance(level, opts.convention, task.candidates.shape[1], spread)
+    share = total / spread if spread else 0.0
+    compared = (
+        (Perturbation("gaussian", "candidates", level, opts.convention), [plain[0], mine, *moved]),
+        (Perturbation("gaussian", "candidates", share, "spread"), [*plain, stretched, mine]),
+    )
+    rows = []
+    for perturbation, some in compared:
+        results = measure_perturbation(
+            task, some, perturbation, trials=one.control_trials, seed=opts.seed
+        )
+        rows += rows_of(task, results, opts.seed)
+    return rows
+
+
+def _radius(task: RetrievalTask, closer: Closer) -> dict[str, Any]:
     """Certified radii before and after the recommended closer, as quantiles over queries.
 
     Before: plain search, euclidean where the user searches by cosine (unit rows, the paper's
     case), else by the user's own score. After: the closer's score.
     """
-    plain = "euclidean" if own_score == "cosine" else own_score
+    plain = "euclidean" if task.score == "cosine" else task.score
     before = Ranking.of(task.queries, task.candidates, plain)
     after = closed_searches(task, [closer])[0]
     ranking = after.clean.under("dot") if after.score == "cosine" else after.clean

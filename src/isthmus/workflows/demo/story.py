@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isthmus.core.progress import Progress, quiet
 from isthmus.encoders.emoji import stored_figures
-from isthmus.workflows.audits import Audit, AuditOptions, audit
+from isthmus.workflows.audits import Audit, audit
 from isthmus.workflows.demo.flips import flip_gallery
 from isthmus.workflows.demo.inputs import measure_trials
 from isthmus.workflows.demo.rows import UNSEEN, DemoRows, embed_world
@@ -35,9 +35,7 @@ def run_demo(*, encoder: str = "emoji", seed: int = 0, progress: Progress | None
     """
     say = progress or quiet
     rows = embed_world(encoder, say)
-    result = audit(
-        rows.unseen, rows.names, options=AuditOptions(names=NAMES, seed=seed), progress=say
-    )
+    result = audit(rows.unseen, rows.names, names=NAMES, seed=seed, progress=say)
     for side, name in zip("ab", NAMES, strict=True):  # the files that save_rows writes
         result.report["inputs"][side]["source"] = f"{name}.npy"
     model = encoder.partition(":")[2] or None

@@ -1,21 +1,23 @@
 """Which closer, under a floor of clean answers kept, or "do nothing".
 
-:func:`recommend` chooses among closers that a stress grid has measured, as ``isthmus audit`` does.
-:func:`advise` starts from rows: it chooses strength, ridge and truncation of every closer on one
-half of the queries, judges on the other, and says in words why. ``docs/recommend.md``.
+:func:`recommend` chooses strength, ridge and truncation of every closer on some queries, reports
+figures of the others, and says in words why. An audit decides by the same code about closers that
+its grid has measured (:func:`decide_on_results`). ``docs/recommend.md``.
 """
 
-from isthmus.workflows.recommendation.advice import Advice, Figures, Raise, Row
-from isthmus.workflows.recommendation.advise import advise
-from isthmus.workflows.recommendation.measured import DEFAULT_FLOOR, Recommendation, recommend
+from isthmus.workflows.recommendation.advice import AccuracyGain, Advice, CloserFigures, PartFigures
+from isthmus.workflows.recommendation.deciding import DEFAULT_FLOOR, Rules, decide_on_results
+from isthmus.workflows.recommendation.recommending import Question, advise, recommend
 
 __all__ = [
     "DEFAULT_FLOOR",
+    "AccuracyGain",
     "Advice",
-    "Figures",
-    "Raise",
-    "Recommendation",
-    "Row",
+    "CloserFigures",
+    "PartFigures",
+    "Question",
+    "Rules",
     "advise",
+    "decide_on_results",
     "recommend",
 ]

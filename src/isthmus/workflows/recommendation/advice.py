@@ -1,20 +1,34 @@
-"""What advice is: figures of both halves for each closer, what is recommended, and why."""
+"""What advice is: the figures of each closer, what is recommended, and why."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from isthmus.closers.maps import Closer
+from isthmus.data.records import Record
+from isthmus.robustness import FlipReference
 
 Shown = Literal["by guarantee", "by count", "unresolved", "missed"]
-Interval = tuple[float, float]
+Range = tuple[float, float]
+SIGNIFICANT = 0.01
+"""Greatest p-value with which a gain in accuracy is stated."""
+KEYS = {
+    "validation": "calibration",
+    "test": "judging",
+    "floats_per_candidate": "beside",
+    "validation_before": "calibration_before",
+    "validation_after": "calibration_after",
+}
+"""Attribute -> how JSON and tables spell it."""
 
 
 @dataclass(frozen=True)
-class Figures:
-    """A closer on one half of the queries. Shares of queries; intervals are 95 %.
+class PartFigures:
+    """A closer on the validation or the test queries. Shares of queries; intervals are 95 %.
 
     Attributes:
         queries: how many.
@@ -24,32 +38,33 @@ class Figures:
         agreement: of the disturbed answers with today's.
         clean_agreement: of the undisturbed ones; ``clean_agreement_ci`` is Wilson's.
         near_ties: answers that differ but scored alike today, counted as kept.
-        accuracy, clean_accuracy: right answers, disturbed and not; None where no truth is known.
+        accuracy, clean_accuracy: right answers, disturbed and not; None where nothing is known to
+            be right.
     """
 
     queries: int
     flips: float
-    flips_ci: Interval
+    flips_ci: Range
     predicted: float | None
     removed: float
-    removed_ci: Interval
+    removed_ci: Range
     agreement: float
     clean_agreement: float
-    clean_agreement_ci: Interval
+    clean_agreement_ci: Range
     near_ties: int
     accuracy: float | None
     clean_accuracy: float | None
 
 
 @dataclass(frozen=True)
-class Row:
-    """One closer at the setting chosen on the calibration half.
+class CloserFigures:
+    """One closer at the setting chosen on the validation queries.
 
     ``rank`` and ``predicted_rank`` count from 1 among closers above the floor, by flips on the
-    judging half. ``shown`` says how the floor is met: by the guarantee, by counting, not resolved
+    test queries. ``shown`` says how the floor is met: by the guarantee, by counting, not resolved
     with so few queries, or missed. ``spread`` is the stored vectors' variance over that before:
-    where it is not 1, noise of a fixed size is relatively smaller or larger. ``beside`` counts
-    floats per candidate beside the vector, ``bytes`` the coded vector.
+    where it is not 1, noise of a fixed size is relatively smaller or larger. ``bytes`` are of the
+    coded vector. ``flip_reference`` is what flips are counted against.
     """
 
     closer: str
@@ -61,57 +76,43 @@ class Row:
     shown: Shown
     rank: int | None
     predicted_rank: int | None
-    calibration: Figures
-    judging: Figures
+    validation: PartFigures
+    test: PartFigures
     tried: int
     spread: float
-    beside: int
+    floats_per_candidate: int
     bytes: float | None
+    flip_reference: FlipReference = "own"
 
     def flat(self) -> dict[str, Any]:
-        """One row of a table: judged figures, then those of calibration as ``calibration_…``."""
-        told: dict[str, Any] = {
-            "rank": self.rank,
-            "closer": self.closer,
-            "score": self.score,
-            "strength": self.strength,
-            "ridge": self.options.get("ridge"),
-            "variance": self.options.get("variance"),
-            "kept_rank": self.options.get("rank"),
-            "guarantee": self.guarantee,
-            "passes": self.passes,
-            "shown": self.shown,
-            "predicted_rank": self.predicted_rank,
-            "tried": self.tried,
-            "spread": self.spread,
-            "beside": self.beside,
-            "bytes": self.bytes,
-        }
-        for prefix, figures in (("", self.judging), ("calibration_", self.calibration)):
+        """One row of a table: figures of the test queries, then validation as ``calibration_…``."""
+        found: dict[str, Any] = {"rank": self.rank}
+        for name, value in vars(self).items():
+            if name == "options":
+                found |= {"ridge": value.get("ridge"), "variance": value.get("variance")}
+                found["kept_rank"] = value.get("rank")
+            elif name not in ("validation", "test"):
+                found[KEYS.get(name, name)] = value
+        for prefix, figures in (("", self.test), ("calibration_", self.validation)):
             for name, value in vars(figures).items():
                 if name.endswith("_ci"):
-                    told[f"{prefix}{name[:-3]}_lo"], told[f"{prefix}{name[:-3]}_hi"] = value
+                    low, high = value
+                    found |= {f"{prefix}{name[:-3]}_lo": low, f"{prefix}{name[:-3]}_hi": high}
                 else:
-                    told[prefix + name] = value
-        return told
+                    found[prefix + name] = value
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, nested."""
-        told = dict(vars(self))
-        told["options"] = dict(self.options)
-        for half in ("calibration", "judging"):
-            told[half] = {
-                k: list(v) if isinstance(v, tuple) else v for k, v in vars(told[half]).items()
-            }
-        return told
+        return _spelled(self)
 
 
 @dataclass(frozen=True)
-class Raise:
+class AccuracyGain:
     """A closer that changes answers on purpose: undisturbed accuracy without and with it.
 
-    Its setting is the most accurate one on the calibration half; ``before`` and ``after`` are of
-    the judging half, ``p`` McNemar's exact p-value there times the number of closers so tested.
+    Its setting is the most accurate one on the validation queries; ``before`` and ``after`` are of
+    the test queries, ``p`` McNemar's exact p-value there times the number of closers so tested.
     """
 
     closer: str
@@ -119,8 +120,8 @@ class Raise:
     options: Mapping[str, float]
     strength: float
     clean_agreement: float
-    calibration_before: float
-    calibration_after: float
+    validation_before: float
+    validation_after: float
     before: float
     after: float
     won: int
@@ -130,26 +131,36 @@ class Raise:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""
-        return dict(vars(self)) | {"options": dict(self.options)}
+        return _spelled(self)
+
+
+def _spelled(record: Any) -> dict[str, Any]:
+    """Its attributes as plain values, in the spelling of JSON."""
+    found = {}
+    for name, value in vars(record).items():
+        if isinstance(value, PartFigures):
+            value = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(value).items()}
+        found[KEYS.get(name, name)] = dict(value) if isinstance(value, Mapping) else value
+    return found
 
 
 @dataclass(frozen=True, eq=False)
-class Advice:
-    """What :func:`isthmus.workflows.recommendation.advise` found.
+class Advice(Record):
+    """What :func:`isthmus.recommend` found.
 
     Attributes:
         name, score, options: of the closer recommended; ``none`` under today's score where
             ``nothing`` is True.
-        closer: the fitted closer, as it was judged: ``advice.closer.save(...)``.
+        closer: the fitted closer, as its figures were measured.
         reason: why, in a sentence or two. notes: what else has to be known, a sentence each.
-        rows: every closer, those above the floor by judged flips first.
-        changes: closers that change answers, by accuracy (empty without a truth); ``raises`` marks
-            those that are shown to raise it.
-        plain: figures of today's search, calibration and judging.
+        closers: figures of every closer, those above the floor by flips on the test queries first.
+        changes: closers that change answers, by accuracy (empty where nothing is known to be
+            right); ``raises`` marks those that are shown to raise it.
+        plain: figures of today's search.
         control: where theory says that nothing can change: the flips of all exact closers, and how
             far they lie from plain search; else None.
         skipped: closers that could not be fitted, and why.
-        setup: what was asked: score, side, family, levels, floor, trials, seed, sizes of halves.
+        setup: what was asked: score, target, family, levels, floor, trials, seed, sizes.
     """
 
     name: str
@@ -159,17 +170,33 @@ class Advice:
     reason: str
     notes: tuple[str, ...]
     closer: Closer = field(repr=False)
-    rows: tuple[Row, ...] = field(repr=False)
-    changes: tuple[Raise, ...] = field(repr=False)
-    plain: Row = field(repr=False)
+    closers: tuple[CloserFigures, ...] = field(repr=False)
+    changes: tuple[AccuracyGain, ...] = field(repr=False)
+    plain: CloserFigures = field(repr=False)
     control: Mapping[str, Any] | None = field(repr=False)
     skipped: Mapping[str, str] = field(repr=False)
     setup: Mapping[str, Any] = field(repr=False)
 
-    @property
-    def table(self) -> list[dict[str, Any]]:
-        """Flat rows, for a data frame."""
-        return [row.flat() for row in self.rows]
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat row per closer, in the order of ``closers``."""
+        return [figures.flat() for figures in self.closers]
+
+    def card(self) -> tuple[str, list[dict[str, Any]]]:
+        """The reason, and what was measured of each closer."""
+        shown = ("rank", "closer", "score", "clean_agreement", "flips", "removed", "accuracy")
+        return self.reason, [{name: row[name] for name in shown} for row in self.rows()]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """``.safetensors`` is the recommended closer, ``.json`` and ``.parquet`` the figures.
+
+        Raises:
+            OptionError: another suffix. FileError: the file cannot be written.
+        """
+        out = Path(path)
+        if out.suffix.lower() != ".safetensors":
+            return super().save(out)
+        self.closer.save(out)
+        return out
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, lists and words: everything but the closer's arrays."""
@@ -182,7 +209,7 @@ class Advice:
             "notes": list(self.notes),
             "guarantee": self.closer.guarantee.to_dict(),
             "plain": self.plain.to_dict(),
-            "rows": [row.to_dict() for row in self.rows],
+            "rows": [figures.to_dict() for figures in self.closers],
             "changes": [change.to_dict() for change in self.changes],
             "control": None if self.control is None else dict(self.control),
             "skipped": dict(self.skipped),

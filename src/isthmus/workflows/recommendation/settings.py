@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from isthmus.closers import METHODS, fit, needed
+from isthmus.closers.fitting import fit, needed
 from isthmus.closers.maps import Closer
+from isthmus.closers.registry import METHODS
 from isthmus.core.levels import total_variance
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
@@ -18,42 +19,24 @@ from isthmus.robustness import Perturbation
 from isthmus.search.scores import SCORES
 from isthmus.search.task import RetrievalTask
 
-STRENGTHS = (1.0, 0.75, 0.5, 0.25)
-RIDGES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
-"""λ of the ridge shift, about the balance of noise and churn; the largest moves least."""
-VARIANCES = (0.999, 0.99, 0.95, 0.9)
-RANKS = (1, 2, 4, 8, 16)
-WHOLE = ("none", "span", "subspace", "low-rank-memo", "ridge-shift")
-"""Closers of which another number than the strength is tried."""
 
-
-def settings_of(name: str, dim: int, beside: int) -> list[dict[str, Any]]:
+def settings_of(name: str, dim: int, floats: int) -> list[dict[str, Any]]:
     """The options tried of one closer, the plainest first: it is taken if nearly as good.
 
-    ``low-rank-memo`` buys back precision with floats beside the vector, so it gets at most
-    ``beside`` of them (one where that is 0).
+    A closer that buys back precision with floats for each candidate (``rank``) gets at most
+    ``floats`` of them (one where that is 0).
     """
-    if name == "none":
-        return [{}]
-    if name == "ridge-shift":
-        return [{"ridge": ridge} for ridge in RIDGES]
-    if name == "low-rank-memo":
-        return [{"rank": rank} for rank in RANKS if rank <= min(dim, max(beside, 1))]
-    cut: list[dict[str, Any]] = []
-    if any(option.name == "variance" for option in METHODS[name].options):
-        cut = [{"variance": share} for share in VARIANCES]
-    if name in WHOLE:
-        return [{}, *cut]
-    return [{"strength": s} for s in STRENGTHS] + cut
+    most = min(dim, max(floats, 1))
+    return [options for options in METHODS[name].settings if options.get("rank", 0) <= most]
 
 
-def scores_of(name: str, score: str, unit_rows: bool) -> tuple[str, ...]:
+def scores_of(name: str, score: str, normalised: bool) -> tuple[str, ...]:
     """The scores a closer is tried under.
 
     Unit rows rank alike under all three scores, so each closer takes the one it is made for, and
     plain search is tried under all. Other rows are searched as they are today.
     """
-    if not unit_rows:
+    if not normalised:
         return (score,)
     if name == "none":
         return (score, *(s for s in SCORES if s != score))
@@ -61,13 +44,14 @@ def scores_of(name: str, score: str, unit_rows: bool) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
-    """What closers are fitted on: no judged query is in it.
+class FitRows:
+    """What closers are fitted on: no test query is in it.
 
     Attributes:
-        queries: moments of the calibration queries. rows: those rows, (n, d).
+        queries: moments of the train queries. rows: those rows, (n, d).
         candidates: moments of all candidates: they are what is stored.
-        pairs: calibration queries beside a true candidate each, or None where none is known.
+        pairs: train queries with a right candidate each, or None where none is known.
+        normalised: whether the rows are unit rows.
         noise: covariance of the disturbance for the ridge shift: a number or (d,), or None.
     """
 
@@ -75,8 +59,27 @@ class Ground:
     rows: np.ndarray
     candidates: Moments
     pairs: PairMoments | None
-    unit_rows: bool
+    normalised: bool
     noise: float | np.ndarray | None
+
+    @classmethod
+    def of(
+        cls, task: RetrievalTask, train: np.ndarray, perturbations: Sequence[Perturbation]
+    ) -> FitRows:
+        """Moments of the train queries and of all candidates, and what the ridge shift needs."""
+        rows = task.queries[train]
+        kind = {"precise": True, "normalised": task.normalised}
+        candidates = Moments.of(task.candidates, **kind)
+        right = task.relevance.of_query()
+        known = [(row, int(right[row][0])) for row in train.tolist() if len(right[row])]
+        pairs = None
+        if len(known) > 1:
+            q, c = (np.array(side) for side in zip(*known, strict=True))
+            pairs = PairMoments.of(task.queries[q], task.candidates[c], **kind)
+        sizes = [_noise_of(task, candidates, perturbation) for perturbation in perturbations]
+        given = [np.asarray(size) for size in sizes if size is not None]
+        noise = np.mean(np.stack(given), axis=0) if given else None
+        return cls(Moments.of(rows, **kind), rows, candidates, pairs, task.normalised, noise)
 
     def fit(self, name: str, score: str, options: dict[str, Any]) -> Closer:
         """One closer at one setting.
@@ -85,36 +88,10 @@ class Ground:
             CloserError: it needs pairs, and none are known. OptionError: it has no such score.
         """
         given = needed(name, pairs=self.pairs, query_rows=self.rows) | options
-        if name == "ridge-shift":
+        if any(option.name == "noise" for option in METHODS[name].options):
             given["noise"] = self.noise
-        return fit(
-            name, self.queries, self.candidates, score=score, normalised=self.unit_rows, **given
-        )
-
-
-def ground_of(
-    task: RetrievalTask,
-    calibration: np.ndarray,
-    unit_rows: bool,
-    perturbations: Sequence[Perturbation],
-) -> Ground:
-    """Moments of the calibration queries and of all candidates, and what the ridge shift needs."""
-    rows = task.queries[calibration]
-    kind = {"precise": True, "normalised": unit_rows}
-    candidates = Moments.of(task.candidates, **kind)
-    true = task.relevance.of_query()
-    known = [(row, int(true[row][0])) for row in calibration.tolist() if len(true[row])]
-    pairs = None
-    if len(known) > 1:
-        q, c = (np.array(side) for side in zip(*known, strict=True))
-        pairs = PairMoments.of(task.queries[q], task.candidates[c], **kind)
-    sizes = [
-        s
-        for s in (_noise_of(task, candidates, perturbation) for perturbation in perturbations)
-        if s is not None
-    ]
-    noise = np.mean(np.stack([np.asarray(s) for s in sizes]), axis=0) if sizes else None
-    return Ground(Moments.of(rows, **kind), rows, candidates, pairs, unit_rows, noise)
+        given["normalised"] = self.normalised
+        return fit(name, self.queries, self.candidates, score=score, **given)
 
 
 def _noise_of(
@@ -133,17 +110,15 @@ def _noise_of(
         return total / candidates.dim or None
     if perturbation.kind != "codec" or perturbation.target == "queries":
         return None
-    rest = np.setdiff1d(np.arange(len(task.candidates)), task.candidate_calibration)
+    fitted = task.candidate_calibration
+    rest = np.setdiff1d(np.arange(len(task.candidates)), fitted)
     centred = task.candidates - candidates.mean
-    variance = held_out_error(
-        perturbation.codec,
-        centred[task.candidate_calibration],
-        centred[rest] if len(rest) > 1 else centred,
-    ).variance
+    unseen = centred[rest] if len(rest) > 1 else centred
+    variance = held_out_error(perturbation.codec, centred[fitted], unseen).variance
     return variance if variance.any() else None
 
 
-def checked_closers(closers: Any) -> tuple[str, ...]:
+def checked_closers(closers: str | Iterable[str] | None) -> tuple[str, ...]:
     """Names of closers, ``none`` first; all where None is given.
 
     Raises:
@@ -151,11 +126,8 @@ def checked_closers(closers: Any) -> tuple[str, ...]:
     """
     if closers is None:
         return tuple(METHODS)
-    names = (closers,) if isinstance(closers, str) else tuple(closers)
-    unknown = [name for name in names if name not in METHODS]
-    if unknown or not names:
-        raise OptionError(
-            f"closer '{unknown[0] if unknown else ''}' is unknown; choose some of "
-            f"{', '.join(METHODS)}"
-        )
+    given = (closers,) if isinstance(closers, str) else tuple(closers)
+    if not given:
+        raise OptionError("no-closer", f"no closer was named; choose some of {', '.join(METHODS)}")
+    names = [METHODS[name].name for name in given]
     return ("none", *(name for name in METHODS if name in names and name != "none"))

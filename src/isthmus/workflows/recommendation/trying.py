@@ -1,52 +1,38 @@
-"""Every closer at every setting on the calibration half; the chosen ones on the judging half."""
+"""Every closer at every setting on the validation queries; the chosen ones on the test queries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
-from isthmus.closers import METHODS
 from isthmus.closers.maps import Closer
+from isthmus.closers.registry import METHODS
 from isthmus.core.progress import Progress
-from isthmus.core.statistics import mcnemar, paired_difference, share_over_trials, wilson
+from isthmus.core.statistics import mcnemar
 from isthmus.errors import CloserError, OptionError
-from isthmus.robustness import ClosedSearch
-from isthmus.workflows.recommendation.advice import Figures, Raise, Row, Shown
-from isthmus.workflows.recommendation.halves import Half, Measured
-from isthmus.workflows.recommendation.settings import Ground, scores_of, settings_of
-
-SIGNIFICANT = 0.01
-ROUNDING = 1e-12
-ONE_ERROR = 0.6827
-"""Two-sided confidence of one standard error."""
+from isthmus.workflows.recommendation.advice import SIGNIFICANT, AccuracyGain
+from isthmus.workflows.recommendation.deciding import ROUNDING, Judged, Rules, judged, near
+from isthmus.workflows.recommendation.parts import Measured, Part
+from isthmus.workflows.recommendation.settings import FitRows, scores_of, settings_of
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Bench:
-    """Both halves, what closers are fitted on, and the rules.
+class Trials:
+    """Both parts of the queries, what closers are fitted on, and the rules."""
 
-    ``control``: theory says that no exact closer changes a flip, so settings are not chosen.
-    ``beside``: most floats that may be kept beside a stored vector.
-    """
-
-    calibration: Half
-    judging: Half
-    ground: Ground
+    validation: Part
+    test: Part
+    fit_rows: FitRows
     score: str
-    floor: float
-    beside: int
-    control: bool
-    seed: int
+    rules: Rules
 
 
 @dataclass(frozen=True, eq=False)
 class Tried:
-    """One setting on the calibration half; ``measured`` None where it was not worth measuring."""
+    """One setting on the validation queries; ``measured`` None where it was not worth measuring."""
 
     closer: Closer
     options: dict[str, Any]
@@ -60,59 +46,53 @@ class Tried:
         return float("inf") if self.measured is None else float(self.measured.flips.mean())
 
 
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """A closer at its chosen setting: its row, and itself measured on the calibration half."""
-
-    row: Row
-    closer: Closer
-    measured: Measured
-    order: tuple[int, int]
-    is_plain: bool
-
-
 Key = tuple[str, str]
 
 
 def try_all(
-    bench: Bench, names: Sequence[str], progress: Progress
+    trials: Trials, names: Sequence[str], progress: Progress
 ) -> tuple[dict[Key, list[Tried]], dict[str, str]]:
-    """All settings of all closers on the calibration half, and what could not be fitted.
+    """All settings of all closers on the validation queries, and what could not be fitted.
 
     Flips are measured of settings that keep the floor there; of the others nothing but their clean
     answers is needed.
     """
     tried: dict[Key, list[Tried]] = {}
     skipped: dict[str, str] = {}
+    rows = trials.fit_rows
     for done, name in enumerate(names):
-        progress("calibration", done, len(names))
-        for score in scores_of(name, bench.score, bench.ground.unit_rows):
+        progress("validation", done, len(names))
+        for score in scores_of(name, trials.score, rows.normalised):
             fitted = []
-            for options in settings_of(name, bench.ground.candidates.dim, bench.beside):
+            for options in settings_of(
+                name, rows.candidates.dim, trials.rules.floats_per_candidate
+            ):
                 try:
-                    fitted.append((bench.ground.fit(name, score, options), options))
+                    fitted.append((rows.fit(name, score, options), options))
                 except (OptionError, CloserError) as why:
                     skipped[name] = str(why)
             if fitted:
-                tried[name, score] = _on_calibration(bench, fitted)
-    progress("calibration", len(names), len(names))
+                tried[name, score] = _validated(trials, fitted)
+    progress("validation", len(names), len(names))
     done_names = {name for name, _ in tried}
     return tried, {name: why for name, why in skipped.items() if name not in done_names}
 
 
-def _on_calibration(bench: Bench, fitted: Sequence[tuple[Closer, dict[str, Any]]]) -> list[Tried]:
-    half = bench.calibration
+def _validated(trials: Trials, fitted: Sequence[tuple[Closer, dict[str, Any]]]) -> list[Tried]:
+    part, rules = trials.validation, trials.rules
     out: list[Tried] = []
-    for some in _batches(fitted, half.batch()):
-        searches = [half.search(closer) for closer, _ in some]
-        shares = [float(half.same(half.answers(search)).mean()) for search in searches]
-        worth = [share >= bench.floor - ROUNDING and not bench.control for share in shares]
-        found = iter(half.measured([p for p, yes in zip(searches, worth, strict=True) if yes]))
-        for (closer, options), search, share, yes in zip(
-            some, searches, shares, worth, strict=True
-        ):
-            accuracy = half.accuracy(half.answers(search))
-            out.append(Tried(closer, options, share, accuracy, next(found) if yes else None))
+    for some in _batches(fitted, part.batch()):
+        searches = [part.search(closer) for closer, _ in some]
+        answers = [part.answers(search) for search in searches]
+        shares = [float(part.same(given).mean()) for given in answers]
+        worth = [share >= rules.floor - ROUNDING and not rules.control for share in shares]
+        found = iter(part.measured([p for p, yes in zip(searches, worth, strict=True) if yes]))
+        out += [
+            Tried(closer, options, share, part.accuracy(given), next(found) if yes else None)
+            for (closer, options), given, share, yes in zip(
+                some, answers, shares, worth, strict=True
+            )
+        ]
     return out
 
 
@@ -126,41 +106,36 @@ def best_setting(settings: Sequence[Tried], seed: int) -> Tried:
     return next(t for t in able if t is best or near(best.measured, t.measured, seed))
 
 
-def near(best: Measured | None, other: Measured | None, seed: int) -> bool:
-    """Whether the other has more flips than the best by one standard error at most."""
-    assert best is not None
-    assert other is not None
-    worse = paired_difference(best.flips, other.flips, seed=seed, confidence=ONE_ERROR)
-    return worse.low <= 0
-
-
-def rows_of(
-    bench: Bench, tried: dict[Key, list[Tried]], progress: Progress
-) -> tuple[list[Chosen], Chosen]:
-    """The chosen settings judged, in the order of the ranking, and plain search among them."""
+def tested(trials: Trials, tried: dict[Key, list[Tried]], progress: Progress) -> list[Judged]:
+    """The chosen settings measured on both parts; plain search by today's score is among them."""
+    rules = trials.rules
     picked = [
-        (key, settings[0] if bench.control else best_setting(settings, bench.seed), len(settings))
+        (key, settings[0] if rules.control else best_setting(settings, rules.seed), len(settings))
         for key, settings in tried.items()
-        if not bench.control or METHODS[key[0]].guarantee == "exact"
+        if not rules.control or METHODS[key[0]].guarantee == "exact"
     ]
-    plain = [key for key, _, _ in picked].index(("none", bench.score))
-    played: list[list[tuple[Clean, Measured]]] = []
-    for half in (bench.calibration, bench.judging):
-        found: list[tuple[Clean, Measured]] = []
-        for some in _batches(picked, half.batch()):
-            progress("judging", len(found), len(picked))
-            searches = [half.search(setting.closer) for _, setting, _ in some]
-            found += zip([_clean(half, p) for p in searches], half.measured(searches), strict=True)
-        played.append(found)
-    progress("judging", len(picked), len(picked))
-    chosen = []
-    for place, ((name, _), setting, count) in enumerate(picked):
-        first, second = (found[place] for found in played)
-        figures = [_figures(*found[place], found[plain][1].flips, bench.seed) for found in played]
-        row = _row(bench, setting, second, figures, count)
-        order = (list(METHODS).index(name), place)
-        chosen.append(Chosen(row, setting.closer, first[1], order, place == plain))
-    return _ranked(chosen)
+    plain = [key for key, _, _ in picked].index(("none", trials.score))
+    parts: list[list[Measured]] = []
+    for part in (trials.validation, trials.test):
+        found: list[Measured] = []
+        for some in _batches(picked, part.batch()):
+            progress("test", len(found), len(picked))
+            found += part.measured([part.search(setting.closer) for _, setting, _ in some])
+        parts.append(found)
+    progress("test", len(picked), len(picked))
+    reference = trials.test.perturbations[0].flip_reference
+    return [
+        judged(
+            rules,
+            setting.closer,
+            [(found[place], found[plain]) for found in parts],
+            options=setting.options,
+            tried=count,
+            is_plain=place == plain,
+            reference=reference,
+        )
+        for place, (_, setting, count) in enumerate(picked)
+    ]
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -168,129 +143,33 @@ def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def _ranked(found: list[Chosen]) -> tuple[list[Chosen], Chosen]:
-    """Above the floor first, then by flips on the judging half; ties as the registry has them."""
-    found = sorted(
-        found, key=lambda r: (not r.row.passes, r.row.judging.flips, not r.is_plain, r.order)
-    )
-    able = [i for i, r in enumerate(found) if r.row.passes]
-    known = [i for i in able if found[i].row.judging.predicted is not None]
-    known.sort(key=lambda i: found[i].row.judging.predicted or 0.0)
-    for place, i in enumerate(able):
-        guess = known.index(i) + 1 if i in known else None
-        row = replace(found[i].row, rank=place + 1, predicted_rank=guess)
-        found[i] = replace(found[i], row=row)
-    return found, next(r for r in found if r.is_plain)
+def accuracy_gains(trials: Trials, tried: dict[Key, list[Tried]]) -> list[AccuracyGain]:
+    """Closers that change answers, at their most accurate setting on the validation queries.
 
-
-@dataclass(frozen=True)
-class Clean:
-    """A closer undisturbed: answers kept (n,) bool, near ties, accuracy, what is stored."""
-
-    same: np.ndarray
-    near_ties: int
-    accuracy: float | None
-    spread: float
-
-
-def _clean(half: Half, search: ClosedSearch) -> Clean:
-    answers = half.answers(search)
-    same = half.same(answers)
-    before = float(search.task.candidates.var(axis=0).sum())
-    stored = float(search.candidates[:, : search.stored_dims].var(axis=0).sum())
-    ties = int((same & (answers != half.today)).sum())
-    return Clean(same, ties, half.accuracy(answers), stored / before if before else 1.0)
-
-
-def _figures(clean: Clean, own: Measured, base: np.ndarray, seed: int) -> Figures:
-    kept = wilson(int(clean.same.sum()), len(clean.same))
-    share = share_over_trials(own.flips, seed=seed)
-    change = paired_difference(own.flips, base, seed=seed)
-    return Figures(
-        len(clean.same),
-        share.mean,
-        (share.low, share.high),
-        own.predicted,
-        change.mean,
-        (change.low, change.high),
-        own.agreement,
-        kept.mean,
-        (kept.low, kept.high),
-        clean.near_ties,
-        own.accuracy,
-        clean.accuracy,
-    )
-
-
-def _row(
-    bench: Bench,
-    setting: Tried,
-    played: tuple[Clean, Measured],
-    figures: Sequence[Figures],
-    tried: int,
-) -> Row:
-    closer, (clean, measured) = setting.closer, played
-    kind = closer.guarantee.kind
-    shown = floor_shown(kind, figures[1], bench.floor)
-    passes = shown != "missed" and figures[0].clean_agreement >= bench.floor - ROUNDING
-    return Row(
-        closer.name,
-        closer.score,
-        setting.options,
-        closer.strength,
-        kind,
-        passes,
-        shown,
-        None,
-        None,
-        figures[0],
-        figures[1],
-        tried,
-        clean.spread,
-        measured.floats,
-        measured.size,
-    )
-
-
-def floor_shown(kind: str, figures: Figures, floor: float) -> Shown:
-    """How far the judging half shows that a closer keeps the floor."""
-    if figures.clean_agreement < floor - ROUNDING:
-        return "missed"
-    if kind == "exact":
-        return "by guarantee"
-    return "by count" if figures.clean_agreement_ci[0] >= floor else "unresolved"
-
-
-def changes_of(bench: Bench, tried: dict[Key, list[Tried]]) -> list[Raise]:
-    """Closers that change answers, at their most accurate setting on the calibration half.
-
-    Undisturbed accuracy is judged on the other half by McNemar's exact test against plain search,
-    the p-value times the number of closers tested (Bonferroni).
+    Undisturbed accuracy is tested on the other queries by McNemar's exact test against plain
+    search, the p-value times the number of closers tested (Bonferroni).
     """
-    first, second = bench.calibration, bench.judging
+    first, second = trials.validation, trials.test
     if not (first.judged.any() and second.judged.any()):
         return []
     before = second.right(second.today)
-    rough = []
-    for settings in tried.values():
-        moved = [t for t in settings if t.agreement < 1 - ROUNDING]
-        if not moved:
-            continue
-        setting = max(moved, key=lambda t: t.accuracy or 0.0)
-        answers = second.answers(second.search(setting.closer))
-        after = second.right(answers)
-        agreement = float(second.same(answers).mean())
-        rough.append((setting, before, after, agreement))
+    moved = [
+        max(changing, key=lambda t: t.accuracy or 0.0)
+        for settings in tried.values()
+        if (changing := [t for t in settings if t.agreement < 1 - ROUNDING])
+    ]
     out = []
-    for setting, before, after, agreement in rough:
+    for setting in moved:
         closer = setting.closer
-        p = min(1.0, mcnemar(before, after) * len(rough))
-        told = Raise(
+        answers = second.answers(second.search(closer))
+        after = second.right(answers)
+        p = min(1.0, mcnemar(before, after) * len(moved))
+        gain = AccuracyGain(
             closer.name,
             closer.score,
             setting.options,
             closer.strength,
-            agreement,
+            float(second.same(answers).mean()),
             first.accuracy(first.today) or 0.0,
             setting.accuracy or 0.0,
             float(before.mean()),
@@ -300,5 +179,5 @@ def changes_of(bench: Bench, tried: dict[Key, list[Tried]]) -> list[Raise]:
             p,
             bool(p < SIGNIFICANT and after.mean() > before.mean()),
         )
-        out.append(told)
-    return sorted(out, key=lambda r: -r.calibration_after)
+        out.append(gain)
+    return sorted(out, key=lambda r: -r.validation_after)

@@ -6,35 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from isthmus.closers.registry import METHODS
 from isthmus.robustness import Perturbation
-from isthmus.workflows.recommendation.advice import Raise, Row
-from isthmus.workflows.recommendation.trying import SIGNIFICANT, Chosen
+from isthmus.workflows.recommendation.advice import SIGNIFICANT, AccuracyGain, CloserFigures
 
 Z_SQUARE = 3.841458820694124
 """Square of the normal quantile of a 95 % interval: Wilson's lower end of n of n is n/(n + z²)."""
 
-WHY = {
-    "none": "the rows stay as they are; another score is less disturbed",
-    "orthogonal-shift": "candidates move nearer to the queries where no ranking can see it",
-    "biased-shift": "the whole gap goes, and a stored number puts every ranking back",
-    "center-queries": "the disturbance meets the shorter ‖q - μ‖, a stored number puts every "
-    "ranking back",
-    "center-both": "codes and noise meet centred rows and the shorter ‖q - μ‖, a stored number "
-    "puts every ranking back",
-    "span": "what of a query cannot tell candidates apart is dropped, and with it its noise",
-    "subspace": "both sides keep only the directions that tell candidates apart",
-    "low-rank-memo": "the directions that hold the gap stay in float beside the vector",
-    "ridge-shift": "queries lose as much of their mean as costs few answers, without a stored "
-    "number",
-}
 
-
-def named(row: Row | Raise) -> str:
+def named(row: CloserFigures | AccuracyGain) -> str:
     """``center-queries (strength 0.5, searched by dot)``."""
     if row.closer == "none":
         return f"plain search by {row.score}"
-    told = {"strength": row.strength, **row.options}
-    listed = ", ".join(f"{k} {v:g}" for k, v in told.items() if (k, v) != ("strength", 1.0))
+    options = {"strength": row.strength, **row.options}
+    listed = ", ".join(f"{k} {v:g}" for k, v in options.items() if (k, v) != ("strength", 1.0))
     return f"{row.closer} ({listed + ', ' if listed else ''}searched by {row.score})"
 
 
@@ -63,84 +48,94 @@ def floor_needs(floor: float) -> int | None:
 
 
 def reason_of(
-    best: Chosen | None,
-    rows: Sequence[Chosen],
-    plain: Chosen,
+    best: CloserFigures | None,
+    others: Sequence[CloserFigures],
+    plain: CloserFigures,
     setup: Mapping[str, Any],
     control: Mapping[str, Any] | None,
 ) -> tuple[bool, str]:
-    """Whether the answer is to do nothing, and why."""
-    before = plain.row.judging.flips
+    """Whether the answer is to do nothing, and why; ``others`` are all closers but plain search."""
+    before = plain.test.flips
     about = f"{before:.1%} of answers {flip_word(setup)} ({disturbance(setup)})"
     count = setup["judging_queries"]
     if control is not None:
-        return True, (
-            "do nothing: the disturbance is on queries, and no closer that keeps rankings can help "
-            "(D10): it sees only margins and differences of candidates, which such a closer leaves "
-            f"as they are. The control: {about}, and under {len(control['flips'])} exact closers "
-            f"the share differs by at most {control['largest_difference']:.2%}"
+        why = (
+            "the disturbance is on queries, and no closer that keeps rankings can help (D10): it "
+            "sees only margins and differences of candidates, which such a closer leaves as they "
+            f"are. The control: {about}, and under {len(control['flips'])} exact closers the share "
+            f"differs by at most {control['largest_difference']:.2%}"
         )
-    if before * count < 1:
-        return True, (
-            f"do nothing: the disturbance is below what {count} queries resolve, {about}, less "
-            "than one answer"
+    elif before * count < 1:
+        why = (
+            f"the disturbance is below what {count} queries resolve, {about}, less than one answer"
         )
-    if best is None:
-        return True, f"do nothing: {_none_left(rows, setup)}; {about}"
-    figures = best.row.judging
-    low, high = figures.removed_ci
-    if low <= 0:
-        does = "removes" if figures.removed >= 0 else "adds"
-        told = "is below 0" if high < 0 else "includes 0"
-        return True, (
-            f"do nothing: the best that keeps the answers, {named(best.row)}, {does} "
-            f"{points(abs(figures.removed))} of flips (95 % interval of those removed "
-            f"{100 * low:.1f} to {points(high)}, which {told}); {about}"
-        )
-    first, second = plain.row.calibration.flips, best.row.calibration.flips
-    keeps = {
-        "by guarantee": "keeps every undisturbed answer by its guarantee",
-        "by count": f"keeps {figures.clean_agreement:.1%} of the undisturbed answers",
-        "unresolved": f"keeps {figures.clean_agreement:.1%} of the undisturbed answers",
-        "missed": "",
-    }[best.row.shown]
-    holds = best.row.guarantee == "exact" or best.row.closer == "ridge-shift"
-    why = WHY.get(best.row.closer) if holds else None
-    return False, (
-        f"{named(best.row)} {keeps} and removes {figures.removed / before:.0%} of the flips: "
-        f"{figures.flips:.1%} of {count} judged answers {flip_word(setup)} instead of {before:.1%} "
-        f"({points(figures.removed)} fewer, 95 % interval {100 * low:.1f} to {100 * high:.1f}; on "
-        f"the calibration half {second:.1%} instead of {first:.1%}; {disturbance(setup)})"
-        + (f". Why: {why}" if why else "")
+    elif best is None:
+        why = f"{_none_left(others, setup)}; {about}"
+    elif best.test.removed_ci[0] <= 0:
+        why = f"{_no_gain(best)}; {about}"
+    else:
+        return False, _gain(best, plain, setup)
+    return True, f"do nothing: {why}"
+
+
+def _no_gain(best: CloserFigures) -> str:
+    removed, (low, high) = best.test.removed, best.test.removed_ci
+    return (
+        f"the best that keeps the answers, {named(best)}, {'removes' if removed >= 0 else 'adds'} "
+        f"{points(abs(removed))} of flips (95 % interval of those removed {100 * low:.1f} to "
+        f"{points(high)}, which {'is below 0' if high < 0 else 'includes 0'})"
     )
 
 
-def _none_left(rows: Sequence[Chosen], setup: Mapping[str, Any]) -> str:
+def _gain(best: CloserFigures, plain: CloserFigures, setup: Mapping[str, Any]) -> str:
+    figures, before = best.test, plain.test.flips
+    low, high = figures.removed_ci
+    keeps = "keeps every undisturbed answer by its guarantee"
+    if best.shown != "by guarantee":
+        keeps = f"keeps {figures.clean_agreement:.1%} of the undisturbed answers"
+    chosen_on = ""
+    if best.validation is not figures:
+        first, second = plain.validation.flips, best.validation.flips
+        chosen_on = f" on the validation queries {second:.1%} instead of {first:.1%};"
+    why = METHODS[best.closer].why if best.guarantee != "none" else ""
+    return (
+        f"{named(best)} {keeps} and removes {figures.removed / before:.0%} of the flips: "
+        f"{figures.flips:.1%} of {setup['judging_queries']} answers {flip_word(setup)} instead of "
+        f"{before:.1%} ({points(figures.removed)} fewer, 95 % interval {100 * low:.1f} to "
+        f"{100 * high:.1f};{chosen_on} {disturbance(setup)})" + (f". Why: {why}" if why else "")
+    )
+
+
+def _none_left(others: Sequence[CloserFigures], setup: Mapping[str, Any]) -> str:
     """Why there is no closer to choose."""
-    others = [r.row for r in rows if not r.is_plain]
     if not others:
         return "no closer was left to try"
     if any(row.passes for row in others):
         return (
-            f"every closer that keeps the answers keeps more floats beside each vector than the "
+            "every closer that keeps the answers keeps more floats for each candidate than the "
             f"{setup['beside']} allowed"
         )
-    near = max(others, key=lambda row: row.judging.clean_agreement)
+    near = max(others, key=lambda row: row.test.clean_agreement)
     return (
         f"no closer keeps {setup['floor']:.1%} of the answers (the nearest, {named(near)}, keeps "
-        f"{near.judging.clean_agreement:.1%})"
+        f"{near.test.clean_agreement:.1%})"
     )
 
 
 def notes_of(
-    best: Chosen | None,
-    rows: Sequence[Chosen],
-    plain: Chosen,
-    changes: Sequence[Raise],
+    best: CloserFigures | None,
+    rows: Sequence[CloserFigures],
+    plain: CloserFigures,
+    changes: Sequence[AccuracyGain],
     setup: Mapping[str, Any],
 ) -> tuple[str, ...]:
     """What else has to be known, a sentence each."""
-    out = [_prediction(best), _fewer(best, rows, setup), _accuracy(best, plain), _scale(best)]
+    out = [
+        _prediction(best),
+        _fewer(best, rows[0], plain, setup),
+        _accuracy(best, plain),
+        _scale(best),
+    ]
     out += [_floor(best, rows, setup), _queries_coded(setup), *_on_purpose(changes, setup)]
     return tuple(note for note in out if note)
 
@@ -150,62 +145,65 @@ def points(share: float) -> str:
     return f"{100 * share:.1f} points"
 
 
-def _prediction(best: Chosen | None) -> str:
-    if best is None or best.row.judging.predicted is None:
+def _prediction(best: CloserFigures | None) -> str:
+    if best is None or best.test.predicted is None:
         return ""
-    figures = best.row.judging
+    figures = best.test
     return f"theory predicts {figures.predicted:.1%} flips, {figures.flips:.1%} were measured"
 
 
-def _fewer(best: Chosen | None, rows: Sequence[Chosen], setup: Mapping[str, Any]) -> str:
+def _fewer(
+    best: CloserFigures | None, first: CloserFigures, plain: CloserFigures, setup: Mapping[str, Any]
+) -> str:
     """Why the first of the ranking is not the one recommended, where it is not."""
-    first = rows[0]
-    if first is best or not first.row.passes or first.is_plain:
+    if first is best or not first.passes or first is plain:
         return ""
-    judged = f"{named(first.row)} has {first.row.judging.flips:.1%} on the judging half"
-    if first.row.beside > setup["beside"]:
+    tested = f"{named(first)} has {first.test.flips:.1%} on the test queries"
+    if first.floats_per_candidate > setup["beside"]:
         return (
-            f"{judged}, but keeps {first.row.beside} floats beside each vector, and "
+            f"{tested}, but keeps {first.floats_per_candidate} floats for each candidate, and "
             f"{setup['beside']} were allowed"
         )
     if best is None:
         return ""
-    ahead = best.row.calibration.flips < first.row.calibration.flips
+    ahead = best.validation.flips < first.validation.flips
     why = "was ahead there" if ahead else "which has fewer moving parts, does nearly as well"
     return (
-        f"{judged} ({first.row.calibration.flips:.1%} on the calibration half, where the choice "
-        f"was made, beside {best.row.calibration.flips:.1%}); {best.row.closer}"
+        f"{tested} ({first.validation.flips:.1%} on the validation queries, where the choice "
+        f"was made, against {best.validation.flips:.1%}); {best.closer}"
         f"{' ' if ahead else ', '}{why}"
     )
 
 
-def _accuracy(best: Chosen | None, plain: Chosen) -> str:
-    row = plain.row if best is None else best.row
-    figures, base = row.judging, plain.row.judging
-    if figures.accuracy is None or base.accuracy is None:
+def _accuracy(best: CloserFigures | None, plain: CloserFigures) -> str:
+    base = plain.test
+    if base.accuracy is None:
         return ""
-    told = f"accuracy is {base.clean_accuracy:.3f} undisturbed, {base.accuracy:.3f} disturbed"
+    today = f"accuracy is {base.clean_accuracy:.3f} undisturbed, {base.accuracy:.3f} disturbed"
     if best is None:
-        return told
-    return f"{told}; with {row.closer} {figures.clean_accuracy:.3f} and {figures.accuracy:.3f}"
+        return today
+    figures = best.test
+    return f"{today}; with {best.closer} {figures.clean_accuracy:.3f} and {figures.accuracy:.3f}"
 
 
-def _scale(best: Chosen | None) -> str:
-    if best is None or abs(best.row.spread - 1) <= 0.05:
+def _scale(best: CloserFigures | None) -> str:
+    if best is None or abs(best.spread - 1) <= 0.05:
         return ""
     return (
-        f"{best.row.closer} changes the variance of what is stored by a factor "
-        f"{best.row.spread:.2f}, so that noise of one size is not the same noise; compare at "
+        f"{best.closer} changes the variance of what is stored by a factor "
+        f"{best.spread:.2f}, so that noise of one size is not the same noise; compare at "
         "convention 'spread'"
     )
 
 
-def _floor(best: Chosen | None, rows: Sequence[Chosen], setup: Mapping[str, Any]) -> str:
+def _floor(
+    best: CloserFigures | None, rows: Sequence[CloserFigures], setup: Mapping[str, Any]
+) -> str:
     """That so few queries cannot show the floor, where that matters for some closer."""
     floor, count = setup["floor"], setup["judging_queries"]
-    open_ones = [r.row for r in rows if r.row.shown == "unresolved" and r.row.passes]
+    open_ones = [r for r in rows if r.shown == "unresolved" and r.passes]
     needs = floor_needs(floor)
-    if needs is not None and needs <= count and not (best and best.row.shown == "unresolved"):
+    if needs is not None and needs <= count and not (best and best.shown == "unresolved"):
         return ""
     if not open_ones and (needs is None or needs <= count):
         return ""
@@ -233,7 +231,7 @@ def _queries_coded(setup: Mapping[str, Any]) -> str:
     return ""
 
 
-def _on_purpose(changes: Sequence[Raise], setup: Mapping[str, Any]) -> list[str]:
+def _on_purpose(changes: Sequence[AccuracyGain], setup: Mapping[str, Any]) -> list[str]:
     raising = [c for c in changes if c.raises]
     if not raising:
         return []
@@ -243,9 +241,9 @@ def _on_purpose(changes: Sequence[Raise], setup: Mapping[str, Any]) -> list[str]
     return [
         f"changing answers on purpose raises accuracy: {named(top)} keeps "
         f"{top.clean_agreement:.1%} of the answers, {below} the floor, and is right more often: "
-        f"{top.before:.3f} without it, {top.after:.3f} with it on the judging half ({top.won} won, "
+        f"{top.before:.3f} without it, {top.after:.3f} with it on the test queries ({top.won} won, "
         f"{top.lost} lost, McNemar p {top.p:.1g} after correction, below {SIGNIFICANT:g}; "
-        f"calibration half {top.calibration_before:.3f} and {top.calibration_after:.3f})"
+        f"validation queries {top.validation_before:.3f} and {top.validation_after:.3f})"
         + (f"; so do {others}" if others else "")
         + ". Not recommended here, where answers are to be kept; take it if accuracy is the aim"
     ]

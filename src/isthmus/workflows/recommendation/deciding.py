@@ -1,0 +1,293 @@
+"""One decision for ``isthmus audit`` and ``isthmus recommend``: which closer, or none, and why.
+
+The rule, in order. Drop closers whose clean agreement is below the floor, or that keep more floats
+for each candidate than are allowed. Of the rest take the one with the fewest flips on the
+validation queries, or one with fewer moving parts that does nearly as well. Recommend it where the
+flips that it removes on the test queries are more than none, by their paired 95 % interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from isthmus.closers.maps import Closer
+from isthmus.closers.registry import METHODS
+from isthmus.core.statistics import paired_difference
+from isthmus.errors import OptionError
+from isthmus.robustness import FlipReference, Result
+from isthmus.search.task import RetrievalTask
+from isthmus.workflows.recommendation.advice import CloserFigures, PartFigures, Shown
+from isthmus.workflows.recommendation.parts import Measured, Part
+from isthmus.workflows.recommendation.wording import reason_of
+
+DEFAULT_FLOOR = 1.0
+ROUNDING = 1e-12
+ONE_ERROR = 0.6827
+"""Two-sided confidence of one standard error."""
+NEARLY = 0.9
+"""Share of the best closer's gain with which a plainer one is taken."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a closer has to keep.
+
+    ``floor``: least share of today's answers. ``floats_per_candidate``: most that may be kept
+    besides a vector. ``control``: theory says that no exact closer changes a flip, so nothing is
+    chosen.
+    """
+
+    floor: float = DEFAULT_FLOOR
+    floats_per_candidate: int = 1
+    seed: int = 0
+    control: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor <= 1:
+            raise OptionError("bad-share", f"floor {self.floor} is not a share; expected 0 to 1")
+        if self.floats_per_candidate < 0:
+            raise OptionError(
+                "bad-number",
+                f"{self.floats_per_candidate} floats for each candidate; expected 0 or more",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A closer at its chosen setting: its figures, and itself on the validation queries."""
+
+    figures: CloserFigures
+    closer: Closer
+    measured: Measured
+    is_plain: bool
+
+    @property
+    def order(self) -> int:
+        """Place in the registry, which is the order of moving parts."""
+        return list(METHODS).index(self.closer.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What is recommended: ``taken`` is plain search where ``nothing`` helps. ``reason``: why."""
+
+    taken: Judged
+    nothing: bool
+    reason: str
+    control: Mapping[str, Any] | None = None
+
+    @property
+    def best(self) -> CloserFigures | None:
+        """Figures of the closer recommended, if one is."""
+        return None if self.nothing else self.taken.figures
+
+
+def judged(
+    rules: Rules,
+    closer: Closer,
+    parts: Sequence[tuple[Measured, Measured]],
+    *,
+    options: Mapping[str, Any],
+    tried: int,
+    is_plain: bool,
+    reference: FlipReference,
+) -> Judged:
+    """Figures of a closer from (itself, plain search) on the validation and the test queries."""
+    own, plain = parts[0]
+    first = second = own.figures(plain, rules.seed)
+    if parts[1] is not parts[0]:  # an audit's queries are both
+        second = parts[1][0].figures(parts[1][1], rules.seed)
+    shown = floor_shown(closer.guarantee.kind, second, rules.floor)
+    tested = parts[1][0]
+    figures = CloserFigures(
+        closer.name,
+        closer.score,
+        options,
+        closer.strength,
+        closer.guarantee.kind,
+        shown != "missed" and first.clean_agreement >= rules.floor - ROUNDING,
+        shown,
+        None,
+        None,
+        first,
+        second,
+        tried,
+        tested.spread,
+        tested.floats,
+        tested.size,
+        reference,
+    )
+    return Judged(figures, closer, parts[0][0], is_plain)
+
+
+def floor_shown(kind: str, figures: PartFigures, floor: float) -> Shown:
+    """How far the test queries show that a closer keeps the floor."""
+    if figures.clean_agreement < floor - ROUNDING:
+        return "missed"
+    if kind == "exact":
+        return "by guarantee"
+    return "by count" if figures.clean_agreement_ci[0] >= floor else "unresolved"
+
+
+def near(best: Measured | None, other: Measured | None, seed: int) -> bool:
+    """Whether the other has more flips than the best by one standard error at most."""
+    assert best is not None
+    assert other is not None
+    worse = paired_difference(best.flips, other.flips, seed=seed, confidence=ONE_ERROR)
+    return worse.low <= 0
+
+
+def ranked(found: Sequence[Judged]) -> list[Judged]:
+    """Above the floor first, then by flips on the test queries; ties as the registry has them."""
+    rows = sorted(
+        found, key=lambda r: (not r.figures.passes, r.figures.test.flips, not r.is_plain, r.order)
+    )
+    able = [i for i, r in enumerate(rows) if r.figures.passes]
+    known = [i for i in able if rows[i].figures.test.predicted is not None]
+    known.sort(key=lambda i: rows[i].figures.test.predicted or 0.0)
+    for place, i in enumerate(able):
+        guess = known.index(i) + 1 if i in known else None
+        figures = replace(rows[i].figures, rank=place + 1, predicted_rank=guess)
+        rows[i] = replace(rows[i], figures=figures)
+    return rows
+
+
+def choose(rules: Rules, rows: Sequence[Judged]) -> Judged | None:
+    """The closer to recommend, were its gain to hold; None where no closer meets the floor.
+
+    Fewest flips on the *validation* queries among those that meet the floor on both parts; or,
+    where it is within one standard error of that or removes nine tenths of what that removes, the
+    first in the order of the registry, which is that of moving parts. The test queries decide
+    nothing but the floor, so their figures are not those of a winner.
+    """
+    most = rules.floats_per_candidate
+    able = [
+        r
+        for r in rows
+        if r.figures.passes and r.figures.floats_per_candidate <= most and not r.is_plain
+    ]
+    if not able:
+        return None
+    best = min(able, key=lambda r: r.figures.validation.flips)
+    able = [r for r in able if r is best or r.figures.validation.removed > 0]
+    gain = best.figures.validation.removed
+
+    def nearly(row: Judged) -> bool:
+        enough = gain > 0 and row.figures.validation.removed >= NEARLY * gain
+        return row is best or enough or near(best.measured, row.measured, rules.seed)
+
+    return next(row for row in sorted(able, key=lambda r: r.order) if nearly(row))
+
+
+def decide(rules: Rules, rows: Sequence[Judged], setup: Mapping[str, Any]) -> Decision:
+    """Choose among ranked closers, plain search among them, and say why."""
+    plain = next(r for r in rows if r.is_plain)
+    best = None if rules.control else choose(rules, rows)
+    control = _control([r.figures for r in rows], plain.figures) if rules.control else None
+    nothing, reason = reason_of(
+        None if best is None else best.figures,
+        [r.figures for r in rows if not r.is_plain],
+        plain.figures,
+        setup,
+        control,
+    )
+    return Decision(plain if nothing or best is None else best, nothing, reason, control)
+
+
+def _control(rows: Sequence[CloserFigures], plain: CloserFigures) -> dict[str, Any]:
+    """Flips of closers that keep rankings, where theory says that they are all alike."""
+    flips = {f"{r.closer}, {r.score}": r.test.flips for r in rows if r.guarantee == "exact"}
+    apart = max((abs(share - plain.test.flips) for share in flips.values()), default=0.0)
+    return {"flips": flips, "plain": plain.test.flips, "largest_difference": apart}
+
+
+def decide_on_results(
+    task: RetrievalTask,
+    results: Sequence[Result],
+    rules: Rules,
+    *,
+    family: str = "gaussian",
+    target: str = "candidates",
+) -> dict[str, Any]:
+    """The decision about closers that a grid has measured, as ``report.json`` has it.
+
+    Every closer has one setting, and the scored queries are both validation and test queries.
+    Plain search by the task's score is today's; by other scores it is not a choice.
+
+    Args:
+        results: of the grid, all under the same trials. family, target: what counts.
+    """
+    counted = [
+        r for r in results if (r.perturbation.family, r.perturbation.target) == (family, target)
+    ]
+    levels = list(dict.fromkeys(r.perturbation.level for r in counted))
+    setup = {
+        "side": target,
+        "family": family,
+        "levels": levels,
+        "floor": rules.floor,
+        "beside": rules.floats_per_candidate,
+        "judging_queries": len(task.queries),
+    }
+    rows = _measured(task, counted, rules)
+    decision = decide(rules, ranked(rows), setup)
+    taken = decision.taken.figures
+    return {
+        "closer": taken.closer,
+        "score": taken.score,
+        "file": None,
+        "reason": decision.reason,
+        "flips_before": next(r.figures.test.flips for r in rows if r.is_plain),
+        "flips_after": taken.test.flips,
+        "flips_removed": taken.test.removed,
+        "flips_removed_ci": list(taken.test.removed_ci),
+        "clean_agreement": taken.test.clean_agreement,
+        "floor": rules.floor,
+        "judged_on": f"{family} on {target}, levels {', '.join(f'{v:g}' for v in levels)}",
+        "flip_reference": taken.flip_reference,
+        "rejected": [_rejected(r.figures) for r in rows if not r.figures.passes],
+    }
+
+
+def _measured(task: RetrievalTask, results: Sequence[Result], rules: Rules) -> list[Judged]:
+    """Plain search by the task's score, and every closer that is not plain search."""
+    groups: dict[int, list[Result]] = {}
+    for result in results:
+        groups.setdefault(id(result.search), []).append(result)
+    first = results[0]
+    every, plain = np.arange(len(task.queries)), task.plain()
+    part = Part(
+        task, every, plain, task.best(plain), (first.perturbation,), first.trials, rules.seed
+    )
+    found = [(some[0].search, part.summary(some[0].search, some)) for some in groups.values()]
+    today = next(
+        own for search, own in found if (search.closer.name, search.score) == ("none", task.score)
+    )
+    return [
+        judged(
+            rules,
+            search.closer,
+            [(own, today)] * 2,
+            options={},
+            tried=1,
+            is_plain=own is today,
+            reference=first.perturbation.flip_reference,
+        )
+        for search, own in found
+        if own is today or search.closer.name != "none"
+    ]
+
+
+def _rejected(figures: CloserFigures) -> dict[str, Any]:
+    agreement = figures.test.clean_agreement
+    return {
+        "closer": figures.closer,
+        "score": figures.score,
+        "clean_agreement": agreement,
+        "flips": figures.test.flips,
+        "why": f"changes {1 - agreement:.1%} of the clean answers",
+    }

@@ -1,0 +1,184 @@
+"""Some queries of a task under a perturbation: what a closer does to their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from isthmus.closers.maps import Closer
+from isthmus.core.arrays import EPS32, to_numpy
+from isthmus.core.statistics import paired_difference, share_over_trials, wilson
+from isthmus.robustness import ClosedSearch, Perturbation, Result, measure_perturbation
+from isthmus.search.scores import Ranking
+from isthmus.search.task import RetrievalTask
+from isthmus.workflows.recommendation.advice import PartFigures
+
+HELD = 2**28
+"""Bytes of mapped rows held at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A closer on one part, undisturbed and under the perturbations.
+
+    Attributes:
+        same: (n,) bool: undisturbed answers kept. near_ties: kept ones that are another candidate.
+        spread: the stored vectors' variance over that before closing.
+        flips: (trials, n): share of levels at which a query's answer flipped, against
+            ``flip_reference`` of the perturbation.
+        agreement, accuracy: of the disturbed answers with today's, and with what is right (None:
+            not known); ``clean_accuracy`` of the undisturbed.
+        predicted: mean flips by formula, or None.
+        floats, size: floats kept for each candidate besides its vector, and the vector's bytes
+            where it is coded.
+    """
+
+    same: np.ndarray
+    near_ties: int
+    spread: float
+    flips: np.ndarray
+    agreement: float
+    accuracy: float | None
+    clean_accuracy: float | None
+    predicted: float | None
+    floats: int
+    size: float | None
+
+    def figures(self, plain: Measured, seed: int) -> PartFigures:
+        """Averages with intervals; ``plain`` is plain search under the same draws."""
+        kept = wilson(int(self.same.sum()), len(self.same))
+        share = share_over_trials(self.flips, seed=seed)
+        change = paired_difference(self.flips, plain.flips, seed=seed)
+        return PartFigures(
+            len(self.same),
+            share.mean,
+            (share.low, share.high),
+            self.predicted,
+            change.mean,
+            (change.low, change.high),
+            self.agreement,
+            kept.mean,
+            (kept.low, kept.high),
+            self.near_ties,
+            self.accuracy,
+            self.clean_accuracy,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some queries against all candidates, for validation or test.
+
+    ``rows`` are the places of its queries in ``task``, ``plain`` the search of today, ``today``
+    its answers to these queries. Noise and cuts search on a task of these queries alone, with
+    draws of their own. Codecs have no draws, and search on all queries so that a codec of queries
+    is fitted on the train queries.
+    """
+
+    task: RetrievalTask
+    rows: np.ndarray
+    plain: Ranking
+    today: np.ndarray
+    perturbations: tuple[Perturbation, ...]
+    trials: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        task: RetrievalTask,
+        rows: np.ndarray,
+        perturbations: Sequence[Perturbation],
+        *,
+        trials: int,
+        seed: int,
+    ) -> Part:
+        """The queries ``rows`` of a task; plain search by the task's score is today's."""
+        if any(perturbation.kind != "codec" for perturbation in perturbations):
+            task = replace(task.restricted(rows), query_calibration=np.arange(len(rows)))
+            rows = np.arange(len(rows))
+        plain = task.plain()
+        return cls(task, rows, plain, task.best(plain)[rows], tuple(perturbations), trials, seed)
+
+    @property
+    def judged(self) -> np.ndarray:
+        """(n,) bool: queries whose right answer is known."""
+        return self.task.relevance.judged[self.rows]
+
+    def search(self, closer: Closer) -> ClosedSearch:
+        """The closer set up on this part."""
+        whole = np.empty(len(self.task.queries), np.int64)
+        whole[self.rows] = self.today
+        return ClosedSearch.of(self.task, closer, whole)
+
+    def answers(self, search: ClosedSearch) -> np.ndarray:
+        """(n,): undisturbed answers after closing."""
+        return search.clean_top1[self.rows]
+
+    def same(self, answers: np.ndarray) -> np.ndarray:
+        """(n,) bool: today's answer, or one that scores alike today to float32 rounding."""
+        kept: np.ndarray = answers == self.today
+        other = np.flatnonzero(~kept)
+        places = self.rows[other]
+        q = self.plain.queries[places]
+
+        def score(c: np.ndarray) -> np.ndarray:
+            found = np.einsum("ij,ij->i", q, self.plain.candidates[c])
+            found = found if self.plain.scale is None else found * self.plain.scale[c]
+            return found if self.plain.offset is None else found + self.plain.offset[c]
+
+        width = to_numpy(self.plain.rounding(EPS32 / 2))[places, 0]
+        kept[other] = score(self.today[other]) - score(answers[other]) <= width
+        return kept
+
+    def right(self, answers: np.ndarray) -> np.ndarray:
+        """(judged,) bool for answers (n,) of this part: they are right."""
+        whole = np.zeros(len(self.task.queries), np.int64)
+        whole[self.rows] = answers
+        right: np.ndarray = self.task.relevance.correct(whole)[self.rows][self.judged]
+        return right
+
+    def accuracy(self, answers: np.ndarray) -> float | None:
+        """Share of right answers; None where nothing is known to be right."""
+        return float(self.right(answers).mean()) if self.judged.any() else None
+
+    def batch(self) -> int:
+        """Closers that are measured at once: they share the draws, and hold their mapped rows."""
+        return max(1, HELD // (8 * (self.task.queries.size + self.task.candidates.size)))
+
+    def measured(self, searches: Sequence[ClosedSearch]) -> list[Measured]:
+        """Every search under all perturbations, with the same draws for all searches."""
+        results = [
+            measure_perturbation(
+                self.task, searches, perturbation, trials=self.trials, seed=self.seed
+            )
+            for perturbation in self.perturbations
+        ]
+        return [
+            self.summary(search, found) for search, *found in zip(searches, *results, strict=True)
+        ]
+
+    def summary(self, search: ClosedSearch, results: Sequence[Result]) -> Measured:
+        """One search, from the results of its perturbations."""
+        clean = self.answers(search)
+        same = self.same(clean)
+        flips = [r.flips(r.perturbation.flip_reference)[:, self.rows] for r in results]
+        answers = [result.answers[:, self.rows] for result in results]
+        shares = [self.accuracy(line) for some in answers for line in some]
+        known = [1 - r.predicted for r in results if r.predicted is not None]
+        before = float(self.task.candidates.var(axis=0).sum())
+        stored = float(search.candidates[:, : search.stored_dims].var(axis=0).sum())
+        return Measured(
+            same,
+            int((same & (clean != self.today)).sum()),
+            stored / before if before else 1.0,
+            np.mean(flips, axis=0),
+            float(np.mean([some == self.today for some in answers])),
+            float(np.mean([s for s in shares if s is not None])) if self.judged.any() else None,
+            self.accuracy(clean),
+            float(np.mean(known)) if len(known) == len(results) else None,
+            search.floats_per_candidate,
+            results[-1].bytes_per_vector,
+        )
