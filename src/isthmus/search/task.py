@@ -337,8 +337,7 @@ def _stats_of(rows: np.ndarray, kept: np.ndarray) -> RowStats:
     """Statistics of some rows of an input; bad rows are named by their number there."""
     seen = RowStats.of(rows)
     wild, zero = (
-        tuple(int(kept[row]) for row in found)
-        for found in (seen.nonfinite_first, seen.zeros_first)
+        tuple(int(kept[row]) for row in found) for found in (seen.nonfinite_first, seen.zeros_first)
     )
     return replace(seen, nonfinite_first=wild, zeros_first=zero)
 
