@@ -290,9 +290,10 @@ def open_task(
         watch: dict[str, Any] = {"normalised": normalised, "executor": executor}
         watch["on_partition"] = lambda done, of: say("moments", done, of)
         as_pairs = relevance is None and labels is None and right.is_paired
-        stats, moments, pair = _summed(first, second, as_pairs, watch)
-        for found, name in zip(stats, names, strict=True):
-            found.refuse(name, cosine=normalised)  # type: ignore[union-attr]
+        whole_stats, moments, pair = _summed(first, second, as_pairs, watch)
+        stats = whole_stats
+        for summed, name in zip(whole_stats, names, strict=True):
+            summed.refuse(name, cosine=normalised)
     places = _places(right, max_rows, seed)
     rows, inputs = [], []
     for source, kept, found, whole, name in zip(
