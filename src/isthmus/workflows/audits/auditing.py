@@ -104,7 +104,7 @@ def audit(
     a: Any,
     b: Any,
     *,
-    names: tuple[str, str] = ("a", "b"),
+    names: tuple[str, str] = ("image", "text"),
     relevance: Any = None,
     labels: Any = None,
     paired: bool | None = None,

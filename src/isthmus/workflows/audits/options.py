@@ -15,7 +15,7 @@ from isthmus.workflows.recommendation import DEFAULT_FLOOR, Rules
 class AuditOptions:
     """The options of :func:`isthmus.audit` that its parts need."""
 
-    names: tuple[str, str] = ("a", "b")
+    names: tuple[str, str] = ("image", "text")
     score: str = "cosine"
     levels: tuple[float, ...] = GAUSSIAN_LEVELS
     convention: str = "total"
