@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ EASY = (
     "pq6x4",
     "opq6x4",
     "rabitq",
+    "rabitq4",
     "rotated-sign",
     "rotated-sq4",
     "rotated-rabitq",
@@ -117,6 +119,8 @@ def test_the_table_names_what_is_tested() -> None:
         ("pq64x4", 32),
         ("pq32x7", 28),
         ("rabitq", 72),
+        ("rabitq2", 148),
+        ("rabitq4", 276),
         ("rotated-rabitq", 72),
     ],
 )
@@ -151,6 +155,8 @@ def test_refusals(split: Any) -> None:
         ("pq6x13", {}, "option-range", "1 to 12"),
         ("opq6x4", {"rounds": 0}, "option-range", "0 rounds"),
         ("rabitq", {"query_bits": 9}, "option-range", "9 query bits"),
+        ("rabitq1", {}, "option-range", "1 bits a coordinate"),
+        ("rabitq4", {"query_bits": 4}, "unknown-option", "it takes none"),
         ("bins-1", {}, "option-range", "2 to 65536"),
     ]
     for name, options, code, fact in cases:
@@ -556,6 +562,50 @@ def test_rabitq_ranks_as_a_faiss_index_does(score: str, bits: int, sides: Any) -
     plain = Ranking.of(queries, codec.through(stored), score)
     decoded = np.concatenate([s for _, s in plain.score_blocks()])
     assert np.abs(across(decoded) - across(expected)).max() > 0.05, "the decoded score is not it"
+
+
+@pytest.mark.parametrize("bits", [2, 4, 9])
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+@pytest.mark.parametrize("dim", [DIM, 13])
+def test_multi_bit_rabitq_scores_as_a_faiss_index_does(
+    score: str, bits: int, dim: int, sides: Any
+) -> None:
+    """Whatever ``qb``, which only the first look at the signs uses: all scores are looked at."""
+    import faiss
+
+    queries, stored = (side[:, :dim].astype(np.float32) for side in sides)
+    codec: Any = fit_codec(f"rabitq{bits}", stored[::2])
+    metric = faiss.METRIC_INNER_PRODUCT if score == "dot" else faiss.METRIC_L2
+    index = faiss.IndexRaBitQ(dim, metric, bits)
+    index.train(stored[::2])
+    index.add(stored)
+    found, rows = index.search(queries, len(stored))
+    expected = np.empty_like(found)
+    np.put_along_axis(expected, rows, found if score == "dot" else -found / 2, axis=1)
+    ranking = coded_ranking(queries, stored, codec, score=score)
+    mine = np.concatenate([s for _, s in ranking.score_blocks()])
+    np.testing.assert_allclose(across(mine), across(expected), atol=5e-6)
+    np.testing.assert_allclose(codec.scores(queries, stored, score), expected, atol=1e-6)
+
+
+def test_more_bits_lose_less_and_an_old_faiss_is_named(split: Any, monkeypatch: Any) -> None:
+    import faiss
+
+    fit, test = split
+    errors = [
+        np.linalg.norm(fit_codec(name, fit).through(test) - test)
+        for name in ("rabitq", "rabitq2", "rabitq4", "rabitq8")
+    ]
+    assert all(later < 0.6 * earlier for earlier, later in pairwise(errors))
+    assert codec_at_the_mean(fit) == pytest.approx(fit.mean(axis=0), abs=1e-6)
+    monkeypatch.setattr(faiss, "RaBitQuantizer", None)
+    with refused("old-faiss", "no RaBitQ of 4 bits"):
+        fit_codec("rabitq4", fit)
+
+
+def codec_at_the_mean(fit: np.ndarray) -> np.ndarray:
+    """The mean itself, which has no direction to code."""
+    return fit_codec("rabitq4", fit).through(fit.mean(axis=0, keepdims=True).astype("f4"))[0]
 
 
 def across(scores: np.ndarray) -> np.ndarray:

@@ -14,6 +14,10 @@ which few dimensions give, FAISS takes for zero. The extra terms are :meth:`offs
 are nothing where c = 0, that is, where the rows were centred before they were added. FAISS's own
 default is ``qb`` = 4: the query's residual q - c is cut to 16 levels first
 (:meth:`query_through`).
+
+With 2 to 9 bits a coordinate (:class:`MultiBitRaBitQ`) the signs become levels, and the same two
+formulas hold. FAISS's search looks at the signs first and leaves out candidates that they rule out
+by a bound; what it scores it scores by all bits and by float queries, whatever ``qb``.
 """
 
 from __future__ import annotations
@@ -36,6 +40,11 @@ class RaBitQ(FaissCodec):
     """
 
     query_bits: int = 0
+
+    @property
+    def bits(self) -> int:
+        """Bits a coordinate."""
+        return 1
 
     @property
     def centroid(self) -> np.ndarray:
@@ -84,7 +93,7 @@ class RaBitQ(FaissCodec):
             )
         faiss = library()
         metric = faiss.METRIC_INNER_PRODUCT if score == "dot" else faiss.METRIC_L2
-        index = faiss.IndexRaBitQ(self.dim, metric)
+        index = faiss.IndexRaBitQ(self.dim, metric, *([self.bits] if self.bits > 1 else []))
         faiss.copy_array_to_vector(self.centroid, index.center)
         index.is_trained = True
         index.qb = self.query_bits
@@ -96,6 +105,67 @@ class RaBitQ(FaissCodec):
         out = np.empty_like(found)
         np.put_along_axis(out, rows, found if score == "dot" else -found / 2, axis=1)
         return out
+
+
+SIGN_FACTORS = 12
+"""Bytes of FAISS's numbers beside the sign bits, where more bits follow."""
+FACTORS = 8
+"""Bytes of its two numbers beside the further bits: one to add, one to multiply levels by."""
+
+
+@dataclass(frozen=True, eq=False)
+class MultiBitRaBitQ(RaBitQ):
+    """The same with 2 to 9 bits a coordinate, decoded here: FAISS decodes the signs alone.
+
+    A code is the sign bits, 12 bytes, the further bits (lowest first, coordinate after coordinate)
+    and 8 bytes. The index is FAISS's for distances, whose last number is -2 times the multiplier
+    of the levels.
+    """
+
+    @property
+    def bits(self) -> int:
+        """Bits a coordinate."""
+        return int(self.index.rabitq.nb_bits)
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Rows (n, d) float32 of codes: c + multiplier · level, levels …, -½, ½, …"""
+        codes, further = np.ascontiguousarray(codes, np.uint8), self.bits - 1
+        signs = np.unpackbits(codes, axis=1, count=self.dim, bitorder="little")
+        start = -(-self.dim // 8) + SIGN_FACTORS
+        packed = np.unpackbits(codes[:, start:-FACTORS], axis=1, bitorder="little")
+        low = packed[:, : self.dim * further].reshape(len(codes), self.dim, further)
+        levels = low @ (1 << np.arange(further)) + (signs.astype(np.int64) << further)
+        factors = np.ascontiguousarray(codes[:, -FACTORS:]).view(np.float32)
+        middle = np.float32(2**further - 0.5)
+        found: np.ndarray = self.centroid + factors[:, 1:] / -2 * (levels - middle)
+        return found.astype(np.float32)
+
+
+def fit_multi_bit(calibration: np.ndarray, bits: int) -> MultiBitRaBitQ:
+    """RaBitQ with ``bits`` a coordinate; needs the mean of the calibration rows, O(n d).
+
+    Raises:
+        OptionError: bits outside 2 to 9, values that are not finite, or a FAISS without it.
+            ShapeError: no rows.
+    """
+    if not 2 <= bits <= 9:
+        raise OptionError("option-range", f"rabitq{bits}: {bits} bits a coordinate; expected 2 to 9")
+    faiss = library()
+    if not has_multi_bit():
+        raise OptionError(
+            "old-faiss",
+            f"faiss-cpu {faiss.__version__} has no RaBitQ of {bits} bits; install 1.15 or later",
+        )
+    rows = calibration_rows(calibration, f"rabitq{bits}")
+    index = faiss.IndexRaBitQ(rows.shape[1], faiss.METRIC_L2, bits)
+    with one_thread():
+        index.train(single(rows))
+    return MultiBitRaBitQ(f"rabitq{bits}", rows.shape[1], index, len(rows))
+
+
+def has_multi_bit() -> bool:
+    """Whether the installed FAISS has RaBitQ with more than one bit a coordinate."""
+    return hasattr(getattr(library(), "RaBitQuantizer", None), "nb_bits")
 
 
 def fit_rabitq(calibration: np.ndarray, *, query_bits: int = 0) -> RaBitQ:

@@ -14,7 +14,7 @@ from isthmus.errors import OptionError
 from isthmus.perturb.codecs.base import Codec
 from isthmus.perturb.codecs.error import CodecError, measure_error
 from isthmus.perturb.codecs.minmax import MinMaxBytes
-from isthmus.perturb.codecs.rabitq import fit_rabitq
+from isthmus.perturb.codecs.rabitq import fit_multi_bit, fit_rabitq
 from isthmus.perturb.codecs.rotation import Rotated, turned_calibration
 from isthmus.perturb.codecs.stores import fit_opq, fit_pq, fit_scalar
 from isthmus.perturb.codecs.uniform import SignBits, UniformQuantiser
@@ -87,6 +87,9 @@ for _name, _family in {
         r"opq(\d+)x(\d+)", fit_opq, "the same behind a trained rotation", ("seed", "rounds")
     ),
     "rabitq": CodecFamily("rabitq", fit_rabitq, "1 bit and exact numbers with it", ("query_bits",)),
+    "rabitq<bits>": CodecFamily(
+        r"rabitq(\d+)", fit_multi_bit, "2 to 9 bits and exact numbers with them"
+    ),
 }.items():
     CODECS.register(_name, _family, aliases=OLD_SPELLINGS.get(_name, ()))
 
