@@ -21,56 +21,35 @@ import numpy as np
 from isthmus.closers.fitting import fit
 from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
+from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
-from isthmus.core.statistics import Share, wilson
+from isthmus.core.statistics import wilson
 from isthmus.data.moments import Moments
 from isthmus.data.records import Record
 from isthmus.errors import OptionError
-from isthmus.perturb.codecs import Codec, coded_ranking, fit_codec
+from isthmus.perturb.codecs import coded_ranking, fit_codec, has_multi_bit
 from isthmus.search.scores import Ranking, top_k
-from isthmus.search.task import Progress, RetrievalTask, open_task
+from isthmus.search.task import RetrievalTask, near_unit, open_task
 
-CODECS = ("sign", "rabitq", "sq4", "int8", "fp16")
+SYMMETRIC = "-both"
+"""After a codec's name: queries are coded too, as where bits are compared with bits."""
+CODECS = ("pq", "sign", "sign-both", "rabitq", "rabitq2", "rabitq4", "sq4", "int8", "fp16")
+"""Codes tried; ``pq`` is the product quantiser with one byte for eight coordinates."""
 DEPTHS = (0, 10, 20, 50, 100, 200)
 """Rescoring depths tried; 0 takes the answer by code as it is."""
+LARGEST_DEPTH = 0.1
+"""Share of the candidates that a depth tried by default may reach: more is a search by floats."""
 CLOSERS = ("none", "center-queries", "center-both")
+EUCLIDEAN_CLOSERS = ("none", "biased-shift")
 SAFETY = 2.33
 """Standard errors of validation and test together that a choice must stay above the target."""
+LEAST_PQ_ROWS = 2048
+"""Calibration rows of 256 centroids a part: with fewer they remember their rows."""
 FLOAT_BYTES = 4
 NODES = 24
+NEAR = 64
 BINS = 256
-
-
-@dataclass(frozen=True)
-class StoragePlan(Record):
-    """The smallest code for a target, without and with a closing, and all that was tried.
-
-    Attributes:
-        target: share that must be kept. measure: ``agreement`` of first answers with exact search,
-            or ``recall`` of its k best.
-        plain, closed: the chosen line without and with a closing; None where only float vectors
-            reach the target.
-        lines: everything tried, smallest first; see :class:`StorageLine`.
-        setup: score, sizes, seed.
-    """
-
-    target: float
-    measure: str
-    k: int
-    plain: StorageLine | None
-    closed: StorageLine | None
-    lines: tuple[StorageLine, ...] = field(repr=False)
-    setup: dict[str, Any]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One line per code, closing and depth."""
-        return [line.flat() for line in self.lines]
-
-    @property
-    def best(self) -> StorageLine | None:
-        """The smaller of the two choices; without a closing where they cost the same."""
-        found = [line for line in (self.plain, self.closed) if line is not None]
-        return min(found, key=lambda line: (line.bytes_per_vector, line.depth), default=None)
+PREDICTED_QUERIES = 256
 
 
 @dataclass(frozen=True)
@@ -81,9 +60,10 @@ class StorageLine:
         codec, closer, score, depth: what is stored and how it is searched.
         bytes_per_vector: of the code and what stands with it; float vectors to rescore by are not
             counted.
-        predicted: by formula from the margins and the code's measured error.
+        predicted: by formula from the margins and the code's measured error; None for recall.
         validation, test: measured share; ``test_lo``, ``test_hi``: 95 % interval of the test share.
-        meets: the validation share is above the target by the margin that its size asks for.
+        margin: what the validation share must be above the target by, for how few queries it and
+            the test share are of. meets: it is.
     """
 
     codec: str
@@ -96,11 +76,74 @@ class StorageLine:
     test: float
     test_lo: float
     test_hi: float
+    margin: float
     meets: bool
 
-    def flat(self) -> dict[str, Any]:
-        """Plain columns."""
-        return dict(vars(self))
+
+@dataclass(frozen=True)
+class StoragePlan(Record):
+    """The smallest code for a target, without and with a closing, and all that was tried.
+
+    Attributes:
+        target: share that must be kept. measure: ``agreement`` of first answers with exact search,
+            or ``recall`` of its k best.
+        plain, closed: the chosen line without and with a closing, at any rescoring depth; None
+            where only float vectors reach the target.
+        plain_by_code, closed_by_code: the same where nothing is rescored.
+        lines: everything tried, smallest first; see :class:`StorageLine`.
+        left_out: (codec, why) of codes that were not tried.
+        setup: score, sizes, seed.
+    """
+
+    target: float
+    measure: str
+    k: int
+    plain: StorageLine | None
+    closed: StorageLine | None
+    plain_by_code: StorageLine | None
+    closed_by_code: StorageLine | None
+    lines: tuple[StorageLine, ...] = field(repr=False)
+    left_out: tuple[tuple[str, str], ...]
+    setup: dict[str, Any]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One line per code, closing and depth."""
+        return [dict(vars(line)) for line in self.lines]
+
+    @property
+    def best(self) -> StorageLine | None:
+        """The smaller of the two choices; without a closing where they cost the same."""
+        found = [line for line in (self.plain, self.closed) if line is not None]
+        return min(found, key=_cost, default=None)
+
+    @property
+    def enough_queries(self) -> int:
+        """Queries with which a code that loses no answer would be seen to reach the target."""
+        return 2 * int(np.ceil(SAFETY * np.sqrt(2) / (1 - self.target)))
+
+    def card(self) -> tuple[str, list[dict[str, Any]]]:
+        """The choices, not all that was tried."""
+        chosen = (self.plain, self.closed, self.plain_by_code, self.closed_by_code)
+        return (
+            f"Storage plan: {self.target:.4g} {self.measure} on unseen queries",
+            [dict(vars(line)) for line in dict.fromkeys(chosen) if line is not None],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    """What every line is measured on."""
+
+    task: RetrievalTask
+    validation: np.ndarray
+    test: np.ndarray
+    exact: np.ndarray
+    depths: tuple[int, ...]
+    target: float
+
+    @property
+    def k(self) -> int:
+        return int(self.exact.shape[1])
 
 
 def plan(
@@ -111,9 +154,9 @@ def plan(
     measure: str = "agreement",
     k: int = 10,
     score: str = "cosine",
-    codecs: Sequence[str] = CODECS,
-    closers: Sequence[str] = CLOSERS,
-    depths: Sequence[int] = DEPTHS,
+    codecs: Sequence[str] | None = None,
+    closers: Sequence[str] | None = None,
+    depths: Sequence[int] | None = None,
     max_queries: int = 2000,
     max_candidates: int = 10_000,
     seed: int = 0,
@@ -121,19 +164,33 @@ def plan(
 ) -> StoragePlan:
     """The smallest code and rescoring depth that keep ``target`` of the answers on unseen queries.
 
+    A sample of candidates is easier to search than all of them, because rivals are fewer: with more
+    candidates than ``max_candidates``, or a gallery that will grow, ask for more than you need.
+
     Args:
         queries, candidates: rows or files of rows.
         target: share to keep, above 0 and below 1.
         measure: ``agreement`` (the first answer is exact search's) or ``recall`` (of its k best).
-        codecs: names to try. closers: closings to try, all of which must keep clean answers.
-        depths: rescoring depths; 0 is none.
+        k: answers that ``recall`` counts.
+        score: how you search today.
+        codecs: names to try; :data:`CODECS` where left out. ``pq`` and RaBitQ of several bits are
+            left out, with a word, where rows are too few or the installed FAISS lacks them.
+        closers: closings to try, all of which must keep clean answers.
+        depths: rescoring depths, 0 for none; :data:`DEPTHS` up to a tenth of the candidates.
         max_queries, max_candidates: seeded samples above these. seed: of samples and splits.
 
     Raises:
-        OptionError: a target that is no share, an unknown measure, codec or closer, or a closer
-            that changes clean answers. Anything ``open_task`` refuses.
+        OptionError: a target that is no share, an unknown measure, codec or closer, a depth above
+            the number of candidates, or a closer that changes clean answers. Anything
+            ``open_task`` refuses.
 
     Cost: one search of all queries per code and closing.
+
+    >>> rng = np.random.default_rng(0)
+    >>> items = rng.normal(size=(400, 32))
+    >>> found = plan(items + 0.3 * rng.normal(size=(400, 32)), items, codecs=["sign", "int8"])
+    >>> found.best.codec, found.best.depth, found.best.bytes_per_vector
+    ('sign', 20, 4.0)
     """
     if not 0 < target < 1:
         raise OptionError("target-not-a-share", f"target {target}; expected between 0 and 1")
@@ -141,112 +198,187 @@ def plan(
         raise OptionError(
             "unknown-measure", f"measure '{measure}' is unknown; say agreement or recall"
         )
-    say = progress or (lambda what, done, of: None)
+    say = progress or quiet
     task = open_task(
         queries, candidates, paired=False, score=score, max_rows=max_candidates, seed=seed
     ).sample(max_queries, stream("plan.sample", seed))
     rng = stream("plan.split", seed)
     validation, test = task.split(0.5, rng)
     task = task.calibrated(rng)
-    k = min(k if measure == "recall" else 1, len(task.candidates))
-    exact = top_k(task.plain(), k).rows
+    exact = top_k(task.plain(), k if measure == "recall" else 1).rows
+    planned = _Planned(task, validation, test, exact, _depths(depths, len(task.candidates)), target)
+    names, left_out = _codecs(codecs, task)
     fitted = _closers(task, validation, closers)
     lines: list[StorageLine] = []
-    for done, name in enumerate(codecs):
-        say("codes", done, len(codecs))
+    for done, name in enumerate(names):
+        say("codes", done, len(names))
         for closer in fitted:
-            places, predicted, size = _coded(task, closer, name, exact, validation, depths)
-            for depth in depths:
-                kept = (places < max(depth, k)).mean(axis=1)
-                lines.append(
-                    _line(
-                        name,
-                        closer,
-                        depth,
-                        size,
-                        predicted.get(depth),
-                        kept,
-                        validation,
-                        test,
-                        target,
-                    )
-                )
-    say("codes", len(codecs), len(codecs))
-    lines.sort(key=lambda line: (line.bytes_per_vector, line.depth, -line.validation))
-    chosen = [
-        next((x for x in lines if x.meets and (x.closer == "none") == plain), None)
-        for plain in (True, False)
-    ]
-    setup = {
-        "score": score,
+            if not (name.endswith(SYMMETRIC) and closer.bias_weights is not None):
+                lines += _lines(planned, closer, name)
+    say("codes", len(names), len(names))
+    lines.sort(key=lambda line: (*_cost(line), -line.validation))
+    plain, closed = ([x for x in lines if (x.closer == "none") == says] for says in (True, False))
+    return StoragePlan(
+        target,
+        measure,
+        planned.k,
+        _smallest(plain),
+        _smallest(closed),
+        _smallest(plain, by_code=True),
+        _smallest(closed, by_code=True),
+        tuple(lines),
+        left_out,
+        _setup(planned, seed),
+    )
+
+
+def _cost(line: StorageLine) -> tuple[float, int]:
+    return line.bytes_per_vector, line.depth
+
+
+def _smallest(lines: list[StorageLine], *, by_code: bool = False) -> StorageLine | None:
+    """The first of the sorted lines that meets the target."""
+    return next((x for x in lines if x.meets and not (by_code and x.depth)), None)
+
+
+def _setup(planned: _Planned, seed: int) -> dict[str, Any]:
+    task = planned.task
+    given = task.candidate_input
+    dim = task.candidates.shape[1]
+    return {
+        "score": task.score,
         "queries": len(task.queries),
         "candidates": len(task.candidates),
-        "dim": task.candidates.shape[1],
-        "validation_queries": len(validation),
-        "test_queries": len(test),
+        "all_candidates": len(task.candidates) if given is None else given.source.rows,
+        "dim": dim,
+        "float_bytes": FLOAT_BYTES * dim,
+        "validation_queries": len(planned.validation),
+        "test_queries": len(planned.test),
         "seed": seed,
     }
-    return StoragePlan(target, measure, k, chosen[0], chosen[1], tuple(lines), setup)
 
 
-def _closers(task: RetrievalTask, rows: np.ndarray, names: Sequence[str]) -> list[Closer]:
+def _depths(given: Sequence[int] | None, candidates: int) -> tuple[int, ...]:
+    if given is None:
+        return tuple(d for d in DEPTHS if d <= LARGEST_DEPTH * candidates)
+    for depth in given:
+        if not 0 <= depth <= candidates:
+            raise OptionError(
+                "bad-depth", f"depth {depth} of {candidates} candidates; expected 0 or more of them"
+            )
+    return tuple(sorted({int(depth) for depth in given}))
+
+
+def _codecs(
+    given: Sequence[str] | None, task: RetrievalTask
+) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+    """Names to try, and (name, why) of those of the default that cannot be."""
+    if given is not None:
+        return list(dict.fromkeys(given)), ()
+    dim, rows = task.candidates.shape[1], len(task.candidate_calibration)
+    why = {}
+    if dim % 8:
+        why["pq"] = f"8 does not divide {dim} dimensions"
+    elif rows < LEAST_PQ_ROWS:
+        why["pq"] = f"{rows} rows to train on, it needs {LEAST_PQ_ROWS}"
+    if not has_multi_bit():
+        why |= dict.fromkeys(
+            ("rabitq2", "rabitq4"), "the installed FAISS has one bit; 1.15 has more"
+        )
+    names = [f"pq{dim // 8}x8" if name == "pq" else name for name in CODECS if name not in why]
+    return names, tuple(why.items())
+
+
+def _closers(task: RetrievalTask, rows: np.ndarray, names: Sequence[str] | None) -> list[Closer]:
     """Plain search first, then each closing fitted on the validation queries' moments."""
-    moments = Moments.of(task.queries[rows], precise=True)
+    if names is None:
+        names = EUCLIDEAN_CLOSERS if task.score == "euclidean" else CLOSERS
+    moments = Moments.of(task.queries[rows], precise=True, normalised=task.normalised)
     found = []
     for name in dict.fromkeys(["none", *names]):
         method = METHODS[name]
-        if method.guarantee != "exact":
+        given = task.score if name == "none" else method.score_for(task.score)
+        closer = fit(name, moments, task.candidate_moments, score=given, normalised=task.normalised)
+        same = closer.score == task.score or near_unit(task.candidates)
+        if method.guarantee != "exact" or not same:
             raise OptionError(
                 "closer-changes-answers",
-                f"{name} changes clean answers; a plan compares with exact search, so give closers "
-                "that keep them",
+                f"{name} changes clean answers by {task.score}; a plan compares with exact search, "
+                "so give closers that keep them",
             )
-        given = task.score if name == "none" else method.score_for(task.score)
-        found.append(
-            fit(name, moments, task.candidate_moments, score=given, normalised=task.normalised)
-        )
+        found.append(closer)
     return found
 
 
-def _coded(
-    task: RetrievalTask,
-    closer: Closer,
-    codec_name: str,
-    exact: np.ndarray,
-    validation: np.ndarray,
-    depths: Sequence[int],
-) -> tuple[np.ndarray, dict[int, float], float]:
-    """Places (n, k) of the exact answers by code, predictions by depth, and bytes per vector."""
+def _lines(planned: _Planned, closer: Closer, name: str) -> list[StorageLine]:
+    """One line per depth, from one search by code."""
+    task = planned.task
     q = np.asarray(closer.query(task.queries))
     c = np.asarray(closer.candidate(task.candidates))
     bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
     dim = c.shape[1] - closer.memo
-    codec = fit_codec(codec_name, c[task.candidate_calibration, :dim])
-    coded = coded_ranking(q, c, codec, score=closer.score, bias=bias, stored=dim)
-    places = _places(coded, exact)
-    clean = Ranking.of(q, c, closer.score, bias)
-    predicted = {} if exact.shape[1] > 1 else _predicted(clean, coded, exact, validation, depths)
-    size = float(codec.bytes_per_vector(dim))
-    size += FLOAT_BYTES * (closer.memo + (bias is not None))
-    return places, predicted, size
+    codec = fit_codec(name.removesuffix(SYMMETRIC), c[task.candidate_calibration, :dim])
+    both = codec if name.endswith(SYMMETRIC) else None
+    coded = coded_ranking(q, c, codec, score=closer.score, bias=bias, query_codec=both, stored=dim)
+    places = places_of(coded, planned.exact)
+    predicted: dict[int, float] = {}
+    if planned.k == 1:
+        clean = Ranking.of(q, c, closer.score, bias)
+        predicted = predict_places(clean, coded, planned.exact[:, 0], planned)
+    size = codec.bytes_per_vector(dim) + FLOAT_BYTES * (closer.memo + (bias is not None))
+    lines = []
+    for depth in planned.depths:
+        kept = (places < max(depth, planned.k)).mean(axis=1)
+        first, second = kept[planned.validation], kept[planned.test]
+        held_out = wilson(float(second.sum()), len(second))
+        margin = safe_margin(first, len(second))
+        lines.append(
+            StorageLine(
+                name,
+                closer.name,
+                closer.score,
+                depth,
+                float(size),
+                predicted.get(depth),
+                float(first.mean()),
+                held_out.mean,
+                held_out.low,
+                held_out.high,
+                margin,
+                bool(first.mean() - margin >= planned.target),
+            )
+        )
+    return lines
 
 
-def _places(coded: Ranking, exact: np.ndarray) -> np.ndarray:
-    """(n, k): how many candidates stand before each exact answer in the coded ranking."""
+def safe_margin(kept: np.ndarray, others: int) -> float:
+    """How far the mean of ``kept`` (n,) and that of ``others`` queries may lie apart by chance.
+
+    Shares of 0 and 1 are given the spread of one query that is otherwise.
+    """
+    variance = max(float(kept.var()), 1 / len(kept))
+    return float(SAFETY * np.sqrt(variance * (1 / len(kept) + 1 / others)))
+
+
+def places_of(coded: Ranking, exact: np.ndarray) -> np.ndarray:
+    """(n, k): how many candidates stand before each of the answers ``exact`` (n, k).
+
+    Scores that differ by rounding are tied, and the lower row comes first, as in every search here.
+    """
     out = np.empty(exact.shape, np.int64)
-    columns = np.arange(len(coded.candidates))
+    columns = np.arange(len(coded.candidates))[None, :]
     for start, scores in coded.score_blocks():
-        rows = exact[start : start + len(scores)]
-        own = np.take_along_axis(scores, rows, axis=1)
-        for place in range(rows.shape[1]):
-            mine, row = own[:, place : place + 1], rows[:, place : place + 1]
-            before = (scores > mine) | ((scores == mine) & (columns[None, :] < row))
-            out[start : start + len(scores), place] = before.sum(axis=1)
+        some = slice(start, start + len(scores))
+        width = coded.tie_widths[some]
+        for place, rows in enumerate(exact[some].T[:, :, None]):
+            ahead = scores - np.take_along_axis(scores, rows, axis=1)
+            before = (ahead > width) | ((ahead >= -width) & (columns < rows))
+            out[some, place] = before.sum(axis=1)
     return out
 
 
-def _predicted(
-    clean: Ranking, coded: Ranking, exact: np.ndarray, rows: np.ndarray, depths: Sequence[int]
+def predict_places(
+    clean: Ranking, coded: Ranking, answers: np.ndarray, planned: _Planned
 ) -> dict[int, float]:
     """Mean share of queries whose exact answer stays within each depth, by formula.
 
@@ -259,24 +391,31 @@ def _predicted(
 
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     weights = weights / weights.sum()
+    rows = planned.validation[:: -(-len(planned.validation) // PREDICTED_QUERIES)]
     slope, noise = _score_error(clean, coded, rows)
-    kept = {depth: np.empty(len(rows)) for depth in depths}
+    limits = np.maximum(planned.depths, 1)[:, None] - 1
+    kept = np.zeros(len(planned.depths))
     some = replace(clean, queries=clean.queries[rows])
     for start, scores in some.score_blocks():
-        for i, line in enumerate(scores):
-            row = start + i
-            winner = exact[rows[row], 0]
-            margins = (1 + slope) * (line[winner] - np.delete(line, winner))
+        for line, winner in zip(scores, answers[rows[start : start + len(scores)]], strict=True):
+            margins, counts = _margins((1 + slope) * (line[winner] - np.delete(line, winner)))
             if noise == 0:
-                means = np.full(NODES, float((margins < 0).sum()))
+                means = np.full(NODES, float(counts[margins < 0].sum()))
             else:
-                counts, edges = np.histogram(margins, BINS)
-                middle = (edges[1:] + edges[:-1]) / 2
-                tails = ndtr(-(middle[None, :] / noise + nodes[:, None]))
-                means = tails @ counts
-            for depth in depths:
-                kept[depth][row] = weights @ poisson.cdf(max(depth, 1) - 1, means)
-    return {depth: float(values.mean()) for depth, values in kept.items()}
+                means = ndtr(-(margins[None, :] / noise + nodes[:, None])) @ counts
+            kept += poisson.cdf(limits, means[None, :]) @ weights
+    shares = kept / len(rows)
+    return {depth: float(share) for depth, share in zip(planned.depths, shares, strict=True)}
+
+
+def _margins(margins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest rivals' margins as they are and the others' in bins, with how many in each."""
+    if len(margins) <= NEAR + BINS:
+        return margins, np.ones(len(margins))
+    margins = np.partition(margins, NEAR)
+    counts, edges = np.histogram(margins[NEAR:], BINS)
+    middle = (edges[1:] + edges[:-1]) / 2
+    return np.append(margins[:NEAR], middle), np.append(np.ones(NEAR), counts)
 
 
 def _score_error(clean: Ranking, coded: Ranking, rows: np.ndarray) -> tuple[float, float]:
@@ -293,34 +432,4 @@ def _score_error(clean: Ranking, coded: Ranking, rows: np.ndarray) -> tuple[floa
     return float(slope), float(np.sqrt(rest))
 
 
-def _line(
-    codec: str,
-    closer: Closer,
-    depth: int,
-    size: float,
-    predicted: float | None,
-    kept: np.ndarray,
-    validation: np.ndarray,
-    test: np.ndarray,
-    target: float,
-) -> StorageLine:
-    first, second = kept[validation], kept[test]
-    share = float(first.mean())
-    error = np.sqrt(max(share * (1 - share), 1 / len(first)) * (1 / len(first) + 1 / len(second)))
-    interval: Share = wilson(float(second.sum()), len(second))
-    return StorageLine(
-        codec,
-        closer.name,
-        closer.score,
-        depth,
-        size,
-        predicted,
-        share,
-        float(second.mean()),
-        interval.low,
-        interval.high,
-        bool(share - SAFETY * error >= target),
-    )
-
-
-__all__ = ["CODECS", "DEPTHS", "Codec", "StorageLine", "StoragePlan", "plan"]
+__all__ = ["CODECS", "DEPTHS", "StorageLine", "StoragePlan", "plan"]

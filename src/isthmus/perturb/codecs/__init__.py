@@ -11,7 +11,7 @@ from isthmus.perturb.codecs.base import Codec, RangedCodec
 from isthmus.perturb.codecs.error import CodecError, measure_error
 from isthmus.perturb.codecs.lint import RangeLint, range_lints
 from isthmus.perturb.codecs.minmax import MinMaxBytes
-from isthmus.perturb.codecs.rabitq import RaBitQ
+from isthmus.perturb.codecs.rabitq import MultiBitRaBitQ, RaBitQ, has_multi_bit
 from isthmus.perturb.codecs.rotation import Rotated, random_rotation
 from isthmus.perturb.codecs.search import (
     Index,
@@ -36,6 +36,7 @@ __all__ = [
     "Index",
     "Losses",
     "MinMaxBytes",
+    "MultiBitRaBitQ",
     "RaBitQ",
     "RangeLint",
     "RangedCodec",
@@ -46,6 +47,7 @@ __all__ = [
     "coded_ranking",
     "find_codec",
     "fit_codec",
+    "has_multi_bit",
     "held_out_error",
     "measure_error",
     "random_rotation",
