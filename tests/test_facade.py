@@ -25,6 +25,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "embed": lambda a, b: im.embed("emoji", texts=["a dog"], out="embedded.npy"),
     "fit": lambda a, b: im.fit("center-queries", a, b),
     "measure": lambda a, b: im.measure(a, b),
+    "plan": lambda a, b: im.plan(a, b, target=0.5, codecs=["sign", "int8"], depths=[0, 5]),
     "predict": lambda a, b: im.predict(a, b, noise=0.05),
     "recommend": lambda a, b: im.recommend(a, b, perturb="sq8", closers="center-queries"),
     "stress": lambda a, b: im.stress(a, b, perturb="sq8", closers="center-queries"),
@@ -45,6 +46,7 @@ SAME: dict[str, tuple[str, set[str], set[str]]] = {
     "compare": ("compare", set(), set()),
     "embed": ("embed", set(), set()),
     "fit": ("close", {*OWN, "option"}, {"pairs", "query_rows", "options"}),
+    "plan": ("plan", set(), set()),
     "recommend": ("recommend", set(), set()),
     "stress": ("stress", set(), set()),
 }

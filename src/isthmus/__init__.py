@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from isthmus.workflows.audits import audit as audit
     from isthmus.workflows.recommendation import Advice as Advice
     from isthmus.workflows.recommendation import recommend as recommend
+    from isthmus.workflows.storage import StoragePlan as StoragePlan
+    from isthmus.workflows.storage import plan as plan
 
 _VERBS = {
     "audit": "workflows.audits",
@@ -60,6 +62,7 @@ _VERBS = {
     "embed": "encoders.embedding",
     "fit": "closers",
     "measure": "metrics.gap_report",
+    "plan": "workflows.storage",
     "predict": "theory.prediction",
     "recommend": "workflows.recommendation",
     "stress": "robustness",
@@ -84,6 +87,7 @@ _NOUNS = {
     "Relevance": "search.relevance",
     "RetrievalTask": "search.task",
     "Rows": "data",
+    "StoragePlan": "workflows.storage",
     "StressTable": "robustness",
     "Verification": "closers.verification",
     "load_encoder": "encoders",

@@ -18,6 +18,7 @@ COMMANDS = (
     "calibrate",
     "export",
     "recommend",
+    "plan",
     "embed",
     "demo",
 )

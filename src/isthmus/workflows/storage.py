@@ -49,7 +49,7 @@ FLOAT_BYTES = 4
 NODES = 24
 NEAR = 64
 BINS = 256
-PREDICTED_QUERIES = 256
+PREDICTED_QUERIES = 512
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class StoragePlan(Record):
     @property
     def enough_queries(self) -> int:
         """Queries with which a code that loses no answer would be seen to reach the target."""
-        return 2 * int(np.ceil(SAFETY * np.sqrt(2) / (1 - self.target)))
+        return 2 * int(np.ceil(SAFETY / np.sqrt(self.k) / (1 - self.target)))
 
     def card(self) -> tuple[str, list[dict[str, Any]]]:
         """The choices, not all that was tried."""
@@ -190,7 +190,7 @@ def plan(
     >>> items = rng.normal(size=(400, 32))
     >>> found = plan(items + 0.3 * rng.normal(size=(400, 32)), items, codecs=["sign", "int8"])
     >>> found.best.codec, found.best.depth, found.best.bytes_per_vector
-    ('sign', 20, 4.0)
+    ('sign', 0, 4.0)
     """
     if not 0 < target < 1:
         raise OptionError("target-not-a-share", f"target {target}; expected between 0 and 1")
@@ -331,7 +331,7 @@ def _lines(planned: _Planned, closer: Closer, name: str) -> list[StorageLine]:
         kept = (places < max(depth, planned.k)).mean(axis=1)
         first, second = kept[planned.validation], kept[planned.test]
         held_out = wilson(float(second.sum()), len(second))
-        margin = safe_margin(first, len(second))
+        margin = safe_margin(first, len(second), planned.k)
         lines.append(
             StorageLine(
                 name,
@@ -351,12 +351,12 @@ def _lines(planned: _Planned, closer: Closer, name: str) -> list[StorageLine]:
     return lines
 
 
-def safe_margin(kept: np.ndarray, others: int) -> float:
+def safe_margin(kept: np.ndarray, others: int, answers: int = 1) -> float:
     """How far the mean of ``kept`` (n,) and that of ``others`` queries may lie apart by chance.
 
-    Shares of 0 and 1 are given the spread of one query that is otherwise.
+    Half an answer more, of ``answers`` a query, counts as lost (Jeffreys): none lost is not none.
     """
-    variance = max(float(kept.var()), 1 / len(kept))
+    variance = float(kept.var()) + 0.5 / (len(kept) * answers)
     return float(SAFETY * np.sqrt(variance * (1 / len(kept) + 1 / others)))
 
 
