@@ -599,7 +599,7 @@ def test_more_bits_lose_less_and_an_old_faiss_is_named(split: Any, monkeypatch: 
     assert all(later < 0.6 * earlier for earlier, later in pairwise(errors))
     assert codec_at_the_mean(fit) == pytest.approx(fit.mean(axis=0), abs=1e-6)
     monkeypatch.setattr(faiss, "RaBitQuantizer", None)
-    with refused("old-faiss", "no RaBitQ of 4 bits"):
+    with refused("library-too-old", "no RaBitQ of 4 bits"):
         fit_codec("rabitq4", fit)
 
 

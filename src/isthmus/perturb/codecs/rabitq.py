@@ -153,7 +153,7 @@ def fit_multi_bit(calibration: np.ndarray, bits: int) -> MultiBitRaBitQ:
     faiss = library()
     if not has_multi_bit():
         raise OptionError(
-            "old-faiss",
+            "library-too-old",
             f"faiss-cpu {faiss.__version__} has no RaBitQ of {bits} bits; install 1.15 or later",
         )
     rows = calibration_rows(calibration, f"rabitq{bits}")
