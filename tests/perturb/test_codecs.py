@@ -155,7 +155,7 @@ def test_refusals(split: Any) -> None:
         ("pq6x13", {}, "option-range", "1 to 12"),
         ("opq6x4", {"rounds": 0}, "option-range", "0 rounds"),
         ("rabitq", {"query_bits": 9}, "option-range", "9 query bits"),
-        ("rabitq1", {}, "option-range", "1 bits a coordinate"),
+        ("rabitq1", {}, "option-range", "1 bits a number"),
         ("rabitq4", {"query_bits": 4}, "unknown-option", "it takes none"),
         ("bins-1", {}, "option-range", "2 to 65536"),
     ]

@@ -149,7 +149,7 @@ def fit_multi_bit(calibration: np.ndarray, bits: int) -> MultiBitRaBitQ:
             ShapeError: no rows.
     """
     if not 2 <= bits <= 9:
-        raise OptionError("option-range", f"rabitq{bits}: {bits} bits a coordinate; expected 2 to 9")
+        raise OptionError("option-range", f"rabitq{bits}: {bits} bits a number; expected 2 to 9")
     faiss = library()
     if not has_multi_bit():
         raise OptionError(
