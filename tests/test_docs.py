@@ -8,6 +8,7 @@ page run in order, in one namespace, in a folder with ``images.npy``, ``captions
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,11 @@ def plain(rows) -> np.ndarray:
     return top1(Ranking.of(*rows, "cosine"))
 
 
+def plain_of(queries: str, candidates: str) -> np.ndarray:
+    """Answers of plain cosine search between two files."""
+    return top1(Ranking.of(np.load(f"{queries}.npy"), np.load(f"{candidates}.npy"), "cosine"))
+
+
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
     """A real report, small."""
@@ -97,6 +103,31 @@ def test_closing_examples_run(rows, plain, capsys):
 def test_without_the_evening_coordinate_cosine_answers_differ(rows, plain, capsys):
     left, _ = run_blocks("closing")
     assert (left["by_uneven"] != plain).any()
+
+
+TASKS = ("gap", "close", "stress", "recommend", "compare", "calibrate")
+
+
+def test_python_examples_run(rows, plain, capsys):
+    pytest.importorskip("pandas")
+    shutil.copy("images.npy", "new.npy")
+    left, names = run_blocks("python")
+    assert names == [*TASKS, "refused"]
+    np.testing.assert_array_equal(left["answers"], plain_of("captions", "images"))
+    assert left["low"] < left["gap"]["norm"] < left["high"]
+    assert set(left["frame"]["closer"]) == {"none", "center-both"}
+    assert Path("closer.safetensors").is_file()
+    assert Path("match.json").is_file()
+    out = capsys.readouterr().out
+    for said in ("severe", "consistency", "within the limit", left["advice"].name, "no-such-file"):
+        assert said in out
+
+
+def test_python_tasks_are_short():
+    blocks = {block[1]: block[2] for block in BLOCK.finditer(page("python"))}
+    for name in TASKS:
+        lines = [line for line in blocks[name].splitlines() if line and "import" not in line]
+        assert 0 < len(lines) <= 6, name
 
 
 def test_every_warning_has_its_line():
@@ -142,10 +173,11 @@ def test_every_folder_is_named():
     assert [f for f in sorted(found) if f"`{f}`" not in page("architecture")] == []
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [*PAGES, "../README", "../CONTRIBUTING", "../CHANGELOG"])
 def test_links_lead_somewhere(name):
     here = DOCS / f"{name}.md"
-    for target, anchor in re.findall(r"\]\(([\w./-]+\.md)?(?:#([\w-]+))?\)", page(name)):
+    links = r"\]\(([\w./-]+\.(?:md|svg))?(?:#([\w-]+))?\)"
+    for target, anchor in re.findall(links, page(name)):
         path = here.parent / target if target else here
         assert path.is_file(), target
         if anchor:

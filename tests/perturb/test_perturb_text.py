@@ -339,8 +339,8 @@ def test_the_truth_moves_with_its_option(
     truth = data.draw(st.integers(0, count - 1))
     new = reorder_options(options, truth, level, seed, 0)
     assert sorted(new.options) == sorted(options)
-    assert new.truth is not None
-    assert new.options[new.truth] == options[truth]
+    assert new.right is not None
+    assert new.options[new.right] == options[truth]
     assert [options[i] for i in new.order] == list(new.options)
     assert sum(i != at for at, i in enumerate(new.order)) == new.edits
     assert new.changed == (new.edits > 0)
@@ -351,7 +351,7 @@ def test_options_stay_at_level_nought_and_all_move_at_one() -> None:
     options = ["a", "b", "c", "d"]
     assert reorder_options(options, 2, 0, 0, 0).options == tuple(options)
     moved = [reorder_options(options, 2, 1.0, 0, i) for i in range(100)]
-    assert all(m.edits == 4 and m.truth != 2 for m in moved)
+    assert all(m.edits == 4 and m.right != 2 for m in moved)
     assert len({m.order for m in moved}) == 6  # every cycle of four
     with refused("option-out-of-range", "4", "0 to 3"):
         reorder_options(options, 4, 1, 0, 0)

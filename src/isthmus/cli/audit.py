@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import INPUT, split_numbers, two_names
 from isthmus.cli.output import console, print_json, progress_bar
@@ -45,10 +46,9 @@ def command(
     Example: isthmus audit images.npy captions.npy --names image,text --out report
     """
     from isthmus.report.table import print_summary
-    from isthmus.workflows.audits import audit
 
     with progress_bar() as say:
-        result = audit(
+        result = im.audit(
             a,
             b,
             names=two_names(names),

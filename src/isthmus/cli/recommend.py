@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import check_suffix, split_numbers, split_words
 from isthmus.cli.output import console, print_json, progress_bar
@@ -65,11 +66,10 @@ def command(
     Example: isthmus recommend images.npy captions.npy --perturb rabitq --out closer.safetensors
     """
     from isthmus.report.advice_table import print_advice
-    from isthmus.workflows.recommendation import recommend
 
     check_suffix(out, ".safetensors", "a closer")
     with progress_bar() as say:
-        advice = recommend(
+        advice = im.recommend(
             queries,
             candidates,
             labels=labels,

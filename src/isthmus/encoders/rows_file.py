@@ -186,7 +186,7 @@ class _Work:
 
     def __init__(self, out: Path, state: _State) -> None:
         self.state = state
-        self.path, self.note = _beside(out, ".partial"), _beside(out, ".partial.json")
+        self.path, self.note = _named(out, ".partial"), _named(out, ".partial.json")
 
     def __enter__(self) -> _Work:
         self.file = open(self.path, "a+b")
@@ -267,7 +267,7 @@ def _finish(writer: RowWriter, source: Source, work: _Work) -> Path | None:
 
     out, dim = Path(writer.path), work.state.dim
     parquet = out.suffix.lower() == ".parquet"
-    ids = None if parquet else _beside(out, ".ids.json")
+    ids = None if parquet else _named(out, ".ids.json")
     if ids is not None:
         _write_list(ids, kept())
     identities = batched(kept(), CHUNK)
@@ -288,7 +288,7 @@ def _write_list(path: Path, items: Iterator[str]) -> None:
 
 
 def _report_skipped(out: Path, state: _State) -> None:
-    path = _beside(out, ".skipped.json")
+    path = _named(out, ".skipped.json")
     if state.skipped:
         write_json(path, [asdict(item) for item in state.skipped])
     else:
@@ -300,5 +300,5 @@ def _utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _beside(out: Path, suffix: str) -> Path:
+def _named(out: Path, suffix: str) -> Path:
     return out.with_name(out.name + suffix)

@@ -193,12 +193,12 @@ def held_out_separability(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> flo
         return None
     rng = stream("gap.separability", seed)
     order_a, order_b = rng.permutation(len(a)), rng.permutation(len(b))
-    halves_a = a[order_a[: len(a) // 2]], a[order_a[len(a) // 2 :]]
-    halves_b = b[order_b[: len(b) // 2]], b[order_b[len(b) // 2 :]]
+    parts_a = a[order_a[: len(a) // 2]], a[order_a[len(a) // 2 :]]
+    parts_b = b[order_b[: len(b) // 2]], b[order_b[len(b) // 2 :]]
     scores = []
     for fit, test in ((0, 1), (1, 0)):
-        mean_a, mean_b = halves_a[fit].mean(axis=0), halves_b[fit].mean(axis=0)
-        pooled = (np.cov(halves_a[fit].T) + np.cov(halves_b[fit].T)) / 2
+        mean_a, mean_b = parts_a[fit].mean(axis=0), parts_b[fit].mean(axis=0)
+        pooled = (np.cov(parts_a[fit].T) + np.cov(parts_b[fit].T)) / 2
         pooled = np.atleast_2d(pooled)
         level = np.trace(pooled) / len(pooled)
         shrunk = 0.9 * pooled + 0.1 * level * np.eye(len(pooled))
@@ -206,8 +206,8 @@ def held_out_separability(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> flo
             return None
         normal = np.linalg.solve(shrunk, mean_b - mean_a)
         cut = normal @ (mean_a + mean_b) / 2
-        right_a = (halves_a[test] @ normal < cut).mean()
-        right_b = (halves_b[test] @ normal >= cut).mean()
+        right_a = (parts_a[test] @ normal < cut).mean()
+        right_b = (parts_b[test] @ normal >= cut).mean()
         scores.append((right_a + right_b) / 2)
     return float(np.mean(scores))
 

@@ -15,32 +15,32 @@ from isthmus.perturb._words import how_many
 class OptionOrder:
     """Options in a new order: ``options[k]`` was option ``order[k]``.
 
-    ``truth`` is where the right option now is, None if it was not given. ``edits`` counts the
+    ``right`` is where the right option now is, None if it was not given. ``edits`` counts the
     options that moved.
     """
 
     options: tuple[str, ...]
     order: tuple[int, ...]
-    truth: int | None
+    right: int | None
     note: str
     changed: bool
     edits: int
 
 
 def reorder_options(
-    options: Sequence[str], truth: int | None, level: int | float, seed: int, index: int
+    options: Sequence[str], right: int | None, level: int | float, seed: int, index: int
 ) -> OptionOrder:
     """Permute the options of one question.
 
     ``level``: an int is the number of options to move, a float a share (rounded up) of them; 1.0
     moves all. Options trade places in one cycle, so that each chosen one ends elsewhere; one
     alone cannot move, so a level of 1 option moves two. Raises
-    :class:`~isthmus.errors.LabelsError` if ``truth`` is not the index of an option.
+    :class:`~isthmus.errors.LabelsError` if ``right`` is not the index of an option.
     """
     count = len(options)
-    if truth is not None and not 0 <= operator.index(truth) < count:
+    if right is not None and not 0 <= operator.index(right) < count:
         raise LabelsError(
-            "option-out-of-range", f"the right one is option {truth}, expected 0 to {count - 1}"
+            "option-out-of-range", f"the right one is option {right}, expected 0 to {count - 1}"
         )
     moved = how_many(level, count)
     moved = min(count, 2) if moved == 1 else moved
@@ -52,5 +52,5 @@ def reorder_options(
             order[place] = source
     new = tuple(options[i] for i in order)
     note = f"order: {', '.join(map(str, order))}" if moved else "unchanged: no option to move"
-    where = None if truth is None else order.index(operator.index(truth))
+    where = None if right is None else order.index(operator.index(right))
     return OptionOrder(new, tuple(order), where, note, new != tuple(options), moved)

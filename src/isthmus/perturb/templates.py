@@ -46,7 +46,7 @@ TEMPLATES: tuple[str, ...] = (
 
 def wrap(name: str, template: str = PAPER_SWAP[0]) -> str:
     """Put a name in a template. Braces in the name are text like any other."""
-    before, after = _halves(template)
+    before, after = _around(template)
     return f"{before}{name}{after}"
 
 
@@ -58,7 +58,7 @@ def unwrap(text: str, templates: Sequence[str] = TEMPLATES) -> tuple[str, str] |
     """
     fits = []
     for template in templates:
-        before, after = _halves(template)
+        before, after = _around(template)
         inside = len(text) - len(before) - len(after)
         if (before or after) and inside > 0 and text.startswith(before) and text.endswith(after):
             fits.append((-len(template), template, text[len(before) : len(before) + inside]))
@@ -85,7 +85,7 @@ def swap_template(
     ``edits`` is 0 or 1.
     """
     if to is not None:
-        _halves(to)
+        _around(to)
     if how_many(level, 1) == 0:
         return edited(text, text, 0, [], "no edit asked for")
     found = unwrap(text, templates)
@@ -106,11 +106,11 @@ def swap_template(
     return edited(text, after, len(done), done, f"already in the template {to}")
 
 
-def _halves(template: str) -> tuple[str, str]:
-    halves = template.split(SLOT)
-    if len(halves) != 2:
+def _around(template: str) -> tuple[str, str]:
+    around = template.split(SLOT)
+    if len(around) != 2:
         raise OptionError(
             "bad-template",
-            f"the template {template!r} has {len(halves) - 1} slots, expected one {SLOT}",
+            f"the template {template!r} has {len(around) - 1} slots, expected one {SLOT}",
         )
-    return halves[0], halves[1]
+    return around[0], around[1]

@@ -51,13 +51,13 @@ def coded_ranking(
     if extra is not None:
         bias = extra if bias is None else bias + extra
     ask = getattr(codec, "query_through", None) if query_codec is None else query_codec.through
-    asked = queries if ask is None else _beside(ask(queries[:, :dim]), queries[:, dim:])
+    asked = queries if ask is None else _joined(ask(queries[:, :dim]), queries[:, dim:])
     return Ranking.of(
-        np.asarray(asked, np.float64), np.asarray(_beside(coded, tail), np.float64), score, bias
+        np.asarray(asked, np.float64), np.asarray(_joined(coded, tail), np.float64), score, bias
     )
 
 
-def _beside(head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+def _joined(head: np.ndarray, tail: np.ndarray) -> np.ndarray:
     return head if not tail.shape[1] else np.hstack([head, tail])
 
 
@@ -172,7 +172,7 @@ def search_through(
     """Search as :func:`coded_ranking` ranks, and what is lost and won at each stage.
 
     Args:
-        exact: the float search that counts as the truth and rescores: that of the rows before a
+        exact: the float search that counts as right and rescores: that of the rows before a
             closer, if one wants to know what closing *and* coding cost. By default the float rows
             given, with ``score`` and ``bias``.
         k: answers kept. rescored: how many coded answers are compared again by float rows; 0 for
@@ -189,7 +189,7 @@ def search_through(
     coding = coded_ranking(
         queries, candidates, codec, score=score, bias=bias, query_codec=query_codec, stored=stored
     )
-    truth = exact if exact is not None else Ranking.of(queries, candidates, score, bias)
+    reference = exact if exact is not None else Ranking.of(queries, candidates, score, bias)
     depth = max(k, rescored)
     coded = top_k(coding, depth).rows
     indexed = coded if index is None else np.asarray(index(coding, depth), np.int64)
@@ -197,5 +197,5 @@ def search_through(
         raise ShapeError(
             "wrong-shape", f"the index gave answers {indexed.shape}; expected {coded.shape}"
         )
-    final = rescore(indexed, truth, k) if rescored else indexed[:, :k]
-    return StoreSearch(top_k(truth, k).rows, coded[:, :k], indexed[:, :k], final)
+    final = rescore(indexed, reference, k) if rescored else indexed[:, :k]
+    return StoreSearch(top_k(reference, k).rows, coded[:, :k], indexed[:, :k], final)
