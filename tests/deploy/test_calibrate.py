@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import betabinom, binomtest
 
 import commands
 import test_docs
@@ -17,6 +17,8 @@ from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.deploy.thresholds import Calibration, Null, calibrate
 from isthmus.deploy.thresholds.intervals import (
+    drawn_rate,
+    false_matches_at_most,
     order,
     pair_threshold,
     search_threshold,
@@ -59,7 +61,7 @@ def test_scores_are_those_of_full_searches(world, score, relevance):
     np.testing.assert_allclose(found.match, table[tuple(relevance.pairs.T)])
     np.testing.assert_allclose(found.pairs, np.where(match, np.nan, table))
     np.testing.assert_allclose(found.best, np.where(match, -np.inf, table).max(axis=1))
-    assert sizes_of(160) == [10, 100, 160]
+    assert sizes_of(160) == [1, 2, 5, 10, 20, 50, 100, 160]
     assert (found.by_size[10] <= found.by_size[100]).all()
     assert (found.by_size[100] <= found.by_size[160]).all()
     assert found.by_size[10].mean() < found.by_size[160].mean()
@@ -384,6 +386,173 @@ def test_a_closer_of_another_score_or_dimension_is_refused(world):
         calibrate(holed, b, closer=closer)
 
 
+# a decision per query
+
+
+def kinds_of(count: int) -> np.ndarray:
+    return np.where(np.arange(count) % 3 == 0, "short", "long")
+
+
+def test_a_decision_is_a_conformal_p_value_of_its_kind_and_size(world):
+    """Against brute force: all scores of the fitted queries of the kind, none of a subset."""
+    a, b = (unit_rows(side) for side in world)
+    kinds = kinds_of(160)
+    found = calibrate(a, b, false_match_rate=0.1, kinds=kinds, seed=4)
+    rng = np.random.default_rng([4, 0xCA1])
+    rng.permutation(160)
+    order = rng.permutation(160)
+    table = a @ b.T
+    np.fill_diagonal(table, -np.inf)
+    asked = np.linspace(table.max(1).min() - 0.05, table.max() + 0.05, 60)
+    for kind in ("short", "long"):
+        rows = order[kinds[order] == kind]
+        null = table[rows[: len(rows) // 2]].max(axis=1)
+        slow = (1 + (null[None] >= asked[:, None]).sum(1)) / (len(null) + 1)
+        got = found.decide(asked, kind=kind)
+        np.testing.assert_allclose(got.p_value, slow)
+        np.testing.assert_array_equal(got.match, slow <= 0.1)
+        np.testing.assert_array_equal(got.match, asked > got.threshold)
+        for size in (100, 51):  # between two sizes the larger one's null
+            null = found.kinds[kind][100]
+            np.testing.assert_allclose(
+                found.decide(asked, kind=kind, size=size).p_value, null.p_value(asked)
+            )
+    twice = found.decide(asked, kind="long", size=320).p_value
+    np.testing.assert_allclose(twice, np.minimum(1, 2 * found.decide(asked, kind="long").p_value))
+    every = found.decide(asked)
+    np.testing.assert_allclose(every.p_value, found.p_value(asked, "search"))
+    mixed = found.decide(asked, kind=np.where(asked > 0.5, "short", "long"))
+    low = asked <= 0.5
+    np.testing.assert_array_equal(mixed.p_value[low], found.decide(asked, kind="long").p_value[low])
+
+
+def test_the_null_of_a_size_is_the_best_of_a_random_part(world):
+    """A part is drawn for each query, so its mean is that of all parts of this size."""
+    a, b = (unit_rows(side) for side in world)
+    table = a @ b.T
+    np.fill_diagonal(table, np.nan)
+    rising = np.sort(table, axis=1)[:, :159]  # NaN last
+    runs = [collect(RetrievalTask(a, b, PAIRS, "dot"), seed=s).by_size for s in range(20)]
+    for size in (1, 5, 20):
+        # the best of m of N: rank i (from below) with chance C(i, m - 1) / C(N, m)
+        from scipy.special import comb
+
+        chance = comb(np.arange(159), size - 1) / comb(159, size)
+        drawn = np.array([np.nanmean(run[size]) for run in runs])
+        assert drawn.mean() == pytest.approx((rising @ chance).mean(), abs=0.02)
+        assert drawn.std() < 0.03  # one part for all queries would scatter much more
+
+
+def test_decisions_of_rows_are_those_of_their_scores(world):
+    a, b = world
+    found = calibrate(a, b, false_match_rate=0.1)
+    part = np.arange(20, 60)
+    got = found.decide(a[:9], b[part])
+    table = full_scores(a[:9], b[part], "cosine")
+    by_scores = found.decide(table)
+    np.testing.assert_allclose(got.score, table.max(axis=1))
+    np.testing.assert_array_equal(got.answer, table.argmax(axis=1))
+    np.testing.assert_array_equal(got.p_value, by_scores.p_value)
+    assert set(got.size) == {40}
+    filtered = np.full((9, 160), np.nan)
+    filtered[:, part] = table
+    again = found.decide(filtered)
+    np.testing.assert_array_equal(again.answer, part[got.answer])
+    np.testing.assert_array_equal(again.p_value, got.p_value)
+    nothing = found.decide(np.full((1, 160), np.nan))
+    assert (nothing.match[0], nothing.answer[0], nothing.size[0]) == (False, -1, 0)
+    assert np.isnan(nothing.p_value[0])
+    twins = found.decide(a[:9], np.repeat(b[part], 3, axis=0))
+    np.testing.assert_array_equal(twins.size, got.size)
+    lines = got.to_arrow().to_pylist()
+    assert [line["decision"] for line in lines] == np.where(got.match, "match", "nothing").tolist()
+    assert got.to_dict()["matches"] == int(got.match.sum())
+    assert "queries have a match" in got._repr_html_()
+    shift = fitted("center-queries", a, b)
+    through = calibrate(a, b, false_match_rate=0.1, closer=shift)
+    plain = calibrate(unit_rows(a), unit_rows(b), false_match_rate=0.1, score="dot")
+    np.testing.assert_allclose(
+        through.decide(a, b, closer=shift).p_value, plain.decide(unit_rows(a), unit_rows(b)).p_value
+    )
+    with refused("calibration-of-another-closer", "center-queries"):
+        through.decide(a, b)
+    with refused("unknown-kind", "none"):
+        found.decide(table, kind="other")
+    with refused("bad-size", "0"):
+        found.decide(table, size=0)
+    with refused("unequal-dimensions", "24"):
+        found.decide(a[:, :8], b[:, :8])
+
+
+def test_without_enough_nulls_nothing_is_decided_to_match(world):
+    a, b = world
+    found = calibrate(a, b, false_match_rate=0.001)
+    got = found.decide([np.inf, 5.0])
+    assert not got.match.any()
+    assert np.isinf(got.threshold).all()
+    assert got.p_value.tolist() == [1 / 81] * 2
+
+
+def test_repeated_rows_count_once_and_their_twins_are_right(world):
+    a, b = world
+    plain = calibrate(a, b, false_match_rate=0.1)
+    q, x = np.repeat(np.arange(160), 3), np.r_[np.arange(160), np.arange(0, 160, 2)]
+    pairs = np.column_stack([np.arange(480), q])  # each of three twins has the same candidate
+    got = calibrate(a[q], b[x], relevance=pairs, false_match_rate=0.1)
+    assert got.thresholds == plain.thresholds
+    assert got.figures["search"] == plain.figures["search"]
+    assert (got.figures["queries"], got.figures["distinct_queries"]) == (480, 160)
+    assert (got.figures["candidates"], got.figures["distinct_candidates"]) == (240, 160)
+    assert got.candidates == 160
+    scores = full_scores(a[:5], b[x], "cosine")
+    np.testing.assert_array_equal(got.decide(scores).size, 160)
+
+
+def test_kinds_too_small_are_named_and_left_out(world):
+    a, b = world
+    kinds = np.r_[["rare"] * 3, ["few"] * 10, ["many"] * 147]
+    found = calibrate(a, b, false_match_rate=0.1, kinds=kinds)
+    assert found.figures["kinds_left_out"] == ["rare"]
+    assert list(found.kinds) == ["few", "many"]
+    assert {"kinds-left-out", "rate-below-resolution"} <= set(codes(found))
+    fits = {part["kind"]: part["fit_queries"] for part in found.figures["kinds"]}
+    assert fits == {"few": 5, "many": 73}
+    with refused("unknown-kind", "'few', 'many'"):
+        found.decide([0.1], kind=["rare"])
+    with refused("unequal-lengths", "159 kinds for 160 rows"):
+        calibrate(a, b, kinds=kinds[1:])
+
+
+def test_the_held_out_interval_is_beta_binomial():
+    for hits, count, rate, many in ((0, 50, 0.02, 99), (7, 250, 0.01, 250), (30, 60, 0.4, 20)):
+        slow = betabinom.cdf(hits, count, rate * (many + 1), (1 - rate) * (many + 1))
+        assert false_matches_at_most(hits, count, rate, many) == pytest.approx(slow)
+        got = drawn_rate(hits, count, many)
+        low, high = (
+            betabinom(count, end * (many + 1), (1 - end) * (many + 1))
+            for end in (got.low or 0.5, got.high)
+        )
+        assert high.cdf(hits) == pytest.approx(0.025, abs=1e-6)
+        assert got.low == 0 or low.sf(hits - 1) == pytest.approx(0.025, abs=1e-6)
+    assert drawn_rate(0, 9, 9).low == 0
+    assert drawn_rate(9, 9, 9).high == 1
+
+
+def test_the_held_out_interval_holds_the_stated_rate_over_both_draws():
+    """250 to fit on, 250 to judge on, 1 %: Wilson's interval misses it in one draw of nine."""
+    rng = np.random.default_rng(0)
+    rate, inside, wilson = order(0.01, 250) / 251, 0, 0
+    for _ in range(1000):
+        fitted, held = rng.uniform(size=(2, 250))
+        hits = int((held > search_threshold(fitted, 0.01).value).sum())
+        got = drawn_rate(hits, 250, 250)
+        inside += got.low <= rate <= got.high
+        plain = binomtest(hits, 250).proportion_ci(method="wilson")
+        wilson += plain.low <= rate <= plain.high
+    assert inside >= 950
+    assert wilson < 920
+
+
 # the command
 
 
@@ -483,5 +652,5 @@ def test_the_example_of_the_page_runs(files_wide, pairs_wide, capsys):
 def test_every_key_is_on_the_page(world):
     got = calibrate(*world, false_match_rate=0.05).figures
     page = test_docs.page("calibrate")
-    keys = set(got) | set(got["search"]) | set(got["pair"])
+    keys = set(got) | set(got["search"]) | set(got["pair"]) | set(got["table"][0])
     assert [k for k in sorted(keys) if f"`{k}`" not in page] == []

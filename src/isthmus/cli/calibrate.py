@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,13 @@ def command(
     ] = None,
     labels: options.Labels = None,
     relevance: options.Relevance = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            help="The kind of each query, a word or number per row (short, long, a language): "
+            ".txt, .csv, .npy or FILE:COLUMN of parquet. Each kind gets a threshold of its own."
+        ),
+    ] = None,
     score: Annotated[
         str | None, typer.Option(help="dot, cosine (default) or euclidean, or the closer's own.")
     ] = None,
@@ -54,6 +62,7 @@ def command(
             relevance=relevance,
             labels=labels,
             paired=paired,
+            kinds=kinds,
             score=score,
             closer=closer,
             model=model,
@@ -73,17 +82,25 @@ def command(
 
 
 def sentences(result: dict[str, Any]) -> list[str]:
-    """What a person needs to hear of a threshold."""
+    """What to use, the table of thresholds, then what a person needs to hear of them."""
     through = f", through {result['closer']}" if result["closer"] else ""
     scale = " (scores are -distance)" if result["score"] == "euclidean" else ""
-    lines = [
+    many, rate = result["distinct_candidates"], result["false_match_rate"]
+    kinds = [_use(part, f"kind '{part['kind']}'", many, rate) for part in result["kinds"]]
+    every = "every kind together" if kinds else "every query"
+    lines = [*kinds, _use(_of_all(result), every, many, rate), *_table(result), ""]
+    lines += [
         f"{result['queries']} queries, {result['candidates']} candidates, by {result['score']}"
         f"{through}{scale}; fitted on {result['fit_queries']} queries, judged on the other "
         f"{result['held_out_queries']}",
         f"non-matching pairs score {_mean(result['pair']['null'])}; the best of "
-        f"{result['candidates']} of them {_mean(result['search']['null'])}"
+        f"{many} of them {_mean(result['search']['null'])}"
         + (f"; matches {_mean(result['match'])}" if result["match"] else ""),
     ]
+    for side in ("queries", "candidates"):
+        repeats = result[side] - result[f"distinct_{side}"]
+        if repeats:
+            lines.append(f"{repeats} of {result[side]} {side} repeat another row: each counts once")
     apart = result["separation"]
     if apart is not None:
         ends = apart["auc_ci"]
@@ -98,7 +115,9 @@ def sentences(result: dict[str, Any]) -> list[str]:
         f"{result['pair']['held_out']['searches_with_false_match']:.1%} of the searches at the "
         f"threshold per pair; threshold per search by number of candidates: "
         + ", ".join(
-            f"{p['candidates']}: {p['threshold']:.4g}" for p in result["search"]["by_candidates"]
+            f"{p['candidates']}: {p['threshold']:.4g}"
+            for p in result["search"]["by_candidates"]
+            if p["candidates"] in (1, 10, 100, 1000, 10_000, 100_000, many)
         )
     )
     for side, part in result["same_modality"].items():
@@ -110,6 +129,42 @@ def sentences(result: dict[str, Any]) -> list[str]:
             )
     lines += [f"WARNING: {w['text']}" for w in result["warnings"]]
     return lines + ([f"wrote {result['out']}"] if result["out"] else [])
+
+
+def _of_all(result: dict[str, Any]) -> dict[str, Any]:
+    return {"fit_queries": result["fit_queries"], **result["search"]}
+
+
+def _use(part: dict[str, Any], who: str, many: int, rate: float) -> str:
+    """One line: the threshold to use, or why there is none."""
+    if part["resolved"]:
+        return f"Use {part['threshold']:.4g} for {who}: the best of {many} matches above it"
+    fitted = part["fit_queries"]
+    return (
+        f"No threshold for {who}: {_percent(rate)} needs {2 * math.ceil(1 / rate - 1 - 1e-9)} "
+        f"queries; {_percent(1 / (fitted + 1))} at {part['threshold']:.4g}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
+
+
+def _table(result: dict[str, Any]) -> list[str]:
+    """Precision, recall and false matches over thresholds, at most 80 columns wide."""
+    lines = ["", " false match  threshold   held out (95 % interval)    precision   recall"]
+    for part in result["table"]:
+        low, high = part["false_match_rate_ci"]
+        held = f"{part['false_match_rate']:.2%} ({low:.2%} to {high:.2%})"
+        found = "".join(
+            f"{'-' if part[name] is None else format(part[name], '.1%'):>{width}}"
+            for name, width in (("precision", 9), ("recall", 9))
+        )
+        here = "*" if part["stated"] == result["false_match_rate"] else " "
+        lines.append(
+            f"{here}{_percent(part['stated']):>12}  {part['threshold']:>9.4g}   {held:<27}{found}"
+        )
+    return [*lines, "(first answers of held-out queries; * is the rate asked for)"]
 
 
 def _mean(part: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ STREAMS: dict[str, int] = {
     "calibrate.split": 0xCA1,  # queries used, and their fit and held-out parts
     "calibrate.nulls": 0xCA,  # candidates whose scores are kept as nulls
     "calibrate.same-side": 0x5A,  # rows of one side compared with each other
+    "calibrate.subsets": 0x5B5,  # where each query's parts of the candidates begin
     "close.noise": 0,  # candidates that a codec is fitted on before its error is measured
     "compare.sample": 0xC0,  # queries compared
     "compare.rows": 0x0D,  # pairs of rows whose distances are compared

@@ -10,7 +10,6 @@ store's: they are the same for both halves.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -19,14 +18,17 @@ import numpy as np
 from isthmus.closers.maps import Closer
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
+from isthmus.data.names import names_of
+from isthmus.deploy.thresholds.decisions import Decisions
 from isthmus.deploy.thresholds.figures import Judged, figures_of
+from isthmus.deploy.thresholds.mapping import closed, distinct, opened, score_of
+from isthmus.deploy.thresholds.null_table import Null
 from isthmus.deploy.thresholds.nulls import collect
-from isthmus.deploy.thresholds.record import Calibration, Null
+from isthmus.deploy.thresholds.record import Calibration
 from isthmus.errors import OptionError, ShapeError
-from isthmus.search.scores import check_score
-from isthmus.search.task import RetrievalTask, open_task
+from isthmus.search.task import LEAST
 
-__all__ = ["Calibration", "Null", "calibrate"]
+__all__ = ["Calibration", "Decisions", "Null", "calibrate"]
 
 
 def calibrate(
@@ -37,6 +39,7 @@ def calibrate(
     relevance: Any = None,
     labels: Any = None,
     paired: bool | None = None,
+    kinds: Any = None,
     score: str | None = None,
     closer: Closer | str | PathLike[str] | None = None,
     model: str | None = None,
@@ -52,6 +55,8 @@ def calibrate(
         false_match_rate: the stated rate, above 0 and below 1.
         relevance, labels, paired: which pairs match, arrays or files. ``paired=None`` takes equal
             lengths as pairs; where nothing is right, queries are strangers to the candidates.
+        kinds: (n,) words or whole numbers, or a file of them: the kind of each query (short, long,
+            a language, a category). Each kind has thresholds of its own.
         score: dot, cosine or euclidean; None: the closer's, or cosine.
         closer: a closer or its file; its maps come first, and its candidate bias is added.
         model: the model's name, kept in the record. max_queries: a seeded sample above that.
@@ -60,8 +65,8 @@ def calibrate(
     Raises:
         OptionError: a rate that is none, an unknown score, another score than the closer's, a query
         that matches everything, or what is right said twice. ShapeError: dimensions that do not
-        fit, or fewer than 4 queries. LabelsError, NotPaired: relevance of other rows. ValuesError:
-        NaN, infinity, zero rows under cosine. FileError: a file that cannot be read.
+        fit, or fewer than 4 queries. LabelsError, NotPaired: relevance or kinds of other rows.
+        ValuesError: NaN, infinity, zero rows under cosine. FileError: a file that cannot be read.
 
     Cost: O(n K d), scores in blocks; 32 MB of null scores besides float64 rows.
 
@@ -80,14 +85,17 @@ def calibrate(
     if isinstance(closer, (str, PathLike)):
         closer = Closer.load(closer)
     said = {"relevance": relevance, "labels": labels, "paired": paired}
-    whole = _opened(queries, candidates, _score(score, closer), closer, said)
+    whole = opened(queries, candidates, score_of(score, closer), closer, said)
+    names = None if kinds is None else names_of(kinds, len(whole.queries), "kinds")
+    different, kept = distinct(whole)
     rng = stream("calibrate.split", seed)
-    chosen = np.sort(rng.permutation(len(whole.queries))[: max(max_queries, 0)])
-    task, bias = _closed(whole.restricted(chosen), closer)
-    count = len(task.queries)
-    fit, held = task.split(count // 2 / count if count > 1 else 0.5, rng)
+    chosen = np.sort(rng.permutation(len(kept))[: max(max_queries, 0)])
+    task, bias = closed(different.restricted(chosen), closer)
+    kind = None if names is None else names[kept[chosen]]
+    fit, held = _split(len(chosen), kind, rng)
     scores = collect(task, bias, seed=seed, progress=progress)
-    judged = Judged.of(false_match_rate, scores, fit, held)
+    judged = Judged.of(false_match_rate, scores, fit, held, kind)
+    about = figures_of(judged, task, whole.relevance, len(kept), biased=bias is not None, seed=seed)
     return Calibration(
         model,
         task.score,
@@ -97,46 +105,23 @@ def calibrate(
         false_match_rate,
         {"pair": judged.pair.value, "search": judged.search.value},
         {"pair": Null.of(judged.fitted.null), "search": Null.of(judged.fitted.best)},
-        figures_of(judged, task, whole.relevance, biased=bias is not None, seed=seed),
+        about,
+        judged.nulls(),
+        {name: judged.nulls(name) for name in judged.kinds()},
     )
 
 
-def _score(score: str | None, closer: Closer | None) -> str:
-    if closer is None:
-        return check_score(score or "cosine")
-    if score is not None and check_score(score) != closer.score:
-        raise OptionError(
-            "score-of-another-closer",
-            f"score '{score}', but the closer {closer.name} is searched by {closer.score}; leave "
-            "the score out, or fit a closer for it",
-        )
-    return closer.score
-
-
-def _opened(
-    queries: Any, candidates: Any, score: str, closer: Closer | None, said: dict[str, Any]
-) -> RetrievalTask:
-    """The task of rows as they are searched, or as given where a closer maps them first."""
-    if closer is None:
-        return open_task(queries, candidates, score=score, **said)
-    task = open_task(queries, candidates, score="dot", **said)
-    cosine = score == "cosine" or closer.query.normalised or closer.candidate.normalised
-    for side in (task.query_input, task.candidate_input):
-        assert side is not None
-        side.stats.refuse(side.name, cosine=cosine)
-    if closer.query.dim != task.queries.shape[1]:
+def _split(
+    count: int, kind: np.ndarray | None, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of queries, sorted: half of each kind to fit on, half to judge on."""
+    if count < 2 * LEAST:
         raise ShapeError(
-            "unequal-dimensions",
-            f"rows have {task.queries.shape[1]} dimensions, but the closer was fitted for "
-            f"{closer.query.dim}; use rows of the same model",
+            "too-few-queries",
+            f"{count} queries that differ; expected {2 * LEAST} at least, half to fit on and half "
+            "to judge on, and some hundreds to see anything",
         )
-    return replace(task, score=score)
-
-
-def _closed(task: RetrievalTask, closer: Closer | None) -> tuple[RetrievalTask, np.ndarray | None]:
-    """The task of mapped rows, and the candidate bias (K,)."""
-    if closer is None:
-        return task, None
-    bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
-    queries, candidates = closer.query(task.queries), closer.candidate(task.candidates)
-    return replace(task, queries=np.asarray(queries), candidates=np.asarray(candidates)), bias
+    order = rng.permutation(count)
+    parts = [order] if kind is None else [order[kind[order] == name] for name in np.unique(kind)]
+    fit = np.concatenate([part[: len(part) // 2] for part in parts])
+    return np.sort(fit), np.setdiff1d(order, fit)

@@ -10,48 +10,96 @@ import numpy as np
 from isthmus.core.statistics import Share, quantiles, wilson
 from isthmus.deploy.thresholds.intervals import (
     Threshold,
+    drawn_rate,
+    order,
+    over_both_draws,
     pair_threshold,
     search_threshold,
     share_by_query,
     share_of_pairs,
 )
+from isthmus.deploy.thresholds.null_table import Null
 from isthmus.deploy.thresholds.nulls import Scores, same_side
 from isthmus.deploy.thresholds.separation import separation_of
 from isthmus.deploy.thresholds.warnings import warnings_of
 from isthmus.search.relevance import Relevance
 from isthmus.search.task import RetrievalTask
 
+RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0001)
+"""Stated rates in the table of thresholds, as far as the nulls resolve them."""
+LEAST_OF_KIND = 4
+"""Queries that a kind needs: two to fit on, two to judge on."""
+TAIL, GRID = 500, 100
+"""Scores kept of the null of each kind and size."""
+
 
 @dataclass(frozen=True, eq=False)
 class Judged:
     """Thresholds per pair and per search at one rate.
 
-    ``scores`` of all queries, ``fitted`` of those that the thresholds are from, ``held_out`` of
-    those that they are judged on.
+    ``scores`` of all queries, of which ``fit`` are the rows that the thresholds are from
+    (``fitted``), ``held`` those that they are judged on (``held_out``). ``kind`` (n,): names, or
+    None.
     """
 
     rate: float
     scores: Scores
+    fit: np.ndarray
+    held: np.ndarray
+    kind: np.ndarray | None
     fitted: Scores
     held_out: Scores
     pair: Threshold
     search: Threshold
 
     @classmethod
-    def of(cls, rate: float, scores: Scores, fit: np.ndarray, held: np.ndarray) -> Judged:
+    def of(
+        cls,
+        rate: float,
+        scores: Scores,
+        fit: np.ndarray,
+        held: np.ndarray,
+        kind: np.ndarray | None = None,
+    ) -> Judged:
         """Fit on the queries ``fit``, to be judged on ``held``."""
         fitted, held_out = scores.of(fit), scores.of(held)
         pair, search = pair_threshold(fitted.pairs, rate), search_threshold(fitted.best, rate)
-        return cls(rate, scores, fitted, held_out, pair, search)
+        return cls(rate, scores, fit, held, kind, fitted, held_out, pair, search)
+
+    def kinds(self) -> list[str]:
+        """Names of kinds with queries enough."""
+        if self.kind is None:
+            return []
+        names, counts = np.unique(self.kind, return_counts=True)
+        return [str(name) for name in names[counts >= LEAST_OF_KIND]]
+
+    def of_kind(self, name: str) -> Judged:
+        """The same of one kind of query alone."""
+        assert self.kind is not None
+        fit, held = (rows[self.kind[rows] == name] for rows in (self.fit, self.held))
+        return Judged.of(self.rate, self.scores, fit, held)
+
+    def nulls(self, name: str | None = None) -> dict[int, Null]:
+        """Size -> null of the best of so many, of all queries fitted on, or of one kind's."""
+        fitted = self.fitted if name is None else self.of_kind(name).fitted
+        known = {size: best[~np.isnan(best)] for size, best in fitted.by_size.items()}
+        return {size: Null.of(best, TAIL, GRID) for size, best in known.items() if len(best)}
 
 
 def figures_of(
-    judged: Judged, task: RetrievalTask, relevance: Relevance, *, biased: bool, seed: int
+    judged: Judged,
+    task: RetrievalTask,
+    relevance: Relevance,
+    different: int,
+    *,
+    biased: bool,
+    seed: int,
 ) -> dict[str, Any]:
     """Everything measured, plain numbers: the ``figures`` of a calibration.
 
     Args:
         task: queries that were scored, rows as they are scored. relevance: of all queries.
+        different: how many queries differ.
         biased: a candidate bias was added to the scores.
     """
     scores, known = judged.scores, len(relevance.pairs) > 0
@@ -60,6 +108,8 @@ def figures_of(
         "false_match_rate": judged.rate,
         "queries": relevance.queries,
         "candidates": relevance.candidates,
+        "distinct_queries": different,
+        "distinct_candidates": len(task.candidates),
         "truth": relevance.task if known else None,
         "fit_queries": len(judged.fitted.best),
         "held_out_queries": len(judged.held_out.best),
@@ -67,6 +117,9 @@ def figures_of(
         "seed": seed,
         "pair": _pair_figures(judged),
         "search": _search_figures(judged),
+        "table": _table(judged),
+        "kinds": [_kind_figures(judged, name) for name in judged.kinds()],
+        "kinds_left_out": _left_out(judged),
         "match": _spread(scores.match) if matched else None,
         "separation": separation_of(scores) if matched else None,
         "same_modality": {
@@ -125,11 +178,13 @@ def _pair_figures(judged: Judged) -> dict[str, Any]:
     held_out, edge = judged.held_out, judged.pair.value
     known = np.isfinite(held_out.pairs)
     share = share_of_pairs((held_out.pairs > edge) & known, known)
+    null = judged.fitted.pairs
+    both = over_both_draws(share, share_of_pairs(null > edge, np.isfinite(null)))
     return {
         **_threshold(judged.pair),
         "null": _spread(judged.fitted.null),
         "held_out": {
-            **share.named("false_match_rate"),
+            **both.named("false_match_rate"),
             "pairs": int(known.sum()),
             "effective_pairs": share.effective,
             **_searches(held_out, edge).named("searches_with_false_match"),
@@ -144,17 +199,74 @@ def _search_figures(judged: Judged) -> dict[str, Any]:
         **_threshold(judged.search),
         "null": _spread(judged.fitted.best),
         "held_out": {
-            **_searches(held_out, edge).named("false_match_rate"),
-            "searches": len(held_out.best),
+            **_false_matches(judged.fitted.best, held_out.best, edge),
             **_matches(held_out, edge),
         },
-        "by_candidates": [
-            {"candidates": size}
-            | _threshold(search_threshold(best, judged.rate))
-            | {"null_mean": float(best.mean())}
-            for size, best in judged.fitted.by_size.items()
-        ],
+        "by_candidates": _by_size(judged),
     }
+
+
+def _false_matches(fitted: np.ndarray, held_out: np.ndarray, edge: float) -> dict[str, Any]:
+    """Share of the held-out searches (m,) that pass, with the interval of both draws."""
+    if not len(held_out):
+        return {"false_match_rate": None, "false_match_rate_ci": None, "searches": 0}
+    share = drawn_rate(int((held_out > edge).sum()), len(held_out), len(fitted))
+    return {**share.named("false_match_rate"), "searches": len(held_out)}
+
+
+def _by_size(judged: Judged) -> list[dict[str, Any]]:
+    """Thresholds by the number of candidates that are searched, each judged on held-out queries."""
+    found = []
+    for size, best in judged.fitted.by_size.items():
+        known = best[~np.isnan(best)]
+        if not len(known):
+            continue
+        threshold = search_threshold(known, judged.rate)
+        other = judged.held_out.by_size[size]
+        found.append(
+            {"candidates": size, **_threshold(threshold), "null_mean": float(known.mean())}
+            | {"held_out": _false_matches(known, other[~np.isnan(other)], threshold.value)}
+        )
+    return found
+
+
+def _kind_figures(judged: Judged, name: str) -> dict[str, Any]:
+    part = judged.of_kind(name)
+    counts = {"fit_queries": len(part.fit), "held_out_queries": len(part.held)}
+    return {"kind": name, **counts, **_search_figures(part)}
+
+
+def _left_out(judged: Judged) -> list[str]:
+    if judged.kind is None:
+        return []
+    return sorted(set(judged.kind.tolist()) - set(judged.kinds()))
+
+
+def _table(judged: Judged) -> list[dict[str, Any]]:
+    """What the first answers of held-out queries are worth above the thresholds of several rates.
+
+    ``precision``: of the first answers above it, how many are right. ``recall``: of the queries
+    that have a match, how many get it as a first answer above it. ``false_match_rate``: of the
+    searches whose matches are taken away, how many answer above it.
+    """
+    held, null = judged.held_out, judged.fitted.best
+    first, right = np.maximum(held.best, held.best_match), held.best_match > held.best
+    has_match = int(np.isfinite(held.best_match).sum())
+    lines = []
+    for rate in sorted({*RATES, judged.rate}, reverse=True):
+        if order(rate, len(null)) < 1 and rate != judged.rate:
+            continue
+        edge = search_threshold(null, rate).value
+        shown = int((first > edge).sum())
+        found = int(((first > edge) & right).sum())
+        lines.append(
+            {"stated": rate, "threshold": edge, **_false_matches(null, held.best, edge)}
+            | {
+                "precision": found / shown if shown and has_match else None,
+                "recall": found / has_match if has_match else None,
+            }
+        )
+    return lines
 
 
 def _same(side: RetrievalTask, judged: Judged, seed: int) -> dict[str, Any] | None:

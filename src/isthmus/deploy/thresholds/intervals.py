@@ -8,6 +8,11 @@ Pairs of n queries and K candidates share rows and columns, so n·K pairs are wo
 variance is the two-way clustered one (Cameron, Gelbach & Miller 2011), from which an effective
 number of independent pairs goes into Clopper and Pearson's interval (Korn & Graubard 1998). The
 interval of a threshold is that of its share, read off the null (Woodruff 1952).
+
+A rate on held-out queries has two draws in it: the queries that the threshold is from, and those
+it is judged on. The true rate of the j-th largest of N is Beta(j, N + 1 - j), so the false matches
+among M further queries are beta-binomial; :func:`drawn_rate` inverts that, as Clopper and Pearson
+invert the binomial.
 """
 
 from __future__ import annotations
@@ -76,6 +81,48 @@ def pair_threshold(null: np.ndarray, rate: float) -> Threshold:
     return Threshold(value, low, high, j >= 1)
 
 
+def false_matches_at_most(hits: int, count: int, rate: float, fitted: int) -> float:
+    """P(at most ``hits`` of ``count`` queries pass) a threshold of ``rate`` from ``fitted`` others.
+
+    Beta-binomial with parameters rate · (N + 1) and (1 - rate) · (N + 1). O(hits).
+    """
+    from scipy.special import betaln, gammaln
+
+    a, b = rate * (fitted + 1), (1 - rate) * (fitted + 1)
+    k = np.arange(hits + 1)
+    ways = gammaln(count + 1) - gammaln(k + 1) - gammaln(count - k + 1)
+    return float(np.exp(ways + betaln(k + a, count - k + b) - betaln(a, b)).sum())
+
+
+def drawn_rate(hits: int, count: int, fitted: int) -> Share:
+    """Held-out false-match rate of a threshold per search, with the stated rates it agrees with.
+
+    Args:
+        hits: of ``count`` held-out queries, those above a threshold from ``fitted`` others.
+
+    The 95 % interval holds the rate j / (N + 1) that the threshold was made for in 95 % of draws
+    of *both* samples (equal-tailed, so in more where counts are small).
+    """
+    from scipy.optimize import brentq
+
+    def end(hits: int, chance: float) -> float:
+        gap = lambda rate: false_matches_at_most(hits, count, rate, fitted) - chance  # noqa: E731
+        return float(brentq(gap, 1e-12, 1 - 1e-12, xtol=1e-9))
+
+    low = 0.0 if hits == 0 else end(hits - 1, 1 - TAIL)
+    high = 1.0 if hits == count else end(hits, TAIL)
+    return Share(hits / count, low, high)
+
+
+def over_both_draws(held_out: Rate, fitted: Rate) -> Rate:
+    """A held-out share of pairs whose interval counts the draw of the fitted pairs too.
+
+    Variances add, so effective counts add as reciprocals.
+    """
+    count = 1 / (1 / held_out.effective + 1 / fitted.effective)
+    return _rate_at(held_out.mean, count)
+
+
 def share_of_pairs(hits: np.ndarray, known: np.ndarray) -> Rate:
     """Share of known entries (n, m) that are hits, clustered by row and by column."""
     total = int(known.sum())
@@ -98,9 +145,13 @@ def share_by_query(hits: np.ndarray, query: np.ndarray) -> Rate:
 
 def _rate(mean: float, variance: float, clusters: int, total: int) -> Rate:
     """Clopper-Pearson at the effective count; where all are alike, a cluster counts once."""
+    count = float(clusters) if variance == 0 else min(mean * (1 - mean) / variance, total)
+    return _rate_at(mean, count)
+
+
+def _rate_at(mean: float, count: float) -> Rate:
     from scipy.stats import beta
 
-    count = float(clusters) if variance == 0 else min(mean * (1 - mean) / variance, total)
     x = mean * count
     low = 0.0 if x <= 0 else float(beta.ppf(TAIL, x, count - x + 1))
     high = 1.0 if x >= count else float(beta.ppf(1 - TAIL, x + 1, count - x))

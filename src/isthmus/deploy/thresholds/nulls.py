@@ -43,12 +43,15 @@ class Scores:
     """What n queries scored among K candidates.
 
     ``pairs`` (n, m): scores with a seeded m of the candidates, NaN where they match. ``best``
-    (n,): the best non-match of each query. ``by_size``: the same in nested seeded parts of the
-    candidates. ``match``, ``match_query`` (t,): scores of matching pairs and whose they are.
+    (n,): the best non-match of each query, ``best_match`` (n,) the best match, -inf without one.
+    ``by_size``: the best non-match in a part of the candidates that is drawn for each query, NaN
+    where all of the part match; a larger part holds the smaller ones. ``match``, ``match_query``
+    (t,): scores of matching pairs and whose they are.
     """
 
     pairs: np.ndarray
     best: np.ndarray
+    best_match: np.ndarray
     by_size: dict[int, np.ndarray]
     match: np.ndarray
     match_query: np.ndarray
@@ -64,6 +67,7 @@ class Scores:
         return Scores(
             self.pairs[rows],
             self.best[rows],
+            self.best_match[rows],
             {size: best[rows] for size, best in self.by_size.items()},
             self.match[chosen],
             self.match_query[chosen],
@@ -71,8 +75,8 @@ class Scores:
 
 
 def sizes_of(count: int) -> list[int]:
-    """Parts of K candidates: 10, 100, … and K itself."""
-    return [10**e for e in range(1, 12) if 10**e < count] + [count]
+    """Parts of K candidates: 1, 2, 5, 10, 20, 50, … and K itself."""
+    return [m * 10**e for e in range(12) for m in (1, 2, 5) if m * 10**e < count] + [count]
 
 
 def collect(
@@ -92,8 +96,9 @@ def collect(
     width = max(2, min(many, MOST_PAIRS // count))
     columns = np.sort(rng.permutation(many)[:width])
     shuffled, sizes = rng.permutation(many), sizes_of(many)
+    first = stream("calibrate.subsets", seed).integers(many, size=count)
     pairs, match = np.empty((count, width)), np.empty(len(matching))
-    best = {size: np.empty(count) for size in sizes}
+    best, best_match = np.empty((count, len(sizes))), np.full(count, -np.inf)
     for start, block in score_blocks(task.queries, task.candidates, task.score, bias):
         stop = start + len(block)
         lo, hi = np.searchsorted(matching[:, 0], [start, stop])
@@ -102,19 +107,23 @@ def collect(
         block[rows, right] = np.nan
         pairs[start:stop] = block[:, columns]
         block[rows, right] = -np.inf
-        for size in sizes:
-            part = block if size == many else block[:, shuffled[:size]]
-            best[size][start:stop] = part.max(axis=1)
+        # one random order of candidates, begun at a place of the query's own: parts are random
+        order = shuffled[(first[start:stop, None] + np.arange(many)) % many]
+        parts = np.maximum.reduceat(np.take_along_axis(block, order, 1), [0, *sizes[:-1]], axis=1)
+        best[start:stop] = np.maximum.accumulate(parts, axis=1)
         if progress is not None:
             progress("scoring", stop, count)
-    none = np.flatnonzero(~np.isfinite(best[many]))
+    np.maximum.at(best_match, matching[:, 0], match)
+    none = np.flatnonzero(np.isneginf(best[:, -1]))
     if len(none):
         raise OptionError(
             "query-without-non-match",
             f"query {int(none[0])} matches all {many} candidates, so it has no non-match; expected "
             "candidates that do not match as well: leave such queries out",
         )
-    return Scores(pairs, best[many], best, match, matching[:, 0])
+    best[np.isneginf(best)] = np.nan
+    by_size = dict(zip(sizes, best.T, strict=True))
+    return Scores(pairs, best[:, -1], best_match, by_size, match, matching[:, 0])
 
 
 def same_side(rows: np.ndarray, relevance: Relevance, score: str, *, seed: int = 0) -> np.ndarray:

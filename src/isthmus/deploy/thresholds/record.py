@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal
@@ -12,66 +12,16 @@ from typing import Any, Literal
 import numpy as np
 
 from isthmus._version import __version__
+from isthmus.closers.maps import Closer
 from isthmus.data import write_json
+from isthmus.data.names import names_of
 from isthmus.data.records import Record
+from isthmus.deploy.thresholds.decisions import Best, Decisions, decisions
+from isthmus.deploy.thresholds.mapping import closed, opened
+from isthmus.deploy.thresholds.null_table import Null
 from isthmus.errors import CorruptFile, FileError, OptionError, ShapeError
 
-TAIL = 1000
-GRID = 1000
-COLUMNS = ("values", "at_least", "above")
 Per = Literal["pair", "search"]
-
-
-@dataclass(frozen=True, eq=False)
-class Null:
-    """N null scores as a table: all up to 2,000, else the 1,000 largest and 1,000 spread over all.
-
-    ``values`` (t,) rise, all different; ``at_least`` (t,): how many null scores are ≥ each,
-    ``above``: how many are greater. Between stored values counts are the larger neighbour's, so
-    p-values are exact in the tail and never too small.
-    """
-
-    count: int
-    values: np.ndarray
-    at_least: np.ndarray
-    above: np.ndarray
-
-    @classmethod
-    def of(cls, scores: np.ndarray) -> Null:
-        """Keep what p-values need of scores (N,)."""
-        rising = np.sort(scores)
-        count = len(rising)
-        spread = GRID if count > TAIL + GRID else count
-        rest = np.linspace(0, count - 1, spread).round().astype(np.int64)
-        kept = np.unique(np.concatenate([rest, np.arange(max(0, count - TAIL), count)]))
-        values = np.unique(rising[kept])
-        at_least = count - np.searchsorted(rising, values, "left")
-        above = count - np.searchsorted(rising, values, "right")
-        return cls(count, values, at_least, above)
-
-    def p_value(self, scores: Any) -> np.ndarray:
-        """(1 + null scores ≥ s) / (N + 1), of the shape of ``scores``; NaN for NaN."""
-        asked = np.asarray(scores, np.float64)
-        place = np.searchsorted(self.values, asked, "left")
-        below = np.where(place > 0, self.above[np.maximum(place, 1) - 1], self.count)
-        here = np.minimum(place, len(self.values) - 1)
-        count = np.where(self.values[here] == asked, self.at_least[here], below)
-        return np.where(np.isnan(asked), np.nan, (1 + count) / (self.count + 1))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain lists."""
-        return {"count": self.count} | {name: getattr(self, name).tolist() for name in COLUMNS}
-
-    @classmethod
-    def read(cls, table: Mapping[str, Any]) -> Null:
-        """Back from plain lists; ValueError where they are no such table."""
-        values, *counts = (np.array(table[name]) for name in COLUMNS)
-        if not len(values) or any(values.shape != column.shape for column in counts):
-            raise ValueError("a null distribution whose columns differ in length")
-        if not (np.diff(values) > 0).all():
-            raise ValueError("a null distribution whose values do not rise")
-        at_least, above = (column.astype(np.int64) for column in counts)
-        return cls(int(table["count"]), values.astype(np.float64), at_least, above)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +35,8 @@ class Calibration(Record):
         false_match_rate: the stated rate. thresholds: per ``pair`` and per ``search``; a score
             *above* it is a match. nulls: the null distributions, of the fitted half.
         figures: everything measured, plain numbers.
+        by_size: size -> null distribution of the best of that many non-matching candidates.
+        kinds: kind of query -> the same of its queries alone.
     """
 
     model: str | None
@@ -96,6 +48,77 @@ class Calibration(Record):
     thresholds: Mapping[str, float]
     nulls: Mapping[str, Null]
     figures: Mapping[str, Any]
+    by_size: Mapping[int, Null] = field(default_factory=dict)
+    kinds: Mapping[str, Mapping[int, Null]] = field(default_factory=dict)
+
+    def decide(
+        self,
+        queries: Any,
+        candidates: Any = None,
+        *,
+        kind: Any = None,
+        size: int | None = None,
+        closer: Any = None,
+    ) -> Decisions:
+        """For each query a match or nothing, with the p-value of its best candidate.
+
+        The p-value is conformal: at most the chance that the best of as many candidates, none of
+        which matches, scores as high for another query of the kind. It is a match where the
+        p-value is at most ``false_match_rate``.
+
+        Args:
+            queries: rows (n, d), with ``candidates`` (m, d) that are searched (a filtered part of
+                the store, or all), arrays, tensors, paths, globs or ``Rows``. Without candidates:
+                scores (n, m), NaN where a candidate was filtered out, or the best scores (n,).
+            kind: one kind for all, or (n,) kinds; None: the null of all kinds together, whose rate
+                holds for their mixture only.
+            size: how many different candidates were searched; None: as many as were given, or
+                ``self.candidates`` for best scores.
+            closer: the closer that this was calibrated through, or its file; for rows.
+
+        Raises:
+            OptionError: a kind that was not calibrated, a size below 1, rows through no closer or
+            another. ShapeError: another dimension. LabelsError: kinds of other rows. ValuesError,
+            FileError: rows that cannot be scored.
+
+        Cost: O(n m d) for rows. Source: Vovk, Gammerman & Shafer 2005.
+        """
+        if size is not None and size < 1:
+            raise OptionError("bad-size", f"size {size}; expected how many candidates, at least 1")
+        if candidates is None:
+            best = Best.given(queries)
+            given = np.where(best.size == 0, self.candidates, best.size)
+            if np.ndim(queries) == 2:
+                given = best.size  # NaN throughout: nothing was searched
+            twins = (given > self.candidates) & (given <= self.figures["candidates"])
+            best = Best(best.score, best.answer, np.where(twins, self.candidates, given))
+        else:
+            best = self._search(queries, candidates, closer)
+        if size is not None:
+            best = Best(best.score, best.answer, np.where(best.size == 0, 0, size))
+        names = None
+        if kind is not None:
+            rows = len(best.score)
+            one = isinstance(kind, str) or np.ndim(kind) == 0
+            names = np.full(rows, str(kind)) if one else names_of(kind, rows, "kinds")
+        tables = {"": self.by_size or {self.candidates: self.nulls["search"]}, **self.kinds}
+        return decisions(best, tables, names, self.false_match_rate)
+
+    def _search(self, queries: Any, candidates: Any, closer: Any) -> Best:
+        """The best candidate of each query, scored as it was calibrated."""
+        if closer is not None and not isinstance(closer, Closer):
+            closer = Closer.load(closer)
+        name = None if closer is None else closer.name
+        if name != self.closer:
+            raise OptionError(
+                "calibration-of-another-closer",
+                f"rows go through {name or 'no closer'}, but the calibration is of "
+                f"{self.closer or 'no closer'}; give that one as closer",
+            )
+        task = opened(queries, candidates, self.score, closer, {"paired": False})
+        self.check(dim=task.queries.shape[1])
+        task, bias = closed(task, closer)
+        return Best.searched(task.queries, task.candidates, task.score, bias)
 
     def p_value(self, scores: Any, per: Per = "pair") -> np.ndarray:
         """Chance that a non-match scores as high, at most; ``scores`` of any shape.
@@ -169,7 +192,12 @@ class Calibration(Record):
         if Path(path).suffix.lower() != ".json":
             return super().save(path)
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        parts["nulls"] = {per: null.to_dict() for per, null in self.nulls.items()}
+        for name in ("nulls", "by_size"):
+            parts[name] = {key: null.to_dict() for key, null in getattr(self, name).items()}
+        parts["kinds"] = {
+            kind: {size: null.to_dict() for size, null in sizes.items()}
+            for kind, sizes in self.kinds.items()
+        }
         write_json(path, {"isthmus": "calibration", "schema": 1, "version": __version__, **parts})
         return Path(path)
 
@@ -200,14 +228,20 @@ class Calibration(Record):
                 {per: float(stored["thresholds"][per]) for per in ("pair", "search")},
                 {per: Null.read(stored["nulls"][per]) for per in ("pair", "search")},
                 dict(stored["figures"]),
+                _sizes(stored.get("by_size", {})),  # files of version 0.1 have neither
+                {str(kind): _sizes(sizes) for kind, sizes in stored.get("kinds", {}).items()},
             )
-        except (KeyError, TypeError, ValueError) as missing:
+        except (AttributeError, KeyError, TypeError, ValueError) as missing:
             raise CorruptFile(
                 "broken-calibration",
                 f"'{fspath(path)}' is a calibration with a part missing or unreadable ({missing}); "
                 "expected a whole one: calibrate anew",
             ) from None
         return found.check(dim=dim, score=score, model=model)
+
+
+def _sizes(stored: Mapping[str, Any]) -> dict[int, Null]:
+    return {int(size): Null.read(table) for size, table in stored.items()}
 
 
 def _read(path: str | PathLike[str]) -> dict[str, Any]:

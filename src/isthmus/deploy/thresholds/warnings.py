@@ -27,6 +27,7 @@ def warnings_of(figures: dict[str, Any]) -> Iterator[InputWarning]:
         )
         more = "; take more queries, or state a larger rate"
         yield InputWarning("rate-below-resolution", text + more)
+    yield from _of_kinds(figures)
     if figures["truth"] is None:
         yield InputWarning(
             "no-truth",
@@ -57,8 +58,27 @@ def warnings_of(figures: dict[str, Any]) -> Iterator[InputWarning]:
             f"for {rate:.2%}: within one modality another threshold holds ({own})",
         )
     searched = figures["fit_queries"] + figures["held_out_queries"]
-    if searched < figures["queries"]:
+    different = figures["distinct_queries"]
+    if searched < different:
         yield InputWarning(
-            "queries-sampled",
-            f"{searched} of {figures['queries']} queries were scored (a seeded sample)",
+            "queries-sampled", f"{searched} of {different} queries were scored (a seeded sample)"
+        )
+
+
+def _of_kinds(figures: dict[str, Any]) -> Iterator[InputWarning]:
+    few = [part for part in figures["kinds"] if not part["resolved"]]
+    if few:
+        names = ", ".join(f"'{part['kind']}' ({part['fit_queries']})" for part in few[:5])
+        yield InputWarning(
+            "rate-below-resolution",
+            f"{len(few)} of {len(figures['kinds'])} kinds have too few queries fitted on for a "
+            f"false-match rate of {figures['false_match_rate']:g}, {names}: none of their answers "
+            "is decided to be a match; take more queries, or state a larger rate",
+        )
+    if figures["kinds_left_out"]:
+        names = ", ".join(f"'{name}'" for name in figures["kinds_left_out"][:5])
+        yield InputWarning(
+            "kinds-left-out",
+            f"{len(figures['kinds_left_out'])} kinds have fewer than 4 queries and no threshold: "
+            f"{names}; merge them with others",
         )

@@ -1,0 +1,73 @@
+"""Names of rows: small files of one word or whole number per row."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from isthmus.data.file_errors import choose, os_errors
+from isthmus.data.labels import read_labels
+from isthmus.data.opening import split_spec
+from isthmus.data.parquet import is_parquet, parquet_file
+from isthmus.errors import FileError, LabelsError
+
+_TEXT = (".txt", ".csv", ".tsv")
+
+
+def names_of(given: Any, rows: int, what: str) -> np.ndarray:
+    """Names (n,) of rows as strings, from a sequence of words or whole numbers, or a file.
+
+    Files: ``.txt``, ``.csv`` and ``.tsv`` with one name per line (one line too many is a header),
+    ``.npy`` of strings or integers, ``.parquet:COLUMN``, and what ``read_labels`` reads.
+
+    Args:
+        rows: how many there must be. what: what a refusal calls them.
+
+    Raises:
+        LabelsError: not names, or another number. FileError: a file that cannot be read.
+    """
+    names = np.asarray(_read(given) if isinstance(given, (str, os.PathLike)) else given)
+    if names.ndim != 1 or names.dtype.kind not in "iuUSOb":
+        raise LabelsError(
+            "not-names",
+            f"{what}: shape {names.shape}, dtype {names.dtype}; expected one word or whole number "
+            "per row",
+        )
+    if isinstance(given, (str, os.PathLike)) and names.dtype.kind == "U" and len(names) == rows + 1:
+        names = names[1:]  # a header
+    if len(names) != rows:
+        raise LabelsError(
+            "unequal-lengths", f"{len(names)} {what} for {rows} rows; expected one for each row"
+        )
+    return np.array([str(name) for name in names.tolist()], dtype=np.str_)
+
+
+def _read(spec: str | os.PathLike[str]) -> Any:
+    target = split_spec(spec)
+    suffix = os.path.splitext(target.path)[1].lower()
+    if target.shards is None and suffix in _TEXT and target.key is None:
+        try:
+            with os_errors(target.path), open(target.path, encoding="utf-8-sig") as handle:
+                return np.array([line.strip().strip("\"'") for line in handle if line.strip()])
+        except UnicodeDecodeError:
+            raise LabelsError("not-utf8", f"'{target.spec}' is no text file in UTF-8") from None
+    if target.shards is None and suffix == ".npy" and target.key is None:
+        try:
+            with os_errors(target.path):
+                return np.load(target.path, allow_pickle=False)
+        except (ValueError, EOFError) as refused:
+            if isinstance(refused, FileError):
+                raise
+            raise LabelsError(
+                "not-names", f"'{target.spec}' holds no words or whole numbers ({refused})"
+            ) from None
+    if target.shards is None and is_parquet(target.path):
+        with parquet_file(target.path, f"'{target.spec}'") as file:
+            entries = {f.name: str(f.type) for f in file.schema_arrow}
+            name = choose(
+                f"'{target.spec}'", f"'{target.path}'", target.key, entries, "column", "names"
+            )
+            return np.array(file.read(columns=[name]).column(0).to_pylist(), dtype=object)
+    return read_labels(spec)
