@@ -13,6 +13,7 @@ import typer
 
 from commands import run
 from isthmus.cli.app import COMMANDS, app
+from isthmus.cli.output import minute_lines
 from isthmus.closers.maps import Closer
 
 
@@ -239,6 +240,30 @@ def test_console_script_in_a_fresh_process(pair):
     )
     assert refused.returncode == 1
     assert refused.stderr.startswith("isthmus: there is no file")
+
+
+def test_an_encoding_without_our_signs_gets_plain_ones(pair):
+    """Arrows fall back, names that cannot be printed are escaped, and JSON stays whole."""
+    command = [sys.executable, "-c", "from isthmus.cli import main; main()", "audit"]
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "cp1252"}
+    words = ["a.npy", "b.npy", "--trials", "1", "--out", "o", "--names", "Bild,テ→"]
+    done = subprocess.run([*command, *words], capture_output=True, env=env)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode("cp1252")
+    assert "Bild -> \\u30c6->" in text
+    assert "_to_" not in text
+    done = subprocess.run([*command, *words, "--json"], capture_output=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.decode("cp1252"))["inputs"]["b"]["name"] == "テ→"
+    assert "_to_" not in done.stderr.decode("cp1252")
+
+
+def test_progress_without_a_terminal_is_a_line_a_minute(capsys):
+    times = iter([0.0, 1.0, 59.9, 60.0, 119.0, 130.0])
+    say = minute_lines(lambda: next(times))
+    for done in range(5):
+        say("stress", done, 9)
+    assert capsys.readouterr().err == "stress: 2 of 9 (60 s)\nstress: 4 of 9 (130 s)\n"
 
 
 def test_help_and_import_stay_light():

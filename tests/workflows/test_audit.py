@@ -301,7 +301,12 @@ def test_progress_is_told_and_executors_are_used() -> None:
         progress=lambda what, done, of: said.append((what, done, of)),
     )
     assert used == [1]
-    assert {what for what, _, _ in said} >= {"moments", "gap", "stress a_to_b", "stress b_to_a"}
+    assert {what for what, _, _ in said} >= {
+        "moments",
+        "gap",
+        "stress image → text",
+        "stress text → image",
+    }
     assert all(0 <= done <= of for _, done, of in said)
 
 

@@ -8,8 +8,10 @@ import sys
 def main() -> None:
     """Entry point of the console script ``isthmus``."""
     from isthmus.cli.app import app
+    from isthmus.cli.output import print_in_any_encoding
     from isthmus.errors import IsthmusError
 
+    print_in_any_encoding()
     try:
         app()
     except IsthmusError as refused:

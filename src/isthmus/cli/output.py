@@ -1,17 +1,60 @@
-"""What every command shares: the two consoles, progress bars, JSON on standard output."""
+"""What every command shares: the two consoles, progress, JSON, encodings that lack our signs."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from isthmus.core.progress import quiet
-
 if TYPE_CHECKING:
     from rich.console import Console
+
+EVERY_SECONDS = 60.0
+"""Seconds between two lines of progress where standard error is no terminal."""
+FALLBACK = "isthmus-fallback"
+PLAIN_SIGNS = {
+    "→": "->",
+    "▶": ">",
+    "×": "x",
+    "–": "-",
+    "−": "-",
+    "…": "...",
+    "≥": ">=",
+    "≤": "<=",
+    "‖": "|",
+    "²": "2",
+    "ε": "eps",
+    "μ": "mu",
+    "σ": "sigma",
+    "Σ": "Sigma",
+    "⟨": "<",
+    "⟩": ">",
+    "√": "sqrt",
+    "✓": "+",
+    "↑": "+",
+}
+"""Sign -> what is printed where the output's encoding lacks it; others are escaped."""
+
+
+def _fall_back(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    shown = (PLAIN_SIGNS.get(c, c.encode("ascii", "backslashreplace").decode()) for c in lacking)
+    return "".join(shown), error.end
+
+
+def print_in_any_encoding() -> None:
+    """Let standard output and error print plain signs where their encoding lacks ours."""
+    codecs.register_error(FALLBACK, _fall_back)
+    for stream in (sys.stdout, sys.stderr):
+        change = getattr(stream, "reconfigure", None)
+        if change is not None:
+            change(errors=FALLBACK)
 
 
 def console(*, as_json: bool) -> Console:
@@ -24,23 +67,31 @@ def console(*, as_json: bool) -> Console:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output; what is no number is null."""
+    """One JSON document on standard output; what is no number is null.
+
+    Letters that the output's encoding lacks are escaped, so that no name is lost.
+    """
     from isthmus.data.atomic import plain
 
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(plain(value), indent=2)
+    print(text)
 
 
 @contextmanager
 def progress_bar() -> Iterator[Any]:
-    """A bar on a terminal, silence in a pipe. Yields a function (what, done, all)."""
+    """A bar on a terminal, elsewhere a line a minute. Yields a function (what, done, all)."""
     if not sys.stderr.isatty():
-        yield quiet
+        yield minute_lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.description:<16}"),
+        TextColumn("{task.description:<24}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -54,3 +105,20 @@ def progress_bar() -> Iterator[Any]:
             bar.update(tasks[what], completed=done, total=of)
 
         yield say
+
+
+def minute_lines(
+    clock: Callable[[], float] = time.monotonic, every: float = EVERY_SECONDS
+) -> Callable[[str, int, int], None]:
+    """Progress as lines on standard error, one in ``every`` seconds at most, none at first."""
+    start = last = clock()
+
+    def say(what: str, done: int, of: int) -> None:
+        nonlocal last
+        now = clock()
+        if now - last >= every:
+            last = now
+            passed = round(now - start)
+            print(f"{what}: {done} of {of} ({passed} s)", file=sys.stderr, flush=True)
+
+    return say

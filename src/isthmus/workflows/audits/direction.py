@@ -90,13 +90,14 @@ def direction_part(
     """One entry of ``directions``, its recommended closer, and every result behind its rows."""
     one = Direction.of(whole, opts)
     task, closers = one.task, one.closers()
+    called = opts.direction_name(task.direction)
     perturbations = default_perturbations(opts.levels, opts.convention)
     done = 0
 
     def tick(_: Any) -> None:
         nonlocal done
         done += 1
-        say(f"stress {task.direction}", done, len(perturbations))
+        say(f"stress {called}", done, len(perturbations))
 
     results = grid(
         task,

@@ -36,3 +36,8 @@ class AuditOptions:
     def rules(self) -> Rules:
         """What a recommended closer has to keep."""
         return Rules(self.floor, seed=self.seed)
+
+    def direction_name(self, direction: str) -> str:
+        """``image → text`` for ``a_to_b``, for people."""
+        roles = dict(zip("ab", self.names, strict=True))
+        return f"{roles[direction[0]]} → {roles[direction[-1]]}"
