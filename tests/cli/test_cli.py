@@ -203,9 +203,8 @@ def test_embed_texts_and_pictures(pair, capsys):
     from isthmus.encoders.emoji_world import load_world
 
     Path("t.txt").write_text("red heart\npig\nsnowflake\n")
-    code, out, _ = run(
-        capsys, "embed", "--encoder", "emoji", "--texts", "t.txt", "--out", "t.npy", "--json"
-    )
+    embed = ("embed", "--encoder", "emoji")
+    code, out, _ = run(capsys, *embed, "--texts", "t.txt", "--out", "t.npy", "--json")
     assert code == 0
     assert json.loads(out)["rows"] == 3
     direct = load_encoder("emoji").encode_texts(["red heart", "pig", "snowflake"])
@@ -215,17 +214,14 @@ def test_embed_texts_and_pictures(pair, capsys):
     for i, picture in enumerate(drawn):
         picture.save(f"pictures/{i}.png")
     Path("pictures/9.png").write_bytes(b"no picture")
-    code, out, _ = run(
-        capsys, "embed", "--encoder", "emoji", "--images", "pictures", "--out", "p.npy"
-    )
+    code, out, _ = run(capsys, *embed, "--images", "pictures", "--out", "p.npy")
     assert code == 0
     assert "1 could not be read" in out
-    np.testing.assert_allclose(
-        np.load("p.npy"), load_encoder("emoji").encode_images(drawn), atol=1e-5
-    )
+    direct = load_encoder("emoji").encode_images(drawn)
+    np.testing.assert_allclose(np.load("p.npy"), direct, atol=1e-5)
     before = Path("p.npy").read_bytes()
     words = ("--images", "pictures", "--workers", "3", "--out", "p.npy")
-    assert run(capsys, "embed", "--encoder", "emoji", *words)[0] == 0
+    assert run(capsys, *embed, *words)[0] == 0
     assert Path("p.npy").read_bytes() == before
 
 
