@@ -21,9 +21,11 @@ from isthmus.data.records import Record
 CALLS: dict[str, Callable[..., Any]] = {
     "audit": lambda a, b: im.audit(a, b, trials=1, levels=[0.02]),
     "calibrate": lambda a, b: im.calibrate(a, b, false_match_rate=0.05),
+    "check_canary": lambda a, b: im.check_canary(im.make_canary(a), b),
     "compare": lambda a, b: im.compare(a, a, b, paired=True),
     "embed": lambda a, b: im.embed("emoji", texts=["a dog"], out="embedded.npy"),
     "fit": lambda a, b: im.fit("center-queries", a, b),
+    "make_canary": lambda a, b: im.make_canary(a),
     "measure": lambda a, b: im.measure(a, b),
     "plan": lambda a, b: im.plan(a, b, target=0.5, codecs=["sign", "int8"], depths=[0, 5]),
     "predict": lambda a, b: im.predict(a, b, noise=0.05),
@@ -43,9 +45,11 @@ OWN = {"strength", "variance", "side", "renormalise"}
 SAME: dict[str, tuple[str, set[str], set[str]]] = {
     "audit": ("audit", set(), set()),
     "calibrate": ("calibrate", set(), set()),
+    "check_canary": ("canary check", set(), {"digests"}),
     "compare": ("compare", set(), set()),
     "embed": ("embed", set(), set()),
     "fit": ("close", {*OWN, "option"}, {"pairs", "query_rows", "options"}),
+    "make_canary": ("canary make", set(), {"digests"}),
     "plan": ("plan", set(), set()),
     "recommend": ("recommend", set(), set()),
     "stress": ("stress", set(), set()),
@@ -138,10 +142,17 @@ def test_what_loads_lazily_is_typed() -> None:
         assert getattr(im, name) is import_module(f"isthmus.{home}")
 
 
+def command_of(words: str) -> Callable[..., Any]:
+    """The function of a command, or of a command of a group."""
+    module, _, function = words.partition(" ")
+    file = import_module(f"isthmus.cli.{module}")
+    return vars(file)[function or "command"]
+
+
 @pytest.mark.parametrize("verb", sorted(SAME))
 def test_options_have_one_name(verb: str) -> None:
     command, only_command, only_python = SAME[verb]
-    options = set(inspect.signature(import_module(f"isthmus.cli.{command}").command).parameters)
+    options = set(inspect.signature(command_of(command)).parameters)
     arguments = set(inspect.signature(getattr(im, verb)).parameters)
     assert options - arguments - SHOWN == only_command
     assert arguments - options - PYTHON_ONLY == only_python
@@ -156,7 +167,7 @@ def test_options_have_one_default(verb: str) -> None:
     def written(value: Any) -> Any:
         return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
-    command = defaults(import_module(f"isthmus.cli.{SAME[verb][0]}").command)
+    command = defaults(command_of(SAME[verb][0]))
     python = defaults(getattr(im, verb))
     shared = [n for n in command if n in python and command[n] is not inspect.Parameter.empty]
     given = [n for n in shared if python[n] is not inspect.Parameter.empty]
@@ -190,7 +201,12 @@ def test_import_is_light() -> None:
 
 
 def test_every_command_is_compared_or_has_no_verb() -> None:
-    assert {c for c, _, _ in SAME.values()} | {"close", "apply", "export", "demo"} <= set(COMMANDS)
+    assert {c.split()[0] for c, _, _ in SAME.values()} | {
+        "close",
+        "apply",
+        "export",
+        "demo",
+    } <= set(COMMANDS)
 
 
 @pytest.mark.parametrize(

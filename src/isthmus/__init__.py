@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from isthmus.data.moments import Moments as Moments
     from isthmus.data.moments import PairMoments as PairMoments
     from isthmus.data.row_stats import InputWarning as InputWarning
+    from isthmus.deploy.canary import Canary as Canary
+    from isthmus.deploy.canary import CanaryCheck as CanaryCheck
+    from isthmus.deploy.canary import check_canary as check_canary
+    from isthmus.deploy.canary import make_canary as make_canary
     from isthmus.deploy.comparison import Comparison as Comparison
     from isthmus.deploy.comparison import compare as compare
     from isthmus.deploy.thresholds import Calibration as Calibration
@@ -58,9 +62,11 @@ if TYPE_CHECKING:
 _VERBS = {
     "audit": "workflows.audits",
     "calibrate": "deploy.thresholds",
+    "check_canary": "deploy.canary",
     "compare": "deploy.comparison",
     "embed": "encoders.embedding",
     "fit": "closers",
+    "make_canary": "deploy.canary",
     "measure": "metrics.gap_report",
     "plan": "workflows.storage",
     "predict": "theory.prediction",
@@ -74,6 +80,8 @@ _NOUNS = {
     "AffineMap": "closers.maps",
     "Audit": "workflows.audits",
     "Calibration": "deploy.thresholds",
+    "Canary": "deploy.canary",
+    "CanaryCheck": "deploy.canary",
     "Closer": "closers.maps",
     "Comparison": "deploy.comparison",
     "Embedded": "encoders.rows_file",

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from commands import refused_in_one_sentence, run
 from isthmus.deploy.canary import Canary, check_canary, make_canary
+from isthmus.encoders import Encoder, load_encoder
+from isthmus.encoders.emoji_text import tokenize
 from isthmus.errors import CorruptFile
 from refusals import refused
 
@@ -95,32 +100,193 @@ def test_refusals(vectors: np.ndarray, tmp_path: Path) -> None:
         make_canary(np.where(np.arange(64)[:, None] == 1, np.nan, vectors))
     with refused("canary-names", "2 names for 64"):
         make_canary(vectors, ids=["a", "b"])
-    with refused("other-shape", "(63, 96)"):
+    with refused("canary-names", "63 of them"):
+        make_canary(vectors, ids=["a", "a", *map(str, range(62))])
+    with refused("other-shape", "63 rows"):
         check_canary(make_canary(vectors), vectors[1:])
+    with refused("other-shape", "(64, 95)"):
+        check_canary(make_canary(vectors), vectors[:, 1:])
+    with refused("unknown-encoder", "emoji"):
+        make_canary("nothing", texts=["a"])
+    with refused("images-or-texts"):
+        make_canary("emoji")
     save_tensors(tmp_path / "x.safetensors", {"vectors": vectors}, {"isthmus": "closer"})
     with refused("not-a-canary", kind=CorruptFile):
         Canary.load(tmp_path / "x.safetensors")
-    memo = {"isthmus": "canary", "schema": "9", "ids": "", "jitter": "0"}
-    save_tensors(tmp_path / "y.safetensors", {"vectors": vectors}, memo)
+    make_canary(vectors).save(tmp_path / "y.json")
+    text = (tmp_path / "y.json").read_text()
+    (tmp_path / "y.json").write_text(text.replace('"schema": 1', '"schema": 9'))
     with refused("unknown-schema", "schema 9", kind=CorruptFile):
-        Canary.load(tmp_path / "y.safetensors")
+        Canary.load(tmp_path / "y.json")
+    (tmp_path / "y.json").write_text(text.replace('"0",', ""))
+    with refused("damaged-canary", kind=CorruptFile):
+        Canary.load(tmp_path / "y.json")
 
 
-def test_a_real_model_with_real_faults() -> None:
-    """The built-in emoji model: another resize, channel order and a shifted tower are all seen."""
+def test_twins_and_a_collapse_are_no_other_order(vectors: np.ndarray) -> None:
+    twins = np.repeat(vectors[:16], 4, axis=0)
+    found = check_canary(make_canary(twins), turned(twins, 1e-3))
+    assert (found.kind, found.displaced) == ("rounding", 0)
+    one = turned(np.repeat(vectors[:1], 64, axis=0), 0.3)
+    assert check_canary(make_canary(vectors), one).kind == "changed"
+
+
+def test_rows_of_a_file_are_a_few_and_found_again(
+    vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    many = np.vstack([vectors, vectors[::-1] + 1])
+    np.save("many.npy", many)
+    Path("names.txt").write_text("\n".join(f"row {i}" for i in range(128)))
+    canary = make_canary("many.npy", ids="names.txt", again=["many.npy"], max_inputs=10)
+    places = np.linspace(0, 127, 10).round().astype(int)
+    assert canary.ids == tuple(f"row {i}" for i in places)
+    np.testing.assert_array_equal(canary.vectors, many[places])
+    for rows in ("many.npy", many, many[places]):
+        assert check_canary(canary, rows).kind == "same"
+    assert not check_canary(canary, np.roll(many, 1, axis=0)).passed
+
+
+TEXTS = ["red heart", "a very long line of words about a train in the snow", "pig", "sun", "ship"]
+
+
+class Faulty(Encoder):
+    """The built-in model with one fault."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.inner, self.fault = load_encoder("emoji"), fault
+        self.name, self.dim = "faulty", self.inner.dim
+
+    def files(self) -> list[Path]:
+        return self.inner.files()
+
+    def _prepare_image(self, picture: Any) -> Any:
+        if self.fault == "resize":
+            picture = picture.resize((20, 20), 0).resize(picture.size)
+        if self.fault == "channels":
+            picture = _swapped(picture)
+        return self.inner._prepare_image(picture)
+
+    def _embed_images(self, batch: list[Any]) -> np.ndarray:
+        return self._spoilt(self.inner._embed_images(batch))
+
+    def _embed_texts(self, batch: list[str]) -> np.ndarray:
+        if self.fault != "padding":
+            return self._spoilt(self.inner._embed_texts(batch))
+        grams = tokenize(batch)  # the padding is taken for a word
+        return self.inner._text.run(None, {"grams": np.where(grams == 0, 17, grams)})[0]
+
+    def _spoilt(self, rows: np.ndarray) -> np.ndarray:
+        if self.fault == "overflow":
+            return (rows * np.float32(3e4)).astype(np.float16).astype(np.float32)
+        if self.fault == "shift":
+            return rows + 0.05 * np.linalg.norm(rows[0]) * np.eye(self.dim)[3].astype("f4")
+        return rows
+
+
+def _swapped(picture: Any) -> Any:
+    from PIL import Image
+
+    return Image.merge("RGB", picture.convert("RGB").split()[::-1])
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 emoji as files."""
     pytest.importorskip("onnxruntime")
-    image = pytest.importorskip("PIL.Image")
-    from isthmus.encoders import load_encoder
     from isthmus.encoders.emoji_world import load_world
 
-    encoder = load_encoder("emoji")
-    pictures = load_world().pictures("twitter")[:320:10]
-    rows = encoder.encode_images(pictures)
-    again = encoder.encode_images(pictures[:5]), encoder.encode_images(pictures[5:])
-    canary = make_canary(rows, again=[np.vstack(again)])
-    assert check_canary(canary, encoder.encode_images(pictures)).passed
-    other = [p.resize((20, 20), image.Resampling.NEAREST).resize(p.size) for p in pictures]
-    assert check_canary(canary, encoder.encode_images(other)).kind == "changed"
-    swapped = [image.merge("RGB", p.convert("RGB").split()[::-1]) for p in pictures]
-    assert not check_canary(canary, encoder.encode_images(swapped)).passed
-    assert check_canary(canary, rows[::-1]).kind == "order"
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, picture in enumerate(load_world().pictures("twitter")[:240:10]):
+        picture.save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("side", "fault", "kind"),
+    [
+        ("images", "", "same"),
+        ("images", "resize", "changed"),
+        ("images", "channels", "changed"),
+        ("images", "overflow", "not-finite"),
+        ("images", "shift", "shift"),
+        ("texts", "", "same"),
+        ("texts", "padding", "changed"),
+        ("texts", "overflow", "not-finite"),
+        ("texts", "shift", "shift"),
+    ],
+)
+def test_planted_faults_of_a_real_model(side: str, fault: str, kind: str, pictures: Path) -> None:
+    given = {"images": pictures} if side == "images" else {"texts": TEXTS}
+    canary = make_canary(Faulty(), **given)
+    assert canary.kind == side
+    found = check_canary(canary, Faulty(fault), **given, batch_size=3)
+    assert (found.kind, found.passed) == (kind, kind == "same")
+    assert found.changed_digests == ()
+
+
+def test_a_model_that_depends_on_the_batch_makes_no_canary(pictures: Path) -> None:
+    with refused("batch-changes-rows", "padding"):
+        make_canary(Faulty("padding"), texts=TEXTS)
+
+
+def test_inputs_are_found_by_name_and_digests_tell(pictures: Path, tmp_path: Path) -> None:
+    canary = make_canary("emoji", images=pictures, max_inputs=8)
+    assert set(canary.digests) >= {"encoder", "inputs", "library onnxruntime"}
+    assert sum(name.startswith("model ") for name in canary.digests) == 2
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in canary.ids:
+        (few / name).write_bytes((pictures / name).read_bytes())
+    assert check_canary(canary, "emoji", images=few).kind == "same"
+    rows = load_encoder("emoji").encode_images(sorted(pictures.iterdir(), key=_number))
+    assert check_canary(canary, rows).kind == "same"
+    _swapped(image_of(few / canary.ids[1])).save(few / canary.ids[1])
+    found = check_canary(canary, "emoji", images=few)
+    assert (found.kind, found.changed_digests) == ("changed", ("inputs",))
+    assert found.worst_inputs[0] == canary.ids[1]
+    (few / canary.ids[0]).unlink()
+    with refused("missing-inputs", "'0.png'"):
+        check_canary(canary, "emoji", images=few)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem)
+
+
+def image_of(path: Path) -> Any:
+    from PIL import Image
+
+    return Image.open(path)
+
+
+def test_a_canary_of_texts_knows_them(pictures: Path) -> None:
+    canary = make_canary("emoji", texts=TEXTS)
+    found = check_canary(canary, "emoji")
+    assert found.kind == "same"
+    assert canary.jitter < 1e-5
+    assert check_canary(canary, load_encoder("emoji").encode_texts(TEXTS[::-1])).kind == "order"
+
+
+def test_the_commands(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.txt").write_text("\n".join(TEXTS))
+    code, out, _ = run(capsys, "canary", "make", "emoji", "--texts", "t.txt", "--out", "c.json")
+    assert code == 0
+    assert out.startswith("5 of 5 texts, vectors of 128 dimensions; from run to run")
+    code, out, _ = run(capsys, "canary", "check", "c.json", "emoji")
+    assert code == 0
+    assert out.startswith("PASSED (same): ")
+    rows = load_encoder("emoji").encode_texts(TEXTS)
+    np.save("r.npy", rows[[1, 0, 2, 4, 3]])
+    code, out, err = run(capsys, "canary", "check", "c.json", "r.npy", "--json")
+    assert code == 3
+    assert err.startswith("FAILED (order): ")
+    assert json.loads(out)["passed"] is False
+    np.save("r.npy", rows.astype(np.float16))
+    assert run(capsys, "canary", "check", "c.json", "r.npy")[0] == 0
+    assert run(capsys, "canary", "check", "c.json", "r.npy", "--rounding", "0")[0] == 3
+    refused_in_one_sentence(capsys, "canary make r.npy --out c.txt", ".safetensors")
+    refused_in_one_sentence(capsys, "canary check nothing.json r.npy", "nothing.json")

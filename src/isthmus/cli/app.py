@@ -16,13 +16,14 @@ COMMANDS = (
     "apply",
     "compare",
     "calibrate",
+    "canary",
     "export",
     "recommend",
     "plan",
     "embed",
     "demo",
 )
-"""``isthmus NAME`` is the function ``command`` of ``isthmus.cli.NAME``."""
+"""``isthmus NAME`` is the function ``command`` of ``isthmus.cli.NAME``, or its ``group``."""
 
 app = typer.Typer(
     name="isthmus",
@@ -50,4 +51,8 @@ def _root(
 
 
 for _name in COMMANDS:
-    app.command(_name)(import_module(f"isthmus.cli.{_name}").command)
+    _module = import_module(f"isthmus.cli.{_name}")
+    if hasattr(_module, "group"):
+        app.add_typer(_module.group, name=_name)
+    else:
+        app.command(_name)(_module.command)

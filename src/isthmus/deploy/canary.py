@@ -12,20 +12,26 @@ added), ``changed`` (rows moved by more than rounding), ``rounding`` (float16 or
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isthmus._version import __version__
-from isthmus.core.arrays import to_numpy, unit
-from isthmus.data import load_tensors, save_tensors
+from isthmus.core.arrays import unit
+from isthmus.data import load_tensors, save_tensors, write_json
 from isthmus.data.records import Record
+from isthmus.deploy.canary_inputs import Taken, read_names, take_again, take_first
 from isthmus.errors import CorruptFile, OptionError, ShapeError
 
 SCHEMA = 1
+LEAST = 4
+"""Inputs below which nothing can be said of order and of a common shift."""
 ROUNDING = 3e-3
 """Largest distance of unit rows that float16 vectors or weights cause; beyond it rows changed."""
 JITTER = 8.0
@@ -34,6 +40,8 @@ LEAST_JITTER = 1e-5
 SHIFT_SHARE = 0.5
 """Above this share of the movement in one common vector, it is called a shift."""
 NORMS = 0.01
+MOST_JITTER = 0.01
+"""A model whose rows move by more with the batch size has a fault that a canary would hide."""
 FAILURES = ("not-finite", "zero", "order", "norms", "shift", "changed")
 """Kinds of change with which a check fails."""
 
@@ -43,10 +51,13 @@ class Canary(Record):
     """Vectors of a few inputs as they were, and what is known of them.
 
     Attributes:
-        ids: (n,) names of the inputs, in order. vectors: (n, d) float32 as the model gave them.
+        ids: (n,) names of the inputs, in order; the texts themselves where ``kind`` is texts.
+        vectors: (n, d) float32 as the model gave them.
         jitter: largest distance of unit rows between two runs in which nothing changed; 0 where
             only one run was given.
         digests: of inputs, model and preprocessing, by name: what a difference is traced to.
+        kind: ``rows``, ``texts`` or ``images``: what it was made of.
+        places, total: (n,) places of the inputs among all that were given, and how many those were.
         created_by: version of Isthmus that wrote it.
     """
 
@@ -54,6 +65,9 @@ class Canary(Record):
     vectors: np.ndarray
     jitter: float
     digests: Mapping[str, str]
+    kind: str
+    places: np.ndarray
+    total: int
     created_by: str = __version__
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,6 +76,8 @@ class Canary(Record):
             "schema": SCHEMA,
             "inputs": len(self.ids),
             "dim": int(self.vectors.shape[1]),
+            "kind": self.kind,
+            "of": self.total,
             "jitter": self.jitter,
             "digests": dict(self.digests),
             "created_by": self.created_by,
@@ -75,46 +91,67 @@ class Canary(Record):
             for name, n, m in zip(self.ids, nearest, margin, strict=True)
         ]
 
-    def save(self, path: str | os.PathLike[str]) -> Any:
-        """Write as ``.safetensors`` (what :meth:`load` reads), or as any other record."""
-        if not os.fspath(path).endswith(".safetensors"):
-            return super().save(path)
-        memo = {
-            "isthmus": "canary",
-            "schema": str(SCHEMA),
-            "jitter": repr(self.jitter),
-            "created_by": self.created_by,
-            "ids": "\n".join(self.ids),
-            **{f"digest.{name}": value for name, value in self.digests.items()},
-        }
-        save_tensors(path, {"vectors": self.vectors}, memo)
-        return path
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it as ``.safetensors`` or ``.json`` (both of which :meth:`load` reads), or the
+        table as ``.parquet``."""
+        out = Path(path)
+        places = self.places.astype(np.int64)
+        if out.suffix.lower() == ".safetensors":
+            memo = self.to_dict() | {"ids": list(self.ids)}
+            tensors = {"vectors": self.vectors, "places": places}
+            save_tensors(out, tensors, {"isthmus": "canary", "canary": json.dumps(memo)})
+        elif out.suffix.lower() == ".json":
+            rows = base64.b64encode(self.vectors.astype("<f4").tobytes()).decode()
+            memo = {"isthmus": "canary", **self.to_dict(), "places": places, "ids": self.ids}
+            write_json(out, {**memo, "vectors": rows})
+        else:
+            super().save(out)
+        return out
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Canary:
         """Read what :meth:`save` wrote.
 
         Raises:
-            CorruptFile: the file holds something else, or another schema.
+            CorruptFile: the file holds something else, or another schema. FileError: there is none.
         """
-        tensors, memo = load_tensors(path)
-        if memo.get("isthmus") != "canary" or "vectors" not in tensors:
-            raise CorruptFile(
-                "not-a-canary", f"'{os.fspath(path)}' holds no canary; make one first"
-            )
-        if memo.get("schema") != str(SCHEMA):
+        name = f"'{os.fspath(path)}'"
+        try:
+            memo, vectors, places = _read(Path(path))
+        except (ValueError, KeyError, TypeError):
+            raise CorruptFile("not-a-canary", f"{name} holds no canary; make one first") from None
+        if memo.get("schema") != SCHEMA:
             raise CorruptFile(
                 "unknown-schema",
-                f"'{os.fspath(path)}' has schema {memo.get('schema')}; this version reads {SCHEMA}",
+                f"{name} has schema {memo.get('schema')}; this version reads {SCHEMA}",
             )
-        vectors = np.asarray(tensors["vectors"], np.float32)
-        ids = tuple(memo.get("ids", "").split("\n"))
-        if vectors.ndim != 2 or len(ids) != len(vectors) or not np.isfinite(vectors).all():
-            raise CorruptFile(
-                "damaged-canary", f"'{os.fspath(path)}' is damaged: names and vectors do not fit"
-            )
-        digests = {k[7:]: v for k, v in memo.items() if k.startswith("digest.")}
-        return cls(ids, vectors, float(memo["jitter"]), digests, memo.get("created_by", ""))
+        ids = tuple(memo.get("ids", ()))
+        if vectors.ndim != 2 or not len(ids) == len(vectors) == len(places):
+            raise CorruptFile("damaged-canary", f"{name} is damaged: names and vectors do not fit")
+        return cls(
+            ids,
+            vectors.astype(np.float32),
+            float(memo["jitter"]),
+            dict(memo["digests"]),
+            str(memo["kind"]),
+            places,
+            int(memo["of"]),
+            str(memo["created_by"]),
+        )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """(everything else, vectors, places) of a file; ValueError or KeyError where it is another."""
+    if path.suffix.lower() == ".json":
+        memo = json.loads(read_names(path, whole=True))
+        if memo["isthmus"] != "canary":
+            raise ValueError
+        rows = np.frombuffer(base64.b64decode(memo["vectors"]), "<f4")
+        return memo, rows.reshape(-1, int(memo["dim"])), np.asarray(memo["places"], np.int64)
+    tensors, header = load_tensors(path)
+    if header.get("isthmus") != "canary":
+        raise ValueError
+    return json.loads(header["canary"]), tensors["vectors"], tensors["places"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +164,7 @@ class CanaryCheck(Record):
         tolerance: distance up to which rows count as the same.
         flips: inputs whose nearest other input is another one.
         shifted: share of the squared movement that is one common vector.
-        displaced: inputs whose new vector is nearest to another input's old one.
+        displaced: inputs whose new vector is another input's old one, or much nearer to it.
         scale: median ratio of norms, new to old.
         inputs: how many; ``worst_inputs``: names of up to 5 that moved most.
         changed_digests: names of digests that differ.
@@ -148,115 +185,167 @@ class CanaryCheck(Record):
 
 
 def make_canary(
-    vectors: Any,
+    rows: Any,
     *,
-    ids: Sequence[str] | None = None,
-    again: Sequence[Any] = (),
+    images: Any = None,
+    texts: Any = None,
+    ids: Any = None,
+    again: Sequence[Any] | None = None,
     digests: Mapping[str, str] | None = None,
+    max_inputs: int = 256,
+    batch_size: int = 64,
+    device: str = "cpu",
 ) -> Canary:
     """Keep the vectors of a few inputs.
 
     Args:
-        vectors: (n, d) floats, n at least 4. ids: names of the inputs; row numbers by default.
-        again: vectors of the same inputs from further runs (other batch sizes), which say how far
-            rows move when nothing changed.
-        digests: of inputs, model files and preprocessing, by name.
+        rows: (n, d) floats, n at least 4, or a file of rows; or an encoder, by name or as an
+            object, with ``images`` or ``texts``. An encoder is run again with other batch sizes,
+            and digests of the inputs, of the model's files and versions of libraries are kept.
+        images, texts: what an encoder embeds, as :func:`isthmus.embed` takes it.
+        ids: names of the inputs: a list, a text file with one a line, or a JSON list; row numbers
+            by default, and names or texts where an encoder embeds them.
+        again: rows of the same inputs from further runs, which say how far rows move when nothing
+            changed.
+        digests: further ones, by name.
+        max_inputs: of more than these, evenly spaced ones are kept.
+        batch_size, device: of the encoder.
 
     Raises:
         ShapeError: fewer than 4 rows, or runs of other shapes. OptionError: names that repeat or
-            hold line ends.
+            hold line ends, rows that are not finite, or a model whose rows depend on the batch.
+
+    Cost: with an encoder three runs over the inputs.
+
+    >>> rows = np.random.default_rng(0).normal(size=(20, 8))
+    >>> check_canary(make_canary(rows), rows + 0.5).kind
+    'shift'
     """
-    rows = _rows(vectors, "vectors")
-    names = tuple(ids) if ids is not None else tuple(str(i) for i in range(len(rows)))
-    if len(names) != len(rows) or len(set(names)) != len(names) or any("\n" in n for n in names):
+    taken = take_first(
+        rows, images=images, texts=texts, ids=ids, most=max_inputs, batch_size=batch_size,
+        device=device,
+    )  # fmt: skip
+    names = taken.ids
+    if len(set(names)) != len(names) or any("\n" in n for n in names):
         raise OptionError(
-            "canary-names", f"{len(names)} names for {len(rows)} inputs; expected one name each"
-        )
-    base = np.asarray(unit(rows.astype(np.float64)))
+            "canary-names", f"{len(names)} names, {len(set(names))} of them different; expected "
+            "one name each, without line ends",
+        )  # fmt: skip
+    base = np.asarray(unit(_good(taken.vectors, "rows").astype(np.float64)))
     jitter = 0.0
-    for run in again:
-        other = np.asarray(unit(_rows(run, "again", rows.shape).astype(np.float64)))
+    for run in (*taken.again, *(take_again(a, taken).vectors for a in again or ())):
+        other = np.asarray(unit(_good(run, "again", base.shape).astype(np.float64)))
         jitter = max(jitter, float(np.linalg.norm(other - base, axis=1).max()))
-    return Canary(names, rows.astype(np.float32), jitter, dict(digests or {}))
+    if taken.again and jitter > MOST_JITTER:
+        raise OptionError(
+            "batch-changes-rows",
+            f"rows move by up to {jitter:.2g} of their length with the batch size; expected "
+            f"{MOST_JITTER} at most: look for missing masks of padding or for batch statistics",
+        )
+    found = {**taken.digests, **(digests or {})}
+    vectors = taken.vectors.astype(np.float32)
+    return Canary(names, vectors, jitter, found, taken.kind, taken.places, taken.total)
 
 
 def check_canary(
     canary: Canary | str | os.PathLike[str],
-    vectors: Any,
+    rows: Any,
     *,
+    images: Any = None,
+    texts: Any = None,
     digests: Mapping[str, str] | None = None,
     rounding: float = ROUNDING,
+    batch_size: int = 64,
+    device: str = "cpu",
 ) -> CanaryCheck:
-    """Hold new vectors of the same inputs, in the same order, against a canary.
+    """Hold new vectors of the same inputs against a canary.
 
     Args:
-        canary: the record or its file. vectors: (n, d) floats.
+        canary: the record or its file.
+        rows: new rows of the same inputs in the same order, or of all inputs that it was made
+            from; or an encoder. A canary of texts knows them.
+        images, texts: what an encoder embeds; inputs are found by their names.
         digests: as :func:`make_canary` took them, of what is checked.
         rounding: largest distance of unit rows that passes; 0 allows only the run-to-run jitter.
+        batch_size, device: of the encoder.
 
     Raises:
-        ShapeError: another number of rows or dimensions.
+        ShapeError: another number of rows or dimensions. FileError: inputs that are not there.
+
+    >>> rows = np.random.default_rng(0).normal(size=(20, 8))
+    >>> found = check_canary(make_canary(rows), rows[::-1])
+    >>> found.passed, found.kind
+    (False, 'order')
     """
     known = canary if isinstance(canary, Canary) else Canary.load(canary)
-    new = to_numpy(vectors)
-    if new.shape != known.vectors.shape:
+    before = Taken(known.vectors, known.ids, known.places, known.total, known.kind)
+    taken = take_again(
+        rows, before, images=images, texts=texts, batch_size=batch_size, device=device
+    )
+    new, old = taken.vectors.astype(np.float64), known.vectors.astype(np.float64)
+    if new.shape != old.shape:
         raise ShapeError(
             "other-shape",
-            f"the vectors have shape {new.shape}, the canary's {known.vectors.shape}; expected the "
-            "same inputs through a model of the same size",
+            f"the vectors have shape {new.shape}, the canary's {old.shape}; expected the same "
+            "inputs through a model of the same size",
         )
-    new = new.astype(np.float64)
-    old = known.vectors.astype(np.float64)
-    changed = tuple(
-        name for name, value in (digests or {}).items() if known.digests.get(name, value) != value
-    )
-    finite = np.isfinite(new).all(axis=1)
-    norms = np.linalg.norm(np.where(finite[:, None], new, 0.0), axis=1)
-    empty = finite & (norms == 0)
+    given = {**taken.digests, **(digests or {})}
+    changed = tuple(k for k, v in given.items() if known.digests.get(k, v) != v)
     tolerance = max(JITTER * known.jitter, LEAST_JITTER)
-    if not finite.all() or empty.any():
-        bad = np.flatnonzero(~finite | empty)
-        kind = "not-finite" if not finite.all() else "zero"
-        names = tuple(known.ids[i] for i in bad[:5])
+    bad = ~np.isfinite(new).all(axis=1)
+    kind = "not-finite" if bad.any() else "zero"
+    bad = bad if bad.any() else ~new.any(axis=1)
+    if bad.any():
+        names, far = tuple(known.ids[i] for i in np.flatnonzero(bad)[:5]), float("inf")
         return CanaryCheck(
-            kind,
-            False,
-            float("inf"),
-            float("inf"),
-            tolerance,
-            len(bad),
-            0.0,
-            0,
-            0.0,
-            len(new),
-            names,
-            changed,
+            kind, False, far, far, tolerance, int(bad.sum()), 0.0, 0, 0.0, len(new), names, changed
         )
+    found = _compared(old, new, tolerance, max(rounding, tolerance))
+    return replace(
+        found,
+        worst_inputs=tuple(known.ids[int(i)] for i in found.worst_inputs),
+        changed_digests=changed,
+    )
+
+
+def _compared(old: np.ndarray, new: np.ndarray, tolerance: float, rounding: float) -> CanaryCheck:
+    """What finite rows say; the worst inputs by their places."""
     a, b = np.asarray(unit(old)), np.asarray(unit(new))
     moved = np.linalg.norm(b - a, axis=1)
     common = (b - a).mean(axis=0)
     total = float(((b - a) ** 2).sum())
     shifted = len(a) * float(common @ common) / total if total else 0.0
     across = b @ a.T
-    displaced = int((across.argmax(axis=1) != np.arange(len(a))).sum())
-    scale = float(np.median(norms / np.linalg.norm(old, axis=1)))
-    flips = int((_answers(a)[0] != _answers(b)[0]).sum())
-    kind = _kind(moved, shifted, displaced, scale, tolerance, max(rounding, tolerance), len(a))
-    order = np.argsort(-moved, kind="stable")[:5]
+    displaced = _displaced(across, moved, rounding)
+    scale = float(np.median(np.linalg.norm(new, axis=1) / np.linalg.norm(old, axis=1)))
+    kind = _kind(moved, shifted, displaced, scale, tolerance, rounding)
     return CanaryCheck(
         kind,
         kind not in FAILURES,
         float(moved.max()),
         float(np.median(moved)),
         tolerance,
-        flips,
+        int((_answers(a)[0] != _answers(b)[0]).sum()),
         shifted,
         displaced,
         scale,
         len(a),
-        tuple(known.ids[i] for i in order),
-        changed,
+        tuple(str(i) for i in np.argsort(-moved, kind="stable")[:5]),
+        (),
     )
+
+
+def _displaced(across: np.ndarray, moved: np.ndarray, rounding: float) -> int:
+    """Inputs that moved and lie at least twice as near to another input's old vector.
+
+    Counted once for each such other input, so rows that all fell onto one point are not taken for
+    rows that changed places; nor are twins, which are near each other without having moved.
+    """
+    best = across.argmax(axis=1)
+    distance = np.sqrt(np.maximum(2 - 2 * across.max(axis=1), 0))
+    there = (best != np.arange(len(best))) & (moved > rounding)
+    there &= distance <= np.maximum(rounding, moved / 2)
+    return len(np.unique(best[there]))
 
 
 def _kind(
@@ -266,11 +355,10 @@ def _kind(
     scale: float,
     tolerance: float,
     rounding: float,
-    count: int,
 ) -> str:
     if moved.max() <= tolerance:
         return "same" if abs(scale - 1) <= NORMS else "norms"
-    if displaced > max(1, count // 10):
+    if displaced > max(1, len(moved) // 10):
         return "order"
     if moved.max() <= rounding:
         return "rounding" if abs(scale - 1) <= NORMS else "norms"
@@ -285,15 +373,14 @@ def _answers(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return scores.argmax(axis=1), best[:, -1] - best[:, -2]
 
 
-def _rows(given: Any, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    rows = to_numpy(given)
-    if rows.ndim != 2 or len(rows) < 4 or (shape is not None and rows.shape != shape):
+def _good(rows: np.ndarray, name: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    if rows.ndim != 2 or len(rows) < LEAST or (shape is not None and rows.shape != shape):
         raise ShapeError(
             "canary-shape",
             f"{name} has shape {rows.shape}; expected "
-            f"{shape if shape is not None else '(n, d) with 4 rows or more'}",
+            f"{shape if shape is not None else f'(n, d) with {LEAST} rows or more'}",
         )
-    if not np.isfinite(rows).all() or not (np.linalg.norm(rows, axis=1) > 0).all():
+    if not np.isfinite(rows).all() or not rows.any(axis=1).all():
         raise OptionError(
             "canary-values", f"{name} holds NaN, infinity or zero rows; make it of good inputs"
         )

@@ -11,6 +11,7 @@ import warnings
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,6 +50,16 @@ class Encoder(ABC):
     workers: int = 1
     """How many images of a batch are opened and prepared at a time. Above 1
     :meth:`_prepare_image` is called from several threads at once."""
+
+    def files(self) -> list[Path]:
+        """The files of the model that lie here: of the file or the folder that its name names."""
+        model = self.name.partition(":")[2]
+        for named in (Path(n) for n in (model, model.rpartition("@")[2]) if n):
+            if named.is_file():
+                return [named]
+            if named.is_dir():
+                return sorted(p for p in named.rglob("*") if p.is_file())
+        return []
 
     # -- what a subclass writes ------------------------------------------------------------------
 

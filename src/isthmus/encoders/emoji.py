@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,6 +100,10 @@ class EmojiEncoder(Encoder):
         self.threads = min(usable_cores(), MOST_THREADS)
         self._image = _session(f"{chosen}-image.onnx", threads=1)
         self._text = _session(f"{chosen}-text.onnx")
+
+    def files(self) -> list[Path]:
+        """The two graphs."""
+        return [data_file(f"{self.model}-{side}.onnx") for side in ("image", "text")]
 
     def _prepare_image(self, image: Image) -> bytes:
         # here, one at a time, rather than while others compute; np.asarray costs twice as much

@@ -1,0 +1,174 @@
+"""``isthmus canary``: does another runtime, export or model version still give the same vectors?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import isthmus as im
+from isthmus.cli import options
+from isthmus.cli.output import console, print_json
+from isthmus.errors import OptionError
+
+if TYPE_CHECKING:
+    from isthmus.deploy.canary import Canary, CanaryCheck
+
+GATE_FAILED = 3
+SUFFIXES = (".safetensors", ".json")
+WORDS = {
+    "not-finite": "some vectors are NaN or infinite: an overflow, often of float16",
+    "zero": "some vectors are zero: inputs failed",
+    "order": "rows stand in each other's places",
+    "norms": "the vectors have another length, which changes scores by dot product and distance",
+    "shift": "one common vector was added to all rows",
+    "changed": "rows moved by more than rounding: another preprocessing, padding or model",
+    "rounding": "rows moved no more than float16 or another runtime moves them",
+    "same": "rows are the same, but for what they move from run to run",
+}
+"""Kind of change -> what it means."""
+
+Subject = Annotated[
+    str, typer.Argument(metavar="ROWS|ENCODER", help=f"{options.INPUT}; or NAME[:MODEL] to run.")
+]
+Images = Annotated[
+    str | None, typer.Option(help="For an encoder: folder of pictures, or a file that lists them.")
+]
+Texts = Annotated[
+    str | None, typer.Option(help="For an encoder: one text per line, or FILE.parquet:COLUMN.")
+]
+BatchSize = Annotated[int, typer.Option(help="Inputs encoded at once.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, …: what the library understands.")]
+
+group = typer.Typer(
+    help="Does another runtime, export or model version still give the same vectors?\n\n"
+    "Example: isthmus canary make emoji --texts names.txt --out canary.safetensors",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+
+
+@group.command()
+def make(
+    rows: Subject,
+    out: Annotated[Path, typer.Option(help="The canary's file, .safetensors or .json.")],
+    images: Images = None,
+    texts: Texts = None,
+    ids: Annotated[
+        str | None, typer.Option(help="Names of the inputs: one per line, or a JSON list.")
+    ] = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(help="Rows of the same inputs from another run of the same; repeatable."),
+    ] = None,
+    max_inputs: Annotated[int, typer.Option(help="Inputs kept, evenly spaced.")] = 256,
+    batch_size: BatchSize = 64,
+    device: Device = "cpu",
+    json: options.Json = False,
+) -> None:
+    """Keep the vectors of a few inputs, and how far they move when nothing changes.
+
+    Example: isthmus canary make emoji --texts names.txt --out canary.safetensors
+    """
+    if out.suffix.lower() not in SUFFIXES:
+        raise OptionError(
+            "unknown-suffix", f"--out {out}: a canary is a .safetensors or .json file; name it so"
+        )
+    made = im.make_canary(
+        rows,
+        images=images,
+        texts=texts,
+        ids=ids,
+        again=again,
+        max_inputs=max_inputs,
+        batch_size=batch_size,
+        device=device,
+    )
+    made.save(out)
+    screen = console(as_json=json)
+    for line in made_sentences(made):
+        screen.print(line, markup=False)
+    screen.print(f"wrote {out}", markup=False)
+    if json:
+        print_json({**made.to_dict(), "out": str(out)})
+
+
+@group.command()
+def check(
+    canary: Annotated[Path, typer.Argument(metavar="CANARY", help="A file of canary make.")],
+    rows: Subject,
+    images: Images = None,
+    texts: Texts = None,
+    rounding: Annotated[
+        float, typer.Option(help="Distance of unit rows that passes; 0: only what a re-run moves.")
+    ] = 3e-3,
+    batch_size: BatchSize = 64,
+    device: Device = "cpu",
+    json: options.Json = False,
+) -> None:
+    """Hold new vectors of the same inputs against a canary. Exit code 3: they changed.
+
+    Example: isthmus canary check canary.safetensors onnx:exported --texts names.txt
+    """
+    found = im.check_canary(
+        canary,
+        rows,
+        images=images,
+        texts=texts,
+        rounding=rounding,
+        batch_size=batch_size,
+        device=device,
+    )
+    screen = console(as_json=json)
+    for line in check_sentences(found):
+        screen.print(line, markup=False)
+    if json:
+        print_json({"canary": str(canary), "rows": rows, **found.to_dict()})
+    if not found.passed:
+        raise SystemExit(GATE_FAILED)
+
+
+def made_sentences(made: Canary) -> list[str]:
+    """What was kept."""
+    again = (
+        f"from run to run rows move by up to {made.jitter:.2g} of their length"
+        if made.jitter
+        else "one run alone: how far rows move when nothing changes is not known"
+    )
+    lines = [
+        f"{len(made.ids)} of {made.total} {made.kind}, vectors of {made.vectors.shape[1]} "
+        f"dimensions; {again}"
+    ]
+    if made.digests:
+        lines.append(f"digests kept: {', '.join(sorted(made.digests))}")
+    return lines
+
+
+def check_sentences(found: CanaryCheck) -> list[str]:
+    """Passed or not, then why."""
+    state: dict[bool, str] = {True: "PASSED", False: "FAILED"}
+    lines = [f"{state[found.passed]} ({found.kind}): {WORDS[found.kind]}."]
+    if found.kind in ("not-finite", "zero"):
+        lines.append(f"{found.flips} of {found.inputs} inputs.")
+    else:
+        lines.append(
+            f"Rows moved by up to {found.worst:.2g} of their length (median {found.middle:.2g}; a "
+            f"re-run up to {found.tolerance:.2g}); the nearest other input changed for "
+            f"{found.flips} of {found.inputs}."
+        )
+    if found.kind == "norms":
+        lines.append(f"New vectors are {found.scale:.3g} times as long.")
+    if found.kind == "shift":
+        lines.append(f"It is {found.shifted:.0%} of the squared movement.")
+    if found.kind == "order":
+        lines.append(f"{found.displaced} inputs have the vector of another one.")
+    if found.kind != "same":
+        lines.append(f"Moved most: {', '.join(_short(name) for name in found.worst_inputs)}.")
+    if found.changed_digests:
+        lines.append(f"Different from when it was made: {', '.join(found.changed_digests)}.")
+    return lines
+
+
+def _short(text: Any) -> str:
+    return text if len(text) <= 40 else text[:39] + "…"
