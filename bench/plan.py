@@ -2,10 +2,12 @@
 
     python bench/plan.py [A.npy B.npy]
     python bench/plan.py --measure recall A.npy B.npy
+    python bench/plan.py --sizes
 
 Without files it takes rows made up: two clouds with a gap, and two without. Each of 20 seeds splits
 queries and calibration rows anew. A line counts, per target, in how many of the splits that found a
-code the held-out queries kept the target, and the mean bytes of a vector.
+code the held-out queries kept the target, and the mean bytes of a vector. ``--sizes`` shows what
+the number of candidates does: first answers kept by two codes, among more and more of one gallery.
 """
 
 from __future__ import annotations
@@ -63,13 +65,34 @@ def table(
         print("|", " | ".join([name, given.measure, f"{target:g}", *cells]), "|", flush=True)
 
 
+def sizes() -> None:
+    """Print first answers kept among 500 to 8,000 of the same made rows."""
+    rng = np.random.default_rng(2)
+    scale = 1 / np.sqrt(1 + np.arange(64) / 4)
+    items = rng.normal(size=(8000, 64)) * scale
+    asks = items[:500] + 1.5 * rng.normal(size=(500, 64)) * scale
+    print("| candidates | sign, best 10 | sign, best 50 | rabitq2, by code | rabitq2, best 10 |")
+    print("|---" * 5 + "|")
+    for size in (500, 1000, 2000, 4000, 8000):
+        found = plan(
+            asks, items[:size], codecs=["sign", "rabitq2"], closers=["none"], depths=[0, 10, 50]
+        )
+        kept = {(x.codec, x.depth): (x.validation + x.test) / 2 for x in found.lines}
+        shown = (("sign", 10), ("sign", 50), ("rabitq2", 0), ("rabitq2", 10))
+        print("|", " | ".join([f"{size:,}", *(f"{kept[key]:.3f}" for key in shown)]), "|")
+
+
 def main() -> int:
     """Print Markdown."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="*", metavar="A.npy B.npy")
     parser.add_argument("--measure", default="agreement", choices=("agreement", "recall"))
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--sizes", action="store_true")
     given = parser.parse_args()
+    if given.sizes:
+        sizes()
+        return 0
     head = ("rows", "measure", "target", "as it is", "with a closing")
     print("|", " | ".join([*head, "as it is, by code", "with a closing, by code"]), "|")
     print("|---" * 7 + "|")

@@ -178,7 +178,8 @@ class Faulty(Encoder):
 
     def _spoilt(self, rows: np.ndarray) -> np.ndarray:
         if self.fault == "overflow":
-            return (rows * np.float32(3e4)).astype(np.float16).astype(np.float32)
+            with np.errstate(over="ignore"):
+                return (rows * np.float32(3e4)).astype(np.float16).astype(np.float32)
         if self.fault == "shift":
             return rows + 0.05 * np.linalg.norm(rows[0]) * np.eye(self.dim)[3].astype("f4")
         return rows
