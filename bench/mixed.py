@@ -6,7 +6,8 @@
 Row i of A (images) belongs to row i of B (captions). Closings are fitted on a seeded half of the
 pairs, the other half is the corpus; document i is asked for by the form that is not stored.
 ``--emoji`` takes the built-in model instead, Google's drawings and English names, and asks by the
-tags alone ("adorbs, animal, dog"), a third row for each document that has any.
+tags alone ("adorbs, animal, dog"), a third row for each document that has any. ``verdict`` is what
+``isthmus mixed`` says, with a strength chosen on one half; its halves are others than the curve's.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Any
 
 import numpy as np
 
+import isthmus as im
 from isthmus.data.moments import Moments
 from isthmus.robustness.mixed import cross_cost, mixed_curve, pool_closers
 
 SEED = 0
+STRENGTHS = (0.5, 1.0, 2.0)
+"""Of standardised levelling; 0 is ``center-both, levelled``."""
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -48,13 +52,14 @@ def report(a: np.ndarray, b: np.ndarray, queries: np.ndarray | None, draws: int)
     on, rest = order[: len(a) // 2], order[len(a) // 2 :]
     moments = Moments.of(a[on], precise=True), Moments.of(b[on], precise=True)
     asking = {} if queries is None else {"b": Moments.of(queries[on], precise=True)}
-    closings = pool_closers(*moments, asking=asking)
+    closings = pool_closers(*moments, asking=asking, strengths=STRENGTHS)
     asked = None if queries is None else queries[rest]
     return {
         "pairs": {"fitted_on": len(on), "corpus": len(rest)},
         "draws": draws,
         "curve": mixed_curve(a[rest], b[rest], closings, queries=asked, draws=draws, seed=SEED),
         "cross_modal": cross_cost(a[rest], b[rest], pool_closers(*moments), seed=SEED),
+        "verdict": im.mixed(queries, a, b, draws=draws, seed=SEED).to_dict(),
     }
 
 

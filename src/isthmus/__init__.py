@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from isthmus.perturb import codecs as codecs
     from isthmus.robustness import StressTable as StressTable
     from isthmus.robustness import stress as stress
+    from isthmus.robustness.mixed.levelling import PoolCloser as PoolCloser
+    from isthmus.robustness.mixed.measured import mixed as mixed
+    from isthmus.robustness.mixed.verdict import Mixed as Mixed
     from isthmus.search.relevance import Relevance as Relevance
     from isthmus.search.scores import Ranking as Ranking
     from isthmus.search.scores import top_k as top_k
@@ -68,6 +71,7 @@ _VERBS = {
     "fit": "closers",
     "make_canary": "deploy.canary",
     "measure": "metrics.gap_report",
+    "mixed": "robustness.mixed.measured",
     "plan": "workflows.storage",
     "predict": "theory.prediction",
     "recommend": "workflows.recommendation",
@@ -88,8 +92,10 @@ _NOUNS = {
     "GapReport": "metrics.gap_report",
     "Guarantee": "closers.maps",
     "InputWarning": "data.row_stats",
+    "Mixed": "robustness.mixed.verdict",
     "Moments": "data.moments",
     "PairMoments": "data.moments",
+    "PoolCloser": "robustness.mixed.levelling",
     "Prediction": "theory.prediction",
     "Ranking": "search.scores",
     "Relevance": "search.relevance",

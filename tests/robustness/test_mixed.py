@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
+import isthmus as im
 import test_docs
+from commands import refused_in_one_sentence, run
 from isthmus.closers import fit
+from isthmus.core.arrays import unit
 from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
 from isthmus.robustness.mixed import (
@@ -49,7 +54,7 @@ def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def closings() -> dict[str, dict[str, PoolCloser]]:
+def closings() -> dict[str, Any]:
     """Fitted on other documents of the same two modalities."""
     a, b = two_modalities(600, 24, gap=1.2, seed=4)  # the first 120 are the world
     return pool_closers(moments(a[300:]), moments(b[300:]))
@@ -229,6 +234,345 @@ def test_pool_closings_refuse_what_does_not_fit(world: Any) -> None:
             pool_ranking(closer, a, b, own)
 
 
+# --- standardised levelling -------------------------------------------------------------------
+
+
+def by_formula(
+    q: np.ndarray, x: np.ndarray, modality: np.ndarray, closer: PoolCloser
+) -> np.ndarray:
+    """(⟨q, x⟩ - ⟨q, μ_m⟩) / (qᵀ Σ_m q)^(s/2), one document at a time, (n, K)."""
+    out = np.empty((len(q), len(x)))
+    for i, asked in enumerate(q):
+        for j, document in enumerate(x):
+            m = modality[j]
+            spread = 1.0
+            if closer.covariances is not None:
+                spread = float(asked @ closer.covariances[m] @ asked) ** (closer.strength / 2)
+            out[i, j] = (asked @ document - asked @ closer.means[m]) / spread
+    return out
+
+
+def pool_of(seed: int, dtype: Any = np.float64) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Queries (20, 12), 60 documents of two modalities in disorder, one spread twice as wide."""
+    a, b = two_modalities(40, 12, gap=1.0, seed=seed)
+    modality = (np.random.default_rng(seed).random(60) < 0.4).astype(int)
+    wide = unit_rows(a[:30] + 0.6 * (a[:30] - a.mean(axis=0)))
+    documents = np.empty((60, 12))
+    documents[modality == 0] = unit_rows(np.vstack([wide, a]))[: (modality == 0).sum()]
+    documents[modality == 1] = np.vstack([b, b[::-1] + 0.01])[: (modality == 1).sum()]
+    return b[20:].astype(dtype), unit_rows(documents).astype(dtype), modality
+
+
+def closer_of(documents: np.ndarray, modality: np.ndarray, strength: float) -> PoolCloser:
+    parts = {name: moments(documents[modality == m]) for m, name in enumerate(("image", "text"))}
+    return PoolCloser.of(parts, strength)
+
+
+@given(seed=st.integers(0, 1000), strength=st.sampled_from([0.0, 0.5, 1.0, 2.0]))
+def test_scores_are_those_of_the_formula(seed: int, strength: float) -> None:
+    q, x, modality = pool_of(seed)
+    closer = closer_of(x, modality, strength)
+    expected = by_formula(q, x, modality, closer)
+    np.testing.assert_allclose(table(closer.ranking(q, x, modality)), expected, atol=1e-9)
+    found = closer.search(q, x, modality, 60)
+    np.testing.assert_allclose(
+        found.scores, np.take_along_axis(expected, found.rows, axis=1), atol=1e-9
+    )
+    assert (np.diff(found.scores, axis=1) <= 0).all()
+    if strength == 1:  # every modality has mean 0 and variance 1 over its documents
+        for m in (0, 1):
+            np.testing.assert_allclose(expected[:, modality == m].mean(axis=1), 0, atol=1e-9)
+            np.testing.assert_allclose(expected[:, modality == m].std(axis=1), 1, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
+def test_every_ranking_within_a_modality_stays(dtype: Any, strength: float) -> None:
+    """Row by row, against the order in which the store returned them, exact duplicates included."""
+    for seed in range(5):
+        q, x, modality = pool_of(seed, dtype)
+        x[modality == 0] = np.where(
+            np.arange((modality == 0).sum())[:, None] % 5 == 0,
+            x[modality == 0][:1],
+            x[modality == 0],
+        )
+        closer = closer_of(x.astype(np.float64), modality, strength)
+        found = closer.search(q, x, modality, len(x))
+        for m in (0, 1):
+            own = np.flatnonzero(modality == m)
+            plain = own[top_k(Ranking.of(unit(q), x[own], "cosine"), len(own)).rows]
+            for i in range(len(q)):
+                np.testing.assert_array_equal(found.rows[i][found.modality[i] == m], plain[i])
+
+
+@given(
+    seed=st.integers(0, 1000),
+    k=st.integers(1, 15),
+    more=st.integers(0, 3),
+    strength=st.sampled_from([0.0, 1.0, 1.5]),
+)
+def test_merged_lists_are_the_whole_ranking(seed: int, k: int, more: int, strength: float) -> None:
+    """The k best of each modality, from any store, rescored and merged."""
+    q, x, modality = pool_of(seed)
+    closer = closer_of(x, modality, strength)
+    hits = {}
+    for m, name in ((1, "text"), (0, "image")):  # the order of the lists does not matter
+        own = np.flatnonzero(modality == m)
+        scores = q @ x[own].T
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : min(k + more, len(own))]
+        hits[name] = own[best], np.take_along_axis(scores, best, axis=1)
+    got = closer.merge(q, hits, k)
+    whole = by_formula(q, x, modality, closer)
+    best_first = np.take_along_axis(whole, np.argsort(-whole, axis=1)[:, :k], axis=1)
+    np.testing.assert_allclose(got.scores, best_first, atol=1e-9)
+    np.testing.assert_allclose(np.take_along_axis(whole, got.rows, axis=1), best_first, atol=1e-9)
+    np.testing.assert_array_equal(got.modality, modality[got.rows])
+    assert all(len(set(line)) == k for line in got.rows)
+
+
+def test_a_store_that_finds_less_than_k_is_merged() -> None:
+    q, x, modality = pool_of(1)
+    closer = closer_of(x, modality, 1.0)
+    rows, scores = np.array([[3, -1], [-1, -1]]), np.array([[0.5, 0], [0, 0]])
+    got = closer.merge(q[:2], {"image": (rows, scores), "text": (rows + 0, scores)}, 3)
+    assert got.rows.tolist() == [[3, 3, -1], [-1, -1, -1]]
+    assert np.isnan(got.scores[0, 2])
+    assert got.modality[1].tolist() == [-1, -1, -1]
+
+
+def test_a_modality_without_spread_is_levelled_only() -> None:
+    q, x, modality = pool_of(2)
+    x[modality == 1] = x[modality == 1][0]
+    got = table(closer_of(x, modality, 1.0).ranking(q, x, modality))
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got[:, modality == 1], 0, atol=1e-9)
+
+
+def test_queries_of_any_norm_are_asked_as_unit_rows() -> None:
+    q, x, modality = pool_of(3)
+    closer = closer_of(x, modality, 1.0)
+    for one, other in zip(closer.levels(q), closer.levels(7 * q), strict=True):
+        np.testing.assert_allclose(one, other)
+    raw = replace(closer, normalised=False)
+    np.testing.assert_allclose(raw.levels(7 * q)[0], 7 * closer.levels(q)[0])
+    np.testing.assert_allclose(raw.levels(7 * q)[1], 7 * closer.levels(q)[1])
+
+
+@pytest.mark.parametrize("name", ["pool.safetensors", "pool.json"])
+@pytest.mark.parametrize("strength", [0.0, 1.5])
+def test_a_pool_closer_is_read_back_bit_by_bit(name: str, strength: float, tmp_path: Any) -> None:
+    _, x, modality = pool_of(4)
+    closer = closer_of(x, modality, strength)
+    back = PoolCloser.load(closer.save(tmp_path / name))
+    np.testing.assert_array_equal(back.means, closer.means)
+    assert (back.covariances is None) == (strength == 0)
+    if strength:
+        np.testing.assert_array_equal(back.covariances, closer.covariances)
+    assert back.to_dict() == closer.to_dict()
+    assert back.counts == ((modality == 0).sum(), (modality == 1).sum())
+
+
+def test_pool_closers_refuse_what_does_not_fit(tmp_path: Any) -> None:
+    q, x, modality = pool_of(5)
+    closer = closer_of(x, modality, 1.0)
+    one = moments(x)
+    with refused("too-few-modalities", "1 modalities"):
+        PoolCloser.of({"image": one})
+    with refused("strength-out-of-range", "2.5"):
+        PoolCloser.of({"image": one, "text": one}, 2.5)
+    with refused("unequal-dimensions", "12, 5"):
+        PoolCloser.of({"image": one, "text": moments(x[:, :5])})
+    with refused("wrong-dim", "(20, 5)"):
+        closer.levels(q[:, :5])
+    with refused("one-modality-per-document", "60 documents"):
+        closer.ranking(q, x, modality + 1)
+    rows, scores = np.zeros((20, 2), int), np.zeros((20, 2))
+    for hits, code, fact in (
+        ({"audio": (rows, scores)}, "unknown-modality", "audio"),
+        ({"image": (rows, scores[:3])}, "hits-do-not-fit", "(3, 2)"),
+        ({"image": (rows, scores + np.array([0, 1]))}, "hits-out-of-order", "image"),
+        ({"image": (rows - [1, 0], scores)}, "hits-out-of-order", "image"),
+    ):
+        with refused(code, fact):
+            closer.merge(q, hits, 2)
+    with refused("k-out-of-range", "k=0"):
+        closer.merge(q, {"image": (rows, scores)}, 0)
+    with refused("unknown-suffix", "pool.npz"):
+        closer.save(tmp_path / "pool.npz")
+    for text, code in (("[]", "not-a-pool-closer"), ("{", "damaged-file")):
+        (tmp_path / "bad.json").write_text(text)
+        with refused(code, "bad.json"):
+            PoolCloser.load(tmp_path / "bad.json")
+    with refused("no-such-file", "none.json"):
+        PoolCloser.load(tmp_path / "none.json")
+    whole = json.loads(closer.save(tmp_path / "pool.json").read_text())
+    for change in ({"covariances": [[1]]}, {"means": [1]}, {"names": ["a"]}):
+        (tmp_path / "bad.json").write_text(json.dumps(whole | change))
+        with refused("damaged-file", "bad.json"):
+            PoolCloser.load(tmp_path / "bad.json")
+
+
+# --- im.mixed ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def triple() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """160 documents as a and as b, whose spreads differ, and a query of each."""
+    a, b = (side[:160] for side in two_modalities(600, 24, gap=1.2, seed=4))
+    noise = np.random.default_rng(8).normal(size=b.shape)
+    return unit_rows(a.mean(axis=0) + 0.4 * (a - a.mean(axis=0))), b, unit_rows(b + 0.1 * noise)
+
+
+def test_relevance_puts_all_documents_in_one_pool(triple: Any) -> None:
+    """Every column of every closing again from sorted lists; moments are of these documents."""
+    a, b, q = triple
+    right_a = np.column_stack([np.arange(0, 160, 2)] * 2)
+    right_b = np.column_stack([np.arange(1, 120, 2)] * 2)
+    got = im.mixed(q, a, b, relevance_a=right_a, relevance_b=right_b, k=5, seed=2)
+    judged = np.union1d(right_a[:, 0], right_b[:, 0])
+    drawn = stream("mixed.split", 2).permutation(judged)
+    scored, on = np.sort(drawn[70:]), np.sort(drawn[:70])
+    assert (got.scored, got.chosen_on, got.documents, got.draws) == (70, 70, (160, 160), 1)
+    pool, is_a = np.vstack([a, b]), np.arange(320) < 160
+    answer = np.where(np.arange(160) % 2 == 0, np.arange(160), np.arange(160) + 160)
+    plain = q @ pool.T
+    for name in ("none", "levelled", "standardised", "centering"):
+        scores = plain.copy()
+        for rows, side in ((is_a, a), (~is_a, b)):
+            mean, cov = side.mean(axis=0), np.cov(side.T, bias=True)
+            spread = np.sqrt(np.einsum("nd,de,ne->n", q, cov, q))[:, None]
+            if name in ("levelled", "standardised"):
+                scores[:, rows] -= (q @ mean)[:, None]
+            if name == "standardised":
+                scores[:, rows] /= spread
+            if name == "centering":
+                asked = unit_rows(q - q[on].mean(axis=0))
+                scores[:, rows] = asked @ unit_rows(side - mean).T
+        order = np.argsort(-scores, axis=1)[scored]
+        line = got.row(name)
+        gains = [slow_ndcg(o, {answer[i]}, 5) for o, i in zip(order, scored, strict=True)]
+        assert line["ndcg"] == pytest.approx(np.mean(gains))
+        assert line["share_a"] == pytest.approx(is_a[order[:, :5]].mean())
+        assert line["recall@1"] == pytest.approx((order[:, 0] == answer[scored]).mean())
+        assert line["ndcg_ci"][0] <= line["ndcg"] <= line["ndcg_ci"][1]
+        assert line["difference"] == pytest.approx(line["ndcg"] - got.row("none")["ndcg"])
+        for side, part in (("kept_a", slice(0, 160)), ("kept_b", slice(160, 320))):
+            same = plain[scored, part].argmax(axis=1) == scores[scored, part].argmax(axis=1)
+            assert line[side] == pytest.approx(same.mean())
+        assert got.row(name, "a")["count"] + got.row(name, "b")["count"] == 70
+    assert got.row("none", "a")["displaced"] > 0.5 > 0.1 > got.row("none", "b")["displaced"]
+    assert got.row("standardised")["kept_a"] == got.row("levelled")["kept_b"] == 1
+    assert got.row("centering")["kept_b"] < 1
+    assert got.sentences()[0].startswith("Today text documents outrank image documents: ")
+    np.testing.assert_allclose(got.closer.means, [a.mean(axis=0), b.mean(axis=0)])
+
+
+def test_scored_queries_decide_nothing(triple: Any) -> None:
+    """Other scored queries, other answers: strength, moments and the table of trials stay."""
+    a, b, q = triple
+    on, scored = np.split(stream("mixed.split", 0).permutation(160), [80])
+    before = im.mixed(q, a, b, draws=2)
+    changed = [side.copy() for side in (q, a, b)]
+    for side in changed:
+        side[scored] = unit_rows(np.random.default_rng(3).normal(size=(80, 24)))
+    after = im.mixed(*changed, draws=2)
+    assert after.strengths == before.strengths
+    np.testing.assert_array_equal(after.closer.covariances, before.closer.covariances)
+    assert after.row("none") != before.row("none")
+    changed[1][on[:5]] = unit_rows(np.random.default_rng(4).normal(size=(5, 24)))
+    assert im.mixed(*changed, draws=2).strengths != before.strengths
+
+
+@pytest.mark.parametrize(("third", "setting"), [(True, "third row"), (False, "other form")])
+def test_pairs_are_mixed_half_and_half(triple: Any, third: bool, setting: str) -> None:
+    """The same figures as mixed_curve on the same halves and draws."""
+    a, b, q = triple
+    got = im.mixed(q if third else None, a, b, draws=1, share=0.3, seed=6)
+    assert (got.setting, got.documents, got.scored) == (setting, (24, 56), 80)
+    order = stream("mixed.split", 6).permutation(160)
+    on, rest = np.sort(order[:80]), np.sort(order[80:])
+    as_a = np.zeros(80, bool)
+    as_a[stream("mixed.draws", 6, 0, 1).permutation(80)[:24]] = True
+    pool = np.where(as_a[:, None], a[rest], b[rest])
+    asked = q[rest] if third else np.where(as_a[:, None], b[rest], a[rest])
+    closer = PoolCloser.of({"image": moments(a[on]), "text": moments(b[on])}, 1.0)
+    scores = by_formula(asked, pool, np.where(as_a, 0, 1), closer)
+    gains = [slow_ndcg(np.argsort(-line), {i}, 10) for i, line in enumerate(scores)]
+    assert got.row("standardised")["ndcg"] == pytest.approx(np.mean(gains))
+    plain = np.argsort(-(asked @ pool.T), axis=1)[:, :10]
+    own = got.row("none")["share_own"]
+    if third:
+        assert own is None
+    else:
+        assert own == pytest.approx((as_a[plain] != as_a[:, None]).mean())
+        assert got.closer.strength <= 1
+        assert any("flatters" in s for s in got.sentences())
+
+
+def test_lead_and_spread_are_those_of_the_scores(triple: Any) -> None:
+    a, b, q = triple
+    right = np.column_stack([np.arange(160)] * 2)
+    lines = im.mixed(q, a, b, relevance_b=right).spreads
+    scored = np.sort(stream("mixed.split", 0).permutation(160)[80:])
+    for line, side in zip(lines, (a, b), strict=True):
+        scores = q[scored] @ side.T
+        assert line["level"] == pytest.approx(scores.mean())
+        assert line["spread"] == pytest.approx(scores.std(axis=1).mean())
+    assert lines[0]["lead"] is None
+    matched = (q * b).sum(axis=1)[scored] - (q[scored] @ b.T).mean(axis=1)
+    assert lines[1]["lead"] == pytest.approx(matched.mean())
+
+
+def test_where_nothing_is_gained_it_says_so(rng: np.random.Generator) -> None:
+    """One modality under two names: nobody outranks anybody."""
+    rows = unit_rows(rng.normal(size=(200, 16)))
+    q = unit_rows(rows + 0.1 * rng.normal(size=rows.shape))
+    got = im.mixed(q, rows, unit_rows(rows + 1e-3), draws=4)
+    assert not got.helps
+    assert got.sentences()[0].startswith("Today neither modality outranks the other: ")
+    assert got.sentences()[1].startswith("Leave the pool as it is")
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "fact"),
+    [
+        ({"score": "euclidean"}, "unknown-score", "euclidean"),
+        ({"share": 1.0}, "not-a-share", "1"),
+        ({"draws": 0}, "number-too-small", "0 draws"),
+        ({"names": ("x", "x")}, "bad-names", "x"),
+        ({"fit_share": 0.0}, "too-few-queries", "leaves 0"),
+        ({"max_queries": 10}, "too-few-queries", "5 to choose on"),
+        ({"queries": None, "relevance_a": np.zeros((1, 2), int)}, "no-queries", "without queries"),
+        ({"b": np.ones((7, 24))}, "unequal-lengths", "7"),
+        ({"k": 81}, "bad-k", "k=81"),
+    ],
+)
+def test_mixed_refuses_what_does_not_fit(triple: Any, change: Any, code: str, fact: str) -> None:
+    a, b, q = triple
+    with refused(code, fact):
+        im.mixed(**{"queries": q, "a": a, "b": b, "draws": 1, **change})
+
+
+def test_the_command_says_what_the_function_says(
+    triple: Any, tmp_path: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, rows in zip(("images", "texts", "queries"), triple, strict=True):
+        np.save(f"{name}.npy", rows)
+    words = "mixed queries.npy images.npy texts.npy --draws 2 --json --out pool.safetensors"
+    code, out, err = run(capsys, *words.split())
+    said, got = json.loads(out), im.mixed("queries.npy", "images.npy", "texts.npy", draws=2)
+    assert code == 0
+    assert said["table"] == json.loads(json.dumps(got.to_dict()))["table"]
+    assert " ".join(err.split()).startswith(got.sentences()[0])
+    assert PoolCloser.load("pool.safetensors").to_dict() == said["closer"]
+    code, out, _ = run(capsys, *["mixed", "images.npy", "texts.npy", "--draws", "1"])
+    assert code == 0
+    assert "standardised" in out
+    assert max(len(line) for line in out.splitlines() if "%" in line and "." in line[:40]) < 112
+    refused_in_one_sentence(capsys, "mixed images.npy texts.npy --out pool.npz", "pool.npz")
+
+
 # --- the curve --------------------------------------------------------------------------------
 
 
@@ -358,17 +702,41 @@ def test_the_share_of_the_audit_is_as_it_was(world: Any) -> None:
                 line[own + i] = -np.inf
                 shares.append((np.argsort(-line)[:10] < len(x)).mean())
             assert got["a_share_at_10"][when][key] == pytest.approx(np.mean(shares), abs=1e-9)
+    closer = PoolCloser.of({"a": moments(a), "b": moments(b)})
+    for key, asked, own in (("queries_a", a, 0), ("queries_b", b, 120)):
+        scores = by_formula(asked, np.vstack([a, b]), np.repeat([0, 1], 120), closer)
+        scores[np.arange(120), own + np.arange(120)] = -np.inf
+        share = (np.argsort(-scores, axis=1)[:, :10] < 120).mean()
+        assert got["a_share_at_10"]["standardised"][key] == pytest.approx(share, abs=1e-9)
     assert mixed_share(a[:21], b[:21], moments(a), moments(b)) == {}
 
 
-def test_the_page_s_example_runs(files_wide: Any, capsys: Any) -> None:
-    assert test_docs.run_blocks("mixed")[1] == ["mixed"]
-    assert len(capsys.readouterr().out.splitlines()) == 6 * 3 + 6 * 2
+def test_the_page_s_examples_run(files_wide: Any, capsys: Any) -> None:
+    left, names = test_docs.run_blocks("mixed")
+    assert names == ["store", "mixed"]
+    assert len(capsys.readouterr().out.splitlines()) == 7 * 3 + 7 * 2
+    documents = np.vstack([left["unit"]["image"], left["unit"]["caption"]])
+    modality = np.repeat([0, 1], len(documents) // 2)
+    whole = left["pool"].search(left["query"][None], documents, modality, 10)
+    count = len(documents) // 2
+    for (row, name, score), place, expected in zip(
+        left["found"], whole.rows[0], whole.scores[0], strict=True
+    ):
+        assert row + count * (name == "caption") == place
+        assert score == pytest.approx(expected)
+    for name, (level, spread) in {
+        n: (left["level"][n], left["spread"][n]) for n in ("image", "caption")
+    }.items():
+        given = left["pool"].parameters(left["query"])
+        assert given[f"{name}_level"] == pytest.approx(level)
+        assert given[f"{name}_spread"] == pytest.approx(spread)
 
 
 def test_every_column_is_documented(world: Any, closings: Any) -> None:
     page = test_docs.page("mixed")
     columns = mixed_curve(*world[:2], closings, ratios=(0.5,))[0]
+    columns |= im.mixed(None, *world[:2], draws=1).table[0]
+    columns = {name for name in columns if not name.endswith("_ci")}
     assert [name for name in columns if f"`{name}`" not in page] == []
 
 
@@ -396,6 +764,7 @@ def test_figures_of_clip_on_coco(coco: np.ndarray) -> None:
         ("database-shift", 0.322),
         ("centering", 0.376),
         ("center-both, levelled", 0.327),
+        ("standardised", 0.770),
     ):
         assert at(name, 0.5) == pytest.approx(middle, abs=0.0015), name
     assert at("center-both", 0.5) < 0.001
@@ -406,6 +775,7 @@ def test_figures_of_clip_on_coco(coco: np.ndarray) -> None:
         ("database-shift", 0.456, 0.500),
         ("centering", 0.628, 0.596),
         ("center-both, levelled", 0.676, 0.612),
+        ("standardised", 0.676, 0.612),
     ):
         assert row(cost, closing=name, queries="a")["recall@1"] == pytest.approx(i2t, abs=1e-9)
         assert row(cost, closing=name, queries="b")["recall@1"] == pytest.approx(t2i, abs=1e-9)

@@ -19,6 +19,7 @@ COMMANDS = (
     "canary",
     "export",
     "recommend",
+    "mixed",
     "plan",
     "embed",
     "demo",

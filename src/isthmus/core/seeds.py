@@ -30,6 +30,7 @@ STREAMS: dict[str, int] = {
     "index.held-out": 0x0A11,  # candidates kept out of an index
     "index.codec-rows": 0xC0DE,  # stored rows that its codec is fitted on
     "mixed.draws": 0x3D1,  # which documents of a mixed pool are stored as side a
+    "mixed.split": 0x3D2,  # queries that strengths and means are chosen on; those that are scored
     "picture": 0x91C,  # rows drawn
     "plan.sample": 0x91A,  # queries used
     "plan.split": 0x91B,  # validation and test queries, and codec rows

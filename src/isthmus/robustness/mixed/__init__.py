@@ -3,12 +3,13 @@
 :func:`mixed_share` is the short answer that the audit gives. :func:`mixed_curve` searches a corpus
 in which every document is stored either as its image or as its text, from all texts to all images;
 :func:`cross_cost` says what the same closings do to plain search of the other modality alone.
-:func:`pool_closers` fits closings that a pool can use; :func:`pool_ranking` and :func:`search_pool`
-are the parts.
+:class:`PoolCloser` is the closing that keeps every ranking within a modality; :func:`pool_closers`
+fits others, to compare. :func:`pool_ranking` and :func:`search_pool` are the parts.
 """
 
-from isthmus.robustness.mixed.closing import PoolCloser, pool_closers, pool_ranking
 from isthmus.robustness.mixed.curve import RATIOS, cross_cost, mixed_curve
+from isthmus.robustness.mixed.levelling import PoolCloser, PoolHits
+from isthmus.robustness.mixed.maps import PoolMaps, pool_closers, pool_ranking
 from isthmus.robustness.mixed.outcomes import PoolOutcome, ndcg_at, search_pool
 from isthmus.robustness.mixed.shares import AT, POOL, QUERIES, mixed_share
 
@@ -18,6 +19,8 @@ __all__ = [
     "QUERIES",
     "RATIOS",
     "PoolCloser",
+    "PoolHits",
+    "PoolMaps",
     "PoolOutcome",
     "cross_cost",
     "mixed_curve",

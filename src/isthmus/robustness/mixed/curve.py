@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import paired_difference
 from isthmus.data.row_checks import decide_paired
 from isthmus.errors import OptionError, ShapeError
-from isthmus.robustness.mixed.closing import Closings, PoolCloser, check_closings, pool_ranking
+from isthmus.robustness.mixed.maps import Closing, Closings, check_closings, pool_ranking
 from isthmus.robustness.mixed.outcomes import PoolOutcome, search_pool
 from isthmus.search.relevance import relevance_by_judgements
 from isthmus.search.scores import Ranking, top1
@@ -126,7 +125,7 @@ def _asked(
     a: np.ndarray,
     b: np.ndarray,
     as_a: np.ndarray,
-    closers: Mapping[str, PoolCloser | Closer],
+    closers: Mapping[str, Closing],
     queries: np.ndarray | None,
     query_side: str,
     k: int,

@@ -11,6 +11,7 @@ import numpy as np
 
 from isthmus.core.arrays import unit
 from isthmus.data.moments import Moments
+from isthmus.robustness.mixed.levelling import PoolCloser
 
 POOL = 2000
 QUERIES = 500
@@ -20,11 +21,12 @@ AT = 10
 def mixed_share(
     a: np.ndarray, b: np.ndarray, moments_a: Moments, moments_b: Moments
 ) -> dict[str, Any]:
-    """Share of side a in the top 10 for queries of each side, before and after centring.
+    """Share of side a in the top 10 for queries of each side, before and after closing.
 
     Every side gives the same number of rows to the pool, so a fair share is about one half. A
     query's own row is never in its pool. After: each row loses its modality's mean and is
     normalised again (mean centring; it changes answers on purpose, see ``docs/formulas.md``).
+    ``standardised``: levelled by :class:`PoolCloser`, which changes no ranking within a modality.
 
     Args:
         a, b: (n, d), (m, d) rows. moments_a, moments_b: their means.
@@ -44,6 +46,11 @@ def mixed_share(
             "queries_a": _share_of_first(first, first, second),
             "queries_b": _share_of_first(second, first, second),
         }
+    closer = PoolCloser.of({"a": moments_a, "b": moments_b}, normalised=False)
+    shares["standardised"] = {
+        "queries_a": _share_of_first(pool_a, pool_a, pool_b, closer),
+        "queries_b": _share_of_first(pool_b, pool_a, pool_b, closer),
+    }
     return {
         "a_share_at_10": shares,
         "image_share_at_10": {
@@ -57,10 +64,16 @@ def mixed_share(
     }
 
 
-def _share_of_first(queries: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+def _share_of_first(
+    queries: np.ndarray, first: np.ndarray, second: np.ndarray, closer: PoolCloser | None = None
+) -> float:
     """Mean share of ``first`` in the top 10 of the pool without the query's own row."""
     count = min(len(queries), QUERIES)
-    scores = np.hstack([queries[:count] @ first.T, queries[:count] @ second.T])
+    parts = [queries[:count] @ first.T, queries[:count] @ second.T]
+    if closer is not None:
+        levels, spreads = closer.levels(queries[:count])
+        parts = [(p - levels[:, [m]]) / spreads[:, [m]] for m, p in enumerate(parts)]
+    scores = np.hstack(parts)
     own = np.arange(count) + (0 if queries is first else len(first))
     scores[np.arange(count), own] = -np.inf
     top = np.argpartition(-scores, AT, axis=1)[:, :AT]

@@ -18,6 +18,7 @@ from isthmus.closers import fit
 from isthmus.closers.maps import Closer, RowMap
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError
+from isthmus.robustness.mixed.levelling import PoolCloser, strengths_of
 from isthmus.search.scores import Ranking
 
 METHODS = ("none", "mean-shift", "database-shift", "centering", "center-both")
@@ -26,9 +27,12 @@ METHODS = ("none", "mean-shift", "database-shift", "centering", "center-both")
 LEVELLED = ("center-both",)
 """Those that are fitted levelled as well."""
 
+STRENGTHS = (1.0,)
+"""Of standardised levelling."""
+
 
 @dataclass(frozen=True, eq=False)
-class PoolCloser:
+class PoolMaps:
     """A closer for queries of one modality and a pool of both.
 
     Attributes:
@@ -43,7 +47,7 @@ class PoolCloser:
     own_level: float = 0.0
     other_level: float = 0.0
 
-    def levelled(self, own: Moments, other: Moments) -> PoolCloser:
+    def levelled(self, own: Moments, other: Moments) -> PoolMaps:
         """The same with candidate biases ⟨w, x_j⟩ that lose the mean of their modality, ⟨w, μ⟩.
 
         ``own``, ``other``: moments of documents of the queries' own and of the other modality.
@@ -65,7 +69,9 @@ class PoolCloser:
         return replace(self, own_level=float(bias @ own.mean), other_level=float(bias @ other.mean))
 
 
-Closings = Mapping[str, Mapping[str, PoolCloser | Closer]]
+Closing = PoolMaps | PoolCloser | Closer
+"""A pool closer's modalities are here: that of the queries, then the other."""
+Closings = Mapping[str, Mapping[str, Closing]]
 """By name, and by the side whose rows ask: ``a`` or ``b``."""
 
 
@@ -75,36 +81,42 @@ def pool_closers(
     methods: Sequence[str] = METHODS,
     levelled: Sequence[str] = LEVELLED,
     *,
+    strengths: Sequence[float] = STRENGTHS,
     asking: Mapping[str, Moments] | None = None,
-) -> dict[str, dict[str, PoolCloser]]:
+) -> dict[str, dict[str, PoolMaps | PoolCloser]]:
     """Closings by name, each for queries of side ``a`` and of side ``b``.
 
     Args:
         moments_a, moments_b: of unit rows, of other items than those to be scored.
         methods: names of the registry that need moments alone. levelled: those to be fitted
-            with a levelled bias as well, under ``"NAME, levelled"``. asking: by side, moments of
-            the queries where they are of another kind than the stored rows of that side.
+            with a levelled bias as well, under ``"NAME, levelled"``. strengths: of
+            ``"standardised"`` levelling. asking: by side, moments of the queries where they are
+            of another kind than the stored rows of that side.
 
     Raises:
         OptionError: an unknown name, or one without a candidate bias among ``levelled``.
     """
-    out: dict[str, dict[str, PoolCloser]] = {}
+    out: dict[str, dict[str, PoolMaps | PoolCloser]] = {}
     asking = asking or {}
     sides = {"a": (moments_a, moments_b), "b": (moments_b, moments_a)}
     for method in methods:
         fitted = {}
         for side, (own, other) in sides.items():
             closer = fit(method, asking.get(side, own), other)
-            fitted[side] = PoolCloser(closer, fit(method, own, other).query)
-        out[method] = fitted
+            fitted[side] = PoolMaps(closer, fit(method, own, other).query)
+        out[method] = {**fitted}
         if method in levelled:
-            level = {side: fitted[side].levelled(*pair) for side, pair in sides.items()}
-            out[f"{method}, levelled"] = level
+            out[f"{method}, levelled"] = {
+                side: fitted[side].levelled(*pair) for side, pair in sides.items()
+            }
+    for side, (own, other) in sides.items():
+        for name, pool in strengths_of({"own": own, "other": other}, strengths).items():
+            out.setdefault(name, {})[side] = pool
     return out
 
 
 def pool_ranking(
-    closing: PoolCloser | Closer, queries: np.ndarray, documents: np.ndarray, own: np.ndarray
+    closing: Closing, queries: np.ndarray, documents: np.ndarray, own: np.ndarray
 ) -> Ranking:
     """The search of one pool by queries of one modality. One mapped copy of the pool, O(K d).
 
@@ -115,14 +127,17 @@ def pool_ranking(
     Raises:
         ShapeError: ``own`` is not one bool per document, or dimensions do not fit.
     """
-    closing = closing if isinstance(closing, PoolCloser) else PoolCloser(closing)
-    closer, own = closing.closer, np.asarray(own)
+    own = np.asarray(own)
     if own.shape != (len(documents),) or own.dtype != bool:
         raise ShapeError(
             "one-flag-per-document",
             f"own has shape {own.shape} and dtype {own.dtype} for {len(documents)} documents; "
             "expected one true or false per document",
         )
+    if isinstance(closing, PoolCloser):
+        return closing.ranking(queries, documents, np.where(own, 0, 1))
+    closing = closing if isinstance(closing, PoolMaps) else PoolMaps(closing)
+    closer = closing.closer
     asked = np.asarray(closer.query(queries))
     stored = np.empty((len(documents), asked.shape[1]), asked.dtype)
     stored[own] = (closing.own or closer.query)(documents[own])

@@ -1,0 +1,104 @@
+"""``isthmus mixed``: one pool of two modalities, and what levelling it gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import isthmus as im
+from isthmus.cli import options
+from isthmus.cli.options import two_names
+from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.errors import OptionError
+
+RELEVANT = "Two columns of integers: query row, row of the {} file."
+
+
+def command(
+    queries: Annotated[
+        str, typer.Argument(metavar="[QUERIES]", help="Left out: the form not stored asks.")
+    ],
+    a: Annotated[str, typer.Argument(metavar="IMAGES", help="Documents of one modality.")],
+    b: Annotated[str | None, typer.Argument(metavar="TEXTS", help="Of the other.")] = None,
+    relevance_a: Annotated[str | None, typer.Option(help=RELEVANT.format("first"))] = None,
+    relevance_b: Annotated[str | None, typer.Option(help=RELEVANT.format("second"))] = None,
+    score: Annotated[str, typer.Option(help="cosine or dot: how you search today.")] = "cosine",
+    names: Annotated[str, typer.Option(help="What the two modalities are called.")] = "image,text",
+    k: Annotated[int, typer.Option(help="Depth of nDCG, recall and shares.")] = 10,
+    share: Annotated[float, typer.Option(help="Of pairs that are stored as the first form.")] = 0.5,
+    draws: Annotated[int, typer.Option(help="Mixtures of pairs that are averaged over.")] = 20,
+    fit_share: Annotated[
+        float, typer.Option(help="Share of queries that the strength is chosen on; not scored.")
+    ] = 0.5,
+    max_queries: options.MaxQueries = 2000,
+    seed: options.Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="The chosen closer's file, .safetensors or .json.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Which modality outranks the other in one pool, and what levelling the pool gives.
+
+    Row i of the files belongs together and one form of each document is stored, or --relevance-a
+    and --relevance-b say which documents of each file are right.
+
+    Example: isthmus mixed questions.npy images.npy texts.npy --out pool.safetensors
+    """
+    if out is not None and out.suffix not in (".safetensors", ".json"):
+        raise OptionError(
+            "unknown-suffix", f"--out {out}: a pool closer is .safetensors or .json; name it so"
+        )
+    asked, first, second = (None, queries, a) if b is None else (queries, a, b)
+    with progress_bar() as say:
+        found = im.mixed(
+            asked,
+            first,
+            second,
+            relevance_a=relevance_a,
+            relevance_b=relevance_b,
+            score=score,
+            names=two_names(names),
+            k=k,
+            share=share,
+            draws=draws,
+            fit_share=fit_share,
+            max_queries=max_queries,
+            seed=seed,
+            progress=say,
+        )
+    if out is not None:
+        found.closer.save(out)
+    screen = console(as_json=json)
+    for line in lines_of(found):
+        screen.print(line, markup=False)
+    if out is not None:
+        screen.print(f"wrote {out}", markup=False)
+    if json:
+        files = {"queries_file": asked, "a_file": first, "b_file": second}
+        print_json({**files, "out": None if out is None else str(out), **found.to_dict()})
+
+
+def lines_of(found: im.Mixed) -> list[str]:
+    """The sentences, and a line per closing, at most 80 columns wide."""
+    first, *rest = found.sentences()
+    a, b = (name[:10] for name in found.names)
+    head = f"{'closing':<25}{f'nDCG@{found.k}':>8}  {'95 %':<12}{'recall':>7}{'R@1':>6}"
+    lines = [first, *rest, "", f"{head} kept: {a[:6]:>7}{b[:6]:>7}"]
+    for line in found.table:
+        if line["relevant"] == "all":
+            low, high = line["ndcg_ci"]
+            lines.append(
+                f"{line['closing']:<25}{line['ndcg']:>8.3f}  {f'{low:.3f}-{high:.3f}':<12}"
+                f"{line['recall']:>7.3f}{line['recall@1']:>6.3f}"
+                f"{line['kept_a']:>13.1%}{line['kept_b']:>7.1%}"
+            )
+    about = "this pool's documents" if found.setting == "relevance" else "other pairs"
+    return [
+        *lines,
+        "",
+        f"{found.scored} queries scored, {found.chosen_on} others chosen on; "
+        f"{found.documents[0]} {a} and {found.documents[1]} {b} documents, {found.draws} draws.",
+        f"Means and covariances are those of {about}; no scored query is looked at.",
+    ]

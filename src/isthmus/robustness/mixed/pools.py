@@ -1,0 +1,210 @@
+"""Pools to be searched, made of what a user has: relevance, a third row of each pair, or pairs.
+
+Everything that is chosen (strength, the queries' mean) is chosen on ``fit`` pools; figures are of
+``scored`` pools, which hold other queries and, where documents come in pairs, other documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isthmus.core.seeds import stream
+from isthmus.data.moments import Moments
+from isthmus.errors import OptionError, ShapeError
+from isthmus.search.relevance import Relevance, relevance_by_judgements
+from isthmus.search.task import open_task
+
+LEAST = 8
+"""Queries in either part."""
+SCORES = ("cosine", "dot")
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What the caller of ``mixed`` said, checked."""
+
+    queries: Any
+    a: Any
+    b: Any
+    relevance_a: Any
+    relevance_b: Any
+    score: str
+    names: tuple[str, str]
+    share: float
+    draws: int
+    fit_share: float
+    max_queries: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.score not in SCORES:
+            raise OptionError(
+                "unknown-score",
+                f"score '{self.score}' of a mixed pool; choose one of {', '.join(SCORES)}",
+            )
+        if len(set(self.names)) != 2:
+            raise OptionError("bad-names", f"names {self.names}; expected two different names")
+        if not 0 < self.share < 1:
+            raise OptionError("not-a-share", f"share {self.share:g}; expected above 0, below 1")
+        if self.draws < 1:
+            raise OptionError("number-too-small", f"{self.draws} draws; expected 1 or more")
+        if self.judged and self.queries is None:
+            raise OptionError("no-queries", "a relevance was given without queries; give both")
+
+    @property
+    def judged(self) -> bool:
+        """Whether it was said which documents are right."""
+        return self.relevance_a is not None or self.relevance_b is not None
+
+    def split(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places of queries to choose on and to score, at most ``max_queries``, each sorted.
+
+        Raises:
+            ShapeError: too few in either part.
+        """
+        drawn = stream("mixed.split", self.seed).permutation(places)[: self.max_queries]
+        cut = round(self.fit_share * len(drawn))
+        if min(cut, len(drawn) - cut) < LEAST:
+            raise ShapeError(
+                "too-few-queries",
+                f"fit share {self.fit_share:g} of {len(drawn)} queries that have an answer leaves "
+                f"{cut} to choose on and {len(drawn) - cut} to score; expected {LEAST} or more of "
+                "each, and some hundreds to see anything",
+            )
+        return np.sort(drawn[:cut]), np.sort(drawn[cut:])
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Queries of one kind and the pool they search. ``ids``: their places among all queries of a
+    draw. ``asks``: 0 or 1 where they are rows of that side, None where of a third kind."""
+
+    queries: np.ndarray
+    documents: np.ndarray
+    is_a: np.ndarray
+    relevance: Relevance
+    ids: np.ndarray
+    asks: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Draws of pools that ``size`` queries ask."""
+
+    draws: Sequence[Sequence[Pool]]
+    size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pools:
+    """What is searched, and what closings are made of.
+
+    ``moments``: of documents of either side. ``query_means``: by side that asks, or under None.
+    """
+
+    setting: str
+    fit: Part
+    scored: Part
+    moments: tuple[Moments, Moments]
+    query_means: dict[int | None, np.ndarray]
+    documents: tuple[int, int]
+
+
+def pools_of(given: Given) -> Pools:
+    """Open the rows and make the pools."""
+    return _judged(given) if given.judged else _paired(given)
+
+
+def _judged(given: Given) -> Pools:
+    """All documents of both sides in one pool; closings are made of these documents' moments."""
+    sides = (given.a, given.relevance_a), (given.b, given.relevance_b)
+    tasks = [
+        open_task(
+            given.queries,
+            side,
+            relevance=right,
+            paired=False if right is None else None,
+            score=given.score,
+            names=("queries", name),
+        )
+        for (side, right), name in zip(sides, given.names, strict=True)
+    ]
+    first, second = (len(task.candidates) for task in tasks)
+    asked, documents = tasks[0].queries, np.vstack([task.candidates for task in tasks])
+    pairs = np.vstack([task.relevance.pairs for task in tasks])
+    pairs[len(tasks[0].relevance.pairs) :, 1] += first  # documents of b stand after those of a
+    right = relevance_by_judgements(pairs, len(asked), len(documents))
+    every = np.arange(len(documents))
+    parts = given.split(np.flatnonzero(right.judged))
+    fit, scored = (
+        Part(
+            [[Pool(asked[p], documents, every < first, right.restricted(p, every), _upto(p))]],
+            len(p),
+        )
+        for p in parts
+    )
+    moments = [Moments.of(task.candidates, precise=True) for task in tasks]
+    means: dict[int | None, np.ndarray] = {None: asked[parts[0]].mean(axis=0)}
+    return Pools("relevance", fit, scored, (moments[0], moments[1]), means, (first, second))
+
+
+def _upto(rows: np.ndarray) -> np.ndarray:
+    return np.arange(len(rows))
+
+
+def _paired(given: Given) -> Pools:
+    """Documents in two forms, of which one is stored; closings are made of the other half."""
+    third = None
+    if given.queries is None:
+        task = open_task(given.a, given.b, paired=True, score=given.score, names=given.names)
+        rows = task.queries, task.candidates
+    else:
+        tasks = [
+            open_task(given.queries, side, paired=True, score=given.score, names=("queries", name))
+            for side, name in zip((given.a, given.b), given.names, strict=True)
+        ]
+        rows, third = (tasks[0].candidates, tasks[1].candidates), tasks[0].queries
+    parts = given.split(np.arange(len(rows[0])))
+    fit, scored = (
+        Part([_mixture(given, rows, third, p, draw, i) for draw in range(given.draws)], len(p))
+        for i, p in enumerate(parts)
+    )
+    on = parts[0]
+    moments = Moments.of(rows[0][on], precise=True), Moments.of(rows[1][on], precise=True)
+    means: dict[int | None, np.ndarray] = {0: moments[0].mean, 1: moments[1].mean}
+    if third is not None:
+        means = {None: third[on].mean(axis=0)}
+    stored = round(given.share * scored.size)
+    setting = "other form" if third is None else "third row"
+    return Pools(setting, fit, scored, moments, means, (stored, scored.size - stored))
+
+
+def _mixture(
+    given: Given,
+    rows: tuple[np.ndarray, np.ndarray],
+    third: np.ndarray | None,
+    part: np.ndarray,
+    draw: int,
+    which: int,
+) -> list[Pool]:
+    """One draw of which documents are stored as a: a pool per kind of query."""
+    order = stream("mixed.draws", given.seed, draw, which).permutation(len(part))
+    is_a = np.zeros(len(part), bool)
+    is_a[order[: round(given.share * len(part))]] = True
+    a, b = (side[part] for side in rows)
+    documents = np.where(is_a[:, None], a, b)
+    who: list[tuple[int | None, np.ndarray, np.ndarray]]
+    who = [(0, a, np.flatnonzero(~is_a)), (1, b, np.flatnonzero(is_a))]
+    if third is not None:
+        who = [(None, third[part], np.arange(len(part)))]
+    pools = []
+    for asks, side, ids in who:
+        if len(ids):
+            pairs = np.column_stack([np.arange(len(ids)), ids])
+            right = relevance_by_judgements(pairs, len(ids), len(part))
+            pools.append(Pool(side[ids], documents, is_a, right, ids, asks))
+    return pools
