@@ -167,3 +167,15 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) ->
     assert "give 46602 or more" in " ".join(err.split())
     refused_in_one_sentence(capsys, "plan q.npy c.npy --depths 0.5", "depth")
     refused_in_one_sentence(capsys, "plan q.npy c.npy --out plan.txt", ".parquet")
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("column", [0, 1])
+def test_coco_at_95_percent_in_one_bit(column: int, real_data: Path) -> None:
+    both = np.load(real_data / "modgap" / "features_clip.npy", allow_pickle=False)
+    found = im.plan(both[column], both[1 - column], target=0.95)
+    assert found.best is not None
+    assert (found.best.codec, found.best.bytes_per_vector, found.best.depth) == ("sign", 64, 50)
+    assert found.best.test > 0.99
+    sizes = {x.bytes_per_vector for x in (found.plain_by_code, found.closed_by_code) if x}
+    assert max(sizes) <= 1028

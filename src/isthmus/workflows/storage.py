@@ -27,7 +27,7 @@ from isthmus.core.statistics import wilson
 from isthmus.data.moments import Moments
 from isthmus.data.records import Record
 from isthmus.errors import OptionError
-from isthmus.perturb.codecs import coded_ranking, fit_codec, has_multi_bit
+from isthmus.perturb.codecs import Codec, coded_ranking, fit_codec, has_multi_bit
 from isthmus.search.scores import Ranking, top_k
 from isthmus.search.task import RetrievalTask, near_unit, open_task
 
@@ -140,6 +140,14 @@ class _Planned:
     exact: np.ndarray
     depths: tuple[int, ...]
     target: float
+    codecs: dict[str, tuple[np.ndarray, Codec]] = field(default_factory=dict)
+
+    def codec(self, name: str, rows: np.ndarray) -> Codec:
+        """Fitted on ``rows``, once where a closing leaves them as they were."""
+        known = self.codecs.get(name)
+        if known is None or not np.array_equal(known[0], rows):
+            known = self.codecs[name] = rows, fit_codec(name, rows)
+        return known[1]
 
     @property
     def k(self) -> int:
@@ -317,7 +325,7 @@ def _lines(planned: _Planned, closer: Closer, name: str) -> list[StorageLine]:
     c = np.asarray(closer.candidate(task.candidates))
     bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
     dim = c.shape[1] - closer.memo
-    codec = fit_codec(name.removesuffix(SYMMETRIC), c[task.candidate_calibration, :dim])
+    codec = planned.codec(name.removesuffix(SYMMETRIC), c[task.candidate_calibration, :dim])
     both = codec if name.endswith(SYMMETRIC) else None
     coded = coded_ranking(q, c, codec, score=closer.score, bias=bias, query_codec=both, stored=dim)
     places = places_of(coded, planned.exact)
