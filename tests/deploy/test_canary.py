@@ -291,3 +291,31 @@ def test_the_commands(
     assert run(capsys, "canary", "check", "c.json", "r.npy", "--rounding", "0")[0] == 3
     refused_in_one_sentence(capsys, "canary make r.npy --out c.txt", ".safetensors")
     refused_in_one_sentence(capsys, "canary check nothing.json r.npy", "nothing.json")
+
+
+@pytest.mark.real_data
+def test_kinds_on_real_rows(real_data: Path) -> None:
+    """No false alarm by float16 or bfloat16, and every planted kind named, on every set."""
+    from isthmus.perturb.codecs import fit_codec
+
+    seen = 0
+    for file in sorted(real_data.rglob("*.npy")):
+        rows = np.load(file, allow_pickle=False)
+        if rows.dtype.kind != "f" or rows.ndim < 2:
+            continue
+        canary = make_canary(rows.reshape(-1, rows.shape[-1]).astype(np.float32))
+        kept = canary.vectors
+        length = np.linalg.norm(kept, axis=1, keepdims=True)
+        common = np.eye(kept.shape[1])[3] * 0.01 * length.mean()
+        for new, kinds in (
+            (turned(kept, 1e-6), {"same"}),
+            (kept.astype(np.float16), {"same", "rounding"}),
+            (fit_codec("bf16", kept).through(kept), {"rounding"}),
+            (kept + common, {"shift"}),
+            (turned(kept, 0.02), {"changed"}),
+            (np.roll(kept, 1, axis=0), {"order"}),
+            (kept / length * 2 * length.mean(), {"norms"}),
+        ):
+            assert check_canary(canary, new).kind in kinds, file
+        seen += 1
+    assert seen >= 10
