@@ -218,7 +218,7 @@ FAULTS = (
         "return (self.rank[judged] < k).astype(bool)",
         "return (self.rank[judged] <= k).astype(bool)",
         "Recall@k would be recall@(k + 1).",
-        ("test_scores_tasks.py::test_many_to_many_relevance_counts_the_best_true_candidate",),
+        ("test_scores_tasks.py::test_many_to_many_relevance_counts_the_best_right_candidate",),
     ),
     Fault(
         "relevance-worst-place",
@@ -226,7 +226,7 @@ FAULTS = (
         "best = line[right].max()",
         "best = line[right].min()",
         "Of several right candidates the worst would count.",
-        ("test_scores_tasks.py::test_many_to_many_relevance_counts_the_best_true_candidate",),
+        ("test_scores_tasks.py::test_many_to_many_relevance_counts_the_best_right_candidate",),
     ),
     # --- perturbations and the stress table -------------------------------------------------------
     Fault(
@@ -302,7 +302,7 @@ FAULTS = (
         "lift = 2 * margins / variance - (lam - lam[rows, first][:, None])",
         "lift = margins / variance - (lam - lam[rows, first][:, None])",
         "Stored numbers would count half in the prediction under Euclidean distance.",
-        ("test_predict.py::test_stored_numbers_under_euclid",),
+        ("test_predict.py::test_biases_under_euclid",),
     ),
     Fault(
         "d12-non-centrality",
@@ -459,8 +459,8 @@ FAULTS = (
     Fault(
         "embed-resume-surplus",
         "encoders/rows_file.py",
-        "rows_file.truncate(size)",
-        "rows_file.truncate(have)",
+        "self.file.truncate(size)",
+        "self.file.truncate(have)",
         "A resumed run would keep half a batch that was being written when it was killed.",
         ("test_encoders.py::test_a_killed_run_goes_on",),
     ),
