@@ -526,3 +526,44 @@ def test_figures_of_clip_on_coco(coco: np.ndarray) -> None:
     assert plain["beyond"] == 1.0  # every caption lies farther out than 99 in 100 images
     assert plain["mahalanobis_ratio"] == pytest.approx(2.85, abs=0.03)
     assert closed["mahalanobis_ratio"] == pytest.approx(1.55, abs=0.03)
+
+
+def test_recall_of_an_index_counts_items() -> None:
+    a, b = two_modalities(120, 24, seed=9)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(360)
+    rows = unit_rows(np.repeat(a, 3, 0) + 0.02 * rng.normal(size=(360, 24)))[order]
+    task = open_task(b[:60], rows, paired=False, score="dot", candidate_items=order // 3)
+    closers = {"none": fitted("none", b, rows, score="dot")}
+    exact, *found = pick(
+        index_recall(
+            task, a[60:], closers, indexes=(IvfFlat(lists=12),), efforts={"nprobe": (1, 3, 12)}, k=5
+        ),
+        queries="other",
+    )
+    assert exact["recall"] == exact["plain"] == found[-1]["recall"] == found[-1]["plain"] == 1
+    assert found[0]["recall"] < found[1]["recall"] < 1
+    by_row = index_recall(
+        open_task(b[:60], rows, paired=False, score="dot"),
+        a[60:],
+        closers,
+        indexes=(IvfFlat(lists=12),),
+        efforts={"nprobe": (1,)},
+        k=5,
+    )
+    assert pick(by_row, queries="other")[1]["recall"] != found[0]["recall"]
+
+
+def test_candidates_of_one_item_are_held_out_together() -> None:
+    a, b = two_modalities(40, 8)
+    task = open_task(
+        b,
+        np.repeat(a, 3, 0) + 0.001 * np.arange(3).repeat(8).reshape(3, 8)[np.arange(120) % 3],
+        paired=False,
+        candidate_items=np.arange(120) // 3,
+    )
+    stored, own = held_out(task, share=0.25)
+    assert (len(stored.candidates), len(own)) == (90, 30)
+    assert (
+        np.bincount(np.unique(stored.candidate_items, return_inverse=True)[1]).tolist() == [3] * 30
+    )

@@ -779,3 +779,12 @@ def test_figures_of_clip_on_coco(coco: np.ndarray) -> None:
     ):
         assert row(cost, closing=name, queries="a")["recall@1"] == pytest.approx(i2t, abs=1e-9)
         assert row(cost, closing=name, queries="b")["recall@1"] == pytest.approx(t2i, abs=1e-9)
+
+
+@pytest.mark.parametrize("third", [False, True])
+def test_pairs_with_repeated_rows_stay_pairs(third: bool) -> None:
+    a, b = two_modalities(60, 8, seed=3)
+    asked = np.repeat(a[:20] + b[:20], 3, 0) if third else None
+    got = im.mixed(asked, np.repeat(a[:20], 3, 0), b, draws=1, k=3)
+    plain = im.mixed(None if asked is None else a + b, a, b, draws=1, k=3)
+    assert [row["count"] for row in got.table] == [row["count"] for row in plain.table]

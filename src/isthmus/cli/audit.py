@@ -25,6 +25,8 @@ def command(
     relevance: Annotated[
         str | None, typer.Option(help="Two columns of integers: row of A, row of B.")
     ] = None,
+    query_items: options.QueryItems = None,
+    candidate_items: options.CandidateItems = None,
     score: options.Score = "cosine",
     levels: options.Levels = "0.005,0.022,0.04",
     convention: options.Convention = "total",
@@ -55,6 +57,8 @@ def command(
             labels=labels,
             relevance=relevance,
             paired=paired,
+            query_items=query_items,
+            candidate_items=candidate_items,
             score=score,
             levels=split_numbers(levels),
             convention=convention,

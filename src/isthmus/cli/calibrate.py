@@ -37,6 +37,8 @@ def command(
             ".txt, .csv, .npy or FILE:COLUMN of parquet. Each kind gets a threshold of its own."
         ),
     ] = None,
+    query_items: options.QueryItems = None,
+    candidate_items: options.CandidateItems = None,
     score: Annotated[
         str | None, typer.Option(help="dot, cosine (default) or euclidean, or the closer's own.")
     ] = None,
@@ -63,6 +65,8 @@ def command(
             labels=labels,
             paired=paired,
             kinds=kinds,
+            query_items=query_items,
+            candidate_items=candidate_items,
             score=score,
             closer=closer,
             model=model,

@@ -34,6 +34,8 @@ def command(
             "new-new, or worst of those measured."
         ),
     ] = "worst",
+    query_items: options.QueryItems = None,
+    candidate_items: options.CandidateItems = None,
     score: options.Score = "cosine",
     labels: options.Labels = None,
     relevance: options.Relevance = None,
@@ -57,6 +59,8 @@ def command(
             after_candidates=after_candidates,
             max_flips=max_flips,
             gate=gate,
+            query_items=query_items,
+            candidate_items=candidate_items,
             score=score,
             relevance=relevance,
             labels=labels,

@@ -29,6 +29,11 @@ Labels = Annotated[
 Relevance = Annotated[
     str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
 ]
+QueryItems = Annotated[
+    str | None,
+    typer.Option(help="A name per query (number or word): rows with one name are one item."),
+]
+CandidateItems = Annotated[str | None, typer.Option(help="The same for candidates.")]
 Score = Annotated[str, typer.Option(help="dot, cosine or euclidean: how you search today.")]
 Perturb = Annotated[
     str,

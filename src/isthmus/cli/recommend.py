@@ -19,6 +19,8 @@ def command(
     labels: options.Labels = None,
     relevance: options.Relevance = None,
     paired: options.Paired = None,
+    query_items: options.QueryItems = None,
+    candidate_items: options.CandidateItems = None,
     score: options.Score = "cosine",
     targets: Annotated[
         str,
@@ -75,6 +77,8 @@ def command(
             labels=labels,
             relevance=relevance,
             paired=paired,
+            query_items=query_items,
+            candidate_items=candidate_items,
             score=score,
             perturb=perturb,
             targets=targets,

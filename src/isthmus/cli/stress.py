@@ -19,6 +19,8 @@ def command(
     paired: options.Paired = None,
     labels: options.Labels = None,
     relevance: options.Relevance = None,
+    query_items: options.QueryItems = None,
+    candidate_items: options.CandidateItems = None,
     score: options.Score = "cosine",
     closers: Annotated[
         str, typer.Option(help="Closers besides plain search, separated by commas.")
@@ -77,6 +79,8 @@ def command(
             paired=paired,
             labels=labels,
             relevance=relevance,
+            query_items=query_items,
+            candidate_items=candidate_items,
             score=score,
             closers=split_words(closers),
             strengths=signed,

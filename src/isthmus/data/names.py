@@ -41,7 +41,12 @@ def names_of(given: Any, rows: int, what: str) -> np.ndarray:
         raise LabelsError(
             "unequal-lengths", f"{len(names)} {what} for {rows} rows; expected one for each row"
         )
-    return np.array([str(name) for name in names.tolist()], dtype=np.str_)
+    listed = names.tolist()
+    if None in listed:
+        raise LabelsError(
+            "null-value", f"{what}: row {listed.index(None)} has none; name every row"
+        )
+    return np.array([str(name) for name in listed], dtype=np.str_)
 
 
 def _read(spec: str | os.PathLike[str]) -> Any:

@@ -120,6 +120,16 @@ class RowStats:
                 "drop these rows (failed encodings?) or use the dot or euclidean score",
             )
 
+    def repeated(self, name: str) -> list[InputWarning]:
+        """That rows repeat, if they do, and what searches do about it."""
+        if not self.duplicates:
+            return []
+        text = (
+            f"{name}: {self.duplicates} of {self.rows} rows repeat an earlier row exactly; they "
+            "count as one item"
+        )
+        return [InputWarning("duplicates", text)]
+
     def warnings(self, name: str) -> list[InputWarning]:
         """What may make a number misleading: norms, duplicates, fewer rows than dimensions."""
         found = []
@@ -132,14 +142,7 @@ class RowStats:
                     "before anything is measured",
                 )
             )
-        if self.duplicates:
-            found.append(
-                InputWarning(
-                    "duplicates",
-                    f"{name}: {self.duplicates} of {self.rows} rows repeat an earlier row exactly;"
-                    " a duplicate candidate ties with its twin, and the lower row wins",
-                )
-            )
+        found += self.repeated(name)
         if self.rows < self.dim:
             found.append(
                 InputWarning(

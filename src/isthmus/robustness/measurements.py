@@ -152,11 +152,13 @@ def _predicted(
     if perturbation.target != "candidates":
         return None
     if search.closer.memo:
-        kept = keep_probabilities(search.clean, total, noisy_dims=search.stored_dims)
+        kept = keep_probabilities(
+            search.clean, total, noisy_dims=search.stored_dims, items=task.candidate_items
+        )
         return None if kept is None else round(float(kept.value.mean()), DECIMALS)
     shape = search.candidate_shape(perturbation.family)
     spreads = None if shape is None else shape.spreads(search.queries, 1.0)
-    curve = consistency_curve(search.clean, [total], spreads=spreads)
+    curve = consistency_curve(search.clean, [total], spreads=spreads, items=task.candidate_items)
     return None if curve is None else round(float(curve.value[0]), DECIMALS)
 
 
@@ -261,8 +263,9 @@ def _measure_codec(task: RetrievalTask, search: ClosedSearch, perturbation: Pert
         shortlist = top_k(coded, depth).rows
         extra["rescored"] = depth
         extra["coded_consistency"] = float((answers == search.clean_top1).mean())
-        extra["in_shortlist"] = float((shortlist == search.clean_top1[:, None]).any(axis=1).mean())
-        answers = rescore(shortlist, search.clean, 1)[:, 0]
+        found = task.items(shortlist) == search.clean_top1[:, None]
+        extra["in_shortlist"] = float(found.any(axis=1).mean())
+        answers = task.items(rescore(shortlist, search.clean, 1)[:, 0])
     size = None if codec is None else float(codec.bytes_per_vector(dim))
     return Result(
         perturbation, search, answers[None, :], 1, search.overlap(coded), size, None, extra

@@ -13,6 +13,7 @@ from isthmus.closers.maps import Closer
 from isthmus.core.arrays import unit
 from isthmus.perturb.shapes import Shape, covariance_shape, line_shape, span_shape
 from isthmus.robustness.perturbations import FlipReference, Perturbation
+from isthmus.search.items import ItemColumns
 from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
 
@@ -51,13 +52,19 @@ class ClosedSearch:
 
     @cached_property
     def _clean_head(self) -> np.ndarray:
-        return _top_of_head(self.clean, OVERLAP_AT)
+        return _top_of_head(self.clean, OVERLAP_AT, self._columns)
+
+    @cached_property
+    def _columns(self) -> ItemColumns | None:
+        items = self.task.candidate_items
+        return None if items is None else ItemColumns.of(items)
 
     def overlap(self, perturbed: Ranking) -> float:
         """``overlap_at`` of the clean search, whose top is found once for all perturbations."""
-        if len(self.candidates) < 2 * OVERLAP_AT:
+        count = len(self.candidates) if self._columns is None else len(self._columns.rows)
+        if count < 2 * OVERLAP_AT:
             return float("nan")
-        return _overlap(self._clean_head, _top_of_head(perturbed, OVERLAP_AT))
+        return _overlap(self._clean_head, _top_of_head(perturbed, OVERLAP_AT, self._columns))
 
     @property
     def stored_dims(self) -> int:
@@ -175,10 +182,11 @@ def overlap_at(clean: Ranking, perturbed: Ranking, k: int = OVERLAP_AT) -> float
     return _overlap(_top_of_head(clean, k), _top_of_head(perturbed, k))
 
 
-def _top_of_head(ranking: Ranking, k: int) -> np.ndarray:
-    """The k best rows, in no order, of the first 512 queries: enough for one column."""
+def _top_of_head(ranking: Ranking, k: int, columns: ItemColumns | None = None) -> np.ndarray:
+    """The k best rows (or items), in no order, of the first 512 queries: enough for one column."""
     head = replace(ranking, queries=ranking.queries[:512])
-    return np.concatenate([np.argpartition(-s, k, axis=1)[:, :k] for _, s in head.score_blocks()])
+    blocks = (s if columns is None else columns.best(s) for _, s in head.score_blocks())
+    return np.concatenate([np.argpartition(-s, k, axis=1)[:, :k] for s in blocks])
 
 
 def _overlap(top_a: np.ndarray, top_b: np.ndarray) -> float:

@@ -26,7 +26,7 @@ from isthmus.robustness.perturbations import (
 )
 from isthmus.robustness.run import check_table_suffix, run_grid
 from isthmus.robustness.table import averaged
-from isthmus.search.task import RetrievalTask, open_task
+from isthmus.search.task import RetrievalTask, item_notes, open_task
 
 STRESSED = (
     "orthogonal-shift",
@@ -95,6 +95,8 @@ def stress(
     relevance: Any = None,
     labels: Any = None,
     paired: bool | None = None,
+    query_items: Any = None,
+    candidate_items: Any = None,
     score: str = "cosine",
     perturb: str | Sequence[str] = "gaussian",
     closers: str | Sequence[str] = STRESSED,
@@ -119,6 +121,8 @@ def stress(
     Args:
         queries, candidates: (n, d) and (K, d) arrays or tensors, paths, globs or ``RowSource``.
         relevance, labels, paired: what is right, see :func:`isthmus.open_task`.
+        query_items, candidate_items: names of items, arrays or files of them: rows with one name
+            are one item. Rows that repeat an earlier row exactly are one by themselves.
         score: how you search today: dot, cosine or euclidean.
         perturb: families: noise (gaussian, uniform, …), cuts (truncation, …) or codecs by name.
         closers: besides plain search. strengths: of each; None takes each closer's own default.
@@ -168,12 +172,15 @@ def stress(
         relevance=relevance,
         labels=labels,
         paired=paired,
+        query_items=query_items,
+        candidate_items=candidate_items,
+        distinct=False,
         score=score,
         direction="a_to_b",
         max_rows=max_candidates,
         summarised=True,
         progress=say,
-    )
+    ).distinct()
     scored, moments = task.scored(fit_share, max_queries, stream("audit.split", 0))
     asked = _several(closers)
     fitted = fit_many(
@@ -198,7 +205,7 @@ def stress(
         out=path,
         say=lambda done, of: say("stress", done, of),
     )
-    notes = (*left_out(asked, fitted), *range_notes(rows))
+    notes = (*item_notes(task), *left_out(asked, fitted), *range_notes(rows))
     names = _name_of(queries, "queries"), _name_of(candidates, "candidates")
     return StressTable(rows, notes, names)
 

@@ -7,11 +7,12 @@ answers of two searches can be compared as row numbers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from isthmus.errors import LabelsError
+from isthmus.data.names import names_of
 
 
 def exact_items(rows: np.ndarray) -> np.ndarray:
@@ -30,25 +31,33 @@ def named_items(names: Any, rows: int, what: str) -> np.ndarray:
     """Lowest row with the same name as each row, (n,) int64.
 
     Args:
-        names: (n,) integers or strings, one for each row. what: what a refusal calls them.
+        names: (n,) words or whole numbers, or a file of them. what: what a refusal calls them.
 
     Raises:
-        LabelsError: another number of names than rows, or more than one axis.
+        LabelsError: not names, or another number than ``rows``. FileError: an unreadable file.
     """
-    given = np.asarray(names)
-    if given.shape != (rows,):
-        raise LabelsError(
-            "items-do-not-fit",
-            f"{what} has shape {given.shape} for {rows} rows; expected one item name per row",
-        )
-    if given.dtype.kind not in "iuUSO":
-        raise LabelsError(
-            "items-not-names",
-            f"{what} holds {given.dtype}; expected whole numbers or words that name items",
-        )
-    if given.dtype.kind == "O":
-        given = given.astype(str)
-    return _lowest(np.unique(given, return_inverse=True)[1])
+    return _lowest(np.unique(names_of(names, rows, what), return_inverse=True)[1])
+
+
+def items_of(given: Any, rows: int, what: str) -> np.ndarray | None:
+    """The same; None where nothing is named, or every row by itself. Raises as above."""
+    if given is None:
+        return None
+    items = named_items(given, rows, what)
+    return None if one_row_each(items) else items
+
+
+def both_items(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Lowest row that is one item with each row by both of two namings, (n,) int64."""
+    return _lowest(np.unique(first * len(first) + second, return_inverse=True)[1])
+
+
+def items_among(items: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    """The items of some rows, renumbered by their places; None where each row is its own."""
+    if items is None:
+        return None
+    kept = _lowest(np.unique(items[rows], return_inverse=True)[1])
+    return None if one_row_each(kept) else kept
 
 
 def _lowest(groups: np.ndarray) -> np.ndarray:
@@ -61,6 +70,37 @@ def _lowest(groups: np.ndarray) -> np.ndarray:
 def one_row_each(items: np.ndarray | None) -> bool:
     """Every item has one row, so rows are items."""
     return items is None or bool((items == np.arange(len(items))).all())
+
+
+@dataclass(frozen=True, eq=False)
+class ItemColumns:
+    """Turns scores of rows into scores of items, each that of its best row.
+
+    Attributes:
+        rows: (G,) the lowest row of each item, ascending: what stands for column g.
+        order, starts: (K,), (G,): rows sorted by item, and where each item begins.
+    """
+
+    rows: np.ndarray
+    order: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, items: np.ndarray) -> ItemColumns:
+        """From the lowest row of each row's item, (K,)."""
+        order = np.argsort(items, kind="stable")
+        rows, starts = np.unique(items[order], return_index=True)
+        return cls(rows, order, starts)
+
+    def best(self, scores: np.ndarray) -> np.ndarray:
+        """(b, K) scores of rows -> (b, G) scores of items."""
+        return np.asarray(np.maximum.reduceat(scores[:, self.order], self.starts, axis=1))
+
+
+def rows_for(items: np.ndarray, k: int) -> int:
+    """How many best rows are sure to hold the k best items."""
+    largest = int(np.unique(items, return_counts=True)[1].max())
+    return min(len(items), (k - 1) * largest + 1)
 
 
 def best_items(rows: np.ndarray, items: np.ndarray | None, k: int, missing: int = -1) -> np.ndarray:

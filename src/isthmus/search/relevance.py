@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from isthmus.core.arrays import to_numpy
 from isthmus.data.labels import checked_labels, checked_relevance
 from isthmus.data.row_checks import decide_paired
 from isthmus.errors import LabelsError
+from isthmus.search.items import ItemColumns
 from isthmus.search.scores import Ranking, first_best
 
 
@@ -76,6 +77,39 @@ class Relevance:
                 f"but there are {queries} and {candidates}; give that of these rows",
             )
         return self
+
+    def shared(self, query_items: np.ndarray | None, items: np.ndarray | None) -> Relevance:
+        """The same among items: what is right for a row is right for all rows of its item, and
+        every row of a right item is right.
+
+        Args:
+            query_items, items: (n,), (K,) lowest row of each row's item; None: rows are items.
+        """
+        if (query_items is None and items is None) or not len(self.pairs):
+            return self
+        sides = [
+            np.arange(count) if given is None else given
+            for given, count in ((query_items, self.queries), (items, self.candidates))
+        ]
+        from scipy.sparse import csr_array
+
+        asked, found = (
+            csr_array(
+                (np.ones(len(side), bool), (np.arange(len(side)), side)),
+                shape=(len(side), len(side)),
+            )
+            for side in sides
+        )
+        keys = [side[self.pairs[:, i]] for i, side in enumerate(sides)]
+        shape = (self.queries, self.candidates)
+        right = csr_array((np.ones(len(self.pairs), bool), tuple(keys)), shape=shape)
+        pairs = np.column_stack((asked @ right @ found.T).nonzero()).astype(np.int64)
+        return replace(self, pairs=pairs[np.lexsort(pairs.T[::-1])])
+
+    def merged(self, query_rows: np.ndarray, candidate_rows: np.ndarray) -> Relevance:
+        """The same with each row's pairs handed to the row that stands for it, (n,), (K,)."""
+        pairs = np.column_stack([query_rows[self.pairs[:, 0]], candidate_rows[self.pairs[:, 1]]])
+        return replace(self, pairs=np.unique(pairs, axis=0))
 
     def reversed(self) -> Relevance:
         """The same with the roles exchanged: candidates ask for queries."""
@@ -190,22 +224,32 @@ def best_listed(ranking: Ranking, lists: np.ndarray) -> np.ndarray:
     return answers
 
 
-def outcome_of(ranking: Ranking, relevance: Relevance) -> Outcome:
+def outcome_of(ranking: Ranking, relevance: Relevance, items: np.ndarray | None = None) -> Outcome:
     """Search every query exactly and place its first right candidate. O(n K d), blocked.
 
-    The place of a candidate counts those that score higher, and tied ones of a lower row.
+    The place of a candidate counts those that score higher, and tied ones of a lower row. With
+    ``items`` (K,), the lowest row of each row's item, items are searched, placed and counted, each
+    by its best row, and the answer is the item's lowest row.
     """
     widths = ranking.tie_widths
+    columns = None if items is None else ItemColumns.of(items)
     right = relevance.of_query()
+    if items is not None and columns is not None:
+        right = [np.unique(np.searchsorted(columns.rows, items[rows])) for rows in right]
     top, rank, ties = [], [], []
     for start, block in ranking.score_blocks():
+        if columns is not None:
+            block = columns.best(to_numpy(block))
         scores = to_numpy(block)
         level = widths[start : start + len(scores), :]
         width = to_numpy(level)
         top.append(to_numpy(first_best(block, level)))
         ties.append((scores >= scores.max(axis=1, keepdims=True) - width).sum(axis=1) - 1)
         rank.append(_first_right(scores, right[start : start + len(scores)], width[:, 0]))
-    return Outcome(np.concatenate(top).astype(np.int64), np.concatenate(rank), np.concatenate(ties))
+    answers = np.concatenate(top).astype(np.int64)
+    if columns is not None:
+        answers = columns.rows[answers]
+    return Outcome(answers, np.concatenate(rank), np.concatenate(ties))
 
 
 def _first_right(scores: np.ndarray, rows: list[np.ndarray], widths: np.ndarray) -> np.ndarray:

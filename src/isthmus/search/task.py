@@ -23,6 +23,7 @@ from isthmus.data.row_checks import check_same_space, decide_paired
 from isthmus.data.row_stats import RowStats
 from isthmus.data.summary import opened, summarise
 from isthmus.errors import OptionError, ShapeError
+from isthmus.search.items import both_items, exact_items, items_among, items_of, one_row_each
 from isthmus.search.relevance import (
     Relevance,
     best_listed,
@@ -47,6 +48,8 @@ class Input:
         name: what messages call it. source: where the rows lie.
         stats: of all rows that were looked at. rows: (n,) row numbers in the source that are kept.
         moments: of *all* rows of the source, or None where only the kept rows were read.
+        twins: (n,) for each kept row the place of the first that has the same values as read; None
+            where no row repeats another.
     """
 
     name: str
@@ -54,6 +57,11 @@ class Input:
     stats: RowStats
     rows: np.ndarray
     moments: Moments | None = None
+    twins: np.ndarray | None = None
+
+    def at(self, places: np.ndarray) -> Input:
+        """The same with some of the kept rows."""
+        return replace(self, rows=self.rows[places], twins=items_among(self.twins, places))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +79,9 @@ class RetrievalTask:
         direction: what the table of a stress run calls it.
         query_input, candidate_input: where the rows came from; None for rows made in memory.
         pair: moments of pairs over all rows of both inputs, where they are paired.
+        query_items, candidate_items: (n,), (K,) lowest row of each row's item, where rows of one
+            item differ (crops, chunks, views); None: every row is an item. An answer is an item:
+            its lowest row stands for it.
     """
 
     queries: np.ndarray
@@ -85,6 +96,8 @@ class RetrievalTask:
     query_input: Input | None = None
     candidate_input: Input | None = None
     pair: PairMoments | None = None
+    query_items: np.ndarray | None = None
+    candidate_items: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -122,13 +135,22 @@ class RetrievalTask:
     def best(self, ranking: Ranking, *, ties: bool = True) -> np.ndarray:
         """The answer to every query, (n,): of its own list, or of all candidates.
 
-        ``ties=False`` skips the look for ties: independent noise on candidates leaves none.
+        ``ties=False`` skips the look for ties: independent noise on candidates leaves none. Where
+        rows are not items, the answer is the lowest row of the best row's item.
         """
         if self.lists is not None:
-            return best_listed(ranking, self.lists)
-        if ties:
-            return top1(ranking)
-        return np.concatenate([s.argmax(axis=1) for _, s in ranking.score_blocks()])
+            rows = best_listed(ranking, self.lists)
+        elif ties:
+            rows = top1(ranking)
+        else:
+            rows = np.concatenate([s.argmax(axis=1) for _, s in ranking.score_blocks()])
+        return self.items(rows)
+
+    def items(self, rows: np.ndarray) -> np.ndarray:
+        """The lowest row of the item of each of some candidate rows; -1 stays."""
+        if self.candidate_items is None:
+            return rows
+        return np.where(rows < 0, rows, self.candidate_items[rows])
 
     def plain(self, score: str | None = None) -> Ranking:
         """Exact search on the rows as they are, by the task's score or another."""
@@ -158,6 +180,40 @@ class RetrievalTask:
             query_input=self.candidate_input,
             candidate_input=self.query_input,
             pair=None if self.pair is None else self.pair.reversed(),
+            query_items=self.candidate_items,
+            candidate_items=self.query_items,
+        )
+
+    def distinct(self, *, queries: bool = True) -> RetrievalTask:
+        """The same task by items: rows that repeat an earlier one exactly are left out.
+
+        What is right for one row of an item, named or repeated, is right for all. Rows that repeat
+        but are named as different items stay, and so do the candidates of multiple choice, and the
+        rows of a side that is one row again and again.
+        ``queries=False`` keeps all queries.
+        """
+        asked, stored = np.arange(len(self.queries)), np.arange(len(self.candidates))
+        if queries:
+            asked = _twins(self.query_input, self.queries, self.query_items)
+        if self.lists is None:
+            stored = _twins(self.candidate_input, self.candidates, self.candidate_items)
+        asked, stored = (
+            np.arange(len(side)) if len(np.unique(side)) < LEAST else side
+            for side in (asked, stored)
+        )
+        right = self.relevance.shared(self.query_items, self.candidate_items)
+        if one_row_each(asked) and one_row_each(stored):
+            return self if right is self.relevance else replace(self, relevance=right)
+        rows, kept = np.unique(asked), np.unique(stored)
+        merged = replace(self, relevance=right.merged(asked, stored)).restricted(rows)
+        given = self.candidate_input
+        return replace(
+            merged,
+            candidates=self.candidates[kept],
+            relevance=merged.relevance.restricted(np.arange(len(rows)), kept),
+            candidate_calibration=np.zeros(0, np.int64),
+            candidate_input=None if given is None else given.at(kept),
+            candidate_items=items_among(self.candidate_items, kept),
         )
 
     def restricted(self, query_rows: np.ndarray) -> RetrievalTask:
@@ -173,7 +229,8 @@ class RetrievalTask:
             relevance=self.relevance.restricted(query_rows, every),
             query_calibration=np.zeros(0, np.int64),
             lists=None if self.lists is None else self.lists[query_rows],
-            query_input=None if given is None else replace(given, rows=given.rows[query_rows]),
+            query_input=None if given is None else given.at(query_rows),
+            query_items=items_among(self.query_items, query_rows),
         )
 
     def sample(self, most: int, rng: np.random.Generator) -> RetrievalTask:
@@ -187,10 +244,13 @@ class RetrievalTask:
 
         Closers and codecs are fitted on the train queries, figures are reported on the others.
         Settings are chosen on train queries too (validation). At share 0 both are all queries.
+        Queries that are one item are in one part.
 
         Raises:
             ShapeError: fewer than 2 queries in either part.
         """
+        if self.query_items is not None and share:
+            return self._split_by_item(self.query_items, share, rng)
         count = len(self.queries)
         order = rng.permutation(count)
         if share == 0:
@@ -204,6 +264,14 @@ class RetrievalTask:
                 "to see anything",
             )
         return np.sort(order[:cut]), np.sort(order[cut:])
+
+    def _split_by_item(
+        self, items: np.ndarray, share: float, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        first = np.unique(items)
+        train, _ = replace(self, query_items=None).restricted(first).split(share, rng)
+        inside = np.isin(items, first[train])
+        return np.flatnonzero(inside), np.flatnonzero(~inside)
 
     def scored(
         self, fit_share: float, most: int, rng: np.random.Generator
@@ -255,6 +323,9 @@ def open_task(
     direction: str = "queries_to_candidates",
     max_rows: int | None = None,
     unit_tolerance: float | None = None,
+    query_items: Any = None,
+    candidate_items: Any = None,
+    distinct: bool = True,
     summarised: bool = False,
     seed: int = 0,
     executor: Any = None,
@@ -270,6 +341,12 @@ def open_task(
         score: how the user searches today; under cosine rows are normalised here.
         max_rows: most rows kept of a side, a seeded sample that keeps what is right together.
         unit_tolerance: rows whose norms are all this near 1 are normalised under any score.
+        query_items, candidate_items: (n,), (K,) whole numbers or words, or a file of them: rows
+            with one name are one item (crops, chunks, views). An answer is an item, and what is
+            right for one row of an item is right for all.
+        distinct: rows that repeat an earlier row exactly are one item, and the task holds it once
+            (:meth:`RetrievalTask.distinct`); ``query_input.rows`` and ``candidate_input.rows`` say
+            which rows it holds. False: rows and what is right as they were given.
         summarised: also sum moments over *all* rows of both inputs, in one streaming pass.
 
     Raises:
@@ -282,6 +359,13 @@ def open_task(
     right = relevance_of(
         first.rows, second.rows, relevance=relevance, labels=labels, paired=paired, names=names
     )
+    items = [
+        items_of(given, source.rows, f"{role}_items")
+        for given, source, role in (
+            (query_items, first, "query"),
+            (candidate_items, second, "candidate"),
+        )
+    ]
     normalised = score == "cosine"
     stats: Sequence[RowStats | None] = (None, None)
     moments: Sequence[Moments | None] = (None, None)
@@ -303,12 +387,13 @@ def open_task(
         seen = found or _stats_of(read, kept)
         seen.refuse(name, cosine=normalised)
         rows.append(read.astype(np.float64))
-        inputs.append(Input(name, source, seen, kept, whole))
+        twins = exact_items(read) if seen.duplicates else None
+        inputs.append(Input(name, source, seen, kept, whole, twins))
     if not normalised and unit_tolerance is not None:
         normalised = all(near_unit(side, unit_tolerance) for side in rows)
     if normalised:
         rows = [np.asarray(unit(side)) for side in rows]
-    return RetrievalTask(
+    task = RetrievalTask(
         rows[0],
         rows[1],
         right.restricted(*places),
@@ -318,7 +403,35 @@ def open_task(
         query_input=inputs[0],
         candidate_input=inputs[1],
         pair=pair,
+        query_items=items_among(items[0], places[0]),
+        candidate_items=items_among(items[1], places[1]),
     )
+    return task.distinct() if distinct else task
+
+
+def item_notes(task: RetrievalTask) -> list[str]:
+    """A sentence for each side whose rows are not items: what was found, and what was done."""
+    found = []
+    for given, items in (
+        (task.query_input, task.query_items),
+        (task.candidate_input, task.candidate_items),
+    ):
+        if given is None:
+            continue
+        count = 0 if items is None else len(np.unique(items))
+        if items is not None and len(items) - count != given.stats.duplicates:
+            found.append(f"{given.name}: {len(items)} rows are {count} items")
+        else:
+            found += [warning.text for warning in given.stats.repeated(given.name)]
+    return found
+
+
+def _twins(given: Input | None, rows: np.ndarray, items: np.ndarray | None) -> np.ndarray:
+    """Place of the first row with the same values as read, and of the same item, (n,)."""
+    exact = exact_items(rows) if given is None else given.twins
+    if exact is None:
+        return np.arange(len(rows))
+    return exact if items is None else both_items(exact, items)
 
 
 def _summed(

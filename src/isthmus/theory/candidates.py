@@ -76,6 +76,8 @@ def euclidean_kept(clean: CleanRows, total: float, dims: int) -> Kept:
         lift = np.zeros_like(lam)
         if dims < whole or clean.bias.any():
             lift = 2 * margins / variance - (lam - lam[rows, first][:, None])
+        elif clean.items is not None:
+            lift[np.isinf(margins)] = np.inf
         value[part], error[part] = shifted_kept(lam, lift, first, dims)
     return Kept(np.clip(value, 0, 1), error, np.zeros(n), "D12: one-dimensional integral, Euclid")
 

@@ -73,6 +73,7 @@ def predict(
     convention: str = "total",
     closer: Closer | None = None,
     normalised: bool | None = None,
+    candidate_items: Any = None,
     seed: int = 0,
 ) -> Prediction:
     """How likely each query keeps its first answer under Gaussian noise, without drawing any.
@@ -88,6 +89,9 @@ def predict(
         closer: a fitted closer; its coordinates in full precision carry no noise.
         normalised: divide rows by their norms first. None: under cosine alone (a closer that was
             fitted on unit rows normalises by itself).
+        candidate_items: (K,) names or a file of them: rows with one name are one item, and the
+            chance is at least that of the answer's row against rows of other items. Rows that
+            repeat an earlier row exactly are one item by themselves.
         seed: of the formulas that draw (noise on queries, more than two candidates).
 
     Raises:
@@ -111,7 +115,14 @@ def predict(
             "score-mismatch",
             f"{closer.name} is searched by {closer.score}, not {score}; leave the score out",
         )
-    task = open_task(queries, candidates, score=score, paired=False)
+    task = open_task(
+        queries,
+        candidates,
+        score=score,
+        paired=False,
+        candidate_items=candidate_items,
+        distinct=False,
+    ).distinct(queries=False)
     asked, stored, memo = task.queries, task.candidates, 0
     if normalised and not task.normalised:
         asked, stored = unit(asked), unit(stored)
@@ -122,7 +133,14 @@ def predict(
     dims = int(ranking.candidates.shape[1]) - memo
     spread = float(to_numpy(ranking.candidates)[:, :dims].var(axis=0).sum())
     levels = [total_variance(level, convention, dims, spread) for level in (noise, query_noise)]
-    kept = keep_probabilities(ranking, levels[0], query_total=levels[1], noisy_dims=dims, seed=seed)
+    kept = keep_probabilities(
+        ranking,
+        levels[0],
+        query_total=levels[1],
+        noisy_dims=dims,
+        seed=seed,
+        items=task.candidate_items,
+    )
     if kept is None:
         raise OptionError(
             "no-formula",
@@ -153,6 +171,7 @@ def keep_probabilities(
     draws: int = 64,
     directions: int = 4096,
     seed: int = 0,
+    items: np.ndarray | None = None,
 ) -> Kept | None:
     """P[top-1 survives noise] for each query, with what it is known to; None without a formula.
 
@@ -165,6 +184,9 @@ def keep_probabilities(
             spread evenly over those; a query's noise is in all.
         draws: of the query's noise, where both sides are noisy and K > 2 (at least 4).
         directions: for noise on queries alone and K > 2. seed: of draws and directions.
+        items: (K,) lowest row of each row's item. Rivals are rows of other items; that another row
+            of the winner's item may save the answer is left out, so the chance is a lower bound
+            where the winner's item has several rows. None: every row is an item.
 
     Returns:
         :class:`Kept`. Noise on candidates, and K = 2, is exact to ``error_bound`` (about 1e-8);
@@ -178,9 +200,10 @@ def keep_probabilities(
     check_noise(total)
     check_noise(query_total, "query_total")
     dims = check_dims(noisy_dims, int(ranking.candidates.shape[1]))
-    if len(ranking.candidates) < 2 or (ranking.score == "cosine" and total > 0):
+    count = len(ranking.candidates) if items is None else len(np.unique(items))
+    if count < 2 or (ranking.score == "cosine" and total > 0):
         return None
-    clean = CleanRows.of(ranking)
+    clean = CleanRows.of(ranking, items)
     n = len(clean.queries)
     if total == 0 and query_total == 0:
         return Kept(np.ones(n), np.zeros(n), np.zeros(n), "no noise")

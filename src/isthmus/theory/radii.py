@@ -4,6 +4,10 @@ Every radius is exact: some move of ``radius`` (1 + any) changes the answer, non
 :mod:`isthmus.perturb.worst_case` makes that move. Lengths are in the units of the rows as they are
 searched; norms are ``l2`` (Euclidean) and ``linf`` (largest coordinate). m_j is the margin to rival
 j, Δ_j = x_j - x_1, u_j = q - x_j, β_j a candidate bias. Derivations: ``docs/formulas.md``.
+
+Every function takes ``items`` (K,), the lowest row of each row's item: rivals are then rows of
+other items, and the radius is a lower bound where the winner's item has several rows. None: every
+row is an item.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ NORMS = ("l2", "linf")
 HALVINGS = 80
 
 
-def query_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
+def query_radius(
+    ranking: Ranking, norm: str = "l2", *, items: np.ndarray | None = None
+) -> np.ndarray:
     """Smallest ‖e‖ of a query that changes its answer, (n,): min_j m_j / ‖Δ_j‖ in the dual norm.
 
     For dot, Euclidean and cosine (there with candidates over their norms), biases included. The
@@ -32,7 +38,7 @@ def query_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
         OptionError: another norm.
     """
     _check_norm(norm)
-    clean = CleanRows.of(ranking)
+    clean = CleanRows.of(ranking, items)
     parts = []
     for _, margins, first in clean.blocks():
         reach = _between(clean.candidates, first, norm)
@@ -40,7 +46,7 @@ def query_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
     return np.concatenate(parts)
 
 
-def query_angle(ranking: Ranking) -> np.ndarray:
+def query_angle(ranking: Ranking, *, items: np.ndarray | None = None) -> np.ndarray:
     """Smallest rotation of a query, in radians, that changes its answer, (n,).
 
     The query stays on its sphere, of radius ‖q‖: min_j (φ_j - arccos(b_j / (‖q‖‖Δ_j‖))), φ_j the
@@ -48,7 +54,7 @@ def query_angle(ranking: Ranking) -> np.ndarray:
     and this is arcsin(min_j m_j / (‖q‖‖Δ_j‖)). The chord is 2‖q‖ sin(angle / 2). inf where no
     rotation helps. O(n K d).
     """
-    clean = CleanRows.of(ranking)
+    clean = CleanRows.of(ranking, items)
     size = np.linalg.norm(clean.queries, axis=1)
     parts = []
     for part, margins, first in clean.blocks():
@@ -64,7 +70,9 @@ def query_angle(ranking: Ranking) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def candidate_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
+def candidate_radius(
+    ranking: Ranking, norm: str = "l2", *, items: np.ndarray | None = None
+) -> np.ndarray:
     """Largest r such that no candidates, each moved by less than r, change the answer, (n,).
 
     Euclidean, ``l2``: min_j m_j / (‖u_1‖ + ‖u_j‖), which without candidate biases is
@@ -77,7 +85,7 @@ def candidate_radius(ranking: Ranking, norm: str = "l2") -> np.ndarray:
     """
     _check_quadric(ranking.score, "radius of candidates")
     _check_norm(norm)
-    clean = CleanRows.of(ranking)
+    clean = CleanRows.of(ranking, items)
     if len(clean.candidates) < 2:
         return np.full(len(clean.queries), np.inf)
     if clean.score == "euclidean" and norm == "linf":
@@ -109,7 +117,9 @@ class Joint:
     direction: np.ndarray
 
 
-def joint_radius(ranking: Ranking, candidate_move: float) -> Joint:
+def joint_radius(
+    ranking: Ranking, candidate_move: float, *, items: np.ndarray | None = None
+) -> Joint:
     """Smallest L2 move of the query that changes its answer once each candidate may move by
     ``candidate_move`` = r in L2 too.
 
@@ -124,7 +134,7 @@ def joint_radius(ranking: Ranking, candidate_move: float) -> Joint:
     """
     _check_quadric(ranking.score, "joint radius")
     check_noise(candidate_move, "candidate_move")
-    clean = CleanRows.of(ranking)
+    clean = CleanRows.of(ranking, items)
     if clean.score == "euclidean" and clean.bias.any():
         raise OptionError(
             "no-formula", "there is no joint radius with candidate biases under euclidean; use dot"
@@ -232,7 +242,10 @@ def _bisected(clean: CleanRows, i: int, *, cube: bool = False) -> float:
     if not cube:
         away = np.linalg.norm(away, axis=1, keepdims=True)
     own, bias = away[clean.winner[i]], clean.bias[clean.winner[i]] - clean.bias
-    alive = np.flatnonzero(np.arange(len(away)) != clean.winner[i])
+    rows = np.arange(len(away)) if clean.items is None else clean.items
+    alive = np.flatnonzero(rows != rows[clean.winner[i]])
+    if not len(alive):
+        return float("inf")
     low, high = 0.0, float(away.max()) + float(np.sqrt(2 * np.ptp(clean.bias)))
     for _ in range(HALVINGS):
         middle = 0.5 * (low + high)
@@ -253,6 +266,8 @@ def _joint(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     x, q, rows = clean.candidates, clean.queries[part], np.arange(len(first))
     length = _between(x, first, "l2")
+    mates = np.isinf(margins)  # rows of the winner's item
+    margins = np.where(mates, 0.0, margins)
     # the plane through q and the axis -Δ: p along it from the centre, t across
     if clean.score == "euclidean":
         far = clean.squares(part, x.shape[1])
@@ -276,7 +291,7 @@ def _joint(
         p = p + lift * length / safe
         inside = margins > 2 * move * np.sqrt(size)
         rise, run = np.sqrt(safe), np.full_like(length, 2 * move)  # b / a, also where both are 0
-    possible = inside & (length > 2 * move)
+    possible = inside & (length > 2 * move) & ~mates
     possible[rows, first] = False
     radius = np.where(length > 0, 0.0, np.inf)
     radius[possible] = 0.0
@@ -289,6 +304,7 @@ def _joint(
         foot_p[possible], foot_t[possible] = found
         radius[possible] = np.hypot(foot_p - p, foot_t - t)[possible]
     radius[rows, first] = np.inf
+    radius[mates] = np.inf
     rival = radius.argmin(axis=1)
     best = radius[rows, rival]
     direction = _towards(

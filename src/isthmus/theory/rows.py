@@ -23,7 +23,8 @@ class CleanRows:
     """A ranking in float64, with its candidate biases apart from the score's own offset.
 
     ``queries`` (n, d), ``candidates`` (K, d), ``bias`` (K,), ``winner`` (n,): the answers of
-    ``ranking`` itself, ties and all.
+    ``ranking`` itself, ties and all. ``items`` (K,): other rows of the winner's item are no rivals;
+    None: every row is an item.
     """
 
     queries: np.ndarray
@@ -31,10 +32,11 @@ class CleanRows:
     bias: np.ndarray
     winner: np.ndarray
     score: str
+    items: np.ndarray | None = None
 
     @classmethod
-    def of(cls, ranking: Ranking) -> CleanRows:
-        """Read a ranking."""
+    def of(cls, ranking: Ranking, items: np.ndarray | None = None) -> CleanRows:
+        """Read a ranking; ``items`` (K,) is the lowest row of each row's item."""
         queries = to_numpy(ranking.queries).astype(np.float64)
         candidates = to_numpy(ranking.candidates).astype(np.float64)
         bias = np.zeros(len(candidates))
@@ -42,10 +44,13 @@ class CleanRows:
             bias = to_numpy(ranking.bias).astype(np.float64)
         if ranking.scale is not None:
             candidates = candidates * to_numpy(ranking.scale).astype(np.float64)[:, None]
-        return cls(queries, candidates, bias, top1(ranking), ranking.score)
+        return cls(queries, candidates, bias, top1(ranking), ranking.score, items)
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """(queries, margins m_j = s_1 - s_j clipped at 0 (b, K), winners (b,)), block by block."""
+        """(queries, margins m_j = s_1 - s_j clipped at 0 (b, K), winners (b,)), block by block.
+
+        Margins to other rows of the winner's item are inf.
+        """
         offset = self.bias
         if self.score == "euclidean":
             offset = offset - 0.5 * np.einsum("ij,ij->i", self.candidates, self.candidates)
@@ -55,7 +60,11 @@ class CleanRows:
             scores = self.queries[part] @ self.candidates.T + offset
             first = self.winner[part]
             best = np.take_along_axis(scores, first[:, None], axis=1)
-            yield part, np.maximum(best - scores, 0.0), first
+            margins = np.maximum(best - scores, 0.0)
+            if self.items is not None:
+                margins[self.items[first][:, None] == self.items] = np.inf
+                margins[np.arange(len(first)), first] = 0.0
+            yield part, margins, first
 
     def squares(self, part: slice, dims: int) -> np.ndarray:
         """‖q - x_j‖² over the first ``dims`` coordinates, (b, K)."""

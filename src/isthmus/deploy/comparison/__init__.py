@@ -11,7 +11,7 @@ answers it is proved that they cannot have changed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from isthmus.deploy.comparison.rows import Version, check_same_items, order_of, 
 from isthmus.errors import OptionError
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import check_score
-from isthmus.search.task import Input, RetrievalTask, relevance_of
+from isthmus.search.task import Input, RetrievalTask, item_notes, relevance_of
 
 __all__ = ["GATES", "Comparison", "compare"]
 
@@ -123,6 +123,8 @@ def compare(
     relevance: Any = None,
     labels: Any = None,
     paired: bool = False,
+    query_items: Any = None,
+    candidate_items: Any = None,
     k: int = 10,
     max_queries: int = 2000,
     seed: int = 0,
@@ -139,6 +141,9 @@ def compare(
         gate: which search the limit is for: ``new-old``, ``old-new``, ``new-new`` or ``worst``.
         score: dot, cosine or euclidean.
         relevance, labels, paired: what is right, for accuracies; arrays or files.
+        query_items, candidate_items: names of items, arrays or files of them: another row of the
+            same item is no flip. Rows of the old version that repeat an earlier one exactly are
+            one item by themselves, unless items are named.
         k: depth of the overlap. max_queries: queries searched (a seeded sample above that).
         progress: called with (what, done, all) after each step.
 
@@ -169,8 +174,9 @@ def compare(
         check_same_items(pool, new_pool)
     said = {"relevance": relevance, "labels": labels, "paired": paired}
     right = relevance_of(len(old), len(pool), names=(old.name, pool.name), **said)
+    items = old.items(query_items, "query_items"), pool.items(candidate_items, "candidate_items")
     say = progress or quiet
-    return _compared(old, new, pool, new_pool, right, options, say)
+    return _compared(old, new, pool, new_pool, right, items, options, say)
 
 
 def _compared(
@@ -179,6 +185,7 @@ def _compared(
     pool: Version,
     new_pool: Version | None,
     right: Relevance,
+    items: tuple[np.ndarray | None, np.ndarray | None],
     options: _Options,
     say: Progress,
 ) -> Comparison:
@@ -191,16 +198,27 @@ def _compared(
         "dot" if cosine else options.score,  # unit rows by dot are rows by cosine
         cosine,
         query_input=Input(old.name, old.source, old.stats, np.arange(len(old))),
-    ).sample(options.max_queries, stream("compare.sample", seed))
+        candidate_input=Input(pool.name, pool.source, pool.stats, np.arange(len(pool))),
+        query_items=items[0],
+        candidate_items=items[1],
+    )
+    task = replace(task, relevance=right.shared(*items))
+    task = task.sample(options.max_queries, stream("compare.sample", seed))
     assert task.query_input is not None
     places = task.query_input.rows
     say("comparing", 1, 4)
-    parts = searches(task, new.searched[places], c_new, min(options.k, len(pool)), seed=seed)
+    parts = searches(
+        task,
+        new.searched[places],
+        c_new,
+        min(options.k, len(np.unique(task.items(np.arange(len(pool)))))),
+        seed=seed,
+    )
     say("comparing", 2, 4)
     order = order_of(old.given, new.given, seed=seed)
     say("comparing", 3, 4)
     whole = task.score, old.searched, new.searched
-    hint, rotation = rotation_hint(*whole, pool.searched, c_new, seed=seed)
+    hint, rotation = rotation_hint(*whole, pool.searched, c_new, items=items[1], seed=seed)
     say("comparing", 4, 4)
     versions = [side for side in (old, new, pool, new_pool) if side is not None]
     result: dict[str, Any] = {
@@ -218,7 +236,13 @@ def _compared(
         "searches": {name: part.to_dict(places) for name, part in parts.items()},
         "accuracy": accuracy_of(parts, task.relevance) if len(right.pairs) else None,
         "gate": gate_of(parts, options.max_flips, options.gate),
-        "warnings": [w.to_dict() for w in _warnings(order, hint, len(places), len(old))],
+        "warnings": [
+            w.to_dict()
+            for w in (
+                *(InputWarning("duplicates", note) for note in item_notes(task)),
+                *_warnings(order, hint, len(places), len(old)),
+            )
+        ],
     }
     flipped = {name: places[part.flipped] for name, part in parts.items() if name != "old-old"}
     return Comparison(result, flipped, rotation)

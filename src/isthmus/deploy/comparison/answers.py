@@ -10,8 +10,9 @@ import numpy as np
 from isthmus.core.arrays import EPS32, row_norms, to_numpy
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import Share, mcnemar, quantiles, wilson
+from isthmus.search.items import best_items, rows_for
 from isthmus.search.relevance import Relevance
-from isthmus.search.scores import Ranking, TopK, top1, top_k
+from isthmus.search.scores import Ranking, TopK, top_k
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.radii import query_radius
 
@@ -96,12 +97,13 @@ def searches(
     new queries.
     """
     old, score = task.plain(), task.score
-    first = top_k(old, k)
-    against = _Old(old, first, to_numpy(old.rounding(EPS32 / 2))[:, 0])
+    depth = k if task.candidate_items is None else rows_for(task.candidate_items, k)
+    first = top_k(old, depth)
+    against = _Old(task, first, k, to_numpy(old.rounding(EPS32 / 2))[:, 0])
     mixed = Ranking.of(new, task.candidates, score)
-    second = top_k(mixed, k)
+    second = top_k(mixed, depth)
     moved = row_norms(new - task.queries)
-    by_query = _over(moved, query_radius(old))
+    by_query = _over(moved, query_radius(old, items=task.candidate_items))
     chance = random_error_rate(task, moved, first.rows[:, 0], seed=seed)
     found = {
         "old-old": against.compared(first, np.zeros(len(new))),
@@ -110,19 +112,23 @@ def searches(
     if new_candidates is None:
         return found
     steps = row_norms(new_candidates - task.candidates)
-    by_candidates = candidate_reach(old, first.rows[:, 0], steps)
-    both = np.maximum(by_query, candidate_reach(mixed, second.rows[:, 0], steps))
+    items = task.candidate_items
+    by_candidates = candidate_reach(old, first.rows[:, 0], steps, items)
+    both = np.maximum(by_query, candidate_reach(mixed, second.rows[:, 0], steps, items))
     for name, rows, reach in (("old-new", task.queries, by_candidates), ("new-new", new, both)):
-        found[name] = against.compared(top_k(Ranking.of(rows, new_candidates, score), k), reach)
+        found[name] = against.compared(top_k(Ranking.of(rows, new_candidates, score), depth), reach)
     return found
 
 
-def candidate_reach(ranking: Ranking, winners: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def candidate_reach(
+    ranking: Ranking, winners: np.ndarray, steps: np.ndarray, items: np.ndarray | None = None
+) -> np.ndarray:
     """How near moves of the candidates (K,) may come to changing answers (n,): (n,). O(n K d).
 
     dot: max_j ‖q‖ (‖e_1‖ + ‖e_j‖) / (s_1 - s_j), by Cauchy and Schwarz; euclidean:
     max_j (‖e_1‖ + ‖e_j‖) / (‖u_j‖ - ‖u_1‖), by the triangle inequality, u_j = q - x_j. Below 1 no
-    answer changes. ``predict.candidate_radius`` is the case of equal moves.
+    answer changes. ``predict.candidate_radius`` is the case of equal moves. ``items`` (K,): other
+    rows of the winner's item are no rivals.
     """
     squares = np.einsum("ij,ij->i", ranking.queries, ranking.queries)
     parts = []
@@ -140,6 +146,8 @@ def candidate_reach(ranking: Ranking, winners: np.ndarray, steps: np.ndarray) ->
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = np.where(error > 0, error / np.maximum(margin, 0.0), 0.0)
         reach[rows, first] = 0.0
+        if items is not None:
+            reach[items[first][:, None] == items] = 0.0
         parts.append(reach.max(axis=1))
     return np.concatenate(parts)
 
@@ -154,19 +162,21 @@ def _over(error: np.ndarray, radius: np.ndarray) -> np.ndarray:
 class _Old:
     """The old search: its k best, and the score differences (n,) it cannot tell in float32."""
 
-    ranking: Ranking
+    task: RetrievalTask
     top: TopK
+    k: int
     widths: np.ndarray
 
     def compared(self, new: TopK, reach: np.ndarray, chance: float | None = None) -> VersionSearch:
         """Another search against this one."""
-        k = self.top.rows.shape[1]
+        plain, items = self.task.plain(), self.task.candidate_items
         first, last = self.top.rows[:, 0], new.rows[:, 0]
-        drop = self.ranking.scores_of(first) - self.ranking.scores_of(last)
-        near = (first != last) & (np.abs(drop) <= self.widths)
-        shared = (self.top.rows[:, :, None] == new.rows[:, None, :]).any(axis=2).mean(axis=1)
-        flipped = (first != last) & ~near
-        return VersionSearch(last, flipped, near, shared, reach, k, chance)
+        drop = plain.scores_of(first) - plain.scores_of(last)
+        other = self.task.items(first) != self.task.items(last)
+        near = other & (np.abs(drop) <= self.widths)
+        old, found = (best_items(top.rows, items, self.k) for top in (self.top, new))
+        shared = (old[:, :, None] == found[:, None, :]).any(axis=2).mean(axis=1)
+        return VersionSearch(last, other & ~near, near, shared, reach, self.k, chance)
 
 
 def random_error_rate(
@@ -186,7 +196,7 @@ def random_error_rate(
         noise = rng.standard_normal((len(rows), task.queries.shape[1]))
         noise *= (lengths[rows] / row_norms(noise))[:, None]
         moved = Ranking.of(task.queries[rows] + noise, task.candidates, task.score)
-        flips.append((top1(moved) != answers[rows]).mean())
+        flips.append((task.best(moved) != task.items(answers[rows])).mean())
     return float(np.mean(flips))
 
 

@@ -23,13 +23,14 @@ def rotation_hint(
     candidates: np.ndarray,
     after_candidates: np.ndarray | None,
     *,
+    items: np.ndarray | None = None,
     seed: int = 0,
 ) -> tuple[dict[str, Any] | None, np.ndarray | None]:
     """The orthogonal map that lays new rows on old ones, judged on rows it was not fitted on.
 
     Args:
         score: dot or euclidean. before, after: (n, d) float64, as searched. candidates: (K, d).
-        after_candidates: their new version or None.
+        after_candidates: their new version or None. items: (K,) lowest row of each row's item.
 
     Returns:
         Figures and the map R (d, d) with ``after @ R`` ≈ ``before``, fitted on a seeded four
@@ -50,8 +51,9 @@ def rotation_hint(
     turned = after[held] @ turn
     plain = _relative(after[held] - before[held], before[held])
     left = _relative(turned - before[held], before[held])
-    old = top1(Ranking.of(before[held], candidates, score))
-    flips = old != top1(Ranking.of(turned, candidates, score))
+    found = [top1(Ranking.of(rows, candidates, score)) for rows in (before[held], turned)]
+    old, new = found if items is None else (items[rows] for rows in found)
+    flips = old != new
     moved = None
     if after_candidates is not None:
         moved = _relative(after_candidates @ turn - candidates, candidates)

@@ -15,6 +15,7 @@ from isthmus.data import Rows
 from isthmus.data.row_stats import RowStats
 from isthmus.data.summary import opened
 from isthmus.errors import NotPaired, ShapeError, first_rows
+from isthmus.search.items import exact_items, items_of
 from isthmus.search.scores import Ranking
 
 WORST = 5
@@ -49,6 +50,12 @@ class Version:
         stats.refuse(name, cosine=cosine)
         given = to_numpy(working(read, double=True))
         return cls(name, source, stats, given, np.asarray(unit(given)) if cosine else given)
+
+    def items(self, named: Any, what: str) -> np.ndarray | None:
+        """Lowest row of each row's item, as named or by equal rows; None: every row is its own."""
+        if named is None and self.stats.duplicates:
+            return exact_items(self.given)
+        return items_of(named, len(self), what)
 
     def __len__(self) -> int:
         return len(self.given)

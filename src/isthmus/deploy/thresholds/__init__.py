@@ -21,7 +21,7 @@ from isthmus.core.seeds import stream
 from isthmus.data.names import names_of
 from isthmus.deploy.thresholds.decisions import Decisions
 from isthmus.deploy.thresholds.figures import Judged, figures_of
-from isthmus.deploy.thresholds.mapping import closed, distinct, opened, score_of
+from isthmus.deploy.thresholds.mapping import closed, opened, score_of
 from isthmus.deploy.thresholds.null_table import Null
 from isthmus.deploy.thresholds.nulls import collect
 from isthmus.deploy.thresholds.record import Calibration
@@ -40,6 +40,8 @@ def calibrate(
     labels: Any = None,
     paired: bool | None = None,
     kinds: Any = None,
+    query_items: Any = None,
+    candidate_items: Any = None,
     score: str | None = None,
     closer: Closer | str | PathLike[str] | None = None,
     model: str | None = None,
@@ -57,6 +59,9 @@ def calibrate(
             lengths as pairs; where nothing is right, queries are strangers to the candidates.
         kinds: (n,) words or whole numbers, or a file of them: the kind of each query (short, long,
             a language, a category). Each kind has thresholds of its own.
+        query_items, candidate_items: names of items, arrays or files of them: rows with one name
+            are one item, and what matches one row of it matches all. Rows that repeat an earlier
+            row exactly are one by themselves.
         score: dot, cosine or euclidean; None: the closer's, or cosine.
         closer: a closer or its file; its maps come first, and its candidate bias is added.
         model: the model's name, kept in the record. max_queries: a seeded sample above that.
@@ -84,15 +89,24 @@ def calibrate(
         )
     if isinstance(closer, (str, PathLike)):
         closer = Closer.load(closer)
-    said = {"relevance": relevance, "labels": labels, "paired": paired}
+    said = {
+        "relevance": relevance,
+        "labels": labels,
+        "paired": paired,
+        "query_items": query_items,
+        "candidate_items": candidate_items,
+        "distinct": False,
+    }
     whole = opened(queries, candidates, score_of(score, closer), closer, said)
     names = None if kinds is None else names_of(kinds, len(whole.queries), "kinds")
-    different, kept = distinct(whole)
+    different = whole.distinct()
+    assert different.query_input is not None
+    kept = different.query_input.rows
     rng = stream("calibrate.split", seed)
     chosen = np.sort(rng.permutation(len(kept))[: max(max_queries, 0)])
     task, bias = closed(different.restricted(chosen), closer)
     kind = None if names is None else names[kept[chosen]]
-    fit, held = _split(len(chosen), kind, rng)
+    fit, held = _split(len(chosen), kind, task.query_items, rng)
     scores = collect(task, bias, seed=seed, progress=progress)
     judged = Judged.of(false_match_rate, scores, fit, held, kind)
     about = figures_of(judged, task, whole.relevance, len(kept), biased=bias is not None, seed=seed)
@@ -112,9 +126,12 @@ def calibrate(
 
 
 def _split(
-    count: int, kind: np.ndarray | None, rng: np.random.Generator
+    count: int, kind: np.ndarray | None, items: np.ndarray | None, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of queries, sorted: half of each kind to fit on, half to judge on."""
+    """Row numbers of queries, sorted: half of each kind to fit on, half to judge on.
+
+    Queries that are one item are in one half.
+    """
     if count < 2 * LEAST:
         raise ShapeError(
             "too-few-queries",
@@ -122,6 +139,18 @@ def _split(
             "to judge on, and some hundreds to see anything",
         )
     order = rng.permutation(count)
+    if items is not None:  # an item's rows side by side, where its first was drawn
+        place = np.full(count, count)
+        np.minimum.at(place, items[order], np.arange(count))
+        order = order[np.argsort(place[items[order]], kind="stable")]
     parts = [order] if kind is None else [order[kind[order] == name] for name in np.unique(kind)]
-    fit = np.concatenate([part[: len(part) // 2] for part in parts])
+    fit = np.concatenate([part[: _half(part, items)] for part in parts])
     return np.sort(fit), np.setdiff1d(order, fit)
+
+
+def _half(part: np.ndarray, items: np.ndarray | None) -> int:
+    """Half of ``part``, less what would cut an item in two."""
+    cut = len(part) // 2
+    while items is not None and 0 < cut < len(part) and items[part[cut - 1]] == items[part[cut]]:
+        cut -= 1
+    return cut

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.statistics import Share, quantiles, wilson
+from isthmus.data.row_stats import InputWarning
 from isthmus.deploy.thresholds.intervals import (
     Threshold,
     drawn_rate,
@@ -23,7 +24,7 @@ from isthmus.deploy.thresholds.nulls import Scores, same_side
 from isthmus.deploy.thresholds.separation import separation_of
 from isthmus.deploy.thresholds.warnings import warnings_of
 from isthmus.search.relevance import Relevance
-from isthmus.search.task import RetrievalTask
+from isthmus.search.task import RetrievalTask, item_notes
 
 RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0001)
 """Stated rates in the table of thresholds, as far as the nulls resolve them."""
@@ -128,7 +129,8 @@ def figures_of(
         },
         "why_null": _reasons(known, biased),
     }
-    figures["warnings"] = [w.to_dict() for w in warnings_of(figures)]
+    found = [InputWarning("duplicates", note) for note in item_notes(task)]
+    figures["warnings"] = [w.to_dict() for w in (*found, *warnings_of(figures))]
     return figures
 
 
@@ -271,7 +273,7 @@ def _table(judged: Judged) -> list[dict[str, Any]]:
 
 def _same(side: RetrievalTask, judged: Judged, seed: int) -> dict[str, Any] | None:
     """The queries' own pairs: their null, their threshold, and what the cross threshold lets by."""
-    null = same_side(side.queries, side.relevance, side.score, seed=seed)
+    null = same_side(side.queries, side.relevance, side.score, items=side.query_items, seed=seed)
     if not len(null):
         return None
     return {

@@ -9,8 +9,6 @@ import numpy as np
 
 from isthmus.closers.maps import Closer
 from isthmus.errors import OptionError, ShapeError
-from isthmus.search.items import exact_items
-from isthmus.search.relevance import Relevance
 from isthmus.search.scores import check_score
 from isthmus.search.task import RetrievalTask, open_task
 
@@ -55,18 +53,3 @@ def closed(task: RetrievalTask, closer: Closer | None) -> tuple[RetrievalTask, n
     bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
     queries, candidates = closer.query(task.queries), closer.candidate(task.candidates)
     return replace(task, queries=np.asarray(queries), candidates=np.asarray(candidates)), bias
-
-
-def distinct(task: RetrievalTask) -> tuple[RetrievalTask, np.ndarray]:
-    """The task of rows that differ, and the queries kept: each the lowest of its repeats.
-
-    A repeat is no further draw from the null. What matches any of the repeats matches the row.
-    """
-    queries, candidates = exact_items(task.queries), exact_items(task.candidates)
-    kept, stored = np.unique(queries), np.unique(candidates)
-    if len(kept) == len(queries) and len(stored) == len(candidates):
-        return task, kept
-    right, (of, at) = task.relevance, task.relevance.pairs.T
-    pairs = np.unique(np.column_stack([queries[of], candidates[at]]), axis=0)
-    task = replace(task, relevance=Relevance(right.task, pairs, right.queries, right.candidates))
-    return task.restricted(kept).reversed().restricted(stored).reversed(), kept

@@ -11,6 +11,7 @@ from isthmus.core.arrays import unit
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
+from isthmus.search.items import items_among
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, check_score
 from isthmus.search.task import RetrievalTask
@@ -126,11 +127,19 @@ def collect(
     return Scores(pairs, best[:, -1], best_match, by_size, match, matching[:, 0])
 
 
-def same_side(rows: np.ndarray, relevance: Relevance, score: str, *, seed: int = 0) -> np.ndarray:
+def same_side(
+    rows: np.ndarray,
+    relevance: Relevance,
+    score: str,
+    *,
+    items: np.ndarray | None = None,
+    seed: int = 0,
+) -> np.ndarray:
     """Scores (p,) of pairs of one side's own rows that share no match, up to 2,000 rows.
 
     Args:
         rows: (n, d), the queries of ``relevance`` (reverse it for candidates).
+        items: (n,) lowest row of each row's item; rows of one item are no pair.
     """
     from scipy.sparse import csr_array
 
@@ -139,9 +148,12 @@ def same_side(rows: np.ndarray, relevance: Relevance, score: str, *, seed: int =
     kept = relevance.restricted(chosen, np.arange(relevance.candidates)).pairs
     shape = (len(chosen), relevance.candidates)
     matches = csr_array((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), shape=shape)
+    own = items_among(items, chosen)
     found = []
     for start, block in score_blocks(rows[chosen], rows[chosen], score):
         shared = (matches[start : start + len(block)] @ matches.T).toarray() > 0
+        if own is not None:
+            shared |= own[start : start + len(block), None] == own
         later = np.arange(len(chosen))[None, :] > np.arange(start, start + len(block))[:, None]
         found.append(block[later & ~shared])
     return np.concatenate(found)

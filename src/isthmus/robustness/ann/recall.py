@@ -14,6 +14,7 @@ from isthmus.core.statistics import CONFIDENCE, resampled_means
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import StoreSearch, coded_ranking, fit_codec, recall_of, rescore
 from isthmus.robustness.ann.indexes import Builder, Found, Hnsw, IvfFlat, SearchIndex, StoredRows
+from isthmus.search.items import best_items, rows_for
 from isthmus.search.scores import Ranking, top_k
 from isthmus.search.task import LEAST, RetrievalTask
 
@@ -69,7 +70,9 @@ def index_recall(
 
     Args:
         task: queries (n, d) of the other modality; candidates (K, d) are stored. own: (m, d) rows
-            of the stored modality that are not stored (:func:`held_out`), the control.
+            of the stored modality that are not stored (:func:`held_out`), the control. Where the
+            candidates' items are named, the k best items are looked for, each at its best row, and
+            an index is asked for as many rows as hold them for sure.
         closers: by name; give ``none`` to see what closing does.
         indexes: what is built. efforts: of each effort name; above the number of lists they are
             one, namely all lists.
@@ -101,17 +104,22 @@ def index_recall(
             f"the top {rescored} are rescored but {k} are asked for; rescore more",
         )
     task = task.calibrated(stream("index.codec-rows", seed))
+    items = task.candidate_items
+    deep = k if items is None else rows_for(items, k)
     plain = {
-        "other": top_k(task.plain(), k).rows,
-        "own": top_k(Ranking.of(own, task.candidates, task.score), k).rows,
+        who: best_items(top_k(ranking, deep).rows, items, k)
+        for who, ranking in (
+            ("other", task.plain()),
+            ("own", Ranking.of(own, task.candidates, task.score)),
+        )
     }
     rows: list[dict[str, Any]] = []
     for name, closer in closers.items():
-        searches = _exact_searches(task, own, closer, codec, max(k, rescored), k)
+        searches = _exact_searches(task, own, closer, codec, max(deep, rescored), deep)
         stored = StoredRows.of(searches["other"].coding, even=even)
         built = [(builder, builder.build(stored)) for builder in indexes]
         for who, search in searches.items():
-            marks = _Marks(search, plain[who], rescored, seed)
+            marks = _Marks(search, plain[who], rescored, seed, items)
             about = {"closer": name, "queries": who, "k": k}
             rows.append(about | marks.exact())
             rows += [
@@ -177,6 +185,7 @@ class _Marks:
     plain: np.ndarray
     rescored: int
     seed: int
+    items: np.ndarray | None
 
     def exact(self) -> dict[str, Any]:
         """Exact search of the same ranking: every row compared, nothing lost."""
@@ -202,6 +211,13 @@ class _Marks:
         return what | self._of(StoreSearch(search.exact, search.coded[:, :k], top, final), found)
 
     def _of(self, stages: StoreSearch, found: Found) -> dict[str, Any]:
+        if self.items is not None:
+            k = self.plain.shape[1]
+            first, *others = stages.exact, stages.coded, stages.indexed, stages.rescored
+            stages = StoreSearch(
+                best_items(first, self.items, k),
+                *(best_items(rows, self.items, k, missing=-2) for rows in others),
+            )
         losses = stages.losses()
         low, high = _interval(losses.rescored, self.seed)
         count = len(self.search.floats.candidates)

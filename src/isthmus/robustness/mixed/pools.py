@@ -160,11 +160,20 @@ def _paired(given: Given) -> Pools:
     """Documents in two forms, of which one is stored; closings are made of the other half."""
     third = None
     if given.queries is None:
-        task = open_task(given.a, given.b, paired=True, score=given.score, names=given.names)
+        task = open_task(
+            given.a, given.b, paired=True, score=given.score, names=given.names, distinct=False
+        )
         rows = task.queries, task.candidates
     else:
         tasks = [
-            open_task(given.queries, side, paired=True, score=given.score, names=("queries", name))
+            open_task(
+                given.queries,
+                side,
+                paired=True,
+                score=given.score,
+                names=("queries", name),
+                distinct=False,
+            )
             for side, name in zip((given.a, given.b), given.names, strict=True)
         ]
         rows, third = (tasks[0].candidates, tasks[1].candidates), tasks[0].queries

@@ -42,7 +42,11 @@ class Curve:
 
 
 def consistency_curve(
-    ranking: Ranking, totals: Sequence[float], *, spreads: np.ndarray | None = None
+    ranking: Ranking,
+    totals: Sequence[float],
+    *,
+    spreads: np.ndarray | None = None,
+    items: np.ndarray | None = None,
 ) -> Curve | None:
     """Share of answers that survive Gaussian noise on the candidates, at every level at once.
 
@@ -53,6 +57,8 @@ def consistency_curve(
         totals: (L,) levels E‖ε‖², each at least 0.
         spreads: (n,), dot alone: √(qᵀΣq) of each query, for noise of covariance total · Σ that is
             not isotropic. Isotropic noise has ‖q‖/√d, the default.
+        items: (K,) lowest row of each row's item: rivals are rows of other items. None: every row
+            is an item.
 
     Returns:
         :class:`Curve`; None for cosine and for fewer than 2 candidates. Below 64 dimensions, and
@@ -82,15 +88,16 @@ def consistency_curve(
             raise ShapeError(
                 "bad-shape", f"spreads have shape {spreads.shape}; expected one a query, ({n},)"
             )
-    if score == "cosine" or int(ranking.candidates.shape[0]) < 2:
+    count = int(ranking.candidates.shape[0]) if items is None else len(np.unique(items))
+    if score == "cosine" or count < 2:
         return None
     ranking = ranking.on_host()
     if score == "euclidean" and (dim < LEAST_DIMENSIONS or ranking.bias is not None):
-        each = [keep_probabilities(ranking, float(level)) for level in levels]
+        each = [keep_probabilities(ranking, float(level), items=items) for level in levels]
         kept = np.stack([one.value for one in each if one is not None])
         unknown = np.full(len(levels), np.nan)
         return Curve(levels, kept.mean(axis=1), kept, unknown, "level by level")
-    return _curves([Sweep(ranking, levels, spreads)], ranking)[0]
+    return _curves([Sweep(ranking, levels, spreads, items=items)], ranking)[0]
 
 
 def consistency_curves(

@@ -36,10 +36,11 @@ class Sweep:
         levels: np.ndarray,
         spreads: np.ndarray | None,
         like: Sweep | None = None,
+        items: np.ndarray | None = None,
     ) -> None:
         from scipy.special import ndtri
 
-        self.levels, self.score = levels, ranking.score
+        self.levels, self.score, self.items = levels, ranking.score, items
         self.reach = -float(ndtri(LEFT_OUT / (len(ranking.candidates) - 1))) * np.sqrt(2)
         step = STEP if len(ranking.candidates) <= MANY else 0.8 * STEP
         t = step * np.arange(-round(LAST / step), round(LAST / step) + 1)
@@ -75,6 +76,10 @@ class Sweep:
     def block(self, scores: np.ndarray, part: slice) -> tuple[np.ndarray, np.ndarray]:
         """P[keep] and its error of the queries in ``part``, (L, b), from their scores (b, K)."""
         best = scores.max(axis=1)
+        if self.items is not None:  # other rows of the winner's item are no rivals
+            first = scores.argmax(axis=1)
+            scores = np.where(self.items[first][:, None] == self.items, -np.inf, scores)
+            scores[np.arange(len(first)), first] = best
         kept, error = np.ones((2, len(self.levels), len(best)))
         error[:] = 0.0
         query = margin = np.empty(0)

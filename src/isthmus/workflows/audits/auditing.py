@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from isthmus._version import __version__
 from isthmus.closers.maps import Closer
 from isthmus.core.progress import Progress, quiet
@@ -108,6 +110,8 @@ def audit(
     relevance: Any = None,
     labels: Any = None,
     paired: bool | None = None,
+    query_items: Any = None,
+    candidate_items: Any = None,
     score: str = "cosine",
     levels: Sequence[float] = GAUSSIAN_LEVELS,
     convention: str = "total",
@@ -127,6 +131,8 @@ def audit(
         names: what the two are called.
         relevance, labels, paired: what is right, see :func:`isthmus.open_task`; ``labels`` make b
             the class texts.
+        query_items, candidate_items: names of items, arrays or files of them: rows of a (of b) with
+            one name are one item. Rows that repeat an earlier row exactly are one by themselves.
         score: how you search today; under cosine rows are normalised first.
         levels: variances of the noise. convention: what a level is: total, coordinate or spread.
         trials: noise draws per level; None: 60, fewer for large inputs.
@@ -168,6 +174,9 @@ def audit(
         relevance=relevance,
         labels=labels,
         paired=paired,
+        query_items=query_items,
+        candidate_items=candidate_items,
+        distinct=False,
         score=score,
         names=names,
         direction="a_to_b",
@@ -185,7 +194,8 @@ def _audited(task: RetrievalTask, opts: AuditOptions, say: Progress) -> Audit:
     say("gap", 0, 1)
     gap = gap_of(task, opts.names, seed=opts.seed)
     say("gap", 1, 1)
-    parts = {whole.direction: direction_part(whole, opts, say) for whole in (task, task.reversed())}
+    once = task.distinct()
+    parts = {whole.direction: direction_part(whole, opts, say) for whole in (once, once.reversed())}
     moments = task.query_moments, task.candidate_moments
     warnings = [*gap.warnings, *([] if opts.fit_share else [FIT_EQUALS_SCORE])]
     report = {
@@ -194,8 +204,8 @@ def _audited(task: RetrievalTask, opts: AuditOptions, say: Progress) -> Audit:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": opts.seed,
         "inputs": {
-            "a": _input_entry(task.query_input),
-            "b": _input_entry(task.candidate_input),
+            "a": _input_entry(task.query_input, once.query_items, len(once.queries)),
+            "b": _input_entry(task.candidate_input, once.candidate_items, len(once.candidates)),
             "paired": task.pair is not None,
             "labels": task.relevance.task == "zero-shot",
             "unit_rows": task.normalised,
@@ -210,15 +220,15 @@ def _audited(task: RetrievalTask, opts: AuditOptions, say: Progress) -> Audit:
             paired=task.pair is not None and task.paired,
         ),
         "directions": [entry for entry, _, _ in parts.values()],
-        "mixed": mixed_share(task.queries, task.candidates, *moments),
+        "mixed": mixed_share(once.queries, once.candidates, *moments),
         "warnings": [warning.to_dict() for warning in warnings],
     }
     closers = {name: closer for name, (_, closer, _) in parts.items()}
     return Audit(report, closers, {name: results for name, (_, _, results) in parts.items()})
 
 
-def _input_entry(given: Input | None) -> dict[str, Any]:
-    """One side of ``inputs`` in the report."""
+def _input_entry(given: Input | None, items: np.ndarray | None, rows: int) -> dict[str, Any]:
+    """One side of ``inputs`` in the report; ``rows`` are held, each once, and are ``items``."""
     assert given is not None
     return {
         "name": given.name,
@@ -229,4 +239,5 @@ def _input_entry(given: Input | None) -> dict[str, Any]:
         "norm_mean": given.stats.norm_mean,
         "norm_std": given.stats.norm_std,
         "duplicates": given.stats.duplicates,
+        "items": rows if items is None else len(np.unique(items)),
     }

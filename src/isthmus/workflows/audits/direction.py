@@ -160,7 +160,8 @@ def _closer_entry(result: Result) -> dict[str, Any]:
 
 def _clean(task: RetrievalTask) -> dict[str, Any]:
     """Plain search by the user's score: accuracy, recall and ties, without any disturbance."""
-    outcome, judged = outcome_of(task.plain(), task.relevance), task.relevance.judged
+    outcome = outcome_of(task.plain(), task.relevance, task.candidate_items)
+    judged = task.relevance.judged
     clean: dict[str, Any] = {"ties": int((outcome.ties > 0).sum()), "judged": int(judged.sum())}
     names = [f"recall@{k}" for k in RECALL_AT]
     if not judged.any():
@@ -267,14 +268,15 @@ def _radius(task: RetrievalTask, closer: Closer) -> dict[str, Any]:
     before = Ranking.of(task.queries, task.candidates, plain)
     after = closed_searches(task, [closer])[0]
     ranking = after.clean.under("dot") if after.score == "cosine" else after.clean
+    items = task.candidate_items
     return {
         "query_l2": {
-            "before": quantiles(query_radius(before)),
-            "after": quantiles(query_radius(ranking)),
+            "before": quantiles(query_radius(before, items=items)),
+            "after": quantiles(query_radius(ranking, items=items)),
         },
         "candidate_l2": {
-            "before": quantiles(candidate_radius(before)),
-            "after": quantiles(candidate_radius(ranking)),
+            "before": quantiles(candidate_radius(before, items=items)),
+            "after": quantiles(candidate_radius(ranking, items=items)),
         },
         "score": {"before": plain, "after": ranking.score},
     }

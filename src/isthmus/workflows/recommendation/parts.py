@@ -122,15 +122,15 @@ class Part:
         kept: np.ndarray = answers == self.today
         other = np.flatnonzero(~kept)
         places = self.rows[other]
-        q = self.plain.queries[places]
-
-        def score(c: np.ndarray) -> np.ndarray:
-            found = np.einsum("ij,ij->i", q, self.plain.candidates[c])
-            found = found if self.plain.scale is None else found * self.plain.scale[c]
-            return found if self.plain.offset is None else found + self.plain.offset[c]
-
+        some = replace(self.plain, queries=self.plain.queries[places])
+        if self.task.candidate_items is None:
+            scores = [some.scores_of(side[other]) for side in (self.today, answers)]
+        else:
+            scores = _item_scores(
+                some, self.task.candidate_items, self.today[other], answers[other]
+            )
         width = to_numpy(self.plain.rounding(EPS32 / 2))[places, 0]
-        kept[other] = score(self.today[other]) - score(answers[other]) <= width
+        kept[other] = scores[0] - scores[1] <= width
         return kept
 
     def right(self, answers: np.ndarray) -> np.ndarray:
@@ -182,3 +182,14 @@ class Part:
             search.floats_per_candidate,
             results[-1].bytes_per_vector,
         )
+
+
+def _item_scores(ranking: Ranking, items: np.ndarray, *answers: np.ndarray) -> list[np.ndarray]:
+    """The score of each query's answer, which is an item and scores as its best row: (n,) each."""
+    found = [np.empty(len(some)) for some in answers]
+    for start, block in ranking.score_blocks():
+        part = slice(start, start + len(block))
+        for scores, some in zip(found, answers, strict=True):
+            mine = some[part, None] == items
+            scores[part] = np.where(mine, block, -np.inf).max(axis=1)
+    return found

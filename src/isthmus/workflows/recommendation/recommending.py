@@ -17,7 +17,7 @@ from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
 from isthmus.robustness import Perturbation, perturbations_at, trials_for
-from isthmus.search.task import UNIT_TOLERANCE, RetrievalTask, open_task
+from isthmus.search.task import UNIT_TOLERANCE, RetrievalTask, item_notes, open_task
 from isthmus.workflows.recommendation.advice import Advice
 from isthmus.workflows.recommendation.deciding import DEFAULT_FLOOR, Rules, decide, ranked
 from isthmus.workflows.recommendation.parts import Part
@@ -95,6 +95,8 @@ def recommend(
     relevance: Any = None,
     labels: Any = None,
     paired: bool | None = None,
+    query_items: Any = None,
+    candidate_items: Any = None,
     score: str = "cosine",
     perturb: str = "gaussian",
     targets: str = "candidates",
@@ -117,6 +119,8 @@ def recommend(
             Rows are normalised first under cosine, and where all norms are 1.
         relevance, labels, paired: what is right, see :func:`isthmus.open_task`; where nothing is
             known only flips and agreement are measured.
+        query_items, candidate_items: names of items, arrays or files of them: rows with one name
+            are one item. Rows that repeat an earlier row exactly are one by themselves.
         score: how you search today: dot, cosine or euclidean.
         perturb: noise (gaussian, uniform, …), a cut, or a codec by name (rabitq, sq8, pq32x8).
         targets: what is hit: candidates, queries, both, or shared (one draw for all candidates).
@@ -163,13 +167,18 @@ def recommend(
         relevance=relevance,
         labels=labels,
         paired=paired,
+        query_items=query_items,
+        candidate_items=candidate_items,
+        distinct=False,
         score=score,
         max_rows=max_candidates,
         unit_tolerance=UNIT_TOLERANCE,
         seed=seed,
         progress=progress,
     )
-    return advise(task.sample(max_queries, stream("recommend.sample", seed)), question, progress)
+    return advise(
+        task.distinct().sample(max_queries, stream("recommend.sample", seed)), question, progress
+    )
 
 
 def advise(
@@ -198,7 +207,7 @@ def advise(
         taken.options,
         decision.nothing,
         decision.reason,
-        notes_of(decision.best, figures, plain, changes, setup),
+        (*item_notes(task), *notes_of(decision.best, figures, plain, changes, setup)),
         decision.taken.closer,
         tuple(figures),
         tuple(changes),
