@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from isthmus.deploy.comparison import Comparison as Comparison
     from isthmus.deploy.comparison import compare as compare
     from isthmus.deploy.thresholds import Calibration as Calibration
+    from isthmus.deploy.thresholds import Decisions as Decisions
     from isthmus.deploy.thresholds import calibrate as calibrate
     from isthmus.encoders import load_encoder as load_encoder
     from isthmus.encoders.embedding import embed as embed
@@ -88,6 +89,7 @@ _NOUNS = {
     "CanaryCheck": "deploy.canary",
     "Closer": "closers.maps",
     "Comparison": "deploy.comparison",
+    "Decisions": "deploy.thresholds",
     "Embedded": "encoders.rows_file",
     "GapReport": "metrics.gap_report",
     "Guarantee": "closers.maps",

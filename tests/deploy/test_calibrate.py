@@ -20,6 +20,7 @@ from isthmus.deploy.thresholds.intervals import (
     drawn_rate,
     false_matches_at_most,
     order,
+    over_both_draws,
     pair_threshold,
     search_threshold,
     share_by_query,
@@ -184,6 +185,22 @@ def test_intervals_of_pairs_cover_although_pairs_share_rows_and_columns():
     assert naive < 130  # as if all pairs were independent
 
 
+def test_the_held_out_rate_of_pairs_holds_the_stated_one_over_both_draws():
+    """Where queries differ by more than candidates do; candidates are the same for both halves."""
+    rng = np.random.default_rng(0)
+    both = alone = 0
+    for _ in range(200):
+        table = np.sqrt(0.5) * rng.normal(size=(160, 1)) + np.sqrt(0.5) * rng.normal(size=(160, 60))
+        fitted, held = np.split(table, 2)
+        every, edge = np.ones((80, 60), bool), pair_threshold(fitted, 0.05).value
+        share = share_of_pairs(held > edge, every)
+        got = over_both_draws(share, share_of_pairs(fitted > edge, every))
+        assert got.effective < min(share.effective, 80 * 60)
+        both += got.low <= 0.05 <= got.high
+        alone += share.low <= 0.05 <= share.high
+    assert both >= 188 > alone
+
+
 def test_one_pair_a_query_is_a_plain_binomial():
     hits = np.arange(50) < 13
     got = share_by_query(hits, np.arange(50))
@@ -249,6 +266,9 @@ def test_figures_of_the_held_out_half(world):
     false = (table[held] > edge).sum() / (80 * 159)
     assert part["held_out"]["false_match_rate"] == pytest.approx(false)
     assert part["held_out"]["match_rate"] == pytest.approx((match[held] > edge).mean())
+    shares = (share_of_pairs(table[r] > edge, np.isfinite(table[r])) for r in (held, fit_rows))
+    both = over_both_draws(*shares)
+    assert part["held_out"]["false_match_rate_ci"] == pytest.approx([both.low, both.high])
     any_false = (table[held].max(1) > edge).mean()
     assert part["held_out"]["searches_with_false_match"] == pytest.approx(any_false)
     best = np.sort(table[fit_rows].max(1))[80 - order(0.05, 80)]
@@ -497,7 +517,8 @@ def test_repeated_rows_count_once_and_their_twins_are_right(world):
     a, b = world
     plain = calibrate(a, b, false_match_rate=0.1)
     q, x = np.repeat(np.arange(160), 3), np.r_[np.arange(160), np.arange(0, 160, 2)]
-    pairs = np.column_stack([np.arange(480), q])  # each of three twins has the same candidate
+    right = np.where(np.arange(160) % 2, np.arange(160), 160 + np.arange(160) // 2)
+    pairs = np.column_stack([3 * np.arange(160) + 2, right])  # of the last twin, the last twin
     got = calibrate(a[q], b[x], relevance=pairs, false_match_rate=0.1)
     assert got.thresholds == plain.thresholds
     assert got.figures["search"] == plain.figures["search"]
@@ -521,6 +542,68 @@ def test_kinds_too_small_are_named_and_left_out(world):
         found.decide([0.1], kind=["rare"])
     with refused("unequal-lengths", "159 kinds for 160 rows"):
         calibrate(a, b, kinds=kinds[1:])
+
+
+def test_a_file_of_the_first_schema_decides_by_its_one_null(world, here):
+    found = calibrate(*world, false_match_rate=0.1, kinds=kinds_of(160))
+    found.save(here / "match.json")
+    asked = np.linspace(-1, 1, 101)
+    again = Calibration.load(here / "match.json")
+    for kind in (None, "short"):
+        for size in (None, 1, 30, 900):
+            one, other = (f.decide(asked, kind=kind, size=size) for f in (found, again))
+            np.testing.assert_array_equal(one.p_value, other.p_value)
+    stored = json.loads((here / "match.json").read_text())
+    assert stored["schema"] == 1
+    for name in ("by_size", "kinds"):
+        del stored[name]
+    (here / "old.json").write_text(json.dumps(stored))
+    old = Calibration.load(here / "old.json")
+    np.testing.assert_array_equal(old.decide(asked).p_value, found.p_value(asked, "search"))
+    stored["kinds"] = {"short": []}
+    (here / "broken.json").write_text(json.dumps(stored))
+    with refused("broken-calibration", "broken.json", kind=CorruptFile):
+        Calibration.load(here / "broken.json")
+
+
+def test_the_table_of_thresholds_is_that_of_first_answers(world):
+    a, b = world
+    got = calibrate(a, b, false_match_rate=0.05, score="dot", seed=4)
+    rng = np.random.default_rng([4, 0xCA1])
+    rng.permutation(160)
+    split = rng.permutation(160)
+    table = a @ b.T
+    first, score = table.argmax(1), table.max(1)
+    right = first == np.arange(160)
+    np.fill_diagonal(table, -np.inf)
+    null, held = np.sort(table[split[:80]].max(1)), split[80:]
+    lines = got.figures["table"]
+    assert [line["stated"] for line in lines] == [0.5, 0.2, 0.1, 0.05, 0.02]
+    for line in lines:
+        edge = null[80 - order(line["stated"], 80)]
+        shown = score[held] > edge
+        assert line["threshold"] == pytest.approx(edge)
+        assert line["precision"] == pytest.approx(right[held][shown].mean())
+        assert line["recall"] == pytest.approx((right[held] & shown).mean())
+        assert line["false_match_rate"] == pytest.approx((table[held].max(1) > edge).mean())
+    unknown = calibrate(a, b, false_match_rate=0.05, paired=False).figures["table"]
+    assert {(line["precision"], line["recall"]) for line in unknown} == {(None, None)}
+
+
+def test_the_rate_holds_for_new_queries_of_every_kind_and_size():
+    """Short queries score higher with everything; 12 draws, judged on new queries without match."""
+    from bench.thresholds import holds, of_made_rows
+
+    rate = 0.05
+    runs = [run for seed in range(12) for run in of_made_rows(seed, rate, 600, 300)]
+    for apart in (True, False):
+        group = [run for run in runs if ("one for all" not in run.kind) == apart]
+        inside = [holds(drawn_rate(r.hits, r.count, r.fitted), rate) for r in group]
+        assert len(inside) == 72
+        assert (np.mean(inside) > 0.9) == apart
+    for kind in ("short", "long"):
+        rates = [run.hits / run.count for run in runs if run.kind == kind]
+        assert 0.6 * rate < np.mean(rates) < 1.25 * rate
 
 
 def test_the_held_out_interval_is_beta_binomial():
@@ -602,6 +685,36 @@ def test_the_command_in_json_with_labels_and_a_closer(files, capsys):
     assert json.loads(out)["closer"] == "mean-shift"
 
 
+def test_the_first_lines_say_which_threshold_to_use_for_which_kind(files, capsys):
+    Path("kinds.csv").write_text("\n".join(["kind", *kinds_of(160)]))
+    np.save("kinds.npy", kinds_of(160))
+    words = ("calibrate", "a.npy", "b.npy", "--false-match-rate", "0.05", "--kinds")
+    code, out, err = commands.run(capsys, *words, "kinds.csv")
+    assert (code, err) == (0, "")
+    found = calibrate("a.npy", "b.npy", false_match_rate=0.05, kinds="kinds.npy")
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    for line, part in zip(lines, found.figures["kinds"]):
+        assert part["kind"] in line
+        assert f"Use {part['threshold']:.4g} for kind" in line
+    assert lines[2].startswith(f"Use {found.thresholds['search']:.4g} for every kind together")
+    star = [line for line in lines if line.startswith("*")]
+    assert len(star) == 1
+    assert "5%" in star[0]
+    code, out, _ = commands.run(capsys, *words, "kinds.npy", "--json")
+    assert json.loads(out)["kinds"] == json.loads(json.dumps(found.figures["kinds"]))
+    code, out, _ = commands.run(capsys, "calibrate", "a.npy", "b.npy")
+    assert out.startswith("No threshold for every query: 0.1% needs 1998 queries; 1.23% at 0.")
+
+
+def test_repeats_are_said(files, capsys):
+    np.save("twice.npy", np.repeat(np.load("a.npy"), 2, axis=0))
+    np.save("pairs.npy", np.column_stack([np.arange(320), np.arange(320) // 2]))
+    code, out, _ = run(capsys, "calibrate twice.npy b.npy --relevance pairs.npy")
+    assert code == 0
+    assert "160 of 320 queries repeat another row: each counts once" in out
+
+
 def test_unpaired_means_that_nothing_matches(files, capsys):
     code, out, _ = run(capsys, "calibrate a.npy b.npy --unpaired --json")
     got = json.loads(out)
@@ -644,9 +757,10 @@ def test_coco_thresholds(coco):
 def test_the_example_of_the_page_runs(files_wide, pairs_wide, capsys):
     calibrate("images.npy", "captions.npy", false_match_rate=0.1).save("match.json")
     left, names = test_docs.run_blocks("calibrate")
-    assert names == ["load"]
+    assert names == ["decide", "load"]
     np.testing.assert_allclose(left["best"], (pairs_wide[0] @ pairs_wide[1].T).max(1), rtol=1e-5)
-    assert capsys.readouterr().out.startswith("[")
+    assert left["found"].match.sum() > left["found"].size[0] / 3
+    assert capsys.readouterr().out.endswith("0.7\n")
 
 
 def test_every_key_is_on_the_page(world):

@@ -80,7 +80,7 @@ def command(
     result = {**files, "out": None if out is None else str(out), **found.to_dict()}
     screen = console(as_json=json)
     for line in sentences(result):
-        screen.print(line, markup=False)
+        screen.print(line, markup=False, width=min(screen.width, 80))
     if json:
         print_json(result)
 

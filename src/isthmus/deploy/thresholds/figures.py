@@ -74,15 +74,15 @@ class Judged:
         names, counts = np.unique(self.kind, return_counts=True)
         return [str(name) for name in names[counts >= LEAST_OF_KIND]]
 
-    def of_kind(self, name: str) -> Judged:
-        """The same of one kind of query alone."""
+    def of_kind(self, name: str) -> tuple[Scores, Scores]:
+        """The scores fitted on, and held out, of one kind of query."""
         assert self.kind is not None
         fit, held = (rows[self.kind[rows] == name] for rows in (self.fit, self.held))
-        return Judged.of(self.rate, self.scores, fit, held)
+        return self.scores.of(fit), self.scores.of(held)
 
     def nulls(self, name: str | None = None) -> dict[int, Null]:
         """Size -> null of the best of so many, of all queries fitted on, or of one kind's."""
-        fitted = self.fitted if name is None else self.of_kind(name).fitted
+        fitted = self.fitted if name is None else self.of_kind(name)[0]
         known = {size: best[~np.isnan(best)] for size, best in fitted.by_size.items()}
         return {size: Null.of(best, TAIL, GRID) for size, best in known.items() if len(best)}
 
@@ -117,8 +117,8 @@ def figures_of(
         "null_candidates": scores.pairs.shape[1],
         "seed": seed,
         "pair": _pair_figures(judged),
-        "search": _search_figures(judged),
-        "table": _table(judged),
+        "search": _search_figures(judged.fitted, judged.held_out, judged.rate),
+        "table": _table(judged.fitted, judged.held_out, judged.rate),
         "kinds": [_kind_figures(judged, name) for name in judged.kinds()],
         "kinds_left_out": _left_out(judged),
         "match": _spread(scores.match) if matched else None,
@@ -195,16 +195,16 @@ def _pair_figures(judged: Judged) -> dict[str, Any]:
     }
 
 
-def _search_figures(judged: Judged) -> dict[str, Any]:
-    held_out, edge = judged.held_out, judged.search.value
+def _search_figures(fitted: Scores, held_out: Scores, rate: float) -> dict[str, Any]:
+    threshold = search_threshold(fitted.best, rate)
     return {
-        **_threshold(judged.search),
-        "null": _spread(judged.fitted.best),
+        **_threshold(threshold),
+        "null": _spread(fitted.best),
         "held_out": {
-            **_false_matches(judged.fitted.best, held_out.best, edge),
-            **_matches(held_out, edge),
+            **_false_matches(fitted.best, held_out.best, threshold.value),
+            **_matches(held_out, threshold.value),
         },
-        "by_candidates": _by_size(judged),
+        "by_candidates": _by_size(fitted, held_out, rate),
     }
 
 
@@ -216,15 +216,15 @@ def _false_matches(fitted: np.ndarray, held_out: np.ndarray, edge: float) -> dic
     return {**share.named("false_match_rate"), "searches": len(held_out)}
 
 
-def _by_size(judged: Judged) -> list[dict[str, Any]]:
+def _by_size(fitted: Scores, held_out: Scores, rate: float) -> list[dict[str, Any]]:
     """Thresholds by the number of candidates that are searched, each judged on held-out queries."""
     found = []
-    for size, best in judged.fitted.by_size.items():
+    for size, best in fitted.by_size.items():
         known = best[~np.isnan(best)]
         if not len(known):
             continue
-        threshold = search_threshold(known, judged.rate)
-        other = judged.held_out.by_size[size]
+        threshold = search_threshold(known, rate)
+        other = held_out.by_size[size]
         found.append(
             {"candidates": size, **_threshold(threshold), "null_mean": float(known.mean())}
             | {"held_out": _false_matches(known, other[~np.isnan(other)], threshold.value)}
@@ -233,9 +233,14 @@ def _by_size(judged: Judged) -> list[dict[str, Any]]:
 
 
 def _kind_figures(judged: Judged, name: str) -> dict[str, Any]:
-    part = judged.of_kind(name)
-    counts = {"fit_queries": len(part.fit), "held_out_queries": len(part.held)}
-    return {"kind": name, **counts, **_search_figures(part)}
+    fitted, held_out = judged.of_kind(name)
+    return {
+        "kind": name,
+        "fit_queries": len(fitted.best),
+        "held_out_queries": len(held_out.best),
+        **_search_figures(fitted, held_out, judged.rate),
+        "table": _table(fitted, held_out, judged.rate),
+    }
 
 
 def _left_out(judged: Judged) -> list[str]:
@@ -244,19 +249,19 @@ def _left_out(judged: Judged) -> list[str]:
     return sorted(set(judged.kind.tolist()) - set(judged.kinds()))
 
 
-def _table(judged: Judged) -> list[dict[str, Any]]:
+def _table(fitted: Scores, held: Scores, asked: float) -> list[dict[str, Any]]:
     """What the first answers of held-out queries are worth above the thresholds of several rates.
 
     ``precision``: of the first answers above it, how many are right. ``recall``: of the queries
     that have a match, how many get it as a first answer above it. ``false_match_rate``: of the
     searches whose matches are taken away, how many answer above it.
     """
-    held, null = judged.held_out, judged.fitted.best
+    null = fitted.best
     first, right = np.maximum(held.best, held.best_match), held.best_match > held.best
     has_match = int(np.isfinite(held.best_match).sum())
     lines = []
-    for rate in sorted({*RATES, judged.rate}, reverse=True):
-        if order(rate, len(null)) < 1 and rate != judged.rate:
+    for rate in sorted({*RATES, asked}, reverse=True):
+        if order(rate, len(null)) < 1 and rate != asked:
             continue
         edge = search_threshold(null, rate).value
         shown = int((first > edge).sum())
