@@ -480,6 +480,23 @@ FAULTS = (
         "A store that knows distances only would count the stored number half.",
         ("test_export.py::test_cosine_and_euclidean_stores_rank_as_the_closer_does",),
     ),
+    # --- mixed pools ------------------------------------------------------------------------------
+    Fault(
+        "mixed-spread-squared",
+        "robustness/mixed/levelling.py",
+        "variances ** (self.strength / 2)",
+        "variances ** self.strength",
+        "Modalities would be divided by their variance where standardising is said.",
+        ("test_mixed.py::test_scores_are_those_of_the_formula",),
+    ),
+    Fault(
+        "mixed-strength-of-scored-queries",
+        "robustness/mixed/measured.py",
+        'outcomes(pools.fit, search, k)["ndcg"]',
+        'outcomes(pools.scored, search, k)["ndcg"]',
+        "The strength would be chosen on the very queries that the figures are of.",
+        ("test_mixed.py::test_scored_queries_decide_nothing",),
+    ),
 )
 
 GUARD = '''"""Loaded into the tests' process: the package imported is the copy, or nothing runs."""

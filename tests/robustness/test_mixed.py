@@ -509,6 +509,21 @@ def test_pairs_are_mixed_half_and_half(triple: Any, third: bool, setting: str) -
         assert any("flatters" in s for s in got.sentences())
 
 
+def test_the_form_that_is_not_stored_chooses_no_strength_above_1() -> None:
+    """Rows of a modality are alike among themselves: burying the asker's own one is rewarded."""
+    rng = np.random.default_rng(5)
+    what, (own_a, own_b) = rng.normal(size=(200, 12)), rng.normal(size=(2, 200, 12))
+    nothing = np.zeros((200, 12))
+    a = unit_rows(np.hstack([what, 3 * own_a, nothing, nothing + 3]))
+    b = unit_rows(np.hstack([what, nothing, 3 * own_b, nothing - 3]))
+    got = im.mixed(None, a, b, draws=3)
+    best = max(got.strengths, key=lambda line: line["ndcg"])
+    assert best["closing"] in ("standardised, strength 1.5", "standardised, strength 2")
+    assert got.closer.strength == 1
+    assert got.row("levelled")["ndcg"] < got.row("standardised")["ndcg"] - 0.1
+    assert got.helps
+
+
 def test_lead_and_spread_are_those_of_the_scores(triple: Any) -> None:
     a, b, q = triple
     right = np.column_stack([np.arange(160)] * 2)
@@ -768,6 +783,9 @@ def test_figures_of_clip_on_coco(coco: np.ndarray) -> None:
     ):
         assert at(name, 0.5) == pytest.approx(middle, abs=0.0015), name
     assert at("center-both", 0.5) < 0.001
+    verdict = im.mixed(None, a, b)
+    for name, middle in (("none", 0), ("levelled", 0.288), ("standardised", 0.728)):
+        assert verdict.row(name)["ndcg"] == pytest.approx(middle, abs=0.0015), name
     cost = cross_cost(a[rest], b[rest], closings)
     for name, i2t, t2i in (
         ("none", 0.676, 0.612),
