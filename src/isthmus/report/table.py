@@ -1,59 +1,96 @@
-"""The report in a terminal: a header, the warnings, one table per direction, the recommendation.
+"""The report in a terminal: the verdicts first, then the warnings, a table per direction, advice.
 
-Tables have no lines, so that 80 columns are enough. In a pipe there are no colours, tables have at
-least 100 columns to fit in, and sentences are not broken.
+80 columns are enough. In a pipe there are no colours and lines are broken at 80 columns.
 """
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from isthmus.report import words
+from isthmus.report.verdict_words import (
+    LEGEND,
+    accuracy_rows,
+    ruler_rows,
+    verdict_heading,
+    verdict_rows,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-LEAST_WIDTH = 100
+PIPE_WIDTH = 80
+"""Columns where the output is no terminal."""
 CODED_BINS = 64.0
+MOST_LEVELS = 3
+"""Noise levels that a table of 80 columns has room for: the first, the middle, the last."""
+STYLES = {"closing helps": "bold green", "do nothing": "bold yellow"}
 
 
-def print_summary(report: dict[str, Any], console: Console | None = None) -> None:
-    """Print the summary of ``report`` on ``console`` (standard output by default)."""
+def print_summary(
+    report: dict[str, Any], console: Console | None = None, *, verbose: bool = False
+) -> None:
+    """Print the summary of ``report`` on ``console`` (standard output by default).
+
+    ``verbose`` adds the ruler: what disturbs stored vectors by how much.
+    """
     from rich.console import Console
-    from rich.text import Text
 
     console = console or Console()
     piped, width = not console.is_terminal, console.width
     if piped:
-        console.width = max(width, LEAST_WIDTH)
+        console.width = PIPE_WIDTH
     try:
-        for part in summary_lines(report, plain=piped):
-            console.print(part, highlight=False, soft_wrap=piped and isinstance(part, Text))
+        for part in summary_lines(report, console.width, plain=piped, verbose=verbose):
+            console.print(part, highlight=False)
     finally:
         if piped:
             console.width = width
 
 
-def summary_lines(report: dict[str, Any], *, plain: bool = False) -> list[RenderableType]:
+def summary_lines(
+    report: dict[str, Any], width: int = PIPE_WIDTH, *, plain: bool = False, verbose: bool = False
+) -> list[RenderableType]:
     """What is printed, part by part.
 
     Args:
-        report: the dict of ``report.json``.
+        report: the dict of ``report.json``. width: columns to break lines at.
         plain: the recommended row is marked with ``>``, for pipes and logs.
+        verbose: with the ruler.
     """
-    parts: list[RenderableType] = [_text(header(report), "bold")]
+    directions = report.get("directions") or []
+    parts: list[RenderableType] = [_text(header(report), "bold", width)]
     parts += [
-        _text(f"warning {w.get('code')}: {w.get('text')}", "yellow")
+        _text(f"warning {w.get('code')}: {w.get('text')}", "yellow", width, "  ")
         for w in report.get("warnings") or []
     ]
-    for direction in report.get("directions") or []:
-        parts += [
-            _text(""),
-            _table(direction, plain),
-            _text(f"{words.arrow(direction)}: {words.sentence(direction)}", "bold"),
-        ]
-        parts += [_text(f"note: {line}", "yellow") for line in words.caveats(direction)]
+    if any(direction.get("verdict") for direction in directions):
+        parts += [_text(""), _text(LEGEND, width=width)]
+    for direction in directions:
+        parts += _verdict(direction, width, verbose)
+    for direction in directions:
+        told = f"{words.arrow(direction)}: {words.sentence(direction)}"
+        parts += [_text(""), _table(direction, plain), _text(told, "bold", width, "  ")]
+        parts += [_text(f"note: {x}", "yellow", width, "  ") for x in words.caveats(direction)]
+    return parts
+
+
+def _verdict(direction: dict[str, Any], width: int, verbose: bool) -> list[RenderableType]:
+    """The verdict of one direction: state, number, and why."""
+    rows = verdict_rows(direction)
+    if not rows:
+        return []
+    parts: list[RenderableType] = [_text(""), _text(verdict_heading(direction), "bold", width)]
+    for state, headline, why in rows:
+        parts.append(_text(headline, STYLES.get(state, "bold"), width, "    "))
+        if why:
+            parts.append(_text(f"    {why}", "", width, "    "))
+    parts += [_text(line, "", width, "  ") for line in accuracy_rows(direction)]
+    if verbose and direction.get("ruler"):
+        head = f"{'  ruler: what is done to vectors':<37}{'E|e|^2':>10}{'flips':>10}"
+        parts += [_text(head, "bold"), *(_text(f"  {row}") for row in ruler_rows(direction))]
     return parts
 
 
@@ -77,6 +114,8 @@ def header(report: dict[str, Any]) -> str:
 def summary_rows(direction: dict[str, Any]) -> tuple[list[str], list[tuple[list[str], bool]]]:
     """Column titles, and per closer its cells and whether it is the recommended one."""
     levels = list(dict.fromkeys(r.get("level") for r in _noise(direction)))
+    if len(levels) > MOST_LEVELS:
+        levels = [levels[0], levels[len(levels) // 2], levels[-1]]
     middle = levels[len(levels) // 2] if levels else None
     hit = words.first_hit(direction)
     titles = ["closer", "score", "clean\nagr.", hit, f"{hit}\n{words.significant(middle)}"]
@@ -133,9 +172,19 @@ def _table(direction: dict[str, Any], plain: bool) -> Table:
     return table
 
 
-def _text(text: str, style: str = "") -> Any:
-    """Text as it stands: a name in brackets is no markup."""
+def _text(text: str, style: str = "", width: int | None = None, indent: str = "") -> Any:
+    """Text as it stands: a name in brackets is no markup. Broken at ``width`` where it is given."""
     from rich.text import Text
 
     shown = "".join(c if c.isprintable() else " " for c in text)
+    if width is not None:
+        lead = shown[: len(shown) - len(shown.lstrip())]
+        shown = textwrap.fill(
+            shown.lstrip(),
+            width,
+            initial_indent=lead,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
     return Text(shown, style=style)

@@ -34,6 +34,7 @@ from isthmus.search.task import RetrievalTask
 from isthmus.theory.radii import candidate_radius, query_radius
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.recommendation import decide_on_results
+from isthmus.workflows.recommendation.verdicts import verdict_of
 
 VARIANCES = (0.9, 0.95, 0.99, 0.999, 1.0)
 RECALL_AT = (1, 5, 10)
@@ -109,6 +110,7 @@ def direction_part(
         on_perturbation=tick,
     )
     chosen = decide_on_results(task, results, opts.rules)
+    verdict = verdict_of(task, opts.rules, lambda _, *done: say(f"verdict {called}", *done))
     taken = (chosen["closer"], chosen["score"])
     closer = next(c for c in closers if (c.name, c.score) == taken)
     roles = dict(zip("ab", opts.names, strict=True))
@@ -123,6 +125,10 @@ def direction_part(
         "queries": len(task.queries),
         "candidates": len(task.candidates),
         "clean": _clean(task),
+        "verdict": verdict.entries,
+        "ruler": verdict.ruler,
+        "changes": [change.to_dict() for change in verdict.changes],
+        "changes_sentence": verdict.changes_sentence,
         "closable": closable(one),
         "closers": [_closer_entry(r) for r in _first_of_each(results)],
         "closing_curve": closing_curve(one),

@@ -27,7 +27,9 @@ def disturbance(setup: Mapping[str, Any]) -> str:
     """``gaussian on candidates, levels 0.005, 0.022``."""
     levels = setup["levels"]
     more = f", level{'s' * (len(levels) > 1)} " + ", ".join(f"{v:g}" for v in levels)
-    return f"{setup['family']} on {setup['side']}{more if levels else ''}"
+    depth = setup.get("rescored")
+    again = f", the best {depth} ranked again in float" if depth else ""
+    return f"{setup['family']} on {setup['side']}{more if levels else ''}{again}"
 
 
 def flip_word(setup: Mapping[str, Any]) -> str:
@@ -229,6 +231,27 @@ def _queries_coded(setup: Mapping[str, Any]) -> str:
             "noise on queries, is not about this; the figures are measured"
         )
     return ""
+
+
+def on_purpose(changes: Sequence[AccuracyGain]) -> str | None:
+    """What an audit says of closers that change answers on purpose, held-out test and all."""
+    if not changes:
+        return None
+    raising = [c for c in changes if c.raises]
+    top = (raising or sorted(changes, key=lambda c: -c.after))[0]
+    figures = (
+        f"{named(top)}: {top.before:.3f} -> {top.after:.3f} on held-out queries ({top.won} won, "
+        f"{top.lost} lost, McNemar p {top.p:.1g} corrected for {len(changes)} closers), keeps "
+        f"{top.clean_agreement:.1%} of today's answers"
+    )
+    if not raising:
+        return (
+            f"changing answers on purpose raises accuracy with no closer tried; nearest, {figures}"
+        )
+    return (
+        f"changing answers on purpose raises accuracy with {figures}. It is not part of the "
+        "verdict, which keeps answers: take it if accuracy is the aim"
+    )
 
 
 def _on_purpose(changes: Sequence[AccuracyGain], setup: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,64 @@
+"""The verdict of a direction in words: the state with its sign, then the number, then why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from isthmus.report import words
+
+SIGNS = {"safe as it is": "=", "closing helps": "+", "do nothing": "-"}
+LEGEND = (
+    "Verdict: how many first answers change, and what closing the gap would do about it "
+    "(= safe as it is, + closing helps, - do nothing). Closers are chosen on one half of the "
+    "queries; figures are of the other."
+)
+NAME_WIDTH, STATE_WIDTH = 35, 15
+
+
+def verdict_heading(direction: dict[str, Any]) -> str:
+    """``images → captions: R@1 55.2% today; 500 queries, 500 candidates``."""
+    clean, task = direction.get("clean") or {}, words.arrow(direction)
+    hit = clean.get("accuracy")
+    right = "" if hit is None else f"{words.first_hit(direction)} {words.percent(hit)} today; "
+    counts = [words.number(direction.get(name)) for name in ("queries", "candidates")]
+    return f"{task}: {right}{counts[0]} queries, {counts[1]} candidates"
+
+
+def verdict_rows(direction: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(state, headline, why) of every disturbance, in the report's order."""
+    rows = []
+    for entry in direction.get("verdict") or []:
+        state = words.said(entry.get("state"))
+        name = words.said(entry.get("disturbance"))
+        before, after = (words.percent(entry.get(f"flips_{when}")) for when in ("before", "after"))
+        helps = state == "closing helps"
+        number = f"{before} → {after}" if helps else before
+        sign = SIGNS.get(state, " ")
+        headline = f"{sign} {name:<{NAME_WIDTH}}{state:<{STATE_WIDTH}}{number}"
+        rows.append((state, headline, _why(entry)))
+    return rows
+
+
+def _why(entry: dict[str, Any]) -> str:
+    """Why, and at what cost; nothing where the state and the number say it all."""
+    why, cost = entry.get("why"), entry.get("cost")
+    if not why or (entry.get("state") == "safe as it is" and entry.get("perturbation")):
+        return ""
+    return f"{why[0].upper()}{why[1:]}." + (f" Cost: {cost}." if cost else "")
+
+
+def accuracy_rows(direction: dict[str, Any]) -> list[str]:
+    """What is said of changing answers on purpose; nothing where nothing is known to be right."""
+    said = direction.get("changes_sentence")
+    return [] if said is None else [f"{said[0].upper()}{said[1:]}."]
+
+
+def ruler_rows(direction: dict[str, Any]) -> list[str]:
+    """One line per disturbance of the ruler, smallest first."""
+    rows = direction.get("ruler") or []
+    return [
+        f"{words.said(row.get('disturbance')):<{NAME_WIDTH}}"
+        f"{words.significant(row.get('total_variance')):>10}"
+        f"{words.percent(row.get('flips')):>10}"
+        for row in rows
+    ]

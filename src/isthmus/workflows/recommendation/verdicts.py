@@ -1,0 +1,333 @@
+"""The verdict: what closing is worth against what people do to stored vectors, one answer each.
+
+A short, stated list of disturbances, the closers that a search can deploy, and the decision of
+:func:`isthmus.recommend`: closers are chosen on one part of the queries, figures are of the other.
+Closers are fitted once, at default settings, and every code is searched once for both parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from isthmus.closers.maps import Closer
+from isthmus.closers.registry import METHODS
+from isthmus.core.progress import Progress
+from isthmus.core.seeds import stream
+from isthmus.errors import CloserError, OptionError
+from isthmus.robustness import ClosedSearch, Perturbation, measure_perturbation
+from isthmus.search.task import RetrievalTask
+from isthmus.workflows.recommendation.advice import AccuracyGain, CloserFigures
+from isthmus.workflows.recommendation.deciding import ROUNDING, Rules, decide, judged, ranked
+from isthmus.workflows.recommendation.parts import Measured, Part
+from isthmus.workflows.recommendation.recommending import Question, trials_of
+from isthmus.workflows.recommendation.settings import scores_of
+from isthmus.workflows.recommendation.trying import Trials, Tried, accuracy_gains
+from isthmus.workflows.recommendation.wording import named, on_purpose, points
+
+SAFE, HELPS, NOTHING = "safe as it is", "closing helps", "do nothing"
+STATES = (SAFE, HELPS, NOTHING)
+SAFE_SHARE = 0.005
+"""Largest share of answers changed that is called safe where no closing clearly helps."""
+LEAST_QUERIES = 20
+"""Queries below which nothing is tried: both parts would be too small to see anything."""
+STRENGTHS = (1.0, 0.5)
+"""Strengths at which closers that change answers are tried for their accuracy."""
+RESCORED = 50
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """Something that happens to stored vectors: its name, and what is measured."""
+
+    name: str
+    perturbation: Perturbation
+
+
+def _code(name: str, family: str, rescored: int = 0) -> Disturbance:
+    return Disturbance(name, Perturbation(family, "candidates", 1.0, None, rescored))
+
+
+def _noise(level: float) -> Disturbance:
+    return Disturbance(f"noise {level:g}", Perturbation("gaussian", "candidates", level, "total"))
+
+
+FLOAT32 = "float32, undisturbed"
+CODES = (
+    _code("float16", "fp16"),
+    _code("int8", "int8"),
+    _code("one bit, rabitq", "rabitq"),
+    _code(f"one bit, rabitq, top {RESCORED} rescored", "rabitq", RESCORED),
+    _code("one bit, sign", "sign"),
+)
+NOISES = (_noise(0.005), _noise(0.04))
+RULER_ONLY = (_code("4 bit", "sq4"),)
+"""Codes that are measured of plain search alone, for the ruler."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What an audit says of one direction.
+
+    Attributes:
+        entries: one per disturbance: its state, closer, flips and sentence.
+        ruler: what disturbs plain search by how much, smallest first.
+        changes: closers that change answers on purpose, by accuracy; ``changes_sentence`` says
+            what to make of them, None where nothing is known to be right.
+    """
+
+    entries: list[dict[str, Any]]
+    ruler: list[dict[str, Any]]
+    changes: list[AccuracyGain]
+    changes_sentence: str | None
+
+
+def verdict_of(
+    task: RetrievalTask, rules: Rules, progress: Progress, trials: int | None = None
+) -> Verdict:
+    """Judge every disturbance of the list on a task in memory.
+
+    Args:
+        task: all its queries, its candidates, its score.
+        rules: the floor, and what may be kept for each candidate.
+        progress: called with (what, done, all). trials: noise draws; None: by size.
+    """
+    if len(task.queries) < LEAST_QUERIES:
+        return Verdict([_float32(len(task.queries), task.score)], [], [], None)
+    train, test = task.split(0.5, stream("recommend.split", rules.seed))
+
+    def asked(one: Disturbance) -> Trials:
+        found = one.perturbation
+        levels = found.level if found.kind == "noise" else None
+        question = Question(found.family, levels=levels, trials=trials, seed=rules.seed)
+        return replace(trials_of(task, train, test, question), rules=rules)
+
+    codes, noise = asked(CODES[0]), asked(NOISES[0])
+    closers = _deployable(codes)
+    rows: dict[str, list[tuple[Closer, Measured, Measured]]] = {}
+    extra: dict[str, Mapping[str, Any]] = {}
+    size = codes.test.batch()
+    for start in range(0, len(closers), size):
+        some = closers[start : start + size]
+        progress("verdict", start, len(closers))
+        for one, parts, results in _measured(codes, noise, some, first=start == 0):
+            rows.setdefault(one.name, []).extend(
+                (closer, a, b) for closer, a, b in zip(some, *parts, strict=False)
+            )
+            if start == 0:
+                extra[one.name] = results[0].extra
+    progress("verdict", len(closers), len(closers))
+    entries = [_float32(len(task.queries), task.score)]
+    entries += [_entry(one, rows[one.name], codes, rules) for one in (*CODES, *NOISES)]
+    changes, sentence = _changes(codes)
+    return Verdict(entries, _ruler(rows, extra), changes, sentence)
+
+
+def _deployable(trials: Trials) -> list[Closer]:
+    """Plain search first, then what keeps every answer by its guarantee, at default settings;
+    below a floor of 1 also what keeps enough of them on the validation queries."""
+    fit_rows, score = trials.fit_rows, trials.score
+    found = []
+    for name in ("none", *(name for name in METHODS if name != "none")):
+        exact = METHODS[name].guarantee == "exact"
+        if not exact and trials.rules.floor >= 1:
+            continue
+        for own in scores_of(name, score, fit_rows.normalised):
+            try:
+                closer = fit_rows.fit(name, own, {"rank": 1} if name == "low-rank-memo" else {})
+            except (OptionError, CloserError):
+                continue
+            if exact or _agreement(trials.validation, closer) >= trials.rules.floor - ROUNDING:
+                found.append(closer)
+    return found
+
+
+def _agreement(part: Part, closer: Closer) -> float:
+    return float(part.same(part.answers(part.search(closer))).mean())
+
+
+def _measured(codes: Trials, noise: Trials, closers: Sequence[Closer], *, first: bool) -> Any:
+    """Per disturbance: the closers on the validation and the test queries, and the last results.
+
+    Codes have no draws, so one search answers for both parts; noise is drawn for each part.
+    """
+    task, parts = codes.test.task, (codes.validation, codes.test)
+    today = np.empty(len(task.queries), np.int64)
+    for part in parts:
+        today[part.rows] = part.today
+    searches = [ClosedSearch.of(task, closer, today) for closer in closers]
+    for one in (*CODES, *(RULER_ONLY if first else ())):
+        some = searches[:1] if one in RULER_ONLY else searches
+        results = measure_perturbation(task, some, one.perturbation, trials=1, seed=0)
+        found = [[part.summary(r.search, [r]) for r in results] for part in parts]
+        yield one, found, results
+    own = [[part.search(c) for c in closers] for part in (noise.validation, noise.test)]
+    for one in NOISES:
+        found, results = [], []
+        for part, some in zip((noise.validation, noise.test), own, strict=True):
+            results = measure_perturbation(
+                part.task, some, one.perturbation, trials=part.trials, seed=part.seed
+            )
+            found.append([part.summary(r.search, [r]) for r in results])
+        yield one, found, results
+
+
+def _entry(
+    one: Disturbance,
+    measured: Sequence[tuple[Closer, Measured, Measured]],
+    trials: Trials,
+    rules: Rules,
+) -> dict[str, Any]:
+    """The decision about one disturbance, as ``report.json`` has it."""
+    place = next(
+        i for i, (c, _, _) in enumerate(measured) if (c.name, c.score) == ("none", trials.score)
+    )
+    _, *plain = measured[place]
+    rows = [
+        judged(
+            rules,
+            closer,
+            [(a, plain[0]), (b, plain[1])],
+            options={"rank": 1} if closer.memo else {},
+            tried=1,
+            is_plain=i == place,
+            reference=one.perturbation.flip_reference,
+        )
+        for i, (closer, a, b) in enumerate(measured)
+    ]
+    asked = one.perturbation
+    setup = {
+        "side": asked.target,
+        "family": asked.family,
+        "levels": [asked.level] if asked.kind == "noise" else [],
+        "rescored": asked.rescored,
+        "floor": rules.floor,
+        "beside": rules.floats_per_candidate,
+        "judging_queries": len(trials.test.rows),
+    }
+    decision = decide(rules, ranked(rows), setup)
+    before = rows[place].figures
+    taken = decision.taken.figures
+    state = HELPS if not decision.nothing else SAFE
+    if decision.nothing and before.test.flips > SAFE_SHARE:
+        state = NOTHING
+    entry = {
+        "disturbance": one.name,
+        "perturbation": asdict(asked),
+        "state": state,
+        "closer": taken.closer,
+        "score": taken.score,
+        "flips_before": before.test.flips,
+        "flips_before_ci": list(before.test.flips_ci),
+        "flips_after": taken.test.flips,
+        "interval": list(taken.test.removed_ci) if state == HELPS else None,
+        "queries": len(trials.test.rows),
+        "cost": _cost(taken, trials.score) if state == HELPS else None,
+        "why": _why(state, taken, decision.reason),
+    }
+    return entry | {"sentence": _sentence(entry)}
+
+
+def _float32(queries: int, score: str) -> dict[str, Any]:
+    """The first entry: nothing happens to the vectors."""
+    why = (
+        "undisturbed float32 vectors gain nothing from closing the gap: a closing that keeps your "
+        "answers gives the answers that you have"
+    )
+    entry = {
+        "disturbance": FLOAT32,
+        "perturbation": None,
+        "state": SAFE,
+        "closer": "none",
+        "score": score,
+        "flips_before": 0.0,
+        "flips_before_ci": None,
+        "flips_after": 0.0,
+        "interval": None,
+        "queries": queries,
+        "cost": None,
+        "why": why,
+    }
+    return entry | {"sentence": _sentence(entry)}
+
+
+def _why(state: str, taken: CloserFigures, reason: str) -> str:
+    """Why the state is what it is, without the share that stands beside it."""
+    if state == SAFE:
+        return "there is nothing worth removing"
+    if state == NOTHING:
+        return reason.removeprefix("do nothing: ").rpartition("; ")[0] or reason
+    low, high = taken.test.removed_ci
+    return (
+        f"{named(taken)}: {points(taken.test.removed)} fewer, 95 % interval {100 * low:.1f} to "
+        f"{100 * high:.1f}"
+    )
+
+
+def _sentence(entry: Mapping[str, Any]) -> str:
+    """The verdict for someone who reads nothing else."""
+    head = f"{entry['disturbance']}: {entry['state']}"
+    before = f"{entry['flips_before']:.1%} of first answers change"
+    if entry["state"] == HELPS:
+        after = f"{entry['flips_after']:.1%} with closing ({entry['why']})"
+        return f"{head}, {before}, {after}; cost: {entry['cost']}"
+    return f"{head}, because {entry['why']}; {before}"
+
+
+def _cost(taken: CloserFigures, score: str) -> str:
+    """What has to be stored and changed for a closer, in words."""
+    floats = taken.floats_per_candidate
+    parts = ["both sides go through isthmus apply once"]
+    if floats:
+        parts.append(f"{floats} float{'s' * (floats > 1)} more for each candidate")
+    if taken.score != score:
+        parts.append(f"search by {taken.score} instead of {score}")
+    if taken.shown != "by guarantee":
+        parts.append(f"{1 - taken.test.clean_agreement:.1%} of undisturbed answers change")
+    return "; ".join(parts)
+
+
+def _ruler(
+    rows: Mapping[str, Sequence[tuple[Closer, Measured, Measured]]],
+    extra: Mapping[str, Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """What disturbs plain search, by E‖e‖² of the stored vectors, with the flips it causes."""
+    found = []
+    for one in (*CODES, *RULER_ONLY, *NOISES):
+        if one.perturbation.rescored:
+            continue
+        _, validation, test = rows[one.name][0]
+        flips = np.concatenate([validation.flips.mean(axis=0), test.flips.mean(axis=0)])
+        size = extra[one.name].get("codec_error", one.perturbation.level)
+        found.append(
+            {"disturbance": one.name, "total_variance": float(size), "flips": float(flips.mean())}
+        )
+    return sorted(found, key=lambda entry: entry["total_variance"])
+
+
+def _changes(trials: Trials) -> tuple[list[AccuracyGain], str | None]:
+    """Closers that change answers on purpose: accuracy, chosen and tested on different queries."""
+    part = trials.validation
+    if not (part.judged.any() and trials.test.judged.any()):
+        return [], None
+    tried: dict[tuple[str, str], list[Tried]] = {}
+    for name in METHODS:
+        method = METHODS[name]
+        if method.guarantee == "exact":
+            continue
+        for score in scores_of(name, trials.score, trials.fit_rows.normalised):
+            for strength in STRENGTHS if method.has_strength else (1.0,):
+                options = {"strength": strength} if method.has_strength else {}
+                try:
+                    closer = trials.fit_rows.fit(name, score, options)
+                except (OptionError, CloserError):
+                    continue
+                answers = part.answers(part.search(closer))
+                same, right = float(part.same(answers).mean()), part.accuracy(answers)
+                one = Tried(closer, options, same, right, None)
+                tried.setdefault((name, score), []).append(one)
+    found = accuracy_gains(trials, tried)
+    return found, on_purpose(found)

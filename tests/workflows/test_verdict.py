@@ -1,0 +1,178 @@
+"""The verdict of an audit: an answer per disturbance, by the decision of ``recommend``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isthmus.perturb.codecs import fit_codec
+from isthmus.report.table import summary_lines
+from isthmus.search.task import open_task
+from isthmus.workflows.audits import audit
+from isthmus.workflows.recommendation import Rules, recommend
+from isthmus.workflows.recommendation.verdicts import (
+    CODES,
+    FLOAT32,
+    HELPS,
+    NOISES,
+    SAFE,
+    STATES,
+    Verdict,
+    verdict_of,
+)
+from worlds import unit_rows
+
+
+def gapped(n: int = 160, dim: int = 32, offset: float = 1.5, seed: int = 0) -> tuple[Any, Any]:
+    """Pairs of unit rows whose two sides are far apart."""
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(n, dim)) / np.sqrt(dim)
+    away = np.zeros(dim)
+    away[0] = offset
+    a, b = (
+        unit_rows(shared + 0.3 * rng.normal(size=(n, dim)) / np.sqrt(dim) + s * away)
+        for s in (1, -1)
+    )
+    return a, b
+
+
+def ten_classes(n: int = 400, dim: int = 24, seed: int = 0) -> tuple[Any, Any, Any]:
+    """Images, ten class texts that lie along the images' mean by chance, and labels: the texts
+    that lie most along it take answers that are not theirs until the images lose their mean."""
+    rng = np.random.default_rng(seed)
+    directions = unit_rows(rng.normal(size=(10, dim)))
+    directions[:, 0] = 0
+    labels = rng.integers(0, 10, n)
+    images = directions[labels] + 0.6 * rng.normal(size=(n, dim)) / np.sqrt(dim)
+    images[:, 0] += 3
+    texts = directions.copy()
+    texts[:, 0] = 0.25 * rng.normal(size=10)
+    return unit_rows(images), unit_rows(texts), labels
+
+
+def judge(a: Any, b: Any, floor: float = 1.0, **options: Any) -> Verdict:
+    return verdict_of(open_task(a, b, **options), Rules(floor), lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def verdict() -> Verdict:
+    return judge(*gapped())
+
+
+def test_one_answer_per_disturbance_undisturbed_first(verdict: Verdict) -> None:
+    names = [entry["disturbance"] for entry in verdict.entries]
+    assert names == [FLOAT32, *(one.name for one in (*CODES, *NOISES))]
+    first = verdict.entries[0]
+    assert (first["state"], first["flips_before"]) == (SAFE, 0.0)
+    assert "gain nothing" in first["sentence"]
+    for entry in verdict.entries:
+        assert entry["state"] in STATES
+        helps = entry["state"] == HELPS
+        assert (entry["closer"] != "none") == helps
+        assert (entry["cost"] is not None) == helps
+        assert (entry["interval"] is not None) == helps
+        assert entry["disturbance"] in entry["sentence"]
+        if helps:
+            assert entry["flips_after"] < entry["flips_before"]
+            assert entry["interval"][0] > 0
+        else:
+            assert entry["flips_after"] == entry["flips_before"]
+    assert {e["state"] for e in verdict.entries} == set(STATES)
+
+
+EXACT = "none orthogonal-shift biased-shift center-queries center-both span subspace low-rank-memo"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("int8", {"perturb": "int8"}),
+        ("one bit, rabitq", {"perturb": "rabitq"}),
+        ("one bit, sign", {"perturb": "sign"}),
+        ("noise 0.04", {"perturb": "gaussian", "levels": 0.04}),
+    ],
+)
+@pytest.mark.parametrize("offset", [0.0, 1.5])
+def test_recommend_says_the_same(name: str, options: dict[str, Any], offset: float) -> None:
+    a, b = gapped(offset=offset)
+    entry = next(e for e in judge(a, b).entries if e["disturbance"] == name)
+    advice = recommend(a, b, closers=EXACT.split(), **options)
+    assert entry["flips_before"] == pytest.approx(advice.plain.test.flips)
+    assert (entry["state"] == HELPS) == (not advice.nothing)
+    if dict(advice.options) in ({}, {"strength": 1.0}):  # the setting that a verdict tries
+        assert (entry["closer"], entry["score"]) == (advice.name, advice.score)
+
+
+def test_where_nothing_is_lost_it_is_safe(verdict: Verdict) -> None:
+    entry = next(e for e in verdict.entries if e["disturbance"] == "float16")
+    assert entry["state"] == SAFE
+    assert entry["flips_before"] <= 0.005
+
+
+def test_the_ruler_is_the_measured_error(verdict: Verdict) -> None:
+    sizes = [entry["total_variance"] for entry in verdict.ruler]
+    assert sizes == sorted(sizes)
+    found = {entry["disturbance"]: entry for entry in verdict.ruler}
+    assert set(found) == {
+        "float16", "int8", "4 bit", "one bit, sign", "one bit, rabitq", "noise 0.005", "noise 0.04"
+    }  # fmt: skip
+    b = gapped()[1]
+    through = fit_codec("fp16", b).through(b)
+    assert found["float16"]["total_variance"] == pytest.approx(((through - b) ** 2).sum(1).mean())
+    assert found["noise 0.04"]["total_variance"] == 0.04
+    assert found["4 bit"]["flips"] > found["int8"]["flips"]
+
+
+def test_changing_answers_on_purpose_is_a_line_of_its_own() -> None:
+    """Ten classes where centring raises accuracy: said with its held-out test, and not taken."""
+    images, texts, labels = ten_classes()
+    report = audit(images, texts, labels=labels, trials=2).report
+    entry = report["directions"][0]
+    centred = next(c for c in entry["changes"] if c["closer"] == "centering")
+    assert centred["raises"]
+    assert centred["after"] > centred["before"] + 0.05
+    assert centred["p"] < 0.01
+    assert "raises accuracy with" in entry["changes_sentence"]
+    assert "not part of the verdict" in entry["changes_sentence"]
+    assert not {e["closer"] for e in entry["verdict"]} & {c["closer"] for c in entry["changes"]}
+    text = " ".join("".join(map(str, summary_lines(report))).split())
+    assert f"{entry['clean']['accuracy']:.1%}" in text
+    assert "Changing answers on purpose raises accuracy with" in text
+
+
+def test_no_closer_that_raises_accuracy_is_said_too() -> None:
+    a, b = gapped(offset=0.0)
+    known = judge(a, b)
+    assert known.changes
+    assert "with no closer tried" in (known.changes_sentence or "")
+    unknown = judge(a, b, paired=False)
+    assert (unknown.changes, unknown.changes_sentence) == ([], None)
+
+
+def test_few_queries_are_not_judged() -> None:
+    a, b = gapped(n=12)
+    found = judge(a, b)
+    assert [entry["disturbance"] for entry in found.entries] == [FLOAT32]
+
+
+def test_a_lower_floor_lets_other_closers_in() -> None:
+    a, b = gapped(offset=0.1)
+    strict, loose = judge(a, b), judge(a, b, floor=0.5)
+    names = [{e["closer"] for e in found.entries} for found in (strict, loose)]
+    assert names[0] <= set(EXACT.split())
+    for entry in loose.entries:
+        if entry["closer"] not in EXACT.split():
+            assert "undisturbed answers change" in entry["cost"]
+
+
+def test_the_terminal_shows_state_number_and_why_in_80_columns(verdict: Verdict) -> None:
+    report = {"directions": [{"query_name": "images", "verdict": verdict.entries}]}
+    text = "\n".join(map(str, summary_lines(report)[:-3]))
+    assert max(map(len, text.splitlines())) <= 80
+    for sign in "=+-":
+        assert any(line.startswith(f"{sign} ") for line in text.splitlines())
+    helped = next(e for e in verdict.entries if e["state"] == HELPS)
+    assert f"{helped['flips_before']:.1%} → {helped['flips_after']:.1%}" in text
+    assert helped["cost"] in " ".join(text.split())
