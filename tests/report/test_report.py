@@ -355,6 +355,8 @@ def test_summary_in_a_pipe_is_plain_and_whole(report: Any, monkeypatch: Any) -> 
     text = out.getvalue()
     assert "\x1b" not in text
     assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    text = " ".join(text.split())
     for direction in report["directions"]:
         assert sentence(direction) in text
         row = next(r for r in direction["stress"] if r["level"] == 64.0)
@@ -383,6 +385,17 @@ def test_summary_fits_a_terminal_of_80_columns(report: Any) -> None:
     print_summary(report, _console(out, force_terminal=True, width=80))
     assert "\x1b[" in out.getvalue()
     assert "…" not in out.getvalue()
+
+
+def test_more_levels_than_a_table_has_room_for(report: Any) -> None:
+    many = copy.deepcopy(report)
+    for direction in many["directions"]:
+        extra = [r | {"level": r["level"] * s} for r in direction["stress"] for s in (1, 2, 3, 5)]
+        direction["stress"] = extra
+    out = io.StringIO()
+    print_summary(many, _console(out))
+    assert "…" not in out.getvalue()
+    assert max(map(len, out.getvalue().splitlines())) <= 80
 
 
 def test_markdown_is_inert(evil_report: Any) -> None:

@@ -25,14 +25,14 @@ from isthmus.workflows.recommendation.verdicts import (
 from worlds import unit_rows
 
 
-def gapped(n: int = 160, dim: int = 32, offset: float = 1.5, seed: int = 0) -> tuple[Any, Any]:
+def gapped(n: int = 160, offset: float = 1.5, noise: float = 0.3) -> tuple[Any, Any]:
     """Pairs of unit rows whose two sides are far apart."""
-    rng = np.random.default_rng(seed)
+    dim, rng = 32, np.random.default_rng(0)
     shared = rng.normal(size=(n, dim)) / np.sqrt(dim)
     away = np.zeros(dim)
     away[0] = offset
     a, b = (
-        unit_rows(shared + 0.3 * rng.normal(size=(n, dim)) / np.sqrt(dim) + s * away)
+        unit_rows(shared + noise * rng.normal(size=(n, dim)) / np.sqrt(dim) + s * away)
         for s in (1, -1)
     )
     return a, b
@@ -143,7 +143,7 @@ def test_changing_answers_on_purpose_is_a_line_of_its_own() -> None:
 
 
 def test_no_closer_that_raises_accuracy_is_said_too() -> None:
-    a, b = gapped(offset=0.0)
+    a, b = gapped(offset=0.3, noise=1.5)
     known = judge(a, b)
     assert known.changes
     assert "with no closer tried" in (known.changes_sentence or "")

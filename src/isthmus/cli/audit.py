@@ -39,6 +39,9 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for reports and closers.")] = Path(
         "isthmus-report"
     ),
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Also print how large codes' errors are, as noise.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Measure the gap, stress the answers, recommend a closing.
@@ -73,7 +76,8 @@ def command(
     out.mkdir(parents=True, exist_ok=True)  # whatever its name, it is a folder
     result.save(out)
     screen = console(as_json=json)
-    print_summary(result.report, screen)
-    screen.print(f"Wrote {out}/report.html, report.json and the recommended closers.")
+    print_summary(result.report, screen, verbose=verbose)
+    wrote = f"Wrote {out}/report.html, report.json and the recommended closers."
+    screen.print(wrote, soft_wrap=True, markup=False)
     if json:
         print_json(result.report)

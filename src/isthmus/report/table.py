@@ -71,8 +71,8 @@ def summary_lines(
     for direction in directions:
         parts += _verdict(direction, width, verbose)
     for direction in directions:
-        told = f"{words.arrow(direction)}: {words.sentence(direction)}"
-        parts += [_text(""), _table(direction, plain), _text(told, "bold", width, "  ")]
+        advice = f"{words.arrow(direction)}: {words.sentence(direction)}"
+        parts += [_text(""), _table(direction, plain), _text(advice, "bold", width, "  ")]
         parts += [_text(f"note: {x}", "yellow", width, "  ") for x in words.caveats(direction)]
     return parts
 
