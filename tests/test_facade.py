@@ -37,7 +37,7 @@ CALLS: dict[str, Callable[..., Any]] = {
 """Verb -> a small call on two inputs, rows or files."""
 MOST_BYTES = 30_000
 
-SHOWN = {"json", "out", "page"}
+SHOWN = {"json", "out", "page", "verbose"}
 """Options of a command that say where its result goes: a record has ``to_dict`` and ``save``."""
 PYTHON_ONLY = {"executor", "progress"}
 """Arguments that no command line can give."""

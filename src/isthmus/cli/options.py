@@ -43,7 +43,12 @@ Perturb = Annotated[
     ),
 ]
 Levels = Annotated[str, typer.Option(help="Noise levels (variances), separated by commas.")]
-Convention = Annotated[str, typer.Option(help="What a level is: total, coordinate or spread.")]
+WHAT_LEVELS_ARE = "What a level is: total, coordinate, spread or relative"
+Convention = Annotated[str, typer.Option(help=f"{WHAT_LEVELS_ARE}.")]
+UsualConvention = Annotated[
+    str | None,
+    typer.Option(help=f"{WHAT_LEVELS_ARE}; left out: total, relative where rows are not unit."),
+]
 Trials = Annotated[
     int | None, typer.Option(help="Noise draws per level; default 60, fewer for large inputs.")
 ]

@@ -31,9 +31,7 @@ def command(
         str | None,
         typer.Option("--levels", "--level", help="Variances of the noise, separated by commas."),
     ] = None,
-    convention: Annotated[
-        str | None, typer.Option(help="What a level is: total, coordinate or spread.")
-    ] = None,
+    convention: options.UsualConvention = None,
     floor: options.Floor = 1.0,
     floats_per_candidate: Annotated[
         int,

@@ -13,6 +13,13 @@ from isthmus.errors import ValuesError, first_rows
 UNIT_TOLERANCE = 1e-2  # |mean norm - 1| above this is "not unit norm" (float16 rows stay below)
 
 
+NORMS_MATTER = {
+    True: "under the cosine score they are normalised before anything is measured",
+    False: "the score in use sees norms, so rows are measured as they are, noise levels are shares "
+    "of the mean squared norm unless a convention is said, and answers differ from the cosine's",
+}
+
+
 @dataclass(frozen=True)
 class InputWarning:
     """A warning that does not stop the work: a stable code and one sentence for a person."""
@@ -130,16 +137,18 @@ class RowStats:
         )
         return [InputWarning("duplicates", text)]
 
-    def warnings(self, name: str) -> list[InputWarning]:
-        """What may make a number misleading: norms, duplicates, fewer rows than dimensions."""
+    def warnings(self, name: str, score: str = "cosine") -> list[InputWarning]:
+        """What may make a number misleading: norms, duplicates, fewer rows than dimensions.
+
+        ``score`` is the one in use: only the cosine does not see norms.
+        """
         found = []
         if abs(self.norm_mean - 1) > UNIT_TOLERANCE or self.norm_std > UNIT_TOLERANCE:
             found.append(
                 InputWarning(
                     "not-unit-norm",
                     f"{name}: rows are not unit norm (mean {self.norm_mean:.3g}, standard "
-                    f"deviation {self.norm_std:.3g}); under the cosine score they are normalised "
-                    "before anything is measured",
+                    f"deviation {self.norm_std:.3g}); {NORMS_MATTER[score == 'cosine']}",
                 )
             )
         found += self.repeated(name)

@@ -177,10 +177,11 @@ def uniformity(a: np.ndarray, b: np.ndarray, *, same: bool, t: float = UNIFORMIT
     """
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :]
     kernel = np.exp(-t * np.maximum(squares - 2 * a @ b.T, 0.0))
+    mean = kernel.mean()
     if same:
         n = len(a)
-        return float(np.log((kernel.sum() - np.trace(kernel)) / (n * (n - 1))))
-    return float(np.log(kernel.mean()))
+        mean = (kernel.sum() - np.trace(kernel)) / (n * (n - 1))
+    return float(np.log(mean)) if mean > 0 else float("-inf")  # rows far from unit norm
 
 
 def held_out_separability(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> float | None:

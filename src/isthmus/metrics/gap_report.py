@@ -53,7 +53,7 @@ class GapReport(Record):
     @property
     def severity(self) -> str:
         """``severe`` (>= .63), ``moderate`` (>= .19) or ``low``: the scale of I0T (2412.14384)."""
-        norm = self.values["norm"]
+        norm = self.values.get("relative_norm", self.values["norm"])
         return "severe" if norm >= SEVERE else "moderate" if norm >= MODERATE else "low"
 
     def interval(self, key: str) -> tuple[float, float]:
@@ -166,6 +166,7 @@ def gap_of(task: RetrievalTask, names: tuple[str, str] = ("a", "b"), *, seed: in
         others = np.sort(rng.permutation(len(task.candidates))[:SAMPLE_ROWS])
     sample = task.queries[places], task.candidates[others]
     values = from_moments(a, b, pair, normalised=task.normalised)
+    values["relative_norm"] = values["norm"] / (1.0 if task.unit_rows else _size(a, b))
     values |= from_sample(*sample, seed=seed)
     spans = sample_intervals(*sample, together, task.normalised)
     values["intervals"] = {k: v for k, v in spans.items() if values.get(k, 0) is not None}
@@ -179,10 +180,17 @@ def gap_of(task: RetrievalTask, names: tuple[str, str] = ("a", "b"), *, seed: in
         "seed": seed,
     }
     why = _reasons(a, b, together, task.normalised, values)
-    found = [w for s, name in zip(stats, names, strict=True) if s for w in s.warnings(name)]
+    score = "cosine" if task.normalised else task.score
+    found = [w for s, name in zip(stats, names, strict=True) if s for w in s.warnings(name, score)]
     if task.normalised:
         found += warnings_of_both(names, values, sample if together else None)
     return GapReport(values, why, tuple(found))
+
+
+def _size(a: Moments, b: Moments) -> float:
+    """Root of the mean squared norm of both sides; 1 where all rows are zero."""
+    squares = [float(m.mean @ m.mean) + m.total_variance for m in (a, b)]
+    return float(np.sqrt(np.mean(squares))) or 1.0
 
 
 def sample_intervals(

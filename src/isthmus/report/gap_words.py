@@ -2,6 +2,10 @@
 
 GAP_WORDS = {
     "norm": ("gap", "distance between the means of the two sides; 0: no gap"),
+    "relative_norm": (
+        "gap, by the rows' length",
+        "the gap over the root of the mean squared norm: the same where rows are of unit norm",
+    ),
     "norm_unbiased": ("gap, corrected", "the gap less what sampling adds to its square"),
     "norm_unbiased_paired": (
         "gap, corrected for pairs",

@@ -13,6 +13,7 @@ from isthmus.report.verdict_words import (
     LEGEND,
     accuracy_rows,
     ruler_rows,
+    score_rows,
     verdict_heading,
     verdict_rows,
 )
@@ -83,6 +84,7 @@ def _verdict(direction: dict[str, Any], width: int, verbose: bool) -> list[Rende
     if not rows:
         return []
     parts: list[RenderableType] = [_text(""), _text(verdict_heading(direction), "bold", width)]
+    parts += [_text(line, "yellow", width, "  ") for line in score_rows(direction)]
     for state, headline, why in rows:
         parts.append(_text(headline, STYLES.get(state, "bold"), width, "    "))
         if why:
@@ -97,7 +99,11 @@ def _verdict(direction: dict[str, Any], width: int, verbose: bool) -> list[Rende
 def header(report: dict[str, Any]) -> str:
     """``gap 0.851 (severe), 95% interval …; images 500 × 512, captions 500 × 512, paired``."""
     gap, inputs = report.get("gap") or {}, report.get("inputs") or {}
-    called = words.names(report)
+    called, relative = words.names(report), gap.get("relative_norm")
+    if relative is not None and words.number(relative) != words.number(gap.get("norm")):
+        relative = f", {words.number(relative)} of the rows' length"
+    else:
+        relative = ""
     severity = f" ({gap['severity']})" if gap.get("severity") else ""
     sides = [
         f"{called[side]} {words.number((inputs.get(side) or {}).get('rows'))} × "
@@ -106,7 +112,7 @@ def header(report: dict[str, Any]) -> str:
     ]
     paired = "paired" if inputs.get("paired") else "not paired"
     return (
-        f"gap {words.number(gap.get('norm'))}{severity}, 95% interval "
+        f"gap {words.number(gap.get('norm'))}{relative}{severity}, 95% interval "
         f"{words.interval(gap.get('norm_ci'))}; {', '.join(sides)}, {paired}"
     )
 

@@ -47,6 +47,28 @@ def _why(entry: dict[str, Any]) -> str:
     return f"{why[0].upper()}{why[1:]}." + (f" Cost: {cost}." if cost else "")
 
 
+def score_rows(direction: dict[str, Any]) -> list[str]:
+    """That the scores differ on the rows of the files, where they do."""
+    own, *others = direction.get("by_score") or [{}]
+    apart = [row for row in others if (row.get("agreement") or 0.0) < 1]
+    if not apart:
+        return []
+
+    def right(row: dict[str, Any]) -> str:
+        hit = row.get("accuracy")
+        return "" if hit is None else f" ({words.first_hit(direction)} {words.percent(hit)})"
+
+    said = [
+        f"{row.get('score')} answers {words.percent(1 - (row.get('agreement') or 0.0))} of queries "
+        f"otherwise{right(row)}"
+        for row in apart
+    ]
+    return [
+        f"Scores on the rows of the files, as a store computes them: {own.get('score')}"
+        f"{right(own)} in use; {'; '.join(said)}."
+    ]
+
+
 def accuracy_rows(direction: dict[str, Any]) -> list[str]:
     """What is said of changing answers on purpose; nothing where nothing is known to be right."""
     said = direction.get("changes_sentence")

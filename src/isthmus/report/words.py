@@ -20,6 +20,7 @@ CONVENTION_WORDS = {
     "total": "E‖ε‖² of the whole vector",
     "coordinate": "σ² per coordinate",
     "spread": "E‖ε‖² / candidates' variance",
+    "relative": "E‖ε‖² / candidates' mean squared norm",
 }
 
 

@@ -106,9 +106,11 @@ def _measure_noise(
     ``shared`` is one row of noise per trial that every candidate gets.
     """
     dim = max([task.queries.shape[1], *(search.stored_dims for search in searches)])
-    totals = [_total(perturbation, s.candidates[:, : s.stored_dims]) for s in searches]
+    square = task.candidate_square_norm
+    totals = [_total(perturbation, s.candidates[:, : s.stored_dims], square) for s in searches]
     total = max(totals, default=0.0)
-    q_ratio = _ratio(_total(perturbation, task.candidates), total, task.queries.shape[1], dim)
+    asked = _total(perturbation, task.candidates, square)
+    q_ratio = _ratio(asked, total, task.queries.shape[1], dim)
     n = len(task.queries)
     k = 1 if perturbation.target == "shared" else len(task.candidates)
     answers = np.empty((len(searches), trials, n), np.int64)
@@ -162,11 +164,12 @@ def _predicted(
     return None if curve is None else round(float(curve.value[0]), DECIMALS)
 
 
-def _total(perturbation: Perturbation, stored: np.ndarray) -> float:
-    """E‖ε‖² of a perturbation: under ``spread`` relative to the variance of these candidates."""
+def _total(perturbation: Perturbation, stored: np.ndarray, square_norm: float) -> float:
+    """E‖ε‖² of a perturbation: under ``spread`` relative to the variance of these candidates,
+    under ``relative`` to the mean squared norm of the candidates before closing."""
     spread = float(stored.var(axis=0).sum())
     return total_variance(
-        perturbation.level, perturbation.convention or "total", stored.shape[1], spread
+        perturbation.level, perturbation.convention or "total", stored.shape[1], spread, square_norm
     )
 
 

@@ -127,6 +127,16 @@ class RetrievalTask:
         """The same for candidates."""
         return _moments(self.candidate_input, self.candidates, self.normalised)
 
+    @cached_property
+    def candidate_square_norm(self) -> float:
+        """Mean squared norm of the candidates."""
+        return float(np.einsum("ij,ij->", self.candidates, self.candidates)) / len(self.candidates)
+
+    @cached_property
+    def unit_rows(self) -> bool:
+        """Whether all rows are of unit norm, normalised here or before."""
+        return self.normalised or (near_unit(self.queries) and near_unit(self.candidates))
+
     @property
     def paired(self) -> bool:
         """Row i of the queries belongs to row i of the candidates, and no row is left out."""

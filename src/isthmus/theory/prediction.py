@@ -132,7 +132,10 @@ def predict(
         ranking, memo = closed_ranking(closer, asked, stored), closer.memo
     dims = int(ranking.candidates.shape[1]) - memo
     spread = float(to_numpy(ranking.candidates)[:, :dims].var(axis=0).sum())
-    levels = [total_variance(level, convention, dims, spread) for level in (noise, query_noise)]
+    square = float(np.einsum("ij,ij->", stored, stored)) / len(stored)
+    levels = [
+        total_variance(level, convention, dims, spread, square) for level in (noise, query_noise)
+    ]
     kept = keep_probabilities(
         ranking,
         levels[0],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from isthmus._version import __version__
 from isthmus.closers.maps import Closer
+from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.data import write_json
 from isthmus.data.records import Record
@@ -114,7 +115,7 @@ def audit(
     candidate_items: Any = None,
     score: str = "cosine",
     levels: Sequence[float] = GAUSSIAN_LEVELS,
-    convention: str = "total",
+    convention: str | None = None,
     trials: int | None = None,
     floor: float = DEFAULT_FLOOR,
     fit_share: float = 0.0,
@@ -134,7 +135,8 @@ def audit(
         query_items, candidate_items: names of items, arrays or files of them: rows of a (of b) with
             one name are one item. Rows that repeat an earlier row exactly are one by themselves.
         score: how you search today; under cosine rows are normalised first.
-        levels: variances of the noise. convention: what a level is: total, coordinate or spread.
+        levels: variances of the noise. convention: what a level is: total, coordinate, spread or
+            relative; None: total for rows of unit norm, else relative.
         trials: noise draws per level; None: 60, fewer for large inputs.
         floor: least share of today's answers that a recommended closer keeps undisturbed.
         fit_share: part of the queries that closers are fitted on and that is not scored.
@@ -191,6 +193,7 @@ def audit(
 
 def _audited(task: RetrievalTask, opts: AuditOptions, say: Progress) -> Audit:
     """Both directions of an opened task, whose queries are a and whose candidates are b."""
+    opts = replace(opts, convention=opts.convention or usual_convention(task.unit_rows))
     say("gap", 0, 1)
     gap = gap_of(task, opts.names, seed=opts.seed)
     say("gap", 1, 1)
@@ -209,6 +212,7 @@ def _audited(task: RetrievalTask, opts: AuditOptions, say: Progress) -> Audit:
             "paired": task.pair is not None,
             "labels": task.relevance.task == "zero-shot",
             "unit_rows": task.normalised,
+            "convention": opts.convention,
             "fit_rows": opts.fit_share or "all",
         },
         "gap": gap.to_dict(),

@@ -12,7 +12,7 @@ from isthmus.closers import fit, hull_rank, off_hull
 from isthmus.closers.controls import controls
 from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
-from isthmus.core.levels import total_variance
+from isthmus.core.levels import total_variance, usual_convention
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles, wilson
@@ -33,6 +33,7 @@ from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.radii import candidate_radius, query_radius
 from isthmus.workflows.audits.options import AuditOptions
+from isthmus.workflows.audits.scores import by_score
 from isthmus.workflows.recommendation import decide_on_results
 from isthmus.workflows.recommendation.verdicts import verdict_of
 
@@ -58,6 +59,11 @@ class Direction:
         rng = stream("audit.split", opts.seed)
         task, moments = whole.scored(opts.fit_share, opts.max_queries, rng)
         return cls(task, moments, whole.candidate_moments, opts)
+
+    @property
+    def convention(self) -> str:
+        """What a noise level is."""
+        return self.opts.convention or usual_convention(self.task.unit_rows)
 
     @property
     def trials(self) -> int:
@@ -92,7 +98,7 @@ def direction_part(
     one = Direction.of(whole, opts)
     task, closers = one.task, one.closers()
     called = opts.direction_name(task.direction)
-    perturbations = default_perturbations(opts.levels, opts.convention)
+    perturbations = default_perturbations(opts.levels, one.convention)
     done = 0
 
     def tick(_: Any) -> None:
@@ -125,6 +131,7 @@ def direction_part(
         "queries": len(task.queries),
         "candidates": len(task.candidates),
         "clean": _clean(task),
+        "by_score": by_score(task),
         "verdict": verdict.entries,
         "ruler": verdict.ruler,
         "changes": [change.to_dict() for change in verdict.changes],
@@ -249,10 +256,11 @@ def control_rows(one: Direction, closer: Closer) -> list[dict[str, Any]]:
 
     level = sorted(opts.levels)[len(opts.levels) // 2]
     spread = float(task.candidates.var(axis=0).sum())
-    total = total_variance(level, opts.convention, task.candidates.shape[1], spread)
+    square = task.candidate_square_norm
+    total = total_variance(level, one.convention, task.candidates.shape[1], spread, square)
     share = total / spread if spread else 0.0
     compared = (
-        (Perturbation("gaussian", "candidates", level, opts.convention), [plain[0], mine, *moved]),
+        (Perturbation("gaussian", "candidates", level, one.convention), [plain[0], mine, *moved]),
         (Perturbation("gaussian", "candidates", share, "spread"), [*plain, stretched, mine]),
     )
     rows = []

@@ -18,7 +18,7 @@ class AuditOptions:
     names: tuple[str, str] = ("image", "text")
     score: str = "cosine"
     levels: tuple[float, ...] = GAUSSIAN_LEVELS
-    convention: str = "total"
+    convention: str | None = None
     trials: int | None = None
     floor: float = DEFAULT_FLOOR
     fit_share: float = 0.0
@@ -28,7 +28,7 @@ class AuditOptions:
 
     def __post_init__(self) -> None:
         check_score(self.score)
-        check_noise(self.levels, self.convention)
+        check_noise(self.levels, self.convention or "total")
         check_counts(self.fit_share, self.trials, self.max_queries, self.max_candidates)
         _ = self.rules
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
@@ -64,6 +65,13 @@ class Question:
         object.__setattr__(self, "perturbations", found)
         object.__setattr__(self, "names", checked_closers(self.closers))
         object.__setattr__(self, "rules", rules)
+
+    def about(self, task: RetrievalTask) -> Question:
+        """The same question, with the usual level convention of the task's rows where none is
+        said."""
+        if self.convention is not None or self.perturbations[0].kind != "noise":
+            return self
+        return replace(self, convention=usual_convention(task.unit_rows))
 
     def setup(self, task: RetrievalTask, trials: Trials) -> dict[str, Any]:
         """What was asked of which rows, in the spelling of JSON."""
@@ -125,7 +133,8 @@ def recommend(
         perturb: noise (gaussian, uniform, …), a cut, or a codec by name (rabitq, sq8, pq32x8).
         targets: what is hit: candidates, queries, both, or shared (one draw for all candidates).
         levels: variances of noise, bins, dimensions kept; None takes the stress grid's.
-        convention: of a variance: total (the default), coordinate or spread.
+        convention: of a variance: total, coordinate, spread or relative; None: total for rows of
+            unit norm, else relative.
         floor: least share of today's answers that a closer must keep undisturbed, 0 to 1.
         floats_per_candidate: most floats that may be kept besides each vector: 1 allows a
             candidate bias, 0 only what any store can do, more a ``low-rank-memo`` of that rank.
@@ -189,7 +198,7 @@ def advise(
     Raises:
         ShapeError: fewer than 4 queries or 2 candidates.
     """
-    question = question or Question()
+    question = (question or Question()).about(task)
     say = progress or quiet
     train, test = task.split(question.fit_share, stream("recommend.split", question.seed))
     trials = trials_of(task, train, test, question)

@@ -105,7 +105,11 @@ def _noise_of(
     if perturbation.kind == "noise":
         convention = perturbation.convention or "total"
         total = total_variance(
-            perturbation.level, convention, candidates.dim, candidates.total_variance
+            perturbation.level,
+            convention,
+            candidates.dim,
+            candidates.total_variance,
+            task.candidate_square_norm,
         )
         return total / candidates.dim or None
     if perturbation.kind != "codec" or perturbation.target == "queries":

@@ -7,7 +7,7 @@ Closers are fitted once, at default settings, and every code is searched once fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,10 +15,11 @@ import numpy as np
 
 from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
+from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.errors import CloserError, OptionError
-from isthmus.robustness import ClosedSearch, Perturbation, measure_perturbation
+from isthmus.robustness import ClosedSearch, Perturbation, Result, measure_perturbation
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.advice import AccuracyGain, CloserFigures
 from isthmus.workflows.recommendation.deciding import ROUNDING, Rules, decide, judged, ranked
@@ -51,8 +52,10 @@ def _code(name: str, family: str, rescored: int = 0) -> Disturbance:
     return Disturbance(name, Perturbation(family, "candidates", 1.0, None, rescored))
 
 
-def _noise(level: float) -> Disturbance:
-    return Disturbance(f"noise {level:g}", Perturbation("gaussian", "candidates", level, "total"))
+def _noise(level: float, convention: str) -> Disturbance:
+    return Disturbance(
+        f"noise {level:g}", Perturbation("gaussian", "candidates", level, convention)
+    )
 
 
 FLOAT32 = "float32, undisturbed"
@@ -63,7 +66,7 @@ CODES = (
     _code(f"one bit, rabitq, top {RESCORED} rescored", "rabitq", RESCORED),
     _code("one bit, sign", "sign"),
 )
-NOISES = (_noise(0.005), _noise(0.04))
+NOISE_LEVELS = (0.005, 0.04)
 RULER_ONLY = (_code("4 bit", "sq4"),)
 """Codes that are measured of plain search alone, for the ruler."""
 
@@ -103,9 +106,11 @@ def verdict_of(
         found = one.perturbation
         levels = found.level if found.kind == "noise" else None
         question = Question(found.family, levels=levels, trials=trials, seed=rules.seed)
-        return replace(trials_of(task, train, test, question), rules=rules)
+        return replace(trials_of(task, train, test, question.about(task)), rules=rules)
 
-    codes, noise = asked(CODES[0]), asked(NOISES[0])
+    convention = usual_convention(task.unit_rows)
+    noises = tuple(_noise(level, convention) for level in NOISE_LEVELS)
+    codes, noise = asked(CODES[0]), asked(noises[0])
     closers = _deployable(codes)
     rows: dict[str, list[tuple[Closer, Measured, Measured]]] = {}
     extra: dict[str, Mapping[str, Any]] = {}
@@ -113,7 +118,7 @@ def verdict_of(
     for start in range(0, len(closers), size):
         some = closers[start : start + size]
         progress("verdict", start, len(closers))
-        for one, parts, results in _measured(codes, noise, some, first=start == 0):
+        for one, parts, results in _measured(codes, noise, noises, some, first=start == 0):
             rows.setdefault(one.name, []).extend(
                 (closer, a, b) for closer, a, b in zip(some, *parts, strict=False)
             )
@@ -121,9 +126,10 @@ def verdict_of(
                 extra[one.name] = results[0].extra
     progress("verdict", len(closers), len(closers))
     entries = [_float32(len(task.queries), task.score)]
-    entries += [_entry(one, rows[one.name], codes, rules) for one in (*CODES, *NOISES)]
+    entries += [_entry(one, rows[one.name], codes, rules) for one in (*CODES, *noises)]
     changes, sentence = _changes(codes)
-    return Verdict(entries, _ruler(rows, extra), changes, sentence)
+    ruler = _ruler((*CODES, *RULER_ONLY, *noises), rows, extra, task.candidate_square_norm)
+    return Verdict(entries, ruler, changes, sentence)
 
 
 def _deployable(trials: Trials) -> list[Closer]:
@@ -149,7 +155,14 @@ def _agreement(part: Part, closer: Closer) -> float:
     return float(part.same(part.answers(part.search(closer))).mean())
 
 
-def _measured(codes: Trials, noise: Trials, closers: Sequence[Closer], *, first: bool) -> Any:
+def _measured(
+    codes: Trials,
+    noise: Trials,
+    noises: Sequence[Disturbance],
+    closers: Sequence[Closer],
+    *,
+    first: bool,
+) -> Iterator[tuple[Disturbance, list[list[Measured]], list[Result]]]:
     """Per disturbance: the closers on the validation and the test queries, and the last results.
 
     Codes have no draws, so one search answers for both parts; noise is drawn for each part.
@@ -165,7 +178,7 @@ def _measured(codes: Trials, noise: Trials, closers: Sequence[Closer], *, first:
         found = [[part.summary(r.search, [r]) for r in results] for part in parts]
         yield one, found, results
     own = [[part.search(c) for c in closers] for part in (noise.validation, noise.test)]
-    for one in NOISES:
+    for one in noises:
         found, results = [], []
         for part, some in zip((noise.validation, noise.test), own, strict=True):
             results = measure_perturbation(
@@ -291,19 +304,28 @@ def _cost(taken: CloserFigures, score: str) -> str:
 
 
 def _ruler(
+    shown: Sequence[Disturbance],
     rows: Mapping[str, Sequence[tuple[Closer, Measured, Measured]]],
     extra: Mapping[str, Mapping[str, Any]],
+    square_norm: float,
 ) -> list[dict[str, Any]]:
     """What disturbs plain search, by E‖e‖² of the stored vectors, with the flips it causes."""
     found = []
-    for one in (*CODES, *RULER_ONLY, *NOISES):
-        if one.perturbation.rescored:
+    for one in shown:
+        asked = one.perturbation
+        if asked.rescored:
             continue
         _, validation, test = rows[one.name][0]
         flips = np.concatenate([validation.flips.mean(axis=0), test.flips.mean(axis=0)])
-        size = extra[one.name].get("codec_error", one.perturbation.level)
+        unit = square_norm if asked.convention == "relative" else 1.0
+        size = float(extra[one.name].get("codec_error", asked.level * unit))
         found.append(
-            {"disturbance": one.name, "total_variance": float(size), "flips": float(flips.mean())}
+            {
+                "disturbance": one.name,
+                "total_variance": size,
+                "relative": size / square_norm if square_norm else None,
+                "flips": float(flips.mean()),
+            }
         )
     return sorted(found, key=lambda entry: entry["total_variance"])
 
