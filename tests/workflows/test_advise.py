@@ -543,6 +543,8 @@ def test_the_command_prints_the_ranking_and_writes_the_closer(
     code, out, _ = command(capsys, QUICK + "--out closer.safetensors")
     assert code == 0
     assert ">1 center-queries" in out
+    assert max(map(len, out.splitlines())) <= 80
+    out = " ".join(out.split())
     assert "by its guarantee" in out
     assert "wrote closer.safetensors" in out
     direct = advise(
@@ -585,6 +587,17 @@ CLI_BAD = [
     ("q.npy c.npy --level x", "--levels x: expected numbers"),
     ("q.npy c.npy --perturb magic", "family 'magic' is unknown"),
 ]
+
+
+def test_every_closer_is_shown_whole_in_80_columns(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = command(capsys, "q.npy c.npy --perturb int8 --floor 0.9 --max-queries 60")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
+    assert " distribution- " in out
+    assert " normalization " in out
 
 
 @pytest.mark.parametrize(("words", "sentence"), CLI_BAD)

@@ -98,6 +98,6 @@ def command(
         advice.save(out)
     print_advice(result, screen)
     if out is not None:
-        screen.print(f"wrote {out}")
+        screen.print(f"wrote {out}", soft_wrap=True, markup=False)
     if json:
         print_json(result)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from isthmus.report import words
+from isthmus.report.table import PIPE_WIDTH, plain_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,37 +28,44 @@ TITLES = (
 LEFT = 5
 MISSED = "–"
 WIDE = 132
-NARROW_LEAVES_OUT = ("promise", "95 %", "dist.")
+NARROW_LEAVES_OUT = ("promise", "95 %", "calibr.", "dist.")
+CLOSER_WIDTH = 22
 
 
 def print_advice(advice: dict[str, Any], console: Console) -> None:
     """Print what :meth:`isthmus.workflows.recommendation.Advice.to_dict` tells.
 
     ``flips`` are of the judging half, ``calibr.`` of the other; ``right`` is accuracy undisturbed,
-    ``dist.`` disturbed. Closers below the floor have a dash for their rank.
+    ``dist.`` disturbed. Closers below the floor have a dash for their rank. 80 columns are enough.
     """
     from rich.table import Table
     from rich.text import Text
 
-    narrow = console.is_terminal and console.width < WIDE
+    width = console.width if console.is_terminal else PIPE_WIDTH
+    narrow = width < WIDE
     shown = [i for i, t in enumerate(TITLES) if not (narrow and t in NARROW_LEAVES_OUT)]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for i in shown:
-        table.add_column(TITLES[i], justify="left" if i < LEFT else "right", no_wrap=True)
+        side = "left" if i < LEFT else "right"
+        table.add_column(TITLES[i], justify=side, no_wrap=True)
     taken = (advice["closer"], advice["score"])
     for row in advice["rows"]:
         texts = advice_texts(row)
         chosen = (row["closer"], row["score"]) == taken
         texts[0] = f">{texts[0]}" if chosen else f" {texts[0]}"
-        table.add_row(*(Text(texts[i]) for i in shown), style="bold green" if chosen else None)
-    width, console.width = console.width, console.width if narrow else WIDE
+        style = "bold green" if chosen else None
+        cells = [Text(texts[i]) for i in shown]
+        if narrow:  # a long name takes two lines
+            cells[1] = Text("\n".join(textwrap.wrap(row["closer"], CLOSER_WIDTH)))
+        table.add_row(*cells, style=style)
+    before, console.width = console.width, width
     console.print(table)
-    console.width = width
-    console.print(Text(advice["reason"], "bold"), soft_wrap=True)
+    console.print(plain_text(advice["reason"], "bold", width))
     for note in advice["notes"]:
-        console.print(Text(f"note: {note}"), soft_wrap=True)
+        console.print(plain_text(f"note: {note}", "", width, "  "))
     for name, why in advice["skipped"].items():
-        console.print(Text(f"left out: {name} ({why})"), soft_wrap=True)
+        console.print(plain_text(f"left out: {name} ({why})", "", width, "  "))
+    console.width = before
 
 
 def advice_texts(row: dict[str, Any]) -> list[str]:

@@ -62,19 +62,19 @@ def summary_lines(
         verbose: with the ruler.
     """
     directions = report.get("directions") or []
-    parts: list[RenderableType] = [_text(header(report), "bold", width)]
+    parts: list[RenderableType] = [plain_text(header(report), "bold", width)]
     parts += [
-        _text(f"warning {w.get('code')}: {w.get('text')}", "yellow", width, "  ")
+        plain_text(f"warning {w.get('code')}: {w.get('text')}", "yellow", width, "  ")
         for w in report.get("warnings") or []
     ]
     if any(direction.get("verdict") for direction in directions):
-        parts += [_text(""), _text(LEGEND, width=width)]
+        parts += [plain_text(""), plain_text(LEGEND, width=width)]
     for direction in directions:
         parts += _verdict(direction, width, verbose)
     for direction in directions:
         advice = f"{words.arrow(direction)}: {words.sentence(direction)}"
-        parts += [_text(""), _table(direction, plain), _text(advice, "bold", width, "  ")]
-        parts += [_text(f"note: {x}", "yellow", width, "  ") for x in words.caveats(direction)]
+        parts += [plain_text(""), _table(direction, plain), plain_text(advice, "bold", width, "  ")]
+        parts += [plain_text(f"note: {x}", "yellow", width, "  ") for x in words.caveats(direction)]
     return parts
 
 
@@ -83,16 +83,22 @@ def _verdict(direction: dict[str, Any], width: int, verbose: bool) -> list[Rende
     rows = verdict_rows(direction)
     if not rows:
         return []
-    parts: list[RenderableType] = [_text(""), _text(verdict_heading(direction), "bold", width)]
-    parts += [_text(line, "yellow", width, "  ") for line in score_rows(direction)]
+    parts: list[RenderableType] = [
+        plain_text(""),
+        plain_text(verdict_heading(direction), "bold", width),
+    ]
+    parts += [plain_text(line, "yellow", width, "  ") for line in score_rows(direction)]
     for state, headline, why in rows:
-        parts.append(_text(headline, STYLES.get(state, "bold"), width, "    "))
+        parts.append(plain_text(headline, STYLES.get(state, "bold"), width, "    "))
         if why:
-            parts.append(_text(f"    {why}", "", width, "    "))
-    parts += [_text(line, "", width, "  ") for line in accuracy_rows(direction)]
+            parts.append(plain_text(f"    {why}", "", width, "    "))
+    parts += [plain_text(line, "", width, "  ") for line in accuracy_rows(direction)]
     if verbose and direction.get("ruler"):
         head = f"{'  ruler: what is done to vectors':<37}{'E|e|^2':>10}{'flips':>10}"
-        parts += [_text(head, "bold"), *(_text(f"  {row}") for row in ruler_rows(direction))]
+        parts += [
+            plain_text(head, "bold"),
+            *(plain_text(f"  {row}") for row in ruler_rows(direction)),
+        ]
     return parts
 
 
@@ -159,7 +165,7 @@ def _table(direction: dict[str, Any], plain: bool) -> Table:
 
     titles, rows = summary_rows(direction)
     table = Table(
-        title=_text(f"{words.arrow(direction)}  (flips: noise or codec on candidates)"),
+        title=plain_text(f"{words.arrow(direction)}  (flips: noise or codec on candidates)"),
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -173,12 +179,12 @@ def _table(direction: dict[str, Any], plain: bool) -> Table:
     for cells, recommended in rows:
         sign = (">" if plain else "▶") if recommended else ""
         table.add_row(
-            sign, *(_text(cell) for cell in cells), style="bold green" if recommended else None
+            sign, *(plain_text(cell) for cell in cells), style="bold green" if recommended else None
         )
     return table
 
 
-def _text(text: str, style: str = "", width: int | None = None, indent: str = "") -> Any:
+def plain_text(text: str, style: str = "", width: int | None = None, indent: str = "") -> Any:
     """Text as it stands: a name in brackets is no markup. Broken at ``width`` where it is given."""
     from rich.text import Text
 
