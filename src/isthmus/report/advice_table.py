@@ -46,8 +46,7 @@ def print_advice(advice: dict[str, Any], console: Console) -> None:
     shown = [i for i, t in enumerate(TITLES) if not (narrow and t in NARROW_LEAVES_OUT)]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for i in shown:
-        side = "left" if i < LEFT else "right"
-        table.add_column(TITLES[i], justify=side, no_wrap=True)
+        table.add_column(TITLES[i], justify="left" if i < LEFT else "right", no_wrap=True)
     taken = (advice["closer"], advice["score"])
     for row in advice["rows"]:
         texts = advice_texts(row)
