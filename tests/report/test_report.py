@@ -270,6 +270,18 @@ def test_nan_is_a_dash_and_no_broken_json(report: Any) -> None:
     assert "nan" not in page.text.lower().split()
 
 
+def test_the_verdict_is_on_the_page_and_in_markdown(report: Any) -> None:
+    page, markdown = Page(render_html(report)).text, render_markdown(report)
+    for direction in report["directions"]:
+        for entry in direction["verdict"]:
+            assert entry["disturbance"] in page
+            assert entry["state"] in page
+            assert entry["disturbance"] in markdown
+        assert direction["verdict"][0]["why"][1:] in page
+        if direction["changes_sentence"]:
+            assert direction["changes_sentence"][1:] in page
+
+
 def test_leave_it_alone_is_said(report: Any) -> None:
     alone = copy.deepcopy(report)
     for direction in alone["directions"]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from isthmus.report import words
 from isthmus.report.table import header, summary_rows
+from isthmus.report.verdict_words import accuracy_rows, score_rows, verdict_cells
 
 
 def render_markdown(report: dict[str, Any]) -> str:
@@ -20,6 +21,11 @@ def render_markdown(report: dict[str, Any]) -> str:
         lines += [f"Note: {inert(line)}" for line in words.caveats(direction)]
         reason = (direction.get("recommendation") or {}).get("reason")
         lines += [f"Why: {inert(reason)}."] if reason else []
+        cells = [list(c.values()) for c in verdict_cells(direction)]
+        if cells:
+            titles = ["", "what is done to vectors", "verdict", "answers that change", "why"]
+            lines += ["", *_grid(titles, [_all(row) for row in cells]), ""]
+            lines += [inert(x) for x in (*score_rows(direction), *accuracy_rows(direction))]
         shell = words.commands(report, direction)
         lines += ["", *_fenced("\n".join(shell))] if shell else []
         lines.append("")

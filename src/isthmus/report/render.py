@@ -15,6 +15,7 @@ from isthmus.report import words
 from isthmus.report.demo_figure import inputs_figure
 from isthmus.report.plots import Plots, script_json, template, write_page
 from isthmus.report.style import colours, mark
+from isthmus.report.verdict_words import LEGEND, accuracy_rows, score_rows, verdict_cells
 
 DEMO_CONTENTS = (("pictures", "Pictures"), ("perturbed", "Perturbed inputs"))
 CONTENTS = (
@@ -77,6 +78,7 @@ def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure
         "mixed_plot": plots.add(draw.mixed_figure(report)),
         "closer_key": _closer_key(report),
         "convention": words.CONVENTION_WORDS,
+        "verdict_legend": LEGEND,
     }
     return page, plots.figures
 
@@ -100,6 +102,8 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "chosen": chosen,
         "acts": closer not in (None, "none"),
         "sentence": words.sentence(direction),
+        "verdict": verdict_cells(direction),
+        "beside_verdict": [*score_rows(direction), *accuracy_rows(direction)],
         "caveats": words.caveats(direction),
         "compared": words.compared(direction),
         "commands": words.commands(report, direction),

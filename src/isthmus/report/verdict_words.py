@@ -24,19 +24,34 @@ def verdict_heading(direction: dict[str, Any]) -> str:
     return f"{task}: {right}{counts[0]} queries, {counts[1]} candidates"
 
 
-def verdict_rows(direction: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(state, headline, why) of every disturbance, in the report's order."""
-    rows = []
+def verdict_cells(direction: dict[str, Any]) -> list[dict[str, str]]:
+    """``sign``, ``name``, ``state``, ``number`` and ``why`` of every disturbance, in order."""
+    found = []
     for entry in direction.get("verdict") or []:
         state = words.said(entry.get("state"))
-        name = words.said(entry.get("disturbance"))
         before, after = (words.percent(entry.get(f"flips_{when}")) for when in ("before", "after"))
-        helps = state == "closing helps"
-        number = f"{before} → {after}" if helps else before
-        sign = SIGNS.get(state, " ")
-        headline = f"{sign} {name:<{NAME_WIDTH}}{state:<{STATE_WIDTH}}{number}"
-        rows.append((state, headline, _why(entry)))
-    return rows
+        found.append(
+            {
+                "sign": SIGNS.get(state, " "),
+                "name": words.said(entry.get("disturbance")),
+                "state": state,
+                "number": f"{before} → {after}" if state == "closing helps" else before,
+                "why": _why(entry),
+            }
+        )
+    return found
+
+
+def verdict_rows(direction: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(state, headline, why) of every disturbance, for a terminal."""
+    return [
+        (
+            c["state"],
+            f"{c['sign']} {c['name']:<{NAME_WIDTH}}{c['state']:<{STATE_WIDTH}}{c['number']}",
+            c["why"],
+        )
+        for c in verdict_cells(direction)
+    ]
 
 
 def _why(entry: dict[str, Any]) -> str:
