@@ -16,7 +16,7 @@ from isthmus.workflows.recommendation.verdicts import (
     CODES,
     FLOAT32,
     HELPS,
-    NOISES,
+    NOISE_LEVELS,
     SAFE,
     STATES,
     Verdict,
@@ -63,7 +63,8 @@ def verdict() -> Verdict:
 
 def test_one_answer_per_disturbance_undisturbed_first(verdict: Verdict) -> None:
     names = [entry["disturbance"] for entry in verdict.entries]
-    assert names == [FLOAT32, *(one.name for one in (*CODES, *NOISES))]
+    noises = [f"noise {level:g}" for level in NOISE_LEVELS]
+    assert names == [FLOAT32, *(one.name for one in CODES), *noises]
     first = verdict.entries[0]
     assert (first["state"], first["flips_before"]) == (SAFE, 0.0)
     assert "gain nothing" in first["sentence"]
@@ -90,6 +91,7 @@ EXACT = "none orthogonal-shift biased-shift center-queries center-both span subs
     [
         ("int8", {"perturb": "int8"}),
         ("one bit, rabitq", {"perturb": "rabitq"}),
+        ("one bit, rabitq, top 50 rescored", {"perturb": "rabitq", "rescored": 50}),
         ("one bit, sign", {"perturb": "sign"}),
         ("noise 0.04", {"perturb": "gaussian", "levels": 0.04}),
     ],

@@ -49,6 +49,9 @@ UsualConvention = Annotated[
     str | None,
     typer.Option(help=f"{WHAT_LEVELS_ARE}; left out: total, relative where rows are not unit."),
 ]
+Rescored = Annotated[
+    int, typer.Option(help="Codecs: so many of the best by code are ranked again in float.")
+]
 Trials = Annotated[
     int | None, typer.Option(help="Noise draws per level; default 60, fewer for large inputs.")
 ]

@@ -32,6 +32,7 @@ def command(
         typer.Option("--levels", "--level", help="Variances of the noise, separated by commas."),
     ] = None,
     convention: options.UsualConvention = None,
+    rescored: options.Rescored = 0,
     floor: options.Floor = 1.0,
     floats_per_candidate: Annotated[
         int,
@@ -82,6 +83,7 @@ def command(
             targets=targets,
             levels=None if levels is None else split_numbers(levels),
             convention=convention,
+            rescored=rescored,
             floor=floor,
             floats_per_candidate=floats_per_candidate,
             closers=None if closers is None else split_words(closers),

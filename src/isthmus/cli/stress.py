@@ -43,9 +43,7 @@ def command(
     calibration: Annotated[
         str | None, typer.Option(help="Rows codecs are fitted on: own, other or union.")
     ] = None,
-    rescored: Annotated[
-        int, typer.Option(help="Codecs: so many of the best by code are ranked again in float.")
-    ] = 0,
+    rescored: options.Rescored = 0,
     trials: options.Trials = None,
     seeds: Annotated[int, typer.Option(help="Seeds 0, 1 … of noise and splits.")] = 1,
     controls: Annotated[

@@ -17,7 +17,7 @@ from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
-from isthmus.robustness import Perturbation, perturbations_at, trials_for
+from isthmus.robustness import Perturbation, check_perturbation, perturbations_at, trials_for
 from isthmus.search.task import UNIT_TOLERANCE, RetrievalTask, item_notes, open_task
 from isthmus.workflows.recommendation.advice import Advice
 from isthmus.workflows.recommendation.deciding import DEFAULT_FLOOR, Rules, decide, ranked
@@ -46,6 +46,7 @@ class Question:
     fit_share: float = 0.5
     trials: int | None = None
     seed: int = 0
+    rescored: int = 0
     perturbations: tuple[Perturbation, ...] = field(init=False)
     names: tuple[str, ...] = field(init=False)
     rules: Rules = field(init=False)
@@ -60,6 +61,8 @@ class Question:
         if self.seed < 0:
             raise OptionError("bad-number", f"seed {self.seed}; expected 0 or more")
         found = perturbations_at(self.perturb, self.targets, self.levels, self.convention)
+        if self.rescored:
+            found = tuple(check_perturbation(replace(p, rescored=self.rescored)) for p in found)
         control = found[0].kind == "noise" and self.targets == "queries"
         rules = Rules(self.floor, self.floats_per_candidate, self.seed, control)
         object.__setattr__(self, "perturbations", found)
@@ -83,6 +86,7 @@ class Question:
             "family": self.perturb,
             "levels": levels if first.kind != "codec" or len(levels) > 1 else [],
             "convention": first.convention,
+            "rescored": self.rescored,
             "floor": self.floor,
             "beside": self.floats_per_candidate,
             "unit_rows": task.normalised,
@@ -110,6 +114,7 @@ def recommend(
     targets: str = "candidates",
     levels: float | Sequence[float] | None = None,
     convention: str | None = None,
+    rescored: int = 0,
     floor: float = DEFAULT_FLOOR,
     floats_per_candidate: int = 1,
     closers: str | Iterable[str] | None = None,
@@ -135,6 +140,7 @@ def recommend(
         levels: variances of noise, bins, dimensions kept; None takes the stress grid's.
         convention: of a variance: total, coordinate, spread or relative; None: total for rows of
             unit norm, else relative.
+        rescored: codecs only: so many of the best by code are ranked again in float.
         floor: least share of today's answers that a closer must keep undisturbed, 0 to 1.
         floats_per_candidate: most floats that may be kept besides each vector: 1 allows a
             candidate bias, 0 only what any store can do, more a ``low-rank-memo`` of that rank.
@@ -169,6 +175,7 @@ def recommend(
         fit_share,
         trials,
         seed,
+        rescored,
     )
     task = open_task(
         queries,
