@@ -11,6 +11,7 @@ from isthmus.perturb.codecs import fit_codec
 from isthmus.report.table import summary_lines
 from isthmus.search.task import open_task
 from isthmus.workflows.audits import audit
+from isthmus.workflows.audits.auditing import withdraw_verdicts
 from isthmus.workflows.recommendation import Rules, recommend
 from isthmus.workflows.recommendation.verdicts import (
     CODES,
@@ -151,6 +152,17 @@ def test_no_closer_that_raises_accuracy_is_said_too() -> None:
     assert "with no closer tried" in (known.changes_sentence or "")
     unknown = judge(a, b, paired=False)
     assert (unknown.changes, unknown.changes_sentence) == ([], None)
+
+
+def test_broken_rows_get_no_verdict() -> None:
+    entry = {"verdict": [1], "changes": [1], "changes_sentence": "x", "ruler": [1]}
+    report = {"warnings": [{"code": "c", "severity": "note"}], "directions": [dict(entry)]}
+    withdraw_verdicts(report)
+    assert report["directions"] == [entry]
+    report["warnings"] += [{"code": "d", "severity": "broken"}]
+    withdraw_verdicts(report)
+    gone = {"verdict": [], "changes": [], "changes_sentence": None}
+    assert report["directions"] == [entry | gone]
 
 
 def test_few_queries_are_not_judged() -> None:

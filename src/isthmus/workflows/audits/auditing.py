@@ -227,8 +227,16 @@ def _audited(task: RetrievalTask, opts: AuditOptions, say: Progress) -> Audit:
         "mixed": mixed_share(once.queries, once.candidates, *moments),
         "warnings": [warning.to_dict() for warning in warnings],
     }
+    withdraw_verdicts(report)
     closers = {name: closer for name, (_, closer, _) in parts.items()}
     return Audit(report, closers, {name: results for name, (_, _, results) in parts.items()})
+
+
+def withdraw_verdicts(report: dict[str, Any]) -> None:
+    """Leave no advice on rows of which a warning says that every number is meaningless."""
+    if any(warning.get("severity") == "broken" for warning in report["warnings"]):
+        for entry in report["directions"]:
+            entry |= {"verdict": [], "changes": [], "changes_sentence": None}
 
 
 def _input_entry(given: Input | None, items: np.ndarray | None, rows: int) -> dict[str, Any]:
