@@ -10,6 +10,7 @@ import pytest
 from isthmus.core.levels import total_variance
 from isthmus.data.row_stats import RowStats
 from isthmus.report.table import summary_lines
+from isthmus.robustness import stress
 from isthmus.theory.prediction import predict
 from isthmus.workflows.audits import audit
 from isthmus.workflows.recommendation import recommend
@@ -55,6 +56,16 @@ def test_recommend_takes_levels_as_shares_too() -> None:
     assert said.setup["convention"] == "total"
     assert said.plain.test.flips < advice.plain.test.flips
     assert recommend(10 * a, 10 * b, **options).setup["convention"] == "total"
+
+
+def test_stress_takes_levels_as_shares_too() -> None:
+    a, b = two_modalities(60, 12, seed=2)
+    options: dict[str, Any] = {"score": "dot", "levels": (0.02,), "closers": "none", "trials": 6}
+    unit, long = (stress(s * a, s * b, **options).rows()[0] for s in (1, 8))
+    assert (unit["convention"], long["convention"]) == ("total", "relative")
+    assert long["consistency"] == pytest.approx(unit["consistency"], abs=0.02)
+    said = stress(8 * a, 8 * b, convention="total", **options).rows()[0]
+    assert said["consistency"] > long["consistency"]
 
 
 def test_relative_is_a_share_of_the_squared_norm() -> None:

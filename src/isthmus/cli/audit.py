@@ -29,7 +29,7 @@ def command(
     candidate_items: options.CandidateItems = None,
     score: options.Score = "cosine",
     levels: options.Levels = "0.005,0.022,0.04",
-    convention: options.UsualConvention = None,
+    convention: options.Convention = None,
     trials: options.Trials = None,
     floor: options.Floor = 1.0,
     fit_share: options.FitShare = 0.0,

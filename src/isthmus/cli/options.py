@@ -44,8 +44,7 @@ Perturb = Annotated[
 ]
 Levels = Annotated[str, typer.Option(help="Noise levels (variances), separated by commas.")]
 WHAT_LEVELS_ARE = "What a level is: total, coordinate, spread or relative"
-Convention = Annotated[str, typer.Option(help=f"{WHAT_LEVELS_ARE}.")]
-UsualConvention = Annotated[
+Convention = Annotated[
     str | None,
     typer.Option(help=f"{WHAT_LEVELS_ARE}; left out: total, relative where rows are not unit."),
 ]

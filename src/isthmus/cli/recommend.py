@@ -31,7 +31,7 @@ def command(
         str | None,
         typer.Option("--levels", "--level", help="Variances of the noise, separated by commas."),
     ] = None,
-    convention: options.UsualConvention = None,
+    convention: options.Convention = None,
     rescored: options.Rescored = 0,
     floor: options.Floor = 1.0,
     floats_per_candidate: Annotated[

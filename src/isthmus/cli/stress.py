@@ -39,7 +39,7 @@ def command(
             "--targets", "--sides", help="What is perturbed: candidates, queries, both, shared."
         ),
     ] = "candidates",
-    convention: options.Convention = "total",
+    convention: options.Convention = None,
     calibration: Annotated[
         str | None, typer.Option(help="Rows codecs are fitted on: own, other or union.")
     ] = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from isthmus.closers.many import fit_many
 from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
+from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data.records import Record
@@ -104,7 +105,7 @@ def stress(
     levels: Sequence[float] = GAUSSIAN_LEVELS,
     kept: Sequence[float] = SHARES_KEPT,
     targets: str | Sequence[str] = "candidates",
-    convention: str = "total",
+    convention: str | None = None,
     calibration: str | None = None,
     rescored: int = 0,
     trials: int | None = None,
@@ -128,7 +129,8 @@ def stress(
         closers: besides plain search. strengths: of each; None takes each closer's own default.
         levels: variances of noise. kept: dimensions that cuts keep, or shares below 1.
         targets: what is hit: candidates, queries, both, shared (one draw for all candidates).
-        convention: what a level is: total, coordinate or spread.
+        convention: what a level is: total, coordinate, spread or relative; None: total for rows of
+            unit norm, else relative.
         calibration: rows that codecs are fitted on: own, other or union.
         rescored: codecs only: so many of the best by code are ranked again in float.
         trials: draws per level; None: 60, fewer for large inputs, a third on queries or both.
@@ -156,11 +158,11 @@ def stress(
         levels=levels,
         kept=kept,
         targets=_several(targets),  # type: ignore[arg-type]
-        convention=convention,
+        convention=convention or "total",
         calibration=calibration,
         rescored=rescored,
     )
-    check_noise(levels, convention)
+    check_noise(levels, convention or "total")
     check_counts(fit_share, trials, max_queries, max_candidates, seeds)
     path = None if out is None else Path(out)
     if path is not None:
@@ -181,6 +183,11 @@ def stress(
         summarised=True,
         progress=say,
     ).distinct()
+    if convention is None:
+        usual = usual_convention(task.unit_rows)
+        perturbations = [
+            replace(p, convention=usual) if p.kind == "noise" else p for p in perturbations
+        ]
     scored, moments = task.scored(fit_share, max_queries, stream("audit.split", 0))
     asked = _several(closers)
     fitted = fit_many(
