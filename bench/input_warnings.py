@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.metrics.gap_report import measure
-from isthmus.metrics.warnings import pair_signal
+from isthmus.search.pair_warnings import pair_signal
 
 SEED = 0
 MODELS = ("clip", "convirt", "videoclip", "clasp")

@@ -142,7 +142,7 @@ def test_the_consistency_table(data: Path) -> None:
 @pytest.mark.parametrize("name", ["clip", "convirt", "videoclip", "clasp"])
 def test_an_untrained_network_is_called_one(data: Path, name: str) -> None:
     a, b = np.load(data / f"modgap/features_{name}_random.npy", allow_pickle=False)
-    report = quick(a, b)
+    report = quick(a, b, paired=True)
     if name == "clip":
         assert report["gap"]["norm"] == pytest.approx(1.136, abs=5e-4)
         assert report["directions"][0]["clean"]["recall@1"] == pytest.approx(0.002, abs=0.004)
@@ -177,7 +177,7 @@ def test_image_against_image_is_no_modality_gap(data: Path) -> None:
 def test_rows_out_of_order_are_told_from_other_models(data: Path) -> None:
     a, b = np.load(data / "modgap/features_clip.npy", allow_pickle=False)
     for seed in range(3):
-        report = quick(a, b[np.random.default_rng(seed).permutation(500)])
+        report = quick(a, b[np.random.default_rng(seed).permutation(500)], paired=True)
         assert {"pairs-without-signal", "rows-out-of-order"} <= codes(report)
         assert codes(report).isdisjoint({"different-models", "same-modality"})
 
@@ -185,7 +185,7 @@ def test_rows_out_of_order_are_told_from_other_models(data: Path) -> None:
 def test_towers_of_two_models_are_told_from_rows_out_of_order(data: Path) -> None:
     a, _ = np.load(data / "modgap/features_clip.npy", allow_pickle=False)
     _, b = np.load(data / "modgap/features_clip_random.npy", allow_pickle=False)
-    report = quick(a, b)
+    report = quick(a, b, paired=True)
     assert {"pairs-without-signal", "different-models"} <= codes(report)
 
 

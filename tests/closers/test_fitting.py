@@ -174,3 +174,50 @@ def test_files_are_applied_block_by_block(
         apply_to_file(closer, q, "query", tmp_path / "q.npy", bias_out=tmp_path / "b.npy")
     with refused("wrong-dim", "5", "12"):
         apply_to_file(closer, q[:, :5], "query", tmp_path / "q.npy")
+
+
+BROKEN = {
+    "nan": (np.nan, "not-finite", "row 9"),
+    "infinity": (np.inf, "not-finite", "row 9"),
+    "zero": (0.0, "zero-rows", "row 9"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+@pytest.mark.parametrize("suffix", [".npy", ".parquet", ".safetensors"])
+def test_rows_that_cannot_be_mapped_are_refused_or_left_out(
+    fault: str, suffix: str, sides: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("isthmus.closers.application.BLOCK", 7)
+    q, c = sides
+    closer = fit("center-both", q, c)
+    value, code, row = BROKEN[fault]
+    bad = c.copy()
+    bad[9] = value
+    out = tmp_path / f"x{suffix}"
+    with refused(code, row, "--skip-invalid"):
+        apply_to_file(closer, bad, "candidate", out)
+    with refused(code, row):
+        closer.candidates(bad)
+    with refused(code, row):
+        closer.queries(bad)
+    assert list(tmp_path.iterdir()) == []
+    done = apply_to_file(closer, bad, "candidate", out, skip_invalid=True)
+    assert (done.rows, done.skipped) == (39, (9,))
+    assert (tmp_path / "x.skipped.txt").read_text() == "9\n"
+    sound = closer.candidates(np.delete(c, 9, axis=0))
+    np.testing.assert_allclose(im.open_rows(out).read(), sound.rows)
+    if suffix != ".parquet":
+        np.testing.assert_allclose(np.load(tmp_path / "x.bias.npy"), sound.bias)
+    bad[:] = value
+    with refused(code, "40 rows"):
+        apply_to_file(closer, bad, "candidate", tmp_path / f"y{suffix}", skip_invalid=True)
+    assert not (tmp_path / f"y{suffix}").exists()
+
+
+def test_a_zero_row_is_a_row_where_nothing_is_normalised(sides: Any, tmp_path: Path) -> None:
+    q, c = sides
+    closer = fit("center-queries", q, c, normalised=False)
+    bad = q.copy()
+    bad[3] = 0
+    assert apply_to_file(closer, bad, "query", tmp_path / "q.npy").rows == len(q)

@@ -33,6 +33,8 @@ from io_helpers import (
     zip_of,
 )
 from isthmus import data as io
+from isthmus.data.labels import checked_labels, checked_relevance
+from isthmus.data.row_checks import checked_rows
 from isthmus.errors import CorruptFile, DtypeError, FileError, IsthmusError, ShapeError, ValuesError
 from refusals import refused
 
@@ -440,6 +442,12 @@ BAD: dict[type[IsthmusError], list[tuple[Callable[[Path], str], str, str]]] = {
         (columns("x.parquet", a=[[1.0]], b=[[1.0]]), "ambiguous-column", "FILE:COLUMN"),
         (columns("x.parquet"), "no-column", "nothing"),
         (mixed, "mixed-formats", ".npy and .npz"),
+        (shards("d", image_emb=F4, text_emb=F4), "mixed-stems", "d/image_emb.npy'"),
+        (shards("d", img_emb_0=F4, text_emb_0=F4), "mixed-stems", "img_emb_0.npy, text_emb_0.npy"),
+        (lambda p: "https://example.org/a.npy", "is-a-url", "download"),
+        (lambda p: "s3://bucket/a.npy", "is-a-url", "s3://"),
+        (lambda p: "/dev/null", "not-a-file", "a device"),
+        (lambda p: (os.mkfifo(p / "x.npy"), f"{p}/x.npy")[1], "not-a-file", "a pipe"),
         (too_wide, "not-rows", "a.txt"),
         (put("x.parquet", b"PARE" + bytes(20)), "encrypted-file", ""),
     ],
@@ -509,7 +517,7 @@ BAD: dict[type[IsthmusError], list[tuple[Callable[[Path], str], str, str]]] = {
         (saved(np.ones((2, 4, 3))), "wrong-axes", "rows[0] and rows[1]"),
         (saved(np.ones((2, 4, 3, 1))), "wrong-axes", "(2, 4, 3, 1)"),
         (saved(np.ones((4, 0))), "no-columns", "(4, 0)"),
-        (shards("d", a=F4, b=np.ones((2, 5))), "unequal-dimensions", "has 2 and '"),
+        (shards("d", x1=F4, x2=np.ones((2, 5))), "unequal-dimensions", "has 2 and '"),
         (lists([[1, 2], [1, 2], [1]]), "unequal-dimensions", "row 2 holds 1 numbers"),
         (lists([]), "no-dimension", ""),
         (lists([[], []]), "no-columns", "(2, 0)"),
@@ -521,7 +529,8 @@ BAD: dict[type[IsthmusError], list[tuple[Callable[[Path], str], str, str]]] = {
         (saved(np.ones((3, 2), object)), "not-floats", "nothing is unpickled"),
         (keyed("x.npz:a", a=np.ones((3, 2), object)), "not-floats", "Python objects"),
         (saved(np.ones(3, [("x", "f4")])), "not-floats", "named fields (x)"),
-        (saved(np.array([["a"]])), "not-floats", "holds str"),
+        (saved(np.array([["a"]])), "not-floats", "words (<U1)"),
+        (saved(np.array({"x": 1})), "not-floats", "numpy.load(FILE, allow_pickle=True).item()"),
         (saved(np.ones((3, 2), np.longdouble)), "not-floats", "convert with"),
         (keyed("x.safetensors", a=np.ones((3, 2), "i4")), "not-floats", "integers"),
         (
@@ -976,8 +985,8 @@ def test_relevance_from_every_format(tmp_path: Path) -> None:
         (lambda p: f"{p}", "no-shards", "has no shards"),
         (shards("d", a=F4), "not-one-file", "is a folder or a pattern"),
         (lambda p: put("l.txt", b"1")(p) + ":y", "no-keys", "has no keys"),
-        (saved(np.ones(3)), "labels-not-integers", "float64; expected integers"),
-        (saved(np.ones(3, "V2")), "labels-not-integers", "bfloat16; expected integers"),
+        (saved(np.ones(3)), "labels-not-integers", "convert with .astype(numpy.int64)"),
+        (saved(np.ones(3, "V2")), "labels-not-integers", "holds bfloat16"),
         (saved(np.ones((3, 1), int)), "labels-not-integers", "shape (3, 1)"),
         (saved(np.array([1, 2**64 - 1], "u8")), "beyond-int64", "int64 in row 1"),
         (put("l.npy", b"junk"), "wrong-kind", "not a NumPy array"),
@@ -1009,3 +1018,75 @@ def test_bad_relevance(tmp_path: Path, make: Callable[[Path], str], code: str, f
     spec = make(tmp_path)
     with refused(code, fact):
         io.read_relevance(spec)
+
+
+# ---------------------------------------------------------------- advice that works when followed
+
+
+def test_shards_with_hashes_in_their_names_are_one_set(tmp_path: Path) -> None:
+    for i, word in enumerate(("6f3344faa23e9b0a", "01bc77d5e0a4f2c9", "deadbeefcafe0123")):
+        np.save(tmp_path / f"train-{i:05d}-of-00003-{word}.npy", np.full((1, 2), i, "f4"))
+    assert io.open_rows(tmp_path).read()[:, 0].tolist() == [0, 1, 2]
+
+
+def test_shards_are_named_when_they_are_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(12):
+        np.save(tmp_path / f"img_emb_{i}.npy", rows(1, 2))
+    with caplog.at_level("INFO", logger="isthmus.data"):
+        io.open_rows(tmp_path)
+    (record,) = caplog.records
+    assert record.message.endswith("as 12 shards: img_emb_0, img_emb_1, …, img_emb_11")
+
+
+def test_a_pattern_says_which_side_of_a_folder_is_meant(tmp_path: Path) -> None:
+    for i in range(2):
+        np.save(tmp_path / f"img_emb_{i}.npy", np.full((1, 2), i, "f4"))
+        np.save(tmp_path / f"text_emb_{i}.npy", np.full((1, 2), 5 + i, "f4"))
+    with refused("mixed-stems", "a pattern in quotes"):
+        io.open_rows(tmp_path)
+    assert io.open_rows(f"{tmp_path}/img_emb_*.npy").read()[:, 0].tolist() == [0, 1]
+
+
+def test_names_instead_of_numbers_say_how_to_number_them(tmp_path: Path) -> None:
+    candidates, names = ["cat", "dog"], np.array(["dog", "cat", "dog"])
+    np.save(tmp_path / "words.npy", names)
+    (tmp_path / "words.txt").write_text("dog\ncat\ndog\n")
+    for file in ("words.npy", "words.txt"):
+        code = "bad-line" if file.endswith(".txt") else "labels-not-integers"
+        with refused(code, "[candidate_names.index(name) for name in names]"):
+            io.read_labels(tmp_path / file)
+    with refused("labels-not-integers", "<U3", "candidate_names.index"):
+        checked_labels(names, 3, 2)
+    numbers = [candidates.index(name) for name in names]
+    assert checked_labels(numbers, 3, 2).tolist() == [1, 0, 1]
+
+
+def test_matrices_instead_of_columns_say_how_to_list_them(tmp_path: Path) -> None:
+    matrix = np.zeros((3, 4), bool)
+    matrix[[0, 1, 2], [2, 0, 3]] = True
+    np.save(tmp_path / "dense.npy", matrix)
+    with refused("labels-not-integers", "numpy.argwhere(matrix > 0)"):
+        io.read_relevance(tmp_path / "dense.npy")
+    with refused("labels-not-integers", "numpy.argwhere(matrix > 0)"):
+        checked_relevance(matrix, 3, 4)
+    assert checked_relevance(np.argwhere(matrix > 0), 3, 4).tolist() == [[0, 2], [1, 0], [2, 3]]
+    with refused("labels-not-integers", "matrix.argmax(axis=1)"):
+        checked_labels(matrix, 3, 4)
+    assert checked_labels(matrix.argmax(axis=1), 3, 4).tolist() == [2, 0, 3]
+
+
+def test_a_dict_in_an_array_says_which_keys_it_has() -> None:
+    held = np.array({"x": rows(3, 2), "y": 1}, dtype=object)
+    with refused("not-floats", "'x', 'y'", "array.item()[KEY]"):
+        checked_rows(held)
+    assert checked_rows(held.item()["x"]).shape == (3, 2)
+
+
+def test_object_rows_of_one_length_can_be_stacked() -> None:
+    held = np.empty(3, object)
+    held[:] = list(rows(3, 2))
+    with refused("not-floats", "numpy.stack(list(array))"):
+        checked_rows(held)
+    assert checked_rows(np.stack(list(held))).shape == (3, 2)

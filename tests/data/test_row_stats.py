@@ -118,7 +118,11 @@ def test_rows_that_are_not_unit_norm_are_said_with_their_mean_norm() -> None:
     found = RowStats.of(rows_of(12) * 9.1).warnings("images")
     assert [c.code for c in found] == ["not-unit-norm"]
     assert "images: rows are not unit norm (mean 9.1, standard deviation" in found[0].text
-    assert found[0].to_dict() == {"code": "not-unit-norm", "text": found[0].text}
+    assert found[0].to_dict() == {
+        "code": "not-unit-norm",
+        "text": found[0].text,
+        "severity": "caution",
+    }
 
 
 def test_unit_mean_with_spread_norms_is_warned_about_too() -> None:

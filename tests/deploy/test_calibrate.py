@@ -294,8 +294,14 @@ def test_cautions(world):
     assert codes(small).count("rate-below-resolution") == 2
     assert not small.figures["pair"]["resolved"]
     assert "no-truth" in codes(calibrate(a, b, false_match_rate=0.2, paired=False))
-    mixed = calibrate(a, b[np.random.default_rng(0).permutation(160)], false_match_rate=0.2)
+    other_order = a, b[np.random.default_rng(0).permutation(160)]
+    mixed = calibrate(*other_order, false_match_rate=0.2, paired=True)
+    assert codes(mixed)[:2] == ["pairs-without-signal", "rows-out-of-order"]
     assert "matches-without-signal" in codes(mixed)
+    unsaid = codes(calibrate(*other_order, false_match_rate=0.2))
+    assert {"measured-unpaired", "no-truth"} <= set(unsaid)
+    slipped = calibrate(np.delete(a, 30, axis=0), b[:-1], false_match_rate=0.2)
+    assert codes(slipped)[0] == "pairs-slipped"
     part = calibrate(a, b, false_match_rate=0.2, max_queries=50)
     assert "queries-sampled" in codes(part)
     assert part.figures["fit_queries"] + part.figures["held_out_queries"] == 50

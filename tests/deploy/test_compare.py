@@ -458,3 +458,27 @@ def test_every_key_is_on_the_page(world):
     keys = set(got) | set(got["paired"]) | set(got["searches"]["new-old"])
     keys -= plain | {"cosine"}
     assert [k for k in sorted(keys) if f"`{k}`" not in page] == []
+
+
+def test_codes_that_were_not_decoded_are_recognised(world):
+    """Min-max codes of eight bits as floats: another space by cosine, the same rows decoded."""
+    a, _, b, _ = world
+    low, high = a.min(axis=0), a.max(axis=0)
+    codes = np.floor((a - low) / (high - low) * 255).clip(0, 255) - 128
+    found = compare(a, codes.astype(np.float32), b).result
+    assert [w["code"] for w in found["warnings"]] == ["versions-affine"]
+    assert "decode them as (code - offset) / scale" in found["warnings"][0]["text"]
+    searched = found["searches"]["new-old"]["flip_rate"]
+    assert found["affine"]["decoded_flip_rate"] < 0.05 < searched
+    decoded = (codes + 128) / 255 * (high - low) + low
+    assert compare(a, decoded, b).result["affine"] is None
+    assert compare(a, 9 * a, b).result["affine"] is None  # nothing under cosine
+    assert compare(a, a + 0.3 * a.mean(axis=0), b).result["affine"] is None
+
+
+def test_pairs_that_slip_are_named_before_the_accuracies(world):
+    a, _, b, _ = world
+    short, others = np.delete(a, 50, axis=0), b[:-1]
+    found = compare(short, short, others, paired=True).result
+    assert found["warnings"][0]["code"] == "pairs-slipped"
+    assert compare(a, a, b, paired=True).result["warnings"] == []

@@ -12,7 +12,7 @@ from scipy.linalg import sqrtm
 from scipy.stats import skew
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from isthmus.data.moments import Moments, PairMoments
+from isthmus.data.moments import Moments, PairMoments, subspace_overlap
 from isthmus.metrics import gap_report
 from isthmus.metrics.gap import (
     bures_square,
@@ -21,7 +21,6 @@ from isthmus.metrics.gap import (
     hubness_skew,
     lda_accuracy,
     norm_interval,
-    subspace_overlap,
     top_energy,
     uniformity,
 )

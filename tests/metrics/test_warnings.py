@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isthmus.metrics.gap_report import measure
-from isthmus.metrics.warnings import pair_signal
+from isthmus.search.pair_warnings import pair_signal
 from worlds import two_modalities, unit_rows
 
 
@@ -31,7 +31,7 @@ def test_shuffled_pairs_are_called_rows_out_of_order() -> None:
             "row i of image does not seem to belong to row i of text"
             in (got["pairs-without-signal"])
         )
-        assert "probably in another order" in got["rows-out-of-order"]
+        assert "are not together in the pairs" in got["rows-out-of-order"]
 
 
 def test_two_models_are_called_different_models() -> None:
@@ -65,7 +65,27 @@ def test_a_collapsed_side_is_named() -> None:
     got = found(a, narrow)
     assert "collapsed" in got
     assert got["collapsed"].startswith("text: all rows point nearly the same way (mean cosine 0.9")
-    assert "collapsed" not in found(a, unit_rows(rng.normal(size=64) * 0.3 + a))
+    assert "collapsed" not in found(a, unit_rows(rng.normal(size=64) * 0.12 + a))
+
+
+@pytest.mark.parametrize(("common", "told"), [(0.96, True), (0.95, True), (0.93, False)])
+def test_a_component_that_all_rows_share_is_collapse(common: float, told: bool) -> None:
+    """Pairwise cosines of .82 to .94 only; no trained model is so narrow."""
+    rng = np.random.default_rng(1)
+    own = unit_rows(rng.normal(size=(300, 128)) * np.r_[0, np.ones(127)])
+    rows = common * np.eye(128)[0] + np.sqrt(1 - common**2) * own
+    other, _ = two_modalities(300, 128, seed=2)
+    assert ("collapsed" in found(other, rows, paired=False)) is told
+
+
+def test_a_high_mean_of_scattered_cosines_is_not_collapse() -> None:
+    """Most rows alike and some far off: a mean cosine of .9 alone does not say it."""
+    rng = np.random.default_rng(1)
+    own = rng.normal(size=(300, 64)) * 0.02
+    own[:12] = 0.2 * rng.normal(size=(12, 64))
+    rows = unit_rows(np.eye(64)[0] + own)
+    other, _ = two_modalities(300, 64, seed=2)
+    assert "collapsed" not in found(other, rows, paired=False)
 
 
 def test_pair_signal_by_brute_force(rng: np.random.Generator) -> None:

@@ -326,3 +326,11 @@ def test_the_page_runs(files: Path) -> None:
     exec(compile(block[1], "docs/stress.md", "exec"), left)
     assert len(left["frame"]) == len(left["table"].rows())
     assert Path("stress.html").exists()
+
+
+def test_a_table_says_that_its_pairs_slip() -> None:
+    a, b = two_modalities(120, 24)
+    asked = {"perturb": "sq8", "closers": "center-queries", "trials": 1}
+    assert stress(a, b, **asked).warnings == ()
+    found = stress(np.delete(a, 30, axis=0), b[:-1], **asked)
+    assert [w["code"] for w in found.to_dict()["warnings"]] == ["pairs-slipped"]

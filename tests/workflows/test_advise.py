@@ -711,3 +711,22 @@ def test_the_page_runs_and_names_what_the_record_has(
     told = advice.to_dict()
     keys = {*told, *told["rows"][0], *told["rows"][0]["judging"]} - {"strength", "dim"}
     assert [k for k in sorted(keys) if f"`{k}`" not in page] == []
+
+
+def test_nothing_is_recommended_where_pairs_are_broken() -> None:
+    a, b = two_modalities(120, 32)
+    sound = recommend(a, b, trials=2, closers="center-queries", perturb="rabitq")
+    assert sound.warnings == ()
+    a, b = np.delete(a, 30, axis=0), b[:-1]
+    found = recommend(a, b, trials=2, closers="center-queries", perturb="rabitq")
+    assert found.nothing
+    assert (found.name, found.closer.name) == ("none", "none")
+    assert found.reason.startswith("no recommendation: pairs-slipped: the pairs slip")
+    assert found.to_dict()["warnings"][0]["severity"] == "broken"
+
+
+def test_nothing_is_recommended_for_collapsed_rows() -> None:
+    a, _ = two_modalities(120, 32)
+    narrow = np.eye(32)[0] + 0.02 * np.random.default_rng(0).normal(size=(90, 32))
+    found = recommend(a, narrow, trials=2, closers="center-queries")
+    assert found.reason.startswith("no recommendation: collapsed: candidates")

@@ -84,7 +84,7 @@ def test_the_keys_of_the_contract(report: dict[str, Any]) -> None:
             assert set(radius) >= {"before", "after"}
         assert set(entry["recommendation"]) >= RECOMMENDATION
     assert set(report["mixed"]["image_share_at_10"]) == {"before", "after"}
-    assert all(set(w) == {"code", "text"} for w in report["warnings"])
+    assert all(set(w) == {"code", "text", "severity"} for w in report["warnings"])
 
 
 def test_rows_of_the_table_are_those_of_the_contract(report: dict[str, Any]) -> None:
@@ -385,3 +385,47 @@ def test_an_audit_saves_itself_by_suffix_or_as_a_folder(tmp_path: Path) -> None:
         assert chosen["flip_reference"] == "own"
     with refused("unknown-suffix", "r.docx"):
         result.save(tmp_path / "r.docx")
+
+
+# --- findings that make every number meaningless -----------------------------------------------
+
+
+def slipped(n: int = 120) -> tuple[np.ndarray, np.ndarray]:
+    a, b = small(n)
+    return np.delete(a, 30, axis=0), b[:-1]
+
+
+def test_broken_pairs_come_first_and_nothing_is_recommended(tmp_path: Path) -> None:
+    from isthmus.report.markdown import render_markdown
+    from isthmus.report.table import summary_lines
+
+    result = audit(*slipped(), **QUICK)
+    first = result.report["warnings"][0]
+    assert (first["code"], first["severity"]) == ("pairs-slipped", "broken")
+    for entry in result.report["directions"]:
+        assert entry["recommendation"]["closer"] is None
+        assert "pairs-slipped: the pairs slip" in entry["recommendation"]["reason"]
+    assert result.closers == {}
+    result.save(tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    told = page[page.index("<main>") :]
+    assert told.index("Every number below is meaningless") < told.index("No recommendation")
+    lines = summary_lines(result.report)
+    assert str(lines[0]).startswith("BROKEN pairs-slipped")
+    assert "red" in str(lines[0].style)  # type: ignore[union-attr]
+    text = render_markdown(result.report)
+    assert text.index("Every number is meaningless") < text.index("No recommendation")
+
+
+def test_equal_lengths_without_signal_are_measured_unpaired() -> None:
+    a, b = small(120)
+    b = b[np.random.default_rng(0).permutation(120)]
+    report = report_of(a, b)
+    assert report["warnings"][0]["code"] == "measured-unpaired"
+    assert report["inputs"]["paired"] is False
+    assert report["directions"][0]["clean"]["accuracy"] is None
+    assert report["directions"][0]["recommendation"]["closer"] is not None
+    said = report_of(a, b, paired=True)
+    assert said["inputs"]["paired"] is True
+    assert said["directions"][0]["recommendation"]["closer"] is None

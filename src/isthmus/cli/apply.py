@@ -24,6 +24,14 @@ def command(
             help="Candidates: file of the candidate bias (.npy). Parquet holds it as a column."
         ),
     ] = None,
+    skip_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--skip-invalid",
+            help="Leave out rows with NaN, infinity or nothing but zeros, and list them in "
+            "OUT's STEM.skipped.txt. Otherwise they are refused.",
+        ),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Apply a closer to rows of any size, streaming.
@@ -33,9 +41,23 @@ def command(
     from isthmus.closers import apply_to_file
 
     with progress_bar() as say:
-        done = apply_to_file(closer, rows, role, out, bias_out=bias_out, progress=say)  # type: ignore[arg-type]
+        done = apply_to_file(
+            closer,
+            rows,
+            role,  # type: ignore[arg-type]
+            out,
+            bias_out=bias_out,
+            skip_invalid=skip_invalid,
+            progress=say,
+        )
     screen = console(as_json=json)
     screen.print(f"{done.rows} {role} rows through {done.closer} -> {out}")
+    if done.skipped:
+        screen.print(
+            f"left out {len(done.skipped)} rows that cannot be mapped: {done.skipped_file} lists "
+            "them; later rows moved up",
+            style="yellow",
+        )
     if done.bias is not None:
         screen.print(
             f"add the candidate bias to the score of each candidate: {done.bias} "

@@ -12,6 +12,8 @@ import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import check_suffix
 from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.report.table import print_warnings
+from isthmus.report.words import is_broken
 
 
 def command(
@@ -79,6 +81,7 @@ def command(
     files = {"queries_file": queries, "candidates_file": candidates}
     result = {**files, "out": None if out is None else str(out), **found.to_dict()}
     screen = console(as_json=json)
+    print_warnings([w for w in result["warnings"] if is_broken(w)], screen)
     for line in sentences(result):
         screen.print(line, markup=False, width=min(screen.width, 80))
     if json:
@@ -131,7 +134,7 @@ def sentences(result: dict[str, Any]) -> list[str]:
                 f"{part['threshold']:.4g}, and {part['above_cross_threshold']:.1%} lie above the "
                 "one per pair"
             )
-    lines += [f"WARNING: {w['text']}" for w in result["warnings"]]
+    lines += [f"WARNING: {w['text']}" for w in result["warnings"] if not is_broken(w)]
     return lines + ([f"wrote {result['out']}"] if result["out"] else [])
 
 

@@ -10,6 +10,8 @@ import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import INPUT
 from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.report.table import print_warnings
+from isthmus.report.words import is_broken
 
 GATE_FAILED = 3
 
@@ -78,6 +80,7 @@ def command(
         **found.result,
     }
     screen = console(as_json=json)
+    print_warnings([w for w in result["warnings"] if is_broken(w)], screen)
     for line in sentences(result):
         screen.print(line, markup=False)
     if json:
@@ -98,7 +101,7 @@ def sentences(result: dict[str, Any]) -> list[str]:
     ]
     if result["paired_candidates"] is not None:
         lines += _rows("candidates", result["paired_candidates"])
-    lines += [f"WARNING: {w['text']}" for w in result["warnings"]]
+    lines += [f"WARNING: {w['text']}" for w in result["warnings"] if not is_broken(w)]
     lines += [_search(name, part) for name, part in result["searches"].items() if name != "old-old"]
     if result["accuracy"] is not None:
         lines += _accuracy(result["accuracy"])

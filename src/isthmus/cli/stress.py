@@ -65,6 +65,8 @@ def command(
 
     Example: isthmus stress images.npy captions.npy --perturb gaussian,rabitq --out stress.parquet
     """
+    from isthmus.report.table import print_warnings
+
     check_suffix(page, ".html", "a page", "--page")
     signed = None
     if strengths is not None:
@@ -99,6 +101,7 @@ def command(
             progress=say,
         )
     screen = console(as_json=json)
+    print_warnings([warning.to_dict() for warning in table.warnings], screen)
     print_rows(table.averaged(), screen)
     for note in table.notes:
         screen.print(f"note: {note}")

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.maps import Closer, Role, check_role
+from isthmus.closers.validity import invalid_rows, refuse_invalid
 from isthmus.data import RowWriter, atomic_path
 from isthmus.data.summary import opened
 from isthmus.errors import OptionError, ShapeError
 
 BLOCK = 16384
+SKIP = ", or leave such rows out with --skip-invalid (skip_invalid=True)"
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Applied:
 
     Attributes:
         closer, role, score: which closer, for what, and how the rows are searched.
-        rows, dim: shape of what was written.
+        rows, dim: shape of what was written. skipped: rows of the input that were left out.
         out: the file. bias: where the candidate biases are (``FILE:bias`` is a column), or None.
     """
 
@@ -36,6 +38,8 @@ class Applied:
     dim: int
     out: str
     bias: str | None
+    skipped: tuple[int, ...] = ()
+    skipped_file: str | None = None
 
 
 def apply_to_file(
@@ -45,6 +49,7 @@ def apply_to_file(
     out: str | os.PathLike[str],
     *,
     bias_out: str | os.PathLike[str] | None = None,
+    skip_invalid: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Applied:
     """Map rows of one role and write them; memory is one block.
@@ -55,8 +60,11 @@ def apply_to_file(
         out: .npy, .safetensors or .parquet; float64 rows stay so, others become float32.
         bias_out: candidates: file of the biases, .npy. None: ``STEM.bias.npy`` beside ``out``, or
             the column ``bias`` of a parquet file. Nothing is written where there are no biases.
+        skip_invalid: leave out rows that cannot be mapped, and list their numbers, one a line, in
+            ``STEM.skipped.txt`` beside ``out``.
 
     Raises:
+        ValuesError: NaN, infinity, or zero rows that the map normalises; no file is left.
         OptionError: another role, or ``bias_out`` where there are no biases.
         ShapeError: rows of another dimension than the closer's. FileError: as readers and writers.
     """
@@ -78,19 +86,44 @@ def apply_to_file(
     if bias_out is None and biased and not in_column:
         bias_out = target.with_name(f"{target.stem}.bias.npy")
     dtype = "float64" if source.dtype == "float64" else "float32"
-    biases, done = [], 0
+    biases: list[np.ndarray] = []
+    faults: dict[str, list[int]] = {}
+    done = 0
     with ExitStack() as stack:
-        writer = stack.enter_context(RowWriter(target, side.dim_out, dtype, source.rows))
+        writer = stack.enter_context(RowWriter(target, side.dim_out, dtype))
         for block in source.blocks(BLOCK):
-            bias = fitted.candidate_bias(block) if biased else None
-            extra = {"bias": bias} if in_column and bias is not None else None
-            writer.write(np.asarray(side(block)), extra)
-            biases += [] if bias is None else [bias]
+            found = invalid_rows(block, normalised=side.normalised)
+            for fault, places in found.items():
+                faults.setdefault(fault, []).extend((places + done).tolist())
             done += len(block)
+            if found:
+                block = np.delete(block, np.concatenate(list(found.values())), axis=0)
+            if len(block) and (skip_invalid or not faults):
+                bias = fitted.candidate_bias(block) if biased else None
+                extra = {"bias": bias} if in_column and bias is not None else None
+                writer.write(np.asarray(side(block)), extra)
+                biases += [] if bias is None else [bias]
             if progress is not None:
                 progress(role, done, source.rows)
+        if not skip_invalid or writer.written == 0:
+            refuse_invalid(faults, source.name, "" if skip_invalid else SKIP)  # leaves no file
     if bias_out is not None:
         with atomic_path(bias_out) as temporary, open(temporary, "wb") as stream:
             np.save(stream, np.concatenate(biases), allow_pickle=False)
+    skipped = tuple(sorted(row for rows_ in faults.values() for row in rows_))
+    list_file = target.with_name(f"{target.stem}.skipped.txt") if skip_invalid else None
+    if list_file is not None:
+        with atomic_path(list_file) as temporary:
+            Path(temporary).write_text("".join(f"{row}\n" for row in skipped), encoding="utf-8")
     where = str(bias_out) if bias_out is not None else f"{out}:bias" if in_column else None
-    return Applied(fitted.name, role, fitted.score, source.rows, side.dim_out, str(out), where)
+    return Applied(
+        fitted.name,
+        role,
+        fitted.score,
+        writer.written,
+        side.dim_out,
+        str(out),
+        where,
+        skipped,
+        None if list_file is None else str(list_file),
+    )

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from isthmus.closers.validity import refuse_invalid_rows
 from isthmus.core.arrays import Array, like, namespace, to_numpy, unit, working
 from isthmus.data import load_tensors, open_rows, save_tensors
 from isthmus.data.records import Record
@@ -244,12 +245,23 @@ class Closer(Record):
     memo: int = 0
 
     def queries(self, rows: Any) -> Array:
-        """Map queries (n, d) -> (n, r), on their device; a path or ``Rows`` is read whole."""
-        return self.query(_read(rows))
+        """Map queries (n, d) -> (n, r), on their device; a path or ``Rows`` is read whole.
+
+        Raises:
+            ValuesError: NaN, infinity, or zero rows that the map normalises.
+        """
+        read = _read(rows)
+        refuse_invalid_rows(read, "queries", normalised=self.query.normalised)
+        return self.query(read)
 
     def candidates(self, rows: Any) -> ClosedCandidates:
-        """Map candidates (K, d), with their biases; a path or ``Rows`` is read whole."""
+        """Map candidates (K, d), with their biases; a path or ``Rows`` is read whole.
+
+        Raises:
+            ValuesError: NaN, infinity, or zero rows that the map normalises.
+        """
         read = _read(rows)
+        refuse_invalid_rows(read, "candidates", normalised=self.candidate.normalised)
         return ClosedCandidates(self.candidate(read), self.candidate_bias(read))
 
     def apply(self, rows: Array, role: Role) -> Array:

@@ -18,6 +18,7 @@ STREAMS: dict[str, int] = {
     "calibrate.same-side": 0x5A,  # rows of one side compared with each other
     "calibrate.subsets": 0x5B5,  # where each query's parts of the candidates begin
     "close.noise": 0,  # candidates that a codec is fitted on before its error is measured
+    "compare.affine": 0xAF1,  # rows that scales and offsets are fitted on
     "compare.sample": 0xC0,  # queries compared
     "compare.rows": 0x0D,  # pairs of rows whose distances are compared
     "compare.rotation": 0x207,  # rows that a rotation is fitted on

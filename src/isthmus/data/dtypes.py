@@ -33,7 +33,7 @@ def stored_as(dtype: np.dtype) -> Stored:
         dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None and dtype.subdtype is None
     ):
         return Stored("bfloat16", np.dtype("<u2"))
-    return Stored("structured" if dtype.names is not None else dtype.name, dtype)
+    return Stored("structured" if dtype.names is not None else dtype_name(dtype), dtype)
 
 
 def is_float(stored: Stored) -> bool:
@@ -41,24 +41,50 @@ def is_float(stored: Stored) -> bool:
     return stored.name == "bfloat16" or stored.name in FLOATS
 
 
+WORDS = "SU"
+"""Kinds of NumPy dtypes that hold words."""
+
+_TEXT = ("words", "these are names or captions, not embeddings: encode them with a model first")
 _OTHERS = {
     "O": (
         "Python objects",
-        "the rows probably differ in length; save numpy.stack(list(array)): nothing is unpickled",
+        "save numpy.stack(list(array)) where all rows have one length, else choose one vector per "
+        "item first; nothing is unpickled here",
     ),
-    "i": ("integers", "decode quantised codes to floats first (scale and offset of the codec)"),
+    "i": (
+        "integers",
+        "decode codes first, code * scale + offset with what their codec keeps of each dimension; "
+        "codes turned to floats as they are give other answers",
+    ),
     "b": ("booleans", "convert with .astype(numpy.float32)"),
     "c": ("complex numbers", "save the real part, or real and imaginary parts side by side"),
+    "S": _TEXT,
+    "U": _TEXT,
     "": ("", "convert with .astype(numpy.float32)"),
 }
 _OTHERS["u"] = _OTHERS["i"]
+_ONE_OBJECT = (
+    "one Python object, probably a dict",
+    "open it once with numpy.load(FILE, allow_pickle=True).item() if you trust where it came from, "
+    "and save the array in it on its own",
+)
 
 
-def check_float(stored: Stored, what: str) -> None:
-    """Raise DtypeError unless numbers are float16, float32, float64 or bfloat16."""
+def dtype_name(dtype: np.dtype) -> str:
+    """What a person calls a dtype: words are ``<U3``, not ``str96``."""
+    return dtype.str if dtype.kind in WORDS else dtype.name
+
+
+def check_float(stored: Stored, what: str, shape: tuple[int, ...] | None = None) -> None:
+    """Raise DtypeError unless numbers are float16, float32, float64 or bfloat16.
+
+    ``shape``: of the array, where it is known; an object without axes is most often a dict.
+    """
     if is_float(stored):
         return
     held, hint = _OTHERS.get(stored.raw.kind, _OTHERS[""])
+    if stored.raw.kind == "O" and shape == ():
+        held, hint = _ONE_OBJECT
     name = stored.name
     if stored.raw.names:
         held, hint = "records with named fields", "save the field with the embeddings on its own"

@@ -120,7 +120,7 @@ class FlatSource(BaseSource):
 
     def __init__(self, layout: Layout, spec: str, name: str) -> None:
         what = f"'{spec}'"
-        check_float(layout.stored, what)
+        check_float(layout.stored, what, layout.shape)
         check_axes(layout.shape, what)
         rows, dim = layout.shape
         super().__init__(spec=spec, name=name, rows=rows, dim=dim, dtype=layout.stored.name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.data.dtypes import WORDS, dtype_name
 from isthmus.data.file_errors import choose, file_size, os_errors
 from isthmus.data.opening import open_layout, split_spec
 from isthmus.data.parquet import is_parquet, parquet_file
@@ -22,6 +23,10 @@ _LIMIT = np.iinfo(np.int64)
 
 LABELS = "one integer per query: the row of its right candidate"
 RELEVANCE = "two integer columns: query row, candidate row"
+NUMBER_NAMES = (
+    "Names become numbers by their place among the candidates: "
+    "[candidate_names.index(name) for name in names]"
+)
 
 
 def read_labels(spec: str | os.PathLike[str]) -> np.ndarray:
@@ -38,7 +43,7 @@ def read_labels(spec: str | os.PathLike[str]) -> np.ndarray:
         return _parquet_columns(path, typed, None if key is None else [key], 1)[:, 0]
     if _suffix(path) in _TEXT:
         return _text_columns(path, typed, 1)[:, 0]
-    return _labels(_array(path, key, typed), f"the labels in '{typed}'")
+    return _labels(_array(path, key, typed, LABELS), f"the labels in '{typed}'")
 
 
 def read_relevance(spec: str | os.PathLike[str]) -> np.ndarray:
@@ -57,7 +62,7 @@ def read_relevance(spec: str | os.PathLike[str]) -> np.ndarray:
     elif _suffix(path) in _TEXT:
         pairs = _text_columns(path, typed, 2)
     else:
-        pairs = _array(path, key, typed)
+        pairs = _array(path, key, typed, RELEVANCE)
     return _relevance(pairs, f"the relevance in '{typed}'")
 
 
@@ -105,8 +110,20 @@ def _relevance(array: np.ndarray, what: str) -> np.ndarray:
 def _not_integers(what: str, array: np.ndarray, expected: str) -> LabelsError:
     return LabelsError(
         "labels-not-integers",
-        f"{what}: shape {array.shape}, dtype {array.dtype}; expected {expected}",
+        f"{what}: shape {array.shape}, dtype {dtype_name(array.dtype)}; expected {expected}"
+        + _advice(array.dtype, array.shape, expected),
     )
+
+
+def _advice(dtype: np.dtype, shape: tuple[int, ...], expected: str) -> str:
+    """How to make integers of what was given."""
+    if len(shape) == 2 and expected == LABELS and dtype.kind in "biuf":
+        return ": of one row per query with a 1 at its class take matrix.argmax(axis=1)"
+    if len(shape) == 2 and shape[1] != 2 and dtype.kind in "biuf":
+        return ". A matrix of queries × candidates becomes two columns: numpy.argwhere(matrix > 0)"
+    if dtype.kind in WORDS or dtype.kind == "O":
+        return f". {NUMBER_NAMES}"
+    return ": convert with .astype(numpy.int64)" if dtype.kind == "f" else ""
 
 
 def _suffix(path: str) -> str:
@@ -132,13 +149,13 @@ def _one_file(spec: str | os.PathLike[str], noun: str) -> tuple[str, str, str | 
     return target.spec, target.path, target.key
 
 
-def _array(path: str, key: str | None, typed: str) -> np.ndarray:
+def _array(path: str, key: str | None, typed: str, expected: str) -> np.ndarray:
     layout = open_layout(path, key, typed, floats=False)
     if layout.stored.raw.kind not in "iu" or layout.stored.name == "bfloat16":
         raise LabelsError(
             "labels-not-integers",
-            f"'{typed}' holds {layout.stored.name}; expected integers: convert with "
-            ".astype(numpy.int64)",
+            f"'{typed}' holds {layout.stored.name}, shape {layout.shape}; expected {expected}"
+            + _advice(layout.stored.raw, layout.shape, expected),
         )
     return _int64(layout.load(f"'{typed}'"), typed)
 
@@ -174,11 +191,12 @@ def _text_columns(path: str, typed: str, width: int) -> np.ndarray:
             continue
         values = [int(c) for c in cells if _WHOLE.fullmatch(c)]
         if len(cells) != width or len(values) != width:
+            names = any(re.search(r"[^\W\d_]", cell) and not _number(cell) for cell in cells)
             raise LabelsError(
                 "bad-line",
                 f"'{typed}' has '{text[:40]}' in line {number}; expected "
                 + ("one whole number" if width == 1 else "two whole numbers, query and candidate")
-                + " in every line: correct that line",
+                + (f" in every line. {NUMBER_NAMES}" if names else " in every line: correct it"),
             )
         if not all(_LIMIT.min <= v <= _LIMIT.max for v in values):
             raise LabelsError(

@@ -42,6 +42,9 @@ CHUNK = 8192
 SUBCHUNK = 256
 """Rows summed in the working dtype for the mean; sums of these are float64."""
 
+SUBSPACE_K = 10
+"""Leading directions whose overlap is measured."""
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -454,3 +457,12 @@ def _tensor(tensors: dict[str, np.ndarray], name: str, path: str | PathLike[str]
     if name not in tensors:
         raise CorruptFile("damaged-file", f"{path} lacks the tensor '{name}'; write it again")
     return tensors[name]
+
+
+def subspace_overlap(a: Moments, b: Moments, k: int = SUBSPACE_K) -> float | None:
+    """(1/k) ‖U_aᵀ U_b‖²_F of the k leading principal directions: 1 the same, k/d by chance."""
+    k = min(k, a.rank, b.rank)
+    if k == 0:
+        return None
+    product = a.spectrum[1][:, :k].T @ b.spectrum[1][:, :k]
+    return float((product**2).sum() / k)

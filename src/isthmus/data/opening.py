@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_LOG = logging.getLogger("isthmus.data")
 _READABLE = ".npy, .npz, .safetensors or .parquet"
 
 
@@ -77,11 +80,23 @@ def split_spec(spec: str | os.PathLike[str]) -> Target:
         raise FileError(
             "empty-name", "the name of the input is empty; expected a file, a folder or a glob"
         )
+    if _URL.match(typed):
+        raise FileError(
+            "is-a-url",
+            f"'{typed}' is an address on a network, and nothing is downloaded here; download the "
+            "file first and give its name",
+        )
     path = os.path.expanduser(typed)
     for head, key in _splits(path):
         if os.path.isdir(head):
             return _named(typed, head, key, _in_folder(head, typed))
         if os.path.exists(head):
+            if not os.path.isfile(head):
+                raise FileError(
+                    "not-a-file",
+                    f"'{head}' is a pipe or a device; expected a file, which can be read more than "
+                    "once: write it to a file first",
+                )
             return _named(typed, head, key, None)
         if glob.has_magic(head) and (found := _matching(head, typed)):
             return _named(typed, head, key, found)
@@ -133,7 +148,29 @@ def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
         raise FileError(
             "no-shards", f"the folder '{typed}' has no shards in it; expected files in {_READABLE}"
         )
-    return _one_format(paths, typed)
+    shards = _one_format(paths, typed)
+    kinds: dict[str, str] = {}
+    for path in shards:
+        kinds.setdefault(_unnumbered(_stem(path)), path)
+    if len(kinds) > 1:
+        names = [os.path.basename(path) for path in kinds.values()]
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        raise FileError(
+            "mixed-stems",
+            f"'{typed}' holds files whose names differ by more than numbers ({shown}), so they are "
+            f"hardly shards of one side; name one, such as '{next(iter(kinds.values()))}', or a "
+            "pattern in quotes that matches one side alone",
+        )
+    return shards
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _unnumbered(stem: str) -> str:
+    """A stem without its numbers and hashes: what all shards of one set have in common."""
+    return re.sub(r"[0-9]+", "#", re.sub(r"(?i)[0-9a-f]{8,}", "#", stem))
 
 
 def _matching(pattern: str, typed: str) -> tuple[str, ...]:
@@ -198,6 +235,12 @@ def _fits(layout: Layout, floats: bool) -> bool:
     return layout.stored.raw.kind in "iu" and layout.stored.name != "bfloat16"
 
 
+def shards_line(spec: str, stems: list[str]) -> str:
+    """How many shards are read as one side, and which."""
+    few = stems if len(stems) <= 4 else [stems[0], stems[1], "…", stems[-1]]
+    return f"'{spec}' is read as {len(stems)} shards: {', '.join(few)}"
+
+
 class ShardSource(BaseSource):
     """Shards of one format and dimension, one after another.
 
@@ -212,6 +255,8 @@ class ShardSource(BaseSource):
             spec = path if target.key is None else f"{path}:{target.key}"
             short = os.path.splitext(os.path.basename(path))[0]
             shards.append(open_file(path, target.key, spec, short))
+        stems = [shard.name.partition(":")[0] for shard in shards]
+        _LOG.info("%s", shards_line(target.spec, stems))
         known = [s for s in shards if s.dim]
         if not known:
             raise ShapeError(

@@ -65,7 +65,14 @@ def check_array(array: np.ndarray, what: str) -> Stored:
                 "everywhere: drop those rows first",
             )
     stored = stored_as(array.dtype)
-    check_float(stored, what)
+    if array.dtype.kind == "O" and array.shape == () and isinstance(array.item(), dict):
+        keys = ", ".join(repr(key) for key in list(array.item())[:8])
+        raise DtypeError(
+            "not-floats",
+            f"{what} is an array that holds a dict with the keys {keys}; expected rows of floats: "
+            "pass array.item()[KEY]",
+        )
+    check_float(stored, what, array.shape)
     check_axes(array.shape, what)
     return stored
 

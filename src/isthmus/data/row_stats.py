@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,6 +20,21 @@ NORMS_MATTER = {
     "of the mean squared norm unless a convention is said, and answers differ from the cosine's",
 }
 
+BROKEN = frozenset(
+    {
+        "pairs-slipped",
+        "pairs-without-signal",
+        "labels-off",
+        "relevance-off",
+        "rows-out-of-order",
+        "different-models",
+        "collapsed",
+        "versions-out-of-order",
+    }
+)
+"""Codes of findings that make every number meaningless."""
+NOTES = frozenset({"fewer-rows-than-dimensions", "fit-equals-score", "queries-sampled"})
+
 
 @dataclass(frozen=True)
 class InputWarning:
@@ -27,9 +43,26 @@ class InputWarning:
     code: str
     text: str
 
+    @property
+    def severity(self) -> str:
+        """``broken``: every number is meaningless; ``caution``: some may mislead; ``note``."""
+        if self.code in BROKEN:
+            return "broken"
+        return "note" if self.code in NOTES else "caution"
+
     def to_dict(self) -> dict[str, str]:
         """The form of ``report.json``."""
-        return {"code": self.code, "text": self.text}
+        return {"code": self.code, "text": self.text, "severity": self.severity}
+
+
+def broken_of(warnings: Iterable[InputWarning]) -> InputWarning | None:
+    """The first finding that makes every number meaningless, if there is one."""
+    return next((w for w in warnings if w.severity == "broken"), None)
+
+
+def worst_first(warnings: Iterable[InputWarning]) -> tuple[InputWarning, ...]:
+    """Those that make every number meaningless, then all others in their order."""
+    return tuple(sorted(warnings, key=lambda warning: warning.severity != "broken"))
 
 
 @dataclass(frozen=True)

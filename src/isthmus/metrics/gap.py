@@ -13,9 +13,8 @@ import numpy as np
 
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import Z95
-from isthmus.data.moments import Moments, PairMoments
+from isthmus.data.moments import SUBSPACE_K, Moments, PairMoments, subspace_overlap
 
-SUBSPACE_K = 10
 HUBNESS_K = 10
 UNIFORMITY_T = 2.0
 TOP_SHARE = 0.10
@@ -128,15 +127,6 @@ def top_energy(gap: np.ndarray, share: float = TOP_SHARE) -> float | None:
     total = squares.sum()
     keep = max(1, int(share * len(gap)))
     return float(squares[:keep].sum() / total) if total > 0 else None
-
-
-def subspace_overlap(a: Moments, b: Moments, k: int = SUBSPACE_K) -> float | None:
-    """(1/k) ‖U_aᵀ U_b‖²_F of the k leading principal directions: 1 the same, k/d by chance."""
-    k = min(k, a.rank, b.rank)
-    if k == 0:
-        return None
-    product = a.spectrum[1][:, :k].T @ b.spectrum[1][:, :k]
-    return float((product**2).sum() / k)
 
 
 def lda_accuracy(a: Moments, b: Moments) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from isthmus.core.seeds import stream
 from isthmus.core.statistics import grouped_jackknife
 from isthmus.data.moments import Moments
 from isthmus.data.records import Record
-from isthmus.data.row_stats import InputWarning
+from isthmus.data.row_stats import InputWarning, worst_first
 from isthmus.errors import OptionError
 from isthmus.metrics.gap import (
     HUBNESS_K,
@@ -23,6 +24,7 @@ from isthmus.metrics.gap import (
     top_energy,
 )
 from isthmus.metrics.warnings import warnings_of_both
+from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import RetrievalTask, open_task
 
 SAMPLE_ROWS = 4000
@@ -115,7 +117,8 @@ def measure(
 
     Args:
         a, b: (n, d) and (m, d) arrays, tensors, paths, globs or ``Rows``.
-        paired: row i of a belongs to row i of b; None takes equal lengths as pairs.
+        paired: row i of a belongs to row i of b; None takes equal lengths as pairs, unless
+            nothing in the rows says so.
         names: what messages call the two.
         normalised: divide rows by their norms first; without, cosine measures are None.
         seed: of the sample that measures which need rows look at (at most 4,000 a side).
@@ -148,11 +151,20 @@ def measure(
         seed=seed,
         progress=progress,
     )
-    return gap_of(task, names, seed=seed)
+    task, found = look_at_pairs(task, names, paired=paired)
+    return gap_of(task, names, about_pairs=found, seed=seed)
 
 
-def gap_of(task: RetrievalTask, names: tuple[str, str] = ("a", "b"), *, seed: int = 0) -> GapReport:
+def gap_of(
+    task: RetrievalTask,
+    names: tuple[str, str] = ("a", "b"),
+    *,
+    about_pairs: Sequence[InputWarning] = (),
+    seed: int = 0,
+) -> GapReport:
     """The gap of an opened task: queries are ``a``, candidates are ``b``.
+
+    ``about_pairs``: what :func:`look_at_pairs` found, to stand among the report's warnings.
 
     Moments are of all rows of the inputs; measures that need rows see a seeded sample of the rows
     that the task holds, the same places on both sides where they are pairs.
@@ -183,8 +195,8 @@ def gap_of(task: RetrievalTask, names: tuple[str, str] = ("a", "b"), *, seed: in
     score = "cosine" if task.normalised else task.score
     found = [w for s, name in zip(stats, names, strict=True) if s for w in s.warnings(name, score)]
     if task.normalised:
-        found += warnings_of_both(names, values, sample if together else None)
-    return GapReport(values, why, tuple(found))
+        found += warnings_of_both(names, values, sample)
+    return GapReport(values, why, worst_first([*about_pairs, *found]))
 
 
 def _size(a: Moments, b: Moments) -> float:

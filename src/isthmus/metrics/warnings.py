@@ -1,4 +1,4 @@
-"""Warnings that need both sides: broken pairing, other models, the same modality, one cone.
+"""Warnings of where rows lie: the same modality twice, rows that all point one way.
 
 Each rule looks at numbers of the gap report; none looks at a file name. The rules and the figures
 behind their thresholds are in ``docs/warnings.md``.
@@ -12,23 +12,28 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.row_stats import InputWarning
+from isthmus.metrics.gap import intra_cosine
 
-SIGNAL_ERRORS = 3.0
 SAME_MODALITY_COSINE = 0.9
-SHARED_DIRECTIONS = 3.0
 COLLAPSED_COSINE = 0.95
+NARROW_COSINE, NARROW_LOWEST = 0.88, 0.8
+"""Also collapsed: this mean cosine of different rows, where 99 % of the pairs are above the other.
+
+A component that all rows share then has .94 of their length. Trained models have a mean of at most
+.82."""
+NARROW_ROWS = 500
 
 
 def warnings_of_both(
-    names: tuple[str, str], values: Mapping[str, Any], sample: tuple[np.ndarray, np.ndarray] | None
+    names: tuple[str, str], values: Mapping[str, Any], sample: tuple[np.ndarray, np.ndarray]
 ) -> list[InputWarning]:
-    """Everything the two sides say together.
+    """Everything the means and the spread of the two sides say.
 
     Args:
         names: what the sides are called. values: the measures of the gap report.
-        sample: paired unit rows (s, d) each, or None where unpaired.
+        sample: unit rows (s, d) of each side.
     """
-    found = [] if sample is None else _signal(names, values, sample)
+    found = []
     cosine = values["centroid_cosine"]
     if cosine is not None and cosine >= SAME_MODALITY_COSINE:
         found.append(
@@ -40,70 +45,35 @@ def warnings_of_both(
                 "sources is no modality gap",
             )
         )
-    for key, name in zip(("a", "b"), names, strict=True):
-        intra = values["intra_cosine"][key]
-        if intra is not None and intra >= COLLAPSED_COSINE:
-            found.append(
-                InputWarning(
-                    "collapsed",
-                    f"{name}: all rows point nearly the same way (mean cosine {intra:.3f}); "
-                    "an untrained network does this, and answers then hang on rounding",
-                )
-            )
+    for key, name, rows in zip(("a", "b"), names, sample, strict=True):
+        found += collapsed(name, rows, values["intra_cosine"][key])
     return found
 
 
-def _signal(
-    names: tuple[str, str], values: Mapping[str, Any], sample: tuple[np.ndarray, np.ndarray]
-) -> list[InputWarning]:
-    """Is the matched cosine above the unmatched one, and if not, which story fits?"""
-    matched, unmatched, errors = pair_signal(*sample)
-    if errors >= SIGNAL_ERRORS:
+def collapsed(name: str, rows: np.ndarray, intra: float | None = None) -> list[InputWarning]:
+    """Whether unit rows (s, d) of a side all point nearly one way.
+
+    ``intra``: mean cosine of different rows of the whole side; None: of these rows.
+    """
+    if intra is None:
+        intra = intra_cosine(len(rows), rows.mean(axis=0))
+    if intra < COLLAPSED_COSINE and not _narrow(intra, rows):
         return []
-    found = [
+    return [
         InputWarning(
-            "pairs-without-signal",
-            f"the pairing looks broken: matched cosine {matched:.3f} is not above the unmatched "
-            f"{unmatched:.3f} ({errors:.1f} standard errors), so row i of {names[0]} does not "
-            f"seem to belong to row i of {names[1]}",
+            "collapsed",
+            f"{name}: all rows point nearly the same way (mean cosine {intra:.3f}, "
+            f"{np.sqrt(max(intra, 0.0)):.2f} of their length is common to all); an untrained "
+            "network or a model whose last step is missing does this, and answers then hang on "
+            "what little is left",
         )
     ]
-    overlap, chance = values["subspace_overlap"], values["subspace_k"] / sample[0].shape[1]
-    if overlap is not None and overlap < SHARED_DIRECTIONS * chance:
-        found.append(
-            InputWarning(
-                "different-models",
-                f"{names[0]} and {names[1]} look like different models, or an untrained network: "
-                f"their leading directions overlap by {overlap:.3f}, chance is {chance:.3f}; "
-                "check that both towers are of one trained model",
-            )
-        )
-    else:
-        found.append(
-            InputWarning(
-                "rows-out-of-order",
-                f"the two sides share directions (overlap {overlap:.3f}, chance {chance:.3f}), as "
-                "towers of one trained model do, so the rows of one side are probably in another "
-                "order"
-                if overlap is not None
-                else "one side has no directions to compare",
-            )
-        )
-    return found
 
 
-def pair_signal(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """Mean matched and unmatched dot of pairs (s, d) each, and their difference in errors.
-
-    The standard error is that of the matched dots after each row's own mean score is taken off,
-    as in a two-way analysis of variance without repeats.
-    """
-    n = len(a)
-    mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
-    dots = np.einsum("ij,ij->i", a, b)
-    cross = float(mean_a @ mean_b)
-    unmatched = (n * n * cross - dots.sum()) / (n * (n - 1))
-    rest = dots - a @ mean_b - b @ mean_a + cross
-    error = rest.std(ddof=1) / np.sqrt(n)
-    gap = float(dots.mean() - unmatched)
-    return float(dots.mean()), float(unmatched), gap / error if error > 0 else 0.0
+def _narrow(intra: float, rows: np.ndarray) -> bool:
+    """Whether nearly all pairs of rows have a high cosine, not their mean alone."""
+    if intra < NARROW_COSINE:
+        return False
+    some = rows[:NARROW_ROWS]
+    cosines = (some @ some.T)[np.triu_indices(len(some), 1)]
+    return bool(len(cosines)) and float(np.quantile(cosines, 0.01)) >= NARROW_LOWEST

@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from isthmus.report import words
-from isthmus.report.table import PIPE_WIDTH, plain_text
+from isthmus.report.table import PIPE_WIDTH, plain_text, print_warnings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +43,7 @@ def print_advice(advice: dict[str, Any], console: Console) -> None:
 
     width = console.width if console.is_terminal else PIPE_WIDTH
     narrow = width < WIDE
+    print_warnings(advice.get("warnings") or [], console, width)
     shown = [i for i, t in enumerate(TITLES) if not (narrow and t in NARROW_LEAVES_OUT)]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for i in shown:

@@ -16,6 +16,9 @@ def render_markdown(report: dict[str, Any]) -> str:
     called = words.names(report)
     lines = [f"# Modality gap: {inert(called['a'])} and {inert(called['b'])}", ""]
     lines += [inert(header(report)) + ".", ""]
+    warnings = report.get("warnings") or []
+    for broken in (w for w in warnings if words.is_broken(w)):
+        lines += [f"**Every number is meaningless.** {inert(words.warning_line(broken))}", ""]
     for direction in report.get("directions") or []:
         lines += [f"**{inert(words.arrow(direction))}**: {inert(words.sentence(direction))}"]
         lines += [f"Note: {inert(line)}" for line in words.caveats(direction)]
@@ -29,7 +32,7 @@ def render_markdown(report: dict[str, Any]) -> str:
         shell = words.commands(report, direction)
         lines += ["", *_fenced("\n".join(shell))] if shell else []
         lines.append("")
-    warnings = report.get("warnings") or []
+    warnings = [w for w in warnings if not words.is_broken(w)]
     if warnings:
         lines += ["## Warnings", ""]
         lines += [f"- {inert(w.get('code'))}: {inert(w.get('text'))}" for w in warnings] + [""]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from isthmus.report import words
@@ -62,11 +63,10 @@ def summary_lines(
         verbose: with the ruler.
     """
     directions = report.get("directions") or []
-    parts: list[RenderableType] = [plain_text(header(report), "bold", width)]
-    parts += [
-        plain_text(f"warning {w.get('code')}: {w.get('text')}", "yellow", width, "  ")
-        for w in report.get("warnings") or []
-    ]
+    warnings = report.get("warnings") or []
+    parts = warning_lines([w for w in warnings if words.is_broken(w)], width)
+    parts.append(plain_text(header(report), "bold", width))
+    parts += warning_lines([w for w in warnings if not words.is_broken(w)], width)
     if any(direction.get("verdict") for direction in directions):
         parts += [plain_text(""), plain_text(LEGEND, width=width)]
     for direction in directions:
@@ -100,6 +100,26 @@ def _verdict(direction: dict[str, Any], width: int, verbose: bool) -> list[Rende
             *(plain_text(f"  {row}") for row in ruler_rows(direction)),
         ]
     return parts
+
+
+def warning_lines(
+    warnings: Sequence[dict[str, Any]], width: int | None = None
+) -> list[RenderableType]:
+    """A line each; what makes every number meaningless is red."""
+    return [
+        plain_text(
+            words.warning_line(w), "bold red" if words.is_broken(w) else "yellow", width, "  "
+        )
+        for w in warnings
+    ]
+
+
+def print_warnings(
+    warnings: Sequence[dict[str, Any]], console: Console, width: int | None = None
+) -> None:
+    """Print them, broken at ``width`` where it is given."""
+    for line in warning_lines(warnings, width):
+        console.print(line, soft_wrap=True)
 
 
 def header(report: dict[str, Any]) -> str:

@@ -168,6 +168,8 @@ def sentence(direction: dict[str, Any]) -> str:
     closer, judged = chosen.get("closer"), chosen.get("judged_on")
     before, after = percent(chosen.get("flips_before")), percent(chosen.get("flips_after"))
     under = f" under the noise tried ({judged})" if judged else " under the noise tried"
+    if closer is None and chosen.get("reason"):
+        return "No recommendation: a finding makes every number meaningless."
     if closer is None:
         return "No recommendation is in this report."
     if closer == "none":
@@ -180,6 +182,17 @@ def sentence(direction: dict[str, Any]) -> str:
         f"{percent(chosen.get('clean_agreement'))} of first answers stay what {_today(direction)}; "
         f"{after} of them change{under}, instead of {before} without it."
     )
+
+
+def is_broken(warning: dict[str, Any]) -> bool:
+    """Whether a finding makes every number meaningless."""
+    return warning.get("severity") == "broken"
+
+
+def warning_line(warning: dict[str, Any]) -> str:
+    """A warning as a line of a terminal: those that break everything say so."""
+    word = "BROKEN" if is_broken(warning) else "warning"
+    return f"{word} {warning.get('code')}: {warning.get('text')}"
 
 
 def _today(direction: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data.records import Record
+from isthmus.data.row_stats import InputWarning, worst_first
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs.lint import OUTSIDE_VALUES
 from isthmus.robustness.perturbations import (
@@ -27,6 +28,7 @@ from isthmus.robustness.perturbations import (
 )
 from isthmus.robustness.run import check_table_suffix, run_grid
 from isthmus.robustness.table import averaged
+from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import RetrievalTask, item_notes, open_task
 
 STRESSED = (
@@ -57,16 +59,18 @@ class StressTable(Record):
     Attributes:
         table: a row per closer, strength, perturbation, level and seed (``docs/stress.md``).
         notes: closers left out and why, and codecs whose ranges do not fit the rows, in sentences.
-        names: what the two sides are called.
+        names: what the two sides are called. warnings: what is suspicious about what is right.
     """
 
     table: Sequence[Mapping[str, Any]]
     notes: Sequence[str] = ()
     names: tuple[str, str] = ("queries", "candidates")
+    warnings: Sequence[InputWarning] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Rows and notes, as plain values."""
-        return {"rows": self.rows(), "notes": list(self.notes)}
+        """Rows, notes and warnings, as plain values."""
+        found = [warning.to_dict() for warning in self.warnings]
+        return {"rows": self.rows(), "notes": list(self.notes), "warnings": found}
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per closer, strength, perturbation, level and seed."""
@@ -182,7 +186,11 @@ def stress(
         max_rows=max_candidates,
         summarised=True,
         progress=say,
-    ).distinct()
+    )
+    names = _name_of(queries, "queries"), _name_of(candidates, "candidates")
+    said = {"relevance": relevance, "labels": labels, "paired": paired}
+    task, found = look_at_pairs(task, names, **said)
+    task = task.distinct()
     if convention is None:
         usual = usual_convention(task.unit_rows)
         perturbations = [
@@ -213,8 +221,7 @@ def stress(
         say=lambda done, of: say("stress", done, of),
     )
     notes = (*item_notes(task), *left_out(asked, fitted), *range_notes(rows))
-    names = _name_of(queries, "queries"), _name_of(candidates, "candidates")
-    return StressTable(rows, notes, names)
+    return StressTable(rows, notes, names, worst_first(found))
 
 
 def reseeded(task: RetrievalTask, seed: int) -> RetrievalTask:

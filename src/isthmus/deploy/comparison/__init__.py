@@ -20,11 +20,13 @@ from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data.records import Record
 from isthmus.data.row_checks import check_same_space
-from isthmus.data.row_stats import InputWarning
+from isthmus.data.row_stats import InputWarning, worst_first
+from isthmus.deploy.comparison.affine import affine_hint
 from isthmus.deploy.comparison.answers import GATES, accuracy_of, gate_of, searches, verdict
 from isthmus.deploy.comparison.rotation import rotation_hint
 from isthmus.deploy.comparison.rows import Version, check_same_items, order_of, paired_figures
 from isthmus.errors import OptionError
+from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import check_score
 from isthmus.search.task import Input, RetrievalTask, item_notes, relevance_of
@@ -202,6 +204,7 @@ def _compared(
         query_items=items[0],
         candidate_items=items[1],
     )
+    _, about_pairs = look_at_pairs(task, (old.name, pool.name), paired=True)
     task = replace(task, relevance=right.shared(*items))
     task = task.sample(options.max_queries, stream("compare.sample", seed))
     assert task.query_input is not None
@@ -219,7 +222,11 @@ def _compared(
     say("comparing", 3, 4)
     whole = task.score, old.searched, new.searched
     hint, rotation = rotation_hint(*whole, pool.searched, c_new, items=items[1], seed=seed)
+    affine = affine_hint(
+        old, new, pool.searched, cosine=cosine, score=task.score, seed=options.seed
+    )
     say("comparing", 4, 4)
+    found = _warnings(order, hint, affine, len(places), len(old))
     versions = [side for side in (old, new, pool, new_pool) if side is not None]
     result: dict[str, Any] = {
         "score": options.score,
@@ -233,14 +240,18 @@ def _compared(
         "paired_candidates": None if new_pool is None else paired_figures(pool, new_pool, old),
         "order": order,
         "rotation": hint,
+        "affine": affine,
         "searches": {name: part.to_dict(places) for name, part in parts.items()},
         "accuracy": accuracy_of(parts, task.relevance) if len(right.pairs) else None,
         "gate": gate_of(parts, options.max_flips, options.gate),
         "warnings": [
             w.to_dict()
-            for w in (
-                *(InputWarning("duplicates", note) for note in item_notes(task)),
-                *_warnings(order, hint, len(places), len(old)),
+            for w in worst_first(
+                (
+                    *about_pairs,
+                    *(InputWarning("duplicates", note) for note in item_notes(task)),
+                    *found,
+                )
             )
         ],
     }
@@ -249,12 +260,18 @@ def _compared(
 
 
 def _warnings(
-    order: dict[str, Any], hint: dict[str, Any] | None, searched: int, count: int
+    order: dict[str, Any],
+    hint: dict[str, Any] | None,
+    affine: dict[str, Any] | None,
+    searched: int,
+    count: int,
 ) -> Iterator[InputWarning]:
     if order["out_of_order"]:
         yield InputWarning("versions-out-of-order", order["words"])
     if hint is not None and hint["rotated"]:
         yield InputWarning("versions-rotated", hint["words"])
+    if affine is not None:
+        yield InputWarning("versions-affine", affine["words"])
     if searched < count:
         yield InputWarning(
             "queries-sampled",

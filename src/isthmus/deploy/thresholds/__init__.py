@@ -19,6 +19,7 @@ from isthmus.closers.maps import Closer
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.data.names import names_of
+from isthmus.data.row_stats import worst_first
 from isthmus.deploy.thresholds.decisions import Decisions
 from isthmus.deploy.thresholds.figures import Judged, figures_of
 from isthmus.deploy.thresholds.mapping import closed, opened, score_of
@@ -26,6 +27,7 @@ from isthmus.deploy.thresholds.null_table import Null
 from isthmus.deploy.thresholds.nulls import collect
 from isthmus.deploy.thresholds.record import Calibration
 from isthmus.errors import OptionError, ShapeError
+from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import LEAST
 
 __all__ = ["Calibration", "Decisions", "Null", "calibrate"]
@@ -89,15 +91,10 @@ def calibrate(
         )
     if isinstance(closer, (str, PathLike)):
         closer = Closer.load(closer)
-    said = {
-        "relevance": relevance,
-        "labels": labels,
-        "paired": paired,
-        "query_items": query_items,
-        "candidate_items": candidate_items,
-        "distinct": False,
-    }
-    whole = opened(queries, candidates, score_of(score, closer), closer, said)
+    said = {"relevance": relevance, "labels": labels, "paired": paired}
+    items = {"query_items": query_items, "candidate_items": candidate_items, "distinct": False}
+    whole = opened(queries, candidates, score_of(score, closer), closer, said | items)
+    whole, found = look_at_pairs(whole, **said)
     names = None if kinds is None else names_of(kinds, len(whole.queries), "kinds")
     different = whole.distinct()
     assert different.query_input is not None
@@ -110,6 +107,7 @@ def calibrate(
     scores = collect(task, bias, seed=seed, progress=progress)
     judged = Judged.of(false_match_rate, scores, fit, held, kind)
     about = figures_of(judged, task, whole.relevance, len(kept), biased=bias is not None, seed=seed)
+    about["warnings"] = [w.to_dict() for w in worst_first(found)] + about["warnings"]
     return Calibration(
         model,
         task.score,

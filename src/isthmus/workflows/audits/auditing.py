@@ -23,17 +23,18 @@ from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.data import write_json
 from isthmus.data.records import Record
-from isthmus.data.row_stats import InputWarning
+from isthmus.data.row_stats import InputWarning, broken_of
 from isthmus.engines.local import Executor
 from isthmus.metrics.gap_report import gap_of
 from isthmus.metrics.picture import gap_picture
 from isthmus.robustness import GAUSSIAN_LEVELS, Result
 from isthmus.robustness.mixed import mixed_share
 from isthmus.robustness.stress_runs import MAX_CANDIDATES, MAX_QUERIES
+from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import Input, RetrievalTask, open_task
 from isthmus.workflows.audits.direction import direction_part
 from isthmus.workflows.audits.options import AuditOptions
-from isthmus.workflows.recommendation import DEFAULT_FLOOR
+from isthmus.workflows.recommendation import DEFAULT_FLOOR, nothing_recommended
 
 SCHEMA = 1
 FIT_EQUALS_SCORE = InputWarning(
@@ -49,7 +50,8 @@ class Audit(Record):
     """The report as a plain dict, and the recommended closer of each direction.
 
     Attributes:
-        report: ``report.json``. closers: ``a_to_b`` and ``b_to_a`` -> the recommended closer.
+        report: ``report.json``. closers: ``a_to_b`` and ``b_to_a`` -> the recommended closer; empty
+            where a finding makes every number meaningless.
         results: direction -> what was measured behind each row of its stress table.
     """
 
@@ -90,9 +92,10 @@ class Audit(Record):
         out.mkdir(parents=True, exist_ok=True)
         for entry in self.report["directions"]:
             name = f"{entry['query']}_to_{entry['candidate']}"
-            file = f"closer-{name}.safetensors"
-            self.closers[name].save(out / file)
-            entry["recommendation"]["file"] = file
+            if name in self.closers:
+                file = f"closer-{name}.safetensors"
+                self.closers[name].save(out / file)
+                entry["recommendation"]["file"] = file
         write_json(out / "report.json", self.report)
         self._save_page(out / "report.html")
         return out
@@ -188,17 +191,25 @@ def audit(
         executor=executor,
         progress=say,
     )
-    return _audited(task, opts, say)
+    said = {"relevance": relevance, "labels": labels, "paired": paired}
+    task, about_pairs = look_at_pairs(task, names, **said)
+    return _audited(task, about_pairs, opts, say)
 
 
-def _audited(task: RetrievalTask, opts: AuditOptions, say: Progress) -> Audit:
+def _audited(
+    task: RetrievalTask, about_pairs: list[InputWarning], opts: AuditOptions, say: Progress
+) -> Audit:
     """Both directions of an opened task, whose queries are a and whose candidates are b."""
     opts = replace(opts, convention=opts.convention or usual_convention(task.unit_rows))
     say("gap", 0, 1)
-    gap = gap_of(task, opts.names, seed=opts.seed)
+    gap = gap_of(task, opts.names, about_pairs=about_pairs, seed=opts.seed)
     say("gap", 1, 1)
     once = task.distinct()
     parts = {whole.direction: direction_part(whole, opts, say) for whole in (once, once.reversed())}
+    broken = broken_of(gap.warnings)
+    if broken is not None:
+        for entry, _, _ in parts.values():
+            entry["recommendation"] |= nothing_recommended(broken)
     moments = task.query_moments, task.candidate_moments
     warnings = [*gap.warnings, *([] if opts.fit_share else [FIT_EQUALS_SCORE])]
     report = {
@@ -228,7 +239,7 @@ def _audited(task: RetrievalTask, opts: AuditOptions, say: Progress) -> Audit:
         "warnings": [warning.to_dict() for warning in warnings],
     }
     withdraw_verdicts(report)
-    closers = {name: closer for name, (_, closer, _) in parts.items()}
+    closers = {name: closer for name, (_, closer, _) in parts.items() if broken is None}
     return Audit(report, closers, {name: results for name, (_, _, results) in parts.items()})
 
 

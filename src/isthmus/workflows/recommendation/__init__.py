@@ -6,7 +6,12 @@ its grid has measured (:func:`decide_on_results`). ``docs/recommend.md``.
 """
 
 from isthmus.workflows.recommendation.advice import AccuracyGain, Advice, CloserFigures, PartFigures
-from isthmus.workflows.recommendation.deciding import DEFAULT_FLOOR, Rules, decide_on_results
+from isthmus.workflows.recommendation.deciding import (
+    DEFAULT_FLOOR,
+    Rules,
+    decide_on_results,
+    nothing_recommended,
+)
 from isthmus.workflows.recommendation.recommending import Question, advise, recommend
 
 __all__ = [
@@ -19,5 +24,6 @@ __all__ = [
     "Rules",
     "advise",
     "decide_on_results",
+    "nothing_recommended",
     "recommend",
 ]

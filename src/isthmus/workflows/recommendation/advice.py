@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from isthmus.closers.maps import Closer
 from isthmus.data.records import Record
+from isthmus.data.row_stats import InputWarning
 from isthmus.robustness import FlipReference
 
 Shown = Literal["by guarantee", "by count", "unresolved", "missed"]
@@ -161,6 +162,8 @@ class Advice(Record):
             far they lie from plain search; else None.
         skipped: closers that could not be fitted, and why.
         setup: what was asked: score, target, family, levels, floor, trials, seed, sizes.
+        warnings: what is suspicious about the rows; where one makes every number meaningless, it
+            is the reason why nothing is recommended.
     """
 
     name: str
@@ -176,6 +179,7 @@ class Advice(Record):
     control: Mapping[str, Any] | None = field(repr=False)
     skipped: Mapping[str, str] = field(repr=False)
     setup: Mapping[str, Any] = field(repr=False)
+    warnings: tuple[InputWarning, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """A flat row per closer, in the order of ``closers``."""
@@ -214,4 +218,5 @@ class Advice(Record):
             "control": None if self.control is None else dict(self.control),
             "skipped": dict(self.skipped),
             "setup": dict(self.setup),
+            "warnings": [warning.to_dict() for warning in self.warnings],
         }

@@ -17,6 +17,7 @@ import numpy as np
 from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.core.statistics import paired_difference
+from isthmus.data.row_stats import InputWarning
 from isthmus.errors import OptionError
 from isthmus.robustness import FlipReference, Result
 from isthmus.search.task import RetrievalTask
@@ -84,6 +85,16 @@ class Decision:
     def best(self) -> CloserFigures | None:
         """Figures of the closer recommended, if one is."""
         return None if self.nothing else self.taken.figures
+
+
+def nothing_recommended(broken: InputWarning) -> dict[str, Any]:
+    """What stands in a recommendation's place where a finding makes every number meaningless."""
+    return {"closer": None, "score": None, "file": None, "reason": why_nothing(broken)}
+
+
+def why_nothing(broken: InputWarning) -> str:
+    """The finding as the reason why nothing is recommended."""
+    return f"{broken.code}: {broken.text}"
 
 
 def judged(

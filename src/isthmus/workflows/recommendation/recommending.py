@@ -16,11 +16,21 @@ import numpy as np
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
+from isthmus.data.row_stats import InputWarning, broken_of, worst_first
 from isthmus.errors import OptionError
+from isthmus.metrics.warnings import collapsed
 from isthmus.robustness import Perturbation, check_perturbation, perturbations_at, trials_for
+from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import UNIT_TOLERANCE, RetrievalTask, item_notes, open_task
 from isthmus.workflows.recommendation.advice import Advice
-from isthmus.workflows.recommendation.deciding import DEFAULT_FLOOR, Rules, decide, ranked
+from isthmus.workflows.recommendation.deciding import (
+    DEFAULT_FLOOR,
+    Decision,
+    Rules,
+    decide,
+    ranked,
+    why_nothing,
+)
 from isthmus.workflows.recommendation.parts import Part
 from isthmus.workflows.recommendation.settings import FitRows, checked_closers
 from isthmus.workflows.recommendation.trying import Trials, accuracy_gains, tested, try_all
@@ -192,15 +202,24 @@ def recommend(
         seed=seed,
         progress=progress,
     )
-    return advise(
-        task.distinct().sample(max_queries, stream("recommend.sample", seed)), question, progress
-    )
+    said = {"relevance": relevance, "labels": labels, "paired": paired}
+    task, found = look_at_pairs(task, **said)
+    if task.normalised:
+        for name, rows in (("queries", task.queries), ("candidates", task.candidates)):
+            found += collapsed(name, rows)
+    task = task.distinct().sample(max_queries, stream("recommend.sample", seed))
+    return advise(task, question, progress, worst_first(found))
 
 
 def advise(
-    task: RetrievalTask, question: Question | None = None, progress: Progress | None = None
+    task: RetrievalTask,
+    question: Question | None = None,
+    progress: Progress | None = None,
+    warnings: Sequence[InputWarning] = (),
 ) -> Advice:
     """The same for a task in memory: all its queries, its candidates, its score.
+
+    ``warnings``: what was found in its rows; nothing is recommended where every number is broken.
 
     Raises:
         ShapeError: fewer than 4 queries or 2 candidates.
@@ -214,6 +233,10 @@ def advise(
     changes = accuracy_gains(trials, tried)
     setup = question.setup(task, trials)
     decision = decide(question.rules, rows, setup)
+    broken = broken_of(warnings)
+    if broken is not None:
+        plain_search = next(row for row in rows if row.is_plain)
+        decision = Decision(plain_search, True, f"no recommendation: {why_nothing(broken)}")
     figures = [row.figures for row in rows]
     plain = next(row.figures for row in rows if row.is_plain)
     taken = decision.taken.figures
@@ -231,6 +254,7 @@ def advise(
         decision.control,
         skipped,
         setup,
+        tuple(warnings),
     )
 
 

@@ -33,6 +33,8 @@ LEAST_SIGNAL = 3.0
 LEAST_GAIN = 25.0
 """Log-likelihood that a segment at another shift must gain over no shift."""
 BLOCK = 50
+ROUNDING = 1e-6
+"""Scores that spread less than this beside the largest product of values are rounding."""
 MOST_STRENGTH = 3.0
 """A stronger signal counts as this, so that a weak but right pair is not taken for a wrong one."""
 
@@ -116,18 +118,23 @@ def check_pairing(
     if pairs is None:
         rows = np.arange(min(len(queries), len(candidates)))
         pairs = np.column_stack([rows, rows])
-    a, b = queries - queries.mean(axis=0), candidates - candidates.mean(axis=0)
-    spread = _unmatched_spread(a, b)
-    if spread == 0 or len(pairs) < 2:
+    a, b = (
+        (side - side.mean(axis=0, dtype=np.float64)).astype(np.float32)
+        for side in (queries, candidates)
+    )
+    scores = a @ b.T
+    spread = float(np.sqrt(np.einsum("ij,ij->", scores, scores, dtype=np.float64) / scores.size))
+    largest = max(float(np.abs(side).max()) for side in (queries, candidates))
+    if spread <= ROUNDING * largest**2 or len(pairs) < 2:
         return PairingCheck(len(pairs), 0.0, 0.0, (), 0, 0, 0, ())
+    scores /= np.float32(spread)
     shifts = np.arange(-max_shift, max_shift + 1)
-    signal = _signals(a, b, pairs, shifts) / spread
+    signal = _signals(scores, pairs, shifts)
     own = signal[:, max_shift]
     error = float(own.std(ddof=1)) / np.sqrt(len(own))
     segments = _segments(signal, shifts)
-    searched, clear, paired, examples = _clear_finds(
-        a, b, pairs, spread, query_items, candidate_items
-    )
+    items = query_items, candidate_items
+    searched, clear, paired, examples = _clear_finds(scores, pairs, *items)
     return PairingCheck(
         len(pairs),
         float(own.mean()) / error if error else 0.0,
@@ -140,21 +147,12 @@ def check_pairing(
     )
 
 
-def _unmatched_spread(a: np.ndarray, b: np.ndarray) -> float:
-    """Standard deviation of ⟨a_i, b_j⟩ over all i and j, from the two scatters."""
-    square = float(np.sum((a.T @ a) * (b.T @ b))) / (len(a) * len(b))
-    return float(np.sqrt(max(square, 0.0)))
-
-
-def _signals(a: np.ndarray, b: np.ndarray, pairs: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """(m, S): the product of each pair with its candidate moved by each shift; NaN off the end."""
-    out = np.full((len(pairs), len(shifts)), np.nan)
-    for place, shift in enumerate(shifts.tolist()):
-        moved = pairs[:, 1] + shift
-        inside = (moved >= 0) & (moved < len(b))
-        q, c = a[pairs[inside, 0]], b[moved[inside]]
-        out[inside, place] = np.einsum("ij,ij->i", q, c)
-    return out
+def _signals(scores: np.ndarray, pairs: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """(m, S): the score of each pair with its candidate moved by each shift; NaN off the end."""
+    moved = pairs[:, 1, None] + shifts
+    inside = (moved >= 0) & (moved < scores.shape[1])
+    found = scores[pairs[:, 0, None], np.where(inside, moved, 0)].astype(np.float64)
+    return np.where(inside, found, np.nan)
 
 
 def _segments(signal: np.ndarray, shifts: np.ndarray) -> tuple[Segment, ...]:
@@ -168,7 +166,8 @@ def _segments(signal: np.ndarray, shifts: np.ndarray) -> tuple[Segment, ...]:
     if strength <= 0:
         return ()
     gain = strength * signal - strength**2 / 2
-    gain = np.column_stack([np.nan_to_num(gain, nan=-LEAST_GAIN), np.zeros(count)])
+    off = np.where(shifts < 0, -LEAST_GAIN, 0.0)  # before the first row; past the last: unknown
+    gain = np.column_stack([np.where(np.isnan(gain), off, gain), np.zeros(count)])
     price = np.log(count * len(shifts)) + 5.0
     total = np.zeros(gain.shape[1])
     back = np.empty(gain.shape, np.int64)
@@ -191,6 +190,8 @@ def _segments(signal: np.ndarray, shifts: np.ndarray) -> tuple[Segment, ...]:
         ahead = float(gain[start:stop, state].sum() - gain[start:stop, home].sum())
         if state != home and ahead < LEAST_GAIN:
             state = home  # not clearly better than the pairs as given
+        elif state != home and gain[start:stop, state].sum() < LEAST_GAIN:
+            state = len(shifts)  # the pairs are wrong there, and nothing speaks for this shift
         column = home if state == len(shifts) else state
         mean = float(np.nanmean(signal[start:stop, column]))
         shift = None if state == len(shifts) else int(shifts[state])
@@ -214,35 +215,46 @@ def _strength(signal: np.ndarray) -> float:
 
 
 def _clear_finds(
-    a: np.ndarray,
-    b: np.ndarray,
+    scores: np.ndarray,
     pairs: np.ndarray,
-    spread: float,
     query_items: np.ndarray | None,
     candidate_items: np.ndarray | None,
 ) -> tuple[int, int, int, tuple[tuple[int, int, int], ...]]:
     """Rows that find each other clearly, how many of them are pairs, and examples that are not."""
-    q_item = np.arange(len(a)) if query_items is None else query_items
-    c_item = np.arange(len(b)) if candidate_items is None else candidate_items
-    _, q_first, q_item = np.unique(q_item, return_index=True, return_inverse=True)
-    _, c_first, c_item = np.unique(c_item, return_index=True, return_inverse=True)
+    q_first, q_item = _first_rows(query_items, scores.shape[0])
+    c_first, c_item = _first_rows(candidate_items, scores.shape[1])
     if min(len(q_first), len(c_first)) < 3:
         return 0, 0, 0, ()
-    scores = a[q_first] @ b[c_first].T / spread
+    if len(q_first) < scores.shape[0] or len(c_first) < scores.shape[1]:
+        scores = scores[np.ix_(q_first, c_first)]
+    else:
+        scores = scores.copy()
+    rows, columns = np.arange(scores.shape[0]), np.arange(scores.shape[1])
     top, back = scores.argmax(axis=1), scores.argmax(axis=0)
-    mutual = np.flatnonzero(back[top] == np.arange(len(scores)))
-    across = np.partition(scores[mutual], -2, axis=1)[:, -2]
-    down = np.partition(scores[:, top[mutual]], -2, axis=0)[-2]
-    margin = scores[mutual, top[mutual]] - np.maximum(across, down)
-    clear = mutual[margin > CLEAR_MARGIN]
+    best, best_down = scores[rows, top], scores[back, columns]
+    scores[rows, top] = -np.inf
+    across = scores.max(axis=1)
+    scores[rows, top] = best
+    scores[back, columns] = -np.inf
+    down = scores.max(axis=0)
+    mutual = np.flatnonzero(back[top] == rows)
+    behind = np.maximum(across[mutual], down[top[mutual]])
+    clear = mutual[best_down[top[mutual]] - behind > CLEAR_MARGIN]
     right = {
         (int(q), int(c)) for q, c in zip(q_item[pairs[:, 0]], c_item[pairs[:, 1]], strict=True)
     }
-    known = np.unique(q_item[pairs[:, 0]])
-    clear = clear[np.isin(clear, known)]
+    clear = clear[np.isin(clear, q_item[pairs[:, 0]])]
     paired = np.array([(int(i), int(top[i])) in right for i in clear], bool)
     given = {int(q_item[q]): int(c) for q, c in pairs[::-1]}
     wrong = [
         (int(q_first[i]), given[int(i)], int(c_first[top[i]])) for i in clear[~paired].tolist()
     ]
     return min(scores.shape), len(clear), int(paired.sum()), tuple(wrong[:5])
+
+
+def _first_rows(items: np.ndarray | None, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """First row of each item, and each row's item counted from 0."""
+    if items is None:
+        return np.arange(count), np.arange(count)
+    _, first, number = np.unique(items, return_index=True, return_inverse=True)
+    return first, number.reshape(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isthmus.metrics.pairing import check_pairing
+from isthmus.search.pairing import check_pairing
 
 
 def world(
