@@ -486,3 +486,19 @@ def test_nothing_heavy_is_imported_with_the_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_small_shares_do_not_widen_the_terminal_table(report: Any) -> None:
+    from rich.console import Console
+
+    from isthmus.report.table import _table
+
+    direction = json.loads(json.dumps(report["directions"][0]))
+    for row in direction["stress"]:
+        row["consistency"], row["clean_accuracy"] = 0.9999, 0.9999
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(_table(direction, plain=True))
+    shown = console.export_text()
+    assert "<0.1%" in shown
+    assert ">99.9%" in shown
+    assert "…" not in shown

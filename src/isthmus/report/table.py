@@ -162,18 +162,23 @@ def summary_rows(direction: dict[str, Any]) -> tuple[list[str], list[tuple[list[
         cells = [
             closer,
             score,
-            words.percent(some.get("clean_agreement")),
-            words.percent(some.get("clean_accuracy")),
-            words.percent(noisy.get(middle, {}).get("accuracy")),
+            _share(some.get("clean_agreement")),
+            _share(some.get("clean_accuracy")),
+            _share(noisy.get(middle, {}).get("accuracy")),
         ]
-        cells += [words.percent(words.flips(noisy.get(level))) for level in levels]
+        cells += [_share(words.flips(noisy.get(level))) for level in levels]
         for family, level in (("uniform-quantisation", CODED_BINS), ("sign-bits", 1.0)):
             found = words.rows_where(
                 direction, family=family, side="candidates", level=level, **who
             )
-            cells.append(words.percent(words.flips(found[0] if found else None)))
+            cells.append(_share(words.flips(found[0] if found else None)))
         rows.append((cells, (closer, score) == (chosen.get("closer"), chosen.get("score"))))
     return titles, rows
+
+
+def _share(value: Any) -> str:
+    """A percentage as narrow as a column: "<0.1%" for "under 0.1%"."""
+    return words.percent(value).replace("under ", "<").replace("over ", ">")
 
 
 def _noise(direction: dict[str, Any], **who: Any) -> list[dict[str, Any]]:
