@@ -397,8 +397,9 @@ def test_every_family_repeats_under_four_threads_and_in_another_process(
     with ThreadPoolExecutor(4) as pool:
         found = dict(zip(order, pool.map(lambda k: apply(*jobs[k], image, 3, 11).tobytes(), order)))
     assert [hashlib.sha256(found[k]).hexdigest() for k in range(len(jobs))] == here
+    folders = [str(folder) for folder in Path(__file__).parents[:2]]
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+        f"import sys; sys.path[:0] = {folders}\n"
         f"import test_perturb_images as t; print(chr(10).join(t.digests{size}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
