@@ -115,3 +115,28 @@ def test_rows_of_one_item_count_as_one() -> None:
 def test_rows_without_spread_say_nothing(rows: np.ndarray) -> None:
     found = check_pairing(rows, rows)
     assert (found.signal, found.segments, found.out_of_order) == (0.0, (), False)
+
+
+def test_neighbours_that_resemble_each_other_are_no_slip() -> None:
+    """A sorted file: in one short stretch each row is nearer to a neighbour's partner."""
+    a, b = world(600)
+    b[300:315] = b[[*range(303, 315), 300, 301, 302]]
+    found = check_pairing(a, b)
+    assert [s.shift for s in found.segments if s.shift] == [-3]  # it is seen
+    assert not found.slipped  # and not taken for a skipped item
+    assert not found.out_of_order
+
+
+def test_the_emoji_world_is_in_order() -> None:
+    """1,906 emoji sorted by what they show: many neighbours resemble each other."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("PIL.Image")
+    from isthmus.core.progress import quiet
+    from isthmus.workflows.demo.rows import embed_world
+
+    rows = embed_world("emoji", quiet)
+    found = check_pairing(rows.unseen, rows.names)
+    assert any(s.shift for s in found.segments)  # short stretches are seen
+    assert found.has_signal
+    assert not found.slipped
+    assert not found.out_of_order

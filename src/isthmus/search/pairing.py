@@ -32,6 +32,8 @@ LEAST_SIGNAL = 3.0
 """Standard errors that the mean signal of the pairs must be above 0."""
 LEAST_GAIN = 25.0
 """Log-likelihood that a segment at another shift must gain over no shift."""
+LEAST_SLIPPED = 0.05
+"""Share of the pairs that must fit other shifts, unless one fits up to the last pair."""
 BLOCK = 50
 ROUNDING = 1e-6
 """Scores that spread less than this beside the largest product of values are rounding."""
@@ -85,8 +87,18 @@ class PairingCheck:
 
     @property
     def slipped(self) -> tuple[Segment, ...]:
-        """Stretches that fit another shift than 0."""
-        return tuple(s for s in self.segments if s.shift)
+        """Stretches that fit another shift than 0, where they are what a skipped item leaves.
+
+        It shifts every later pair: a large share of the pairs, or a long stretch up to the last.
+        Short stretches with good pairs after them are neighbours that resemble each other, as in
+        files that are sorted by what they show.
+        """
+        moved = tuple(s for s in self.segments if s.shift)
+        to_the_end = any(
+            s.stop >= self.pairs - MAX_SHIFT and s.stop - s.start >= BLOCK for s in moved
+        )
+        share = sum(s.stop - s.start for s in moved) / max(self.pairs, 1)
+        return moved if to_the_end or share >= LEAST_SLIPPED else ()
 
     @property
     def out_of_order(self) -> bool:
