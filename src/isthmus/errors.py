@@ -24,9 +24,9 @@ class IsthmusError(Exception):
 
     code: str
 
-    def __init__(self, code: str, text: str | None = None) -> None:
-        super().__init__(code if text is None else text)
-        self.code = "refused" if text is None else code
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
 
     def __str__(self) -> str:
         return str(self.args[0])
