@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -419,6 +420,42 @@ def damaged_page(folder: Path) -> str:
     return spec
 
 
+def one_bit(form: str) -> Callable[[Path], str]:
+    """One bit of the data of an archive is another."""
+
+    def make(folder: Path) -> str:
+        spec = save_any(folder, form, rows(300, 16))
+        path = Path(spec.removesuffix(":vec"))
+        content = bytearray(path.read_bytes())
+        content[9000] ^= 64
+        path.write_bytes(content)
+        return spec
+
+    return make
+
+
+def long_claim(folder: Path) -> str:
+    """An archive of little more than 1 kB whose index and header claim a billion rows."""
+    path, said = folder / "x.npz", "{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 1)}"
+    member = raw_npy(said % 10**9) + bytes(10**6)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("vec.npy", member)
+    content, claimed = path.read_bytes(), len(raw_npy(said % 10**9)) + 4 * 10**9
+    path.write_bytes(content.replace(*(struct.pack("<I", n) for n in (len(member), claimed))))
+    return f"{path}:vec"
+
+
+def twice_named(folder: Path) -> str:
+    table = pa.table([[[1.0, 2.0]], [[3.0, 4.0]]], names=["vec", "vec"])
+    pq.write_table(table, folder / "x.parquet")
+    return f"{folder}/x.parquet:vec"
+
+
+def tensor(name: str, begin: int, end: int) -> str:
+    entry = {"dtype": "F32", "shape": [(end - begin) // 4, 1], "data_offsets": [begin, end]}
+    return f'"{name}":{json.dumps(entry)}'
+
+
 F4 = np.ones((3, 2), "f4")
 BAD: dict[type[IsthmusError], list[tuple[Callable[[Path], str], str, str]]] = {
     FileError: [
@@ -441,6 +478,7 @@ BAD: dict[type[IsthmusError], list[tuple[Callable[[Path], str], str, str]]] = {
         (columns("x.parquet:z", a=[1]), "unknown-column", "'a' (int64)"),
         (columns("x.parquet", a=[[1.0]], b=[[1.0]]), "ambiguous-column", "FILE:COLUMN"),
         (columns("x.parquet"), "no-column", "nothing"),
+        (twice_named, "duplicate-column", "2 columns with the name 'vec'"),
         (mixed, "mixed-formats", ".npy and .npz"),
         (shards("d", image_emb=F4, text_emb=F4), "mixed-stems", "d/image_emb.npy'"),
         (shards("d", img_emb_0=F4, text_emb_0=F4), "mixed-stems", "img_emb_0.npy, text_emb_0.npy"),
@@ -492,6 +530,21 @@ BAD: dict[type[IsthmusError], list[tuple[Callable[[Path], str], str, str]]] = {
         (cut("npz", 0.5), "damaged-file", "zip archive"),
         (cut("npz-deflated", 0.9), "damaged-file", "zip archive"),
         (flipped("npz-deflated", 0.5), "damaged-file", "zip archive"),
+        (one_bit("npz"), "damaged-file", "zip archive"),
+        (one_bit("npz-fortran"), "damaged-file", "zip archive"),
+        (one_bit("npz-deflated"), "damaged-file", "zip archive"),
+        (long_claim, "damaged-file", "zip archive"),
+        *(
+            (put("x.safetensors", raw_tensors(text, bytes(length))), "damaged-file", "header")
+            for text, length in (
+                ("{" + tensor("vec", 0, 8) + "}", 9),  # bytes left over
+                ("{" + tensor("vec", 4, 8) + "}", 8),  # a hole before
+                ("{" + tensor("vec", 0, 8) + "," + tensor("b", 12, 16) + "}", 16),  # between
+                ("{" + tensor("vec", 0, 8) + "," + tensor("b", 4, 12) + "}", 12),  # an overlap
+                ("{" + tensor("vec", 0, 8) + "," + tensor("vec", 0, 8) + "}", 8),  # twice
+                ("{" + tensor("vec", 0, 8) + ',"n":{"dtype":"F32","shape":[NaN]}}', 8),
+            )
+        ),
         (cut("safetensors", 0.003), "cut-short", "of its header"),
         (cut("safetensors", 0.5), "cut-short", "of the 19224 bytes"),
         (put("x.safetensors", raw_tensors("{nonsense")), "damaged-file", "safetensors header"),
@@ -934,6 +987,14 @@ def test_tensors_that_cannot_be_stored(tmp_path: Path) -> None:
         io.load_tensors(path)
 
 
+def test_one_damaged_array_of_an_archive_leaves_the_others(tmp_path: Path) -> None:
+    members = {"vec.npy": npy_bytes(F4), "bad.npy": b"no header"}
+    zip_of(tmp_path / "x.npz", members)
+    same(io.open_rows(f"{tmp_path}/x.npz:vec").read(), F4)
+    with refused("wrong-kind", "array 'bad'"):
+        io.open_rows(f"{tmp_path}/x.npz:bad")
+
+
 # ---------------------------------------------------------------- labels and relevance
 
 
@@ -979,7 +1040,10 @@ def test_relevance_from_every_format(tmp_path: Path) -> None:
         (put("l.csv", b"99999999999999999999\n1"), "bad-line", "in line 1"),
         (put("l.txt", b"9999999999999999999\n"), "beyond-int64", "int64 in line 1"),
         (put("l.txt", b"\n"), "no-numbers", "holds no number"),
-        (put("l.txt", b"\xff\xfe\x00"), "not-utf8", "not a text file in UTF-8"),
+        (put("l.txt", b"\xff\xfe\x00"), "not-utf8", "no text file in UTF-8"),
+        (put("l.txt", b"1\x1c2\n3\n"), "bad-line", "in line 1"),
+        (put("l.txt", "1\u20282\n".encode()), "bad-line", "in line 1"),
+        (lambda p: (os.mkfifo(p / "l.txt"), f"{p}/l.txt")[1], "not-a-file", "a pipe"),
         (put("l.json", b"[1]"), "unknown-suffix", "suffix '.json'"),
         (lambda p: f"{p}/no.txt", "no-such-file", "no file or folder"),
         (lambda p: f"{p}", "no-shards", "has no shards"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from isthmus.errors import CorruptFile, FileError, IsthmusError
 
@@ -147,7 +150,64 @@ def no_such_file(path: str | os.PathLike[str]) -> FileError:
     )
 
 
-def file_size(path: str) -> int:
-    """Bytes of a file; raises FileError where it cannot be looked at."""
+def regular(path: str | os.PathLike[str]) -> os.stat_result:
+    """What the system says of a file.
+
+    Raises FileError where it cannot be looked at, or is a folder, a pipe or a device.
+    """
     with os_errors(path):
-        return os.stat(path).st_size
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError
+    if not stat.S_ISREG(found.st_mode):
+        raise FileError(
+            "not-a-file",
+            f"'{os.fspath(path)}' is a pipe or a device; expected a file, which can be read more "
+            "than once: write it to a file first",
+        )
+    return found
+
+
+def file_size(path: str | os.PathLike[str]) -> int:
+    """Bytes of a file; raises FileError as :func:`regular`."""
+    return regular(path).st_size
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The whole of a text file in UTF-8, with or without a byte order mark.
+
+    Raises FileError as :func:`regular`, CorruptFile where it is no UTF-8.
+    """
+    regular(path)
+    try:
+        with os_errors(path), open(path, encoding="utf-8-sig") as handle:
+            return handle.read()
+    except UnicodeDecodeError:
+        raise CorruptFile(
+            "not-utf8", f"'{os.fspath(path)}' is no text file in UTF-8; save it as UTF-8"
+        ) from None
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """What a JSON file holds; raises as :func:`read_text`, and CorruptFile where it is no JSON."""
+    return parse_json(read_text(path), f"'{os.fspath(path)}'")
+
+
+def parse_json(text: str, what: str) -> Any:
+    """JSON by its standard: NaN, infinity and a key given twice are refused with CorruptFile."""
+    try:
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=each_once)
+    except (ValueError, RecursionError) as wrong:
+        raise CorruptFile("not-json", f"{what} is no JSON ({wrong}); write it again") from None
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError where a key is given twice, of which a reader would take one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is given twice")
+    return found

@@ -11,12 +11,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import IO
 
 import numpy as np
 
 from isthmus.data.dtypes import Stored, check_float, decode
-from isthmus.data.file_errors import damaged, os_errors
+from isthmus.data.file_errors import damaged, os_errors, regular
 from isthmus.data.row_checks import check_axes
 from isthmus.data.source import BaseSource
 from isthmus.errors import CorruptFile, IsthmusError
@@ -32,8 +33,8 @@ _COLUMN_ROWS = 16384  # rows per pass over the columns of a Fortran-order file
 class Layout:
     """An array of any shape and number format at ``offset`` bytes of a file.
 
-    ``member`` names the member of a zip archive that has to be decompressed; the offset is then
-    inside the decompressed member.
+    ``member`` names the member of a zip archive that holds it: its checksum is tested before it
+    is read. Where the member is ``packed``, the offset is inside what it unpacks to.
     """
 
     path: str
@@ -42,6 +43,7 @@ class Layout:
     stored: Stored
     fortran: bool = False
     member: str | None = None
+    packed: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -54,7 +56,9 @@ class Layout:
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
         """Open the bytes; a compressed member can only be sought forward cheaply."""
-        if self.member is None:
+        if self.member is not None:
+            check_member(self.path, self.member)
+        if self.member is None or not self.packed:
             with os_errors(self.path):
                 handle = open(self.path, "rb", buffering=0)  # noqa: SIM115
             with handle:
@@ -73,8 +77,28 @@ class Layout:
         with self.open() as handle:
             handle.seek(self.offset)
             read_exactly(handle, raw, what)
-        array = raw.view(self.stored.raw).reshape(self.shape, order="F" if self.fortran else "C")
+        array = np.ndarray(self.shape, self.stored.raw, raw, order="F" if self.fortran else "C")
         return decode(array, self.stored)
+
+
+def check_member(path: str, member: str) -> None:
+    """Read a member of a zip archive once, to its end: its checksum and length must be right.
+
+    Raises:
+        CorruptFile: they are not. Cost: one pass over the member, once for a process and file.
+    """
+    found = regular(path)
+    _check_member(path, member, (found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+@lru_cache(1024)
+def _check_member(path: str, member: str, _: tuple[int, ...]) -> None:
+    with unzipping(path), zipfile.ZipFile(path) as archive, archive.open(member) as data:
+        left = archive.getinfo(member).file_size
+        while piece := data.read(_PIECE_BYTES):
+            left -= len(piece)
+        if left:
+            raise zipfile.BadZipFile(path)
 
 
 @contextmanager
@@ -166,7 +190,7 @@ class FlatSource(BaseSource):
     def _seekable(self) -> Iterator[tuple[IO[bytes], int]]:
         """The data and its offset; a compressed member is unpacked to a temporary file first."""
         with self.layout.open() as handle:
-            if self.layout.member is None:
+            if not self.layout.packed:
                 yield handle, self.layout.offset
                 return
             with os_errors(tempfile.gettempdir(), "written"), tempfile.TemporaryFile() as spool:

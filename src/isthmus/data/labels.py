@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.dtypes import WORDS, dtype_name
-from isthmus.data.file_errors import choose, file_size, os_errors
+from isthmus.data.file_errors import read_text
 from isthmus.data.opening import open_layout, split_spec
-from isthmus.data.parquet import is_parquet, parquet_file
+from isthmus.data.parquet import choose_column, is_parquet, parquet_file
 from isthmus.errors import FileError, LabelsError, first_rows
 
 _TEXT = (".txt", ".csv", ".tsv")
@@ -172,12 +172,7 @@ def _int64(array: np.ndarray, typed: str) -> np.ndarray:
 
 def _text_columns(path: str, typed: str, width: int) -> np.ndarray:
     """Numbers of a text file, (lines, width)."""
-    file_size(path)
-    try:
-        with os_errors(path), open(path, encoding="utf-8-sig") as handle:
-            lines = handle.read().splitlines()
-    except UnicodeDecodeError:
-        raise LabelsError("not-utf8", f"'{typed}' is not a text file in UTF-8") from None
+    lines = read_text(path).split("\n")  # and no other sign: splitlines() ends lines at ten others
     separator = re.compile(r"\s*[,;\t]\s*|\s+" if width == 2 else r"\s*[,;\t]\s*")
     found: list[list[int]] = []
     header = width == 2 or _suffix(path) != ".txt"  # the first line with text may be one
@@ -226,26 +221,23 @@ def _parquet_columns(path: str, typed: str, names: Sequence[str] | None, width: 
     what = f"'{typed}'"
     with parquet_file(path, what) as file:
         schema = file.schema_arrow
-        entries: dict[str, str] = {
-            f.name: ("" if pt.is_integer(f.type) else "-") + str(f.type) for f in schema
-        }
         if names is None:
-            whole = [k for k, v in entries.items() if not v.startswith("-")]
+            whole = [f.name for f in schema if pt.is_integer(f.type)]
             if width == 1:
-                names = [choose(what, f"'{path}'", None, entries, "column", "integers")]
+                names = [choose_column(schema, what, path, None, pt.is_integer, "integers")]
             elif len(whole) == width:
                 names = whole
             else:
                 raise LabelsError(
                     "ambiguous-column",
                     f"{what} has {len(whole)} columns of integers; expected two, query row and "
-                    f"candidate row: FILE:QUERY,CANDIDATE, out of: {', '.join(entries)}",
+                    f"candidate row: FILE:QUERY,CANDIDATE, out of: {', '.join(schema.names)}",
                 )
         if len(names) != width:
             raise LabelsError(
                 "unequal-lengths", f"{what} names {len(names)} columns; expected {width}"
             )
-        picked = [choose(what, f"'{path}'", name, entries, "column") for name in names]
+        picked = [choose_column(schema, what, path, name, pt.is_integer) for name in names]
         for name in picked:
             if not pt.is_integer(schema.field(name).type):
                 raise LabelsError(

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.file_errors import choose, os_errors
+from isthmus.data.file_errors import read_text
 from isthmus.data.labels import read_labels
-from isthmus.data.opening import split_spec
-from isthmus.data.parquet import is_parquet, parquet_file
-from isthmus.errors import FileError, LabelsError
+from isthmus.data.opening import open_layout, split_spec
+from isthmus.data.parquet import choose_column, is_parquet, parquet_file
+from isthmus.errors import LabelsError
 
 _TEXT = (".txt", ".csv", ".tsv")
 
@@ -53,26 +53,18 @@ def _read(spec: str | os.PathLike[str]) -> Any:
     target = split_spec(spec)
     suffix = os.path.splitext(target.path)[1].lower()
     if target.shards is None and suffix in _TEXT and target.key is None:
-        try:
-            with os_errors(target.path), open(target.path, encoding="utf-8-sig") as handle:
-                return np.array([line.strip().strip("\"'") for line in handle if line.strip()])
-        except UnicodeDecodeError:
-            raise LabelsError("not-utf8", f"'{target.spec}' is no text file in UTF-8") from None
+        lines = read_text(target.path).split("\n")
+        return np.array([line.strip().strip("\"'") for line in lines if line.strip()])
     if target.shards is None and suffix == ".npy" and target.key is None:
-        try:
-            with os_errors(target.path):
-                return np.load(target.path, allow_pickle=False)
-        except (ValueError, EOFError) as refused:
-            if isinstance(refused, FileError):
-                raise
-            raise LabelsError(
-                "not-names", f"'{target.spec}' holds no words or whole numbers ({refused})"
-            ) from None
+        layout = open_layout(target.path, None, target.spec, floats=False)
+        if layout.stored.raw.kind in "iuUSb":
+            return layout.load(f"'{target.spec}'")
+        raise LabelsError(
+            "not-names", f"'{target.spec}' holds {layout}; expected words or whole numbers"
+        )
     if target.shards is None and is_parquet(target.path):
         with parquet_file(target.path, f"'{target.spec}'") as file:
-            entries = {f.name: str(f.type) for f in file.schema_arrow}
-            name = choose(
-                f"'{target.spec}'", f"'{target.path}'", target.key, entries, "column", "names"
-            )
+            what = f"'{target.spec}'"
+            name = choose_column(file.schema_arrow, what, target.path, target.key, of="names")
             return np.array(file.read(columns=[name]).column(0).to_pylist(), dtype=object)
     return read_labels(spec)

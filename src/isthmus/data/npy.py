@@ -17,9 +17,11 @@ from isthmus.data.file_errors import (
     refuse_empty,
     wrong_kind,
 )
-from isthmus.data.flat import Layout, unzipping
+from isthmus.data.flat import Layout, check_member, unzipping
 from isthmus.errors import CorruptFile
 
+_CLAIM = 1032
+"""So many times its size unpacks a member compressed by deflate at most; beyond it is looked."""
 _MAGIC = b"\x93NUMPY"
 _READERS = {
     (1, 0): npy_format.read_array_header_1_0,
@@ -38,7 +40,13 @@ def npy_layout(path: str, what: str) -> Layout:
 
 
 def read_header(
-    handle: IO[bytes], size: int, path: str, what: str, base: int = 0, member: str | None = None
+    handle: IO[bytes],
+    size: int,
+    path: str,
+    what: str,
+    base: int = 0,
+    member: str | None = None,
+    packed: bool = False,
 ) -> Layout:
     """Read a .npy header at the start of ``handle`` whose whole content has ``size`` bytes.
 
@@ -75,6 +83,7 @@ def read_header(
         stored=stored_as(dtype),
         fortran=bool(fortran) and len(shape) > 1,
         member=member,
+        packed=packed,
     )
     if not dtype.hasobject:
         check_size(layout.nbytes, size - offset, what)
@@ -93,8 +102,11 @@ def check_size(promised: int, found: int, what: str) -> None:
         )
 
 
-def npz_layouts(path: str, what: str) -> dict[str, Layout]:
-    """Read the headers of all arrays of an .npz archive, in their order, by key."""
+def npz_layouts(path: str, what: str, only: str | None = None) -> dict[str, Layout]:
+    """Read the headers of the arrays of an .npz archive, in their order, by key.
+
+    Of the key ``only`` alone, where there is such an array: others may be damaged.
+    """
     size = file_size(path)
     refuse_empty(what, size)
     with os_errors(path), open(path, "rb") as plain:
@@ -110,10 +122,12 @@ def npz_layouts(path: str, what: str) -> dict[str, Layout]:
                     f"{what} is a zip archive without a NumPy array in it; expected what "
                     "numpy.savez writes: unpack it and name the file that is meant",
                 )
-            for info in members:
+            for info in [m for m in members if m.filename == f"{only}.npy"] or members:
                 key = info.filename[: -len(".npy")]
                 stored = info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1
                 base = _data_start(plain, info.header_offset, path) if stored else 0
+                if info.file_size > _CLAIM * info.compress_size:
+                    check_member(path, info.filename)  # before anything of that size is made
                 with archive.open(info) as member:
                     found[key] = read_header(
                         member,
@@ -121,7 +135,8 @@ def npz_layouts(path: str, what: str) -> dict[str, Layout]:
                         path,
                         f"the array '{key}' of '{path}'",
                         base,
-                        None if stored else info.filename,
+                        info.filename,
+                        not stored,
                     )
     return found
 

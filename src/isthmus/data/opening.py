@@ -218,7 +218,7 @@ def open_layout(path: str, key: str | None, spec: str, floats: bool = True) -> L
             )
         return npy_layout(path, what)
     if suffix == ".npz":
-        layouts = npz_layouts(path, what)
+        layouts = npz_layouts(path, what, key)
     elif suffix == ".safetensors":
         layouts = tensor_layouts(path, what)[0]
     else:

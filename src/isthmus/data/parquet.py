@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from isthmus.data.dtypes import FLOATS
 from isthmus.data.file_errors import choose, damaged, file_size, os_errors, refuse_empty, wrong_kind
 from isthmus.data.row_checks import check_axes
 from isthmus.data.source import BaseSource
@@ -46,6 +47,31 @@ def parquet_file(path: str, what: str) -> Iterator[Any]:
         raise damaged(what, "Parquet file") from error
 
 
+def choose_column(
+    schema: Any,
+    what: str,
+    path: str,
+    name: str | None,
+    fits: Callable[[Any], bool] = lambda type_: True,
+    of: str | None = None,
+) -> str:
+    """Pick the one column that is meant (:func:`isthmus.data.file_errors.choose`).
+
+    Raises FileError as ``choose``, and where two columns have the name: a reader of one of them
+    could not say which it read.
+    """
+    entries = {f.name: ("" if fits(f.type) else "-") + str(f.type) for f in schema}
+    wanted = {} if of is None else {"of": of}
+    column = choose(what, f"'{path}'", name, entries, "column", **wanted)
+    if schema.names.count(column) > 1:
+        raise FileError(
+            "duplicate-column",
+            f"{what} has {schema.names.count(column)} columns with the name '{column}'; rename "
+            "them, or write the one that is meant on its own",
+        )
+    return column
+
+
 def number_column(type_: Any) -> str | None:
     """The number format of a list column as NumPy calls it, or None where it is no list."""
     import pyarrow.types as pt
@@ -68,15 +94,10 @@ def open_parquet(path: str, key: str | None, spec: str, name: str) -> ParquetSou
     what = f"'{spec}'"
     with parquet_file(path, what) as file:
         schema = file.schema_arrow
-        columns: dict[str, str] = {}
-        for field in schema:
-            number = number_column(field.type)
-            fits = number in ("float16", "float32", "float64")
-            columns[field.name] = ("" if fits else "-") + str(field.type)
-        column = choose(what, f"'{path}'", key, columns, "column")
+        column = choose_column(schema, what, path, key, lambda t: number_column(t) in FLOATS)
         type_ = schema.field(column).type
         number = number_column(type_)
-        if number not in ("float16", "float32", "float64"):
+        if number not in FLOATS:
             raise DtypeError(
                 "not-floats",
                 f"the column '{column}' of '{path}' holds {type_}; expected lists of float16, "
