@@ -16,6 +16,7 @@ from bench.timing import result, say
 MODULES = {
     "startup": ("import_seconds", "help_seconds"),
     "moments_product": ("moments_vs_gemm", "moments_vs_syrk"),
+    "moments_file": ("moments_file_float32", "moments_file_float16"),
     "moments_sklearn": ("moments_vs_sklearn",),
     "apply_copy": ("apply_vs_copy",),
     "closers_fit": ("closers_fit_seconds",),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 
+from isthmus.core.arrays import unit
 from isthmus.data import open_rows
 from isthmus.data import summary as module
 from isthmus.data.moments import Moments, PairMoments
@@ -111,6 +113,34 @@ def test_processes_give_the_numbers_of_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.pair.cross, serial.pair.cross)
     assert got.stats_a.duplicates == serial.stats_a.duplicates
     assert {name: os.environ.get(name) for name in THREAD_VARIABLES} == before
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_two_threads_give_the_numbers_of_one(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_ROWS", 10)
+    a, b = (opened(rows_of(60, seed).astype(dtype), "rows") for seed in (1, 2))
+
+    def summary(threads: int) -> Summary:
+        together = Barrier(threads)  # breaks unless as many blocks are under work at once
+
+        def slow_unit(rows: np.ndarray) -> np.ndarray:
+            together.wait(timeout=30)
+            return unit(rows)
+
+        monkeypatch.setattr("isthmus.core.threads.blas_threads", lambda: threads)
+        monkeypatch.setattr(module, "unit", slow_unit)
+        return summarise(a, b, precise=False)
+
+    one, two = summary(1), summary(2)
+    assert one.pair is not None
+    assert two.pair is not None
+    for first, second in ((one.a, two.a), (one.pair.b, two.pair.b)):
+        np.testing.assert_array_equal(first.scatter, second.scatter)
+        np.testing.assert_array_equal(first.mean, second.mean)
+    np.testing.assert_array_equal(one.pair.cross, two.pair.cross)
+    assert one.stats_a.norm_sum == two.stats_a.norm_sum
+    for side in (one.stats_a, two.stats_a):
+        np.testing.assert_array_equal(np.concatenate(side.hashes), RowStats.of(a.read()).hashes[0])
 
 
 def test_one_worker_or_one_item_stays_here() -> None:

@@ -87,7 +87,7 @@ class Moments:
         normalised: bool | None = None,
     ) -> Moments:
         """Moments of a stream of blocks, each (b, d) with any b, also 0."""
-        fold = _Fold(dim, None, precise, normalised)
+        fold = Fold(dim, None, precise, normalised)
         for block in blocks:
             fold.add(block, None)
         return fold.moments_a()
@@ -226,7 +226,7 @@ class PairMoments:
         normalised: bool | None = None,
     ) -> PairMoments:
         """Moments of a stream of pairs of blocks."""
-        fold = _Fold(dim_a, dim_b, precise, normalised)
+        fold = Fold(dim_a, dim_b, precise, normalised)
         for a, b in blocks:
             fold.add(a, b)
         return fold.pair_moments()
@@ -274,7 +274,7 @@ class PairMoments:
         return cls(a, b, _tensor(tensors, "cross", path))
 
 
-class _Fold:
+class Fold:
     """The running sums behind ``over``: chunk products about a pivot, float64 beyond one chunk.
 
     With P = Σ(x-p)(x-p)ᵀ and m = mean(x-p) about the pivot p, a chunk's scatter is P - c m mᵀ.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from isthmus.core.arrays import Array, row_norms, to_numpy
+from isthmus.core.arrays import Array, row_norms, to_numpy, working
 from isthmus.core.seeds import stream
 from isthmus.errors import ValuesError, first_rows
 
@@ -81,10 +81,13 @@ class RowStats:
     hashes: tuple[np.ndarray, ...] = field(default=(), repr=False)
 
     @classmethod
-    def of(cls, rows: Array, *, offset: int = 0) -> RowStats:
-        """Look at one block of rows, (b, d); ``offset`` is the number of its first row."""
-        host = to_numpy(rows)
-        exact = host if host.dtype != np.float16 else host.astype(np.float32)
+    def of(cls, rows: Array, *, offset: int = 0, dtype: str | None = None) -> RowStats:
+        """Look at one block of rows, (b, d).
+
+        ``offset`` is the number of its first row; ``dtype`` that of the file, where float16 rows
+        have been converted already.
+        """
+        exact = working(to_numpy(rows))
         norms = row_norms(exact).astype(np.float64)
         wild = ~np.isfinite(norms)
         if wild.any():  # a norm may overflow float32 although each value is finite
@@ -93,16 +96,16 @@ class RowStats:
         norms = np.where(wild, 0.0, norms)
         zero = ~wild & (norms == 0.0)
         return cls(
-            rows=len(host),
-            dim=int(host.shape[1]),
-            dtype=str(rows.dtype).removeprefix("torch."),
+            rows=len(exact),
+            dim=int(exact.shape[1]),
+            dtype=dtype or str(rows.dtype).removeprefix("torch."),
             norm_sum=float(norms.sum()),
             norm_square_sum=float((norms**2).sum()),
             nonfinite=int(wild.sum()),
             nonfinite_first=tuple(int(i) + offset for i in np.flatnonzero(wild)[:5]),
             zeros=int(zero.sum()),
             zeros_first=tuple(int(i) + offset for i in np.flatnonzero(zero)[:5]),
-            hashes=(_row_hashes(host),),
+            hashes=(_row_hashes(exact),),
         )
 
     def merge(self, later: RowStats) -> RowStats:
@@ -197,20 +200,30 @@ class RowStats:
         return found
 
 
+HASH_BYTES = 1 << 18
+"""Bytes hashed at once: they stay in the cache of one core."""
+
+
 def _row_hashes(rows: np.ndarray) -> np.ndarray:
-    """A 64-bit hash of each row's bytes, (n,) uint64; -0.0 and 0.0 count as one value."""
-    rows = np.ascontiguousarray(rows) + rows.dtype.type(0)
-    width = rows.dtype.itemsize
-    words = rows.view(np.dtype(f"u{width}"))
-    odd = stream("row-hashes", 0).integers(
-        0, 2**64, size=words.shape[1], dtype=np.uint64
-    ) | np.uint64(1)
-    total = np.zeros(len(words), np.uint64)
-    step = max(1, 2**22 // max(words.shape[1], 1))
-    for start in range(0, len(words), step):
-        wide = words[start : start + step].astype(np.uint64)
-        wide ^= wide >> np.uint64(15)
-        wide *= odd
-        wide ^= wide >> np.uint64(31)
-        total[start : start + step] = wide.sum(axis=1, dtype=np.uint64)
+    """A 64-bit hash of each row's values, (n,) uint64; -0.0 and 0.0 count as one value.
+
+    Each word of 8 bytes goes through a one-to-one map of its own (shift, multiply by an odd number,
+    shift), so rows that differ in one word differ; a row's hash is the sum.
+    """
+    count, dim = rows.shape
+    width = -(-dim * rows.itemsize // 8)
+    odd = stream("row-hashes", 0).integers(0, 2**64, size=width, dtype=np.uint64) | np.uint64(1)
+    step = max(1, min(HASH_BYTES // (8 * max(width, 1)), count))
+    values = np.zeros((step, width * 8 // rows.itemsize), rows.dtype.newbyteorder("="))
+    words = values.view(np.uint64)
+    moved = np.empty_like(words)
+    total = np.empty(count, np.uint64)
+    for start in range(0, count, step):
+        part = rows[start : start + step]
+        np.add(part, rows.dtype.type(0), out=values[: len(part), :dim])
+        values[:, dim:] = 0
+        words ^= np.right_shift(words, np.uint64(29), out=moved)
+        words *= odd
+        words ^= np.right_shift(words, np.uint64(32), out=moved)
+        np.sum(words[: len(part)], axis=1, dtype=np.uint64, out=total[start : start + step])
     return total

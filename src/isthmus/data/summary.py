@@ -6,21 +6,26 @@ differently still fold. Files are opened where they are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from isthmus.core.arrays import to_numpy, unit, working
+from isthmus.core.threads import own_threads
 from isthmus.data import Rows, open_rows
-from isthmus.data.moments import Moments, PairMoments
+from isthmus.data.moments import SUBCHUNK, Fold, Moments, PairMoments
 from isthmus.data.row_checks import check_count, checked_rows
 from isthmus.data.row_stats import RowStats
 from isthmus.engines.local import Executor, ProcessExecutor, SerialExecutor
 
 BLOCK_ROWS = 8192
+LANES = 2
 PARTITION_ROWS = 500_000
 PRECISE_ROWS = 100_000
 
@@ -57,42 +62,67 @@ class Summary:
         )
 
 
+class _Lane:
+    """Sums of every second block of a partition, with buffers of its own for one block."""
+
+    def __init__(self, partition: Partition) -> None:
+        self.precise, self.normalised = partition.precise, partition.normalised
+        dim_b = partition.b.dim if partition.b else None
+        self.sums = Fold(partition.a.dim, dim_b, self.precise, self.normalised)
+        self.held: list[np.ndarray] = []
+
+    def hold(self, raw: tuple[np.ndarray, ...]) -> None:
+        """Copy a block of one or two sides, float16 as float32: a source reuses its buffers."""
+        if not self.held:
+            self.held = [np.empty(rows.shape, working(rows[:0]).dtype) for rows in raw]
+        self.held = [rows[: len(new)] for rows, new in zip(self.held, raw)]
+        for rows, new in zip(self.held, raw):
+            np.copyto(rows, new)
+
+    def add(self, start: int, dtypes: list[str]) -> list[RowStats]:
+        """Look at the rows that are held, the first of which is row ``start``, and sum them."""
+        seen, ready = [], []
+        for rows, dtype in zip(self.held, dtypes):
+            stats = RowStats.of(rows, offset=start, dtype=dtype)
+            if stats.nonfinite:
+                np.nan_to_num(rows, copy=False)  # refused once all bad rows are counted
+            rows = working(rows, double=self.precise)
+            for at in range(0, len(rows) if self.normalised else 0, SUBCHUNK):
+                part = rows[at : at + SUBCHUNK]  # small enough to stay in the cache
+                part[...] = unit(part)
+            ready.append(rows)
+            seen.append(stats)
+        self.sums.add(ready[0], ready[1] if len(ready) > 1 else None)
+        return seen
+
+
 def fold(partition: Partition) -> Summary:
-    """Read one partition block by block. Memory: two blocks and the (d, d) sums."""
-    stats: list[RowStats | None] = [None, None]
-    names = [partition.a.name, partition.b.name if partition.b else ""]
+    """Read one partition block by block. Memory: a few blocks and the (d, d) sums.
 
-    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    Even and odd blocks have sums of their own, which two threads add up, or one where BLAS may use
+    but one: the numbers are the same.
+    """
+    sides = [partition.a] + ([partition.b] if partition.b is not None else [])
+    streams = [side.blocks(BLOCK_ROWS, partition.start, partition.stop) for side in sides]
+    lanes = [_Lane(partition) for _ in range(LANES)]
+    pending: deque[Future[list[RowStats]]] = deque()
+    stats: list[list[RowStats]] = []
+    with own_threads(LANES) as pool:
         start = partition.start
-        streams: list[Iterator[Any]] = [
-            partition.a.blocks(BLOCK_ROWS, partition.start, partition.stop)
-        ]
-        if partition.b is not None:
-            streams.append(partition.b.blocks(BLOCK_ROWS, partition.start, partition.stop))
-        for raw in zip(*streams, strict=True):
-            ready = []
-            for side, rows in enumerate(raw):
-                seen = RowStats.of(rows, offset=start)
-                known = stats[side]
-                stats[side] = seen if known is None else known.merge(seen)
-                if seen.nonfinite:
-                    rows = np.nan_to_num(rows)  # refused once all bad rows are counted
-                rows = working(rows, double=partition.precise)
-                ready.append(unit(rows) if partition.normalised else rows)
+        for number, raw in enumerate(zip(*streams, strict=True)):
+            if len(pending) == LANES:  # the lane of this block is done with the one before
+                stats.append(pending.popleft().result())
+            lane = lanes[number % LANES]
+            lane.hold(raw)
+            pending.append(pool.submit(lane.add, start, [str(rows.dtype) for rows in raw]))
             start += len(raw[0])
-            yield ready[0], ready[1] if len(ready) > 1 else None
-
-    dim = partition.a.dim
-    kind = {"precise": partition.precise, "normalised": partition.normalised}
+        stats += [future.result() for future in pending]
+    found = [reduce(RowStats.merge, side) for side in zip(*stats)]
     if partition.b is None:
-        moments = Moments.over((a for a, _ in blocks()), dim, **kind)
-        assert stats[0] is not None, names
-        return Summary(stats[0], None, moments, None)
-    pair = PairMoments.over(
-        ((a, b) for a, b in blocks() if b is not None), dim, partition.b.dim, **kind
-    )
-    assert stats[0] is not None, names
-    return Summary(stats[0], stats[1], pair.a, pair)
+        alone = reduce(Moments.merge, [lane.sums.moments_a() for lane in lanes])
+        return Summary(found[0], None, alone, None)
+    pair = reduce(PairMoments.merge, [lane.sums.pair_moments() for lane in lanes])
+    return Summary(found[0], found[1], pair.a, pair)
 
 
 def partitions(
