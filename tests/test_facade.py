@@ -212,7 +212,8 @@ def test_every_command_is_compared_or_has_no_verb() -> None:
 
 
 @pytest.mark.parametrize(
-    ("listing", "name"), [("closers", "center-both"), ("codecs", "rabitq"), ("encoders", "emoji")]
+    ("listing", "name"),
+    [("closers", "center-both"), ("codecs", "rabitq"), ("encoders", "emoji"), ("lab", "final-gap")],
 )
 def test_what_there_is_is_listed(listing: str, name: str) -> None:
     module = getattr(im, listing)

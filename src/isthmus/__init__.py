@@ -17,6 +17,7 @@ from isthmus.errors import IsthmusError
 if TYPE_CHECKING:
     from isthmus import closers as closers
     from isthmus import encoders as encoders
+    from isthmus import lab as lab
     from isthmus.closers import fit as fit
     from isthmus.closers import verify as verify
     from isthmus.closers.maps import AffineMap as AffineMap
@@ -113,7 +114,7 @@ _NOUNS = {
     "write_rows": "data",
 }
 """Record, or what makes one -> the module it loads from."""
-_MODULES = {"closers": "closers", "codecs": "perturb.codecs", "encoders": "encoders"}
+_MODULES = {"closers": "closers", "codecs": "perturb.codecs", "encoders": "encoders", "lab": "lab"}
 """Name -> the module it is."""
 
 __all__ = ["IsthmusError", "__version__", *_VERBS, *_NOUNS, *_MODULES]

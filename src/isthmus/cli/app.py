@@ -22,6 +22,7 @@ COMMANDS = (
     "mixed",
     "plan",
     "embed",
+    "lab",
     "demo",
 )
 """``isthmus NAME`` is the function ``command`` of ``isthmus.cli.NAME``, or its ``group``."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import INPUT
 from isthmus.cli.output import console, print_json, progress_bar
@@ -38,10 +39,8 @@ def command(
 
     Example: isthmus apply closer.safetensors images.npy --role candidate --out closed.npy
     """
-    from isthmus.closers import apply_to_file
-
     with progress_bar() as say:
-        done = apply_to_file(
+        done = im.closers.apply_to_file(
             closer,
             rows,
             role,  # type: ignore[arg-type]

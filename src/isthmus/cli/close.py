@@ -62,11 +62,9 @@ def command(
 
     Example: isthmus close captions.npy images.npy --method center-queries --out closer.safetensors
     """
-    from isthmus.closers.fitting import options_of
-
     check_suffix(out, ".safetensors", "a closer")
     named: dict[str, Any] = {"variance": variance, "side": side, "renormalise": renormalise}
-    own = {k: v for k, v in named.items() if v is not None} | options_of(option or [])
+    own = {k: v for k, v in named.items() if v is not None} | im.closers.options_of(option or [])
     with progress_bar() as say:
         closer = im.fit(
             method,

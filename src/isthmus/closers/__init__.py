@@ -11,7 +11,7 @@ page each under ``docs/closers``.
 from __future__ import annotations
 
 from isthmus.closers.application import Applied, apply_to_file
-from isthmus.closers.fitting import fit, needed
+from isthmus.closers.fitting import fit, needed, options_of
 from isthmus.closers.maps import Closer
 from isthmus.closers.promises import hull_rank, off_hull
 from isthmus.closers.registry import METHODS, ClosingMethod, Option
@@ -30,6 +30,7 @@ __all__ = [
     "hull_rank",
     "needed",
     "off_hull",
+    "options_of",
     "verify",
 ]
 

@@ -30,6 +30,9 @@ STREAMS: dict[str, int] = {
     "gap.separability": 0x5E9,  # held-out rows of the linear classifier
     "index.held-out": 0x0A11,  # candidates kept out of an index
     "index.codec-rows": 0xC0DE,  # stored rows that its codec is fitted on
+    "lab.inputs": 0x1AB2,  # what towers read
+    "lab.noise": 0x1AB3,  # noise on candidates of the laboratory
+    "lab.vectors": 0x1AB1,  # vectors and weights at the start of a training
     "mixed.draws": 0x3D1,  # which documents of a mixed pool are stored as side a
     "mixed.split": 0x3D2,  # queries that strengths and means are chosen on; those that are scored
     "picture": 0x91C,  # rows drawn

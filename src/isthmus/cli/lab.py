@@ -1,0 +1,71 @@
+"""``isthmus lab``: experiments on why there is a gap, and what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import isthmus as im
+from isthmus.cli import options
+from isthmus.cli.output import console, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An experiment, or: list.")],
+    out: Annotated[Path, typer.Option(help="Folder for the table and the figures.")] = Path(
+        "isthmus-lab"
+    ),
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Why is there a gap, and does it matter? Experiments beside what theory predicts.
+
+    "isthmus lab list" names them. Each prints its rows and writes a table (CSV) and figures (SVG).
+
+    Example: isthmus lab final-gap --out lab
+    """
+    screen = console(as_json=json)
+    if name == "list":
+        known = [{"name": one, "words": said} for one, said in im.lab.EXPERIMENTS.words().items()]
+        screen.print(table_of(known))
+        if json:
+            print_json(known)
+        return
+    with progress_bar() as say:
+        found = im.lab.EXPERIMENTS[name].run(seed=seed, progress=say)
+    screen.print(found.words, markup=False)
+    screen.print(table_of(found.rows()))
+    for note in found.notes:
+        screen.print(note, markup=False)
+    written = ", ".join(str(path) for path in found.write(out))
+    screen.print(f"Wrote {written}.", markup=False)
+    if json:
+        print_json(found.rows())
+
+
+def table_of(rows: list[dict[str, Any]]) -> Table:
+    """Rows as columns of text, numbers to four figures."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    for column in columns:
+        number = any(isinstance(row.get(column), int | float) for row in rows)
+        table.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*(shown(row.get(column)) for column in columns))
+    return table
+
+
+def shown(value: Any) -> str:
+    """A value of a table: four figures, a dash for nothing."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool | str | int):
+        return str(value)
+    return f"{value:.4g}"

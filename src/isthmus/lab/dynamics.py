@@ -1,0 +1,174 @@
+"""Training as a path: gradient flow and the optimisers in use, of many runs at once.
+
+A *state* is a dict of arrays whose first axis is the run. A *model* turns it into paired vectors
+and a gradient (:mod:`isthmus.lab.models`). Nothing here knows which laws hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from isthmus.core.progress import Progress, quiet
+from isthmus.errors import OptionError
+
+State = dict[str, np.ndarray]
+"""Name of a parameter -> (runs, …)."""
+OPTIMISERS = ("sgd", "momentum", "adam")
+MOMENTUM = 0.9
+ADAM = (0.9, 0.999, 1e-8)
+"""Decay of the mean, decay of the mean square, and what is added to the root."""
+
+
+class Model(Protocol):
+    """What can be trained."""
+
+    def gradient(self, state: State) -> tuple[np.ndarray, State]:
+        """Losses (runs,), and the gradient by each parameter that it has."""
+
+    def embed(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """Paired vectors, (runs, n, d) each, as the loss meets them."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """States along a training.
+
+    Attributes:
+        times: (t,), time of a flow or number of steps. states: name -> (t, runs, …). losses:
+            (t, runs). model: what was trained.
+    """
+
+    times: np.ndarray
+    states: State
+    losses: np.ndarray
+    model: Model
+
+    def state(self, at: int) -> State:
+        """The state at one of ``times``."""
+        return {name: values[at] for name, values in self.states.items()}
+
+    def embeddings(self, at: int = -1) -> tuple[np.ndarray, np.ndarray]:
+        """Paired vectors at one of ``times``, (runs, n, d) each."""
+        return self.model.embed(self.state(at))
+
+
+def rate_of(name: str, rates: Mapping[str, float]) -> float:
+    """Rate of a parameter over the common one: its own, its tower's (before the dot), or 1."""
+    return rates.get(name, rates.get(name.split(".")[0], 1.0))
+
+
+def gradient_flow(
+    model: Model,
+    state: State,
+    times: Sequence[float] | np.ndarray,
+    *,
+    rates: Mapping[str, float] | None = None,
+    method: str = "DOP853",
+    rtol: float = 1e-8,
+    atol: float = 1e-11,
+    progress: Progress = quiet,
+) -> Path:
+    """θ' = -rate · ∂L/∂θ by SciPy's adaptive integrators; all runs share the step.
+
+    Args:
+        times: increasing, from the start on. rates: name of a parameter or tower -> rate over 1;
+            0 freezes it. method, rtol, atol: of ``scipy.integrate.solve_ivp``.
+
+    Raises:
+        OptionError: the integrator could not go on.
+    """
+    from scipy.integrate import solve_ivp
+
+    rates = rates or {}
+    times = np.asarray(times, np.float64)
+    shapes = {name: values.shape for name, values in state.items()}
+    speed = np.concatenate(
+        [np.full(values.size, rate_of(name, rates)) for name, values in state.items()]
+    )
+
+    def unpacked(flat: np.ndarray) -> State:
+        out, at = {}, 0
+        for name, shape in shapes.items():
+            size = int(np.prod(shape))
+            out[name] = flat[at : at + size].reshape(shape)
+            at += size
+        return out
+
+    def slope(time: float, flat: np.ndarray) -> np.ndarray:
+        progress("flow", min(int(100 * time / times[-1]), 100), 100)
+        _, gradient = model.gradient(unpacked(flat))
+        return -speed * np.concatenate([gradient[name].ravel() for name in shapes])
+
+    start = np.concatenate([np.asarray(v, np.float64).ravel() for v in state.values()])
+    found = solve_ivp(
+        slope, (times[0], times[-1]), start, method=method, t_eval=times, rtol=rtol, atol=atol
+    )
+    if not found.success:
+        raise OptionError("flow-stopped", f"the flow stopped: {found.message}; shorten it")
+    kept = [unpacked(column) for column in found.y.T]
+    return _path(model, times, kept)
+
+
+def descend(
+    model: Model,
+    state: State,
+    steps: int,
+    *,
+    rate: float,
+    optimiser: str = "sgd",
+    momentum: float = MOMENTUM,
+    weight_decay: float = 0.0,
+    rates: Mapping[str, float] | None = None,
+    every: int | None = None,
+    progress: Progress = quiet,
+) -> Path:
+    """Full-batch steps of ``sgd``, ``momentum`` (heavy ball) or ``adam``.
+
+    Args:
+        rate: the common learning rate. weight_decay: λ of θ ← (1 - rate λ) θ before each step, as
+            AdamW does it; scale and bias do not decay. rates: as in :func:`gradient_flow`. every:
+            steps between two kept states; the first and last are kept. None: a hundred in all.
+
+    Raises:
+        OptionError: another optimiser.
+    """
+    if optimiser not in OPTIMISERS:
+        raise OptionError(
+            "unknown-optimiser",
+            f"optimiser '{optimiser}' is unknown; choose one of {', '.join(OPTIMISERS)}",
+        )
+    every = every or max(1, steps // 100)
+    speeds = {name: rate * rate_of(name, rates or {}) for name in state}
+    now = {name: np.array(values, np.float64) for name, values in state.items()}
+    mean = {name: np.zeros_like(values) for name, values in now.items()}
+    square = {name: np.zeros_like(values) for name, values in now.items()}
+    kept, times = [dict(now)], [0]
+    for step in range(1, steps + 1):
+        _, gradient = model.gradient(now)
+        for name, slope in gradient.items():
+            if optimiser == "momentum":
+                mean[name] = momentum * mean[name] + slope
+                slope = mean[name]
+            elif optimiser == "adam":
+                slow, slower, least = ADAM
+                mean[name] = slow * mean[name] + (1 - slow) * slope
+                square[name] = slower * square[name] + (1 - slower) * slope**2
+                root = np.sqrt(square[name] / (1 - slower**step))
+                slope = mean[name] / (1 - slow**step) / (root + least)
+            keep = 1.0 if name in ("log_scale", "bias") else 1 - speeds[name] * weight_decay
+            now[name] = keep * now[name] - speeds[name] * slope
+        if step % every == 0 or step == steps:
+            kept.append(dict(now))
+            times.append(step)
+            progress(optimiser, step, steps)
+    return _path(model, np.array(times, np.float64), kept)
+
+
+def _path(model: Model, times: np.ndarray, kept: list[State]) -> Path:
+    losses = np.stack([model.gradient(state)[0] for state in kept])
+    states = {name: np.stack([state[name] for state in kept]) for name in kept[0]}
+    return Path(times, states, losses, model)

@@ -1,0 +1,97 @@
+"""Every experiment by its name: a sentence, and the function that gives its rows and figures."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from isthmus.core.progress import Progress, quiet
+from isthmus.core.registry import Registry
+from isthmus.data.atomic import atomic_path
+from isthmus.data.records import Record
+from isthmus.report.charts import Chart
+
+
+@dataclass(frozen=True)
+class Findings(Record):
+    """What an experiment found.
+
+    Attributes:
+        name: of the experiment. words: the sentence that it is about. seed: of everything random.
+        table: one flat dict per row, measured beside predicted. figures: name -> chart. notes:
+            sentences that the numbers alone do not say.
+    """
+
+    name: str
+    words: str
+    seed: int
+    table: Sequence[dict[str, Any]]
+    figures: dict[str, Chart] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table."""
+        return [dict(row) for row in self.table]
+
+    def card(self) -> tuple[str, list[dict[str, Any]]]:
+        return self.words, self.rows()
+
+    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write NAME.csv and one NAME-FIGURE.svg per figure; the paths, in this order.
+
+        Raises:
+            FileError: a file cannot be written.
+        """
+        table = Path(folder) / f"{self.name}.csv"
+        rows = self.rows()
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        with atomic_path(table) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        written = [table]
+        for figure, chart in self.figures.items():
+            path = Path(folder) / f"{self.name}-{figure}.svg"
+            with atomic_path(path) as temporary:
+                temporary.write_text(chart.to_svg(), encoding="utf-8")
+            written.append(path)
+        return written
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment.
+
+    Attributes:
+        name: lower case with hyphens. words: one sentence that says what it shows. home:
+            "module:function", loaded when it is run, so that listing costs nothing; the function
+            takes (seed, progress) and returns (rows, figures by name, notes).
+    """
+
+    name: str
+    words: str
+    home: str
+
+    def run(self, *, seed: int = 0, progress: Progress = quiet) -> Findings:
+        """Run it. Cost: seconds to a minute on one core, unless its sentence says otherwise."""
+        module, function = self.home.split(":")
+        table, figures, notes = getattr(import_module(module), function)(seed, progress)
+        return Findings(self.name, self.words, seed, table, figures, notes)
+
+
+EXPERIMENTS: Registry[Experiment] = Registry("experiment", group="isthmus.lab", kind=Experiment)
+"""Experiment by name, in the order in which a newcomer asks."""
+
+for _name, _words, _home in (
+    (
+        "final-gap",
+        "The gap at the start, less what varies along it: the final gap beside its law (D8).",
+        "laws:final_gap",
+    ),
+):
+    EXPERIMENTS.register(_name, Experiment(_name, _words, f"isthmus.lab.{_home}"))
