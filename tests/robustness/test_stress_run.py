@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +92,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         with pytest.raises(Killed):
             run_grid(**work(), out=out, say=stop_at(step))
         assert not out.exists()
-        assert len(journal.read_text().splitlines()) == step + 1
-    with journal.open("a") as file:
-        file.write('[{"torn": 1')  # killed in the middle of a line
+        assert journal.exists()
     played: list[Perturbation] = []
     real = run.measure_perturbation
 
@@ -105,6 +105,36 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert played == CELLS[1:]  # what was done is not done again
     assert out.read_bytes() == whole.read_bytes()
     assert not journal.exists()
+
+
+def test_a_second_run_on_the_same_output_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "t.json"
+
+    def again(done: int, of: int) -> None:
+        if done == 1:
+            with refused("file-in-use", "t.json.journal", "another run"):
+                run_grid(**work(), out=out)
+
+    assert json.loads(json.dumps(run_grid(**work(), out=out, say=again))) == json.loads(
+        out.read_text()
+    )
+
+
+def test_a_journal_whose_steps_were_swapped_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "t.json"
+
+    def stop(done: int, of: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(**work(), out=out, say=stop)
+    with closing(sqlite3.connect(f"{out}.journal")) as base:
+        for old, new in ((0, 9), (1, 0), (9, 1)):
+            base.execute("UPDATE steps SET number = ? WHERE number = ?", (new, old))
+        base.commit()
+    with refused("damaged-journal", "step 0", "delete it"):
+        run_grid(**work(), out=out)
 
 
 def test_another_grids_journal_is_not_gone_on_with(tmp_path: Path) -> None:

@@ -32,8 +32,7 @@ def atomic_path(final: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileError(
             "is-a-folder", f"'{os.fspath(final)}' is a folder; expected a file name to write to"
         )
-    with os_errors(target.parent, "written"):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     temporary = target.parent / f".{target.stem}.{secrets.token_hex(6)}{target.suffix}"
     try:
         yield temporary
@@ -46,6 +45,14 @@ def atomic_path(final: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         raise
     _flush_folder(target.parent)
+
+
+def make_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder, made with those above it where missing; raises FileError where it cannot be."""
+    path = Path(folder)
+    with os_errors(path, "written"):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _flush_folder(folder: Path) -> None:
@@ -71,7 +78,9 @@ def write_json(path: str | os.PathLike[str], obj: Any) -> None:
 
 def plain(obj: Any) -> Any:
     """The same value in dicts, lists, strings, numbers, booleans and None."""
-    if obj is None or isinstance(obj, (str, bool, int)):
+    if isinstance(obj, str):
+        return written(obj)
+    if obj is None or isinstance(obj, (bool, int)):
         return obj
     if isinstance(obj, (np.generic, np.ndarray)):
         return plain(obj.tolist())
@@ -82,13 +91,18 @@ def plain(obj: Any) -> Any:
     if isinstance(obj, (list, tuple)):
         return [plain(value) for value in obj]
     if isinstance(obj, os.PathLike):
-        return os.fspath(obj)
+        return written(os.fsdecode(obj))
     raise TypeError(f"JSON has no form for a {type(obj).__name__}")
+
+
+def written(text: str) -> str:
+    """Names of files that are not UTF-8 have no form in a text file: their bytes are shown."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _key(key: Any) -> str:
     if isinstance(key, str):
-        return str(key)
+        return written(key)
     if isinstance(key, (int, float, np.number)) and not isinstance(key, bool):
         return str(plain(key))
     raise TypeError(f"a JSON key must be text or a number, not a {type(key).__name__}")

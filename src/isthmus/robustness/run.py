@@ -1,16 +1,18 @@
 """A whole grid to a file: streamed, resumed after a kill, the same bytes whatever happened.
 
-Finished perturbations go line by line into a journal beside the output; a run that finds the
-journal of the same work goes on after its last whole line. The table is written from the journal,
-in the order of the work, and renamed into place. Memory: the rows of the task, and the mapped rows
-of one batch of closers.
+Finished perturbations go step by step into a journal beside the output
+(:mod:`isthmus.data.journal`); a run that finds the journal of the same work goes on after its last
+step, and starts anew on that of another. The table is written in the order of the work and renamed
+into place. Memory: the rows of the task, and the mapped rows of one batch of closers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import numpy as np
 from isthmus._version import __version__
 from isthmus.closers.maps import Closer
 from isthmus.data.atomic import atomic_path, plain, write_json
+from isthmus.data.journal import Journal
 from isthmus.data.records import arrow_table
 from isthmus.errors import OptionError
 from isthmus.robustness.measurements import measure_perturbation
@@ -30,9 +33,9 @@ from isthmus.search.task import RetrievalTask
 
 BATCH_NUMBERS = 2**26
 """Mapped numbers held at once: 512 MB of float64 rows. A batch never depends on anything else."""
-JOURNAL = ".journal"
 
 Row = dict[str, Any]
+_LOG = logging.getLogger("isthmus.robustness")
 
 
 def run_grid(
@@ -63,20 +66,25 @@ def run_grid(
     work.check()
     if out is not None:
         check_table_suffix(out)
-    table = _journal(out, work.fingerprint())
     steps = len(tasks) * len(work.batches()) * len(perturbations)
     tell = say or (lambda done, of: None)
-    tell(len(table), steps)
-    for rows in work.remaining(skip=len(table)):
-        table.append(json.loads(json.dumps(plain(rows))))
-        if out is not None:
-            with _journal_path(out).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(table[-1]) + "\n")
+    with nullcontext() if out is None else Journal(out, {"work": work.fingerprint()}) as journal:
+        table: list[list[Row]] = []
+        if journal is not None:
+            if journal.others():
+                _LOG.info("%s is of other work and starts anew", journal.path)
+                journal.restart()
+            table += [rows for rows, _ in journal.steps()]
         tell(len(table), steps)
-    order = work.by_closer(table)
-    if out is not None:
-        write_table(out, order)
-        _journal_path(out).unlink(missing_ok=True)
+        for rows in work.remaining(skip=len(table)):
+            table.append(json.loads(json.dumps(plain(rows))))
+            if journal is not None:
+                journal.append(table[-1])
+            tell(len(table), steps)
+        order = work.by_closer(table)
+        if out is not None and journal is not None:
+            write_table(out, order)
+            journal.remove()
     return order
 
 
@@ -136,7 +144,7 @@ class _Work:
         return [row for steps in blocks for rows in zip(*steps, strict=True) for row in rows]
 
     def fingerprint(self) -> str:
-        """What was asked, as one line: any change of it starts anew."""
+        """A digest of what was asked and of all rows: any change of it starts anew."""
         digest = hashlib.sha256()
 
         def take(array: np.ndarray | None) -> None:
@@ -166,7 +174,7 @@ class _Work:
                 take(step.offset)
         asked = [repr(p) for p in self.perturbations], self.trials, self.control_trials
         digest.update(f"{asked} {__version__}".encode())
-        return f"isthmus stress journal {digest.hexdigest()}"
+        return digest.hexdigest()
 
 
 def check_table_suffix(out: Path) -> None:
@@ -190,22 +198,3 @@ def write_table(out: Path, rows: Sequence[Row]) -> None:
 
     with atomic_path(out) as path:
         pq.write_table(arrow_table(rows), path)
-
-
-def _journal_path(out: Path) -> Path:
-    return out.with_name(out.name + JOURNAL)
-
-
-def _journal(out: Path | None, work: str) -> list[list[Row]]:
-    """Steps that a journal of the same work holds; another's, or a torn end, is cut off."""
-    if out is None:
-        return []
-    path = _journal_path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    same = bool(lines) and lines[0] == work
-    # what follows the last line end was being written
-    done = [json.loads(line) for line in lines[1:-1]] if same else []
-    with atomic_path(path) as fresh:
-        fresh.write_text("\n".join([work, *map(json.dumps, done), ""]), encoding="utf-8")
-    return done
