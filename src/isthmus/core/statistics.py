@@ -39,10 +39,14 @@ def wilson(hits: float, count: int, confidence: float = CONFIDENCE) -> Share:
     """Share of independent outcomes with Wilson's score interval (SciPy's ``binomtest``)."""
     if count == 0:
         return Share(float("nan"), float("nan"), float("nan"))
-    from scipy.stats import binomtest
+    from scipy.special import ndtri
 
-    interval = binomtest(round(hits), count).proportion_ci(confidence, method="wilson")
-    return Share(float(hits / count), float(interval.low), float(interval.high))
+    z, share = float(ndtri((1 + confidence) / 2)), round(hits) / count
+    whole = 1 + z * z / count
+    centre = (share + z * z / (2 * count)) / whole
+    reach = z / whole * float(np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2))
+    low = centre - reach if share > 0 else 0.0
+    return Share(float(hits / count), low, centre + reach if share < 1 else 1.0)
 
 
 def share_over_trials(
@@ -73,8 +77,8 @@ def resampled_means(
     """
     trials, queries = outcomes.shape
     by_trial, by_query = _draws(trials, queries, seed, resamples)
-    inner = by_trial @ outcomes.astype(np.float32)
-    return (inner * by_query).sum(axis=1, dtype=np.float64) / (trials * queries)
+    inner = by_query @ outcomes.T.astype(np.float32)
+    return (inner * by_trial).sum(axis=1, dtype=np.float64) / (trials * queries)
 
 
 @lru_cache(maxsize=4)
@@ -104,11 +108,11 @@ def paired_difference(
 
 def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
     """Exact two-sided McNemar p-value for paired 0/1 outcomes (n,) each."""
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
     lost = int((before & ~after).sum())
     won = int((~before & after).sum())
-    return 1.0 if lost + won == 0 else float(binomtest(lost, lost + won).pvalue)
+    return min(1.0, 2 * float(bdtr(min(lost, won), lost + won, 0.5)))
 
 
 def grouped_jackknife(
@@ -126,10 +130,10 @@ def grouped_jackknife(
     Returns:
         name -> (low, high), from Student's t with groups - 1 degrees of freedom.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     parts = [leave_out(g) for g in range(groups)]
-    reach = float(t.ppf((1 + confidence) / 2, groups - 1))
+    reach = float(stdtrit(groups - 1, (1 + confidence) / 2))
     intervals = {}
     for name, value in whole.items():
         values = np.array([p[name] for p in parts])

@@ -7,7 +7,6 @@ takes one perturbation, :func:`grid` all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -211,17 +210,7 @@ def _noisy(
         if shape is not None:
             c_noise = shape(c_noise)
         c[:, : search.stored_dims] += c_noise if ratio is None else c_noise * ratio
-    return _single(Ranking.of(q, c, search.score, search.bias))
-
-
-def _single(ranking: Ranking) -> Ranking:
-    """Linear terms in the rows' float32, so that score blocks stay float32."""
-
-    def cut(terms: np.ndarray | None) -> np.ndarray | None:
-        return None if terms is None else terms.astype(ranking.queries.dtype)
-
-    scale, offset, bias = (cut(t) for t in (ranking.scale, ranking.offset, ranking.bias))
-    return replace(ranking, scale=scale, offset=offset, bias=bias)
+    return Ranking.of(q, c, search.score, search.bias).single()
 
 
 # --- codecs ---

@@ -49,9 +49,12 @@ class Relevance:
 
     def correct(self, answers: np.ndarray) -> np.ndarray:
         """(n,) bool for answers (n,), or (t, n) for (t, n): the answer is right."""
-        keys = self.pairs[:, 0] * self.candidates + self.pairs[:, 1]
+        keys = self.pairs[:, 0] * self.candidates + self.pairs[:, 1]  # ascending
         asked = np.arange(self.queries) * self.candidates + answers
-        return np.isin(asked, keys)
+        if not len(keys):
+            return np.zeros(asked.shape, bool)
+        found = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+        return np.asarray(keys[found] == asked)
 
     @property
     def judged(self) -> np.ndarray:

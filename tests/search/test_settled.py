@@ -1,0 +1,62 @@
+"""First answers from float32 scores, near ties settled in float64: those of a float64 search."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from isthmus.search.scores import SCORES, Ranking, first_best, top1
+
+RNG = np.random.default_rng(4)
+
+
+def in_float64(ranking: Ranking) -> np.ndarray:
+    """Whole lines of float64 scores, no float32 anywhere."""
+    widths = ranking.tie_widths
+    return np.concatenate(
+        [first_best(s, widths[i : i + len(s)]) for i, s in ranking.score_blocks()]
+    )
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def closer_than_float32() -> tuple[np.ndarray, np.ndarray]:
+    """Every candidate has a twin that is 1e-10 nearer to the query it is for, in a higher row."""
+    queries = unit(RNG.normal(size=(60, 24)) + 1)
+    twins = unit(queries + 0.1 * RNG.normal(size=queries.shape))
+    return queries, np.vstack([twins, twins + 1e-10 * queries])
+
+
+CASES = {
+    "plain": lambda: (unit(RNG.normal(size=(90, 32))), unit(RNG.normal(size=(150, 32)))),
+    "offset": lambda: (RNG.normal(size=(90, 32)) + 30, RNG.normal(size=(150, 32)) + 30),
+    "codes": lambda: (np.sign(RNG.normal(size=(90, 32))), np.sign(RNG.normal(size=(400, 32)))),
+    "float codes": lambda: (
+        RNG.normal(size=(90, 32)),
+        np.sign(RNG.normal(size=(400, 5)) @ np.ones((5, 32))),
+    ),
+    "near twins": closer_than_float32,
+    "one point": lambda: (np.ones((5, 8)), np.ones((40, 8))),
+    "zero queries": lambda: (np.zeros((5, 8)), RNG.normal(size=(40, 8))),
+    "huge": lambda: (1e12 * RNG.normal(size=(20, 8)), 1e12 * RNG.normal(size=(40, 8))),
+    "tiny": lambda: (1e-15 * RNG.normal(size=(20, 8)), 1e-15 * RNG.normal(size=(40, 8))),
+}
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("case", CASES)
+def test_answers_are_those_of_float64(case: str, score: str, biased: bool) -> None:
+    queries, candidates = CASES[case]()
+    bias = 0.1 * RNG.normal(size=len(candidates)).round(1) if biased else None
+    ranking = Ranking.of(queries, candidates, score, bias)
+    np.testing.assert_array_equal(top1(ranking), in_float64(ranking))
+
+
+def test_what_float32_cannot_see_is_settled() -> None:
+    queries, candidates = closer_than_float32()
+    found = top1(Ranking.of(queries, candidates, "dot"))
+    np.testing.assert_array_equal(found, np.arange(60) + 60)
+    assert (Ranking.of(queries, candidates, "dot").single().queries.dtype) == np.float32
