@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from isthmus.data.moments import Moments as Moments
     from isthmus.data.moments import PairMoments as PairMoments
     from isthmus.data.row_stats import InputWarning as InputWarning
+    from isthmus.deploy import stores as stores
     from isthmus.deploy.canary import Canary as Canary
     from isthmus.deploy.canary import CanaryCheck as CanaryCheck
     from isthmus.deploy.canary import check_canary as check_canary
@@ -114,7 +115,13 @@ _NOUNS = {
     "write_rows": "data",
 }
 """Record, or what makes one -> the module it loads from."""
-_MODULES = {"closers": "closers", "codecs": "perturb.codecs", "encoders": "encoders", "lab": "lab"}
+_MODULES = {
+    "closers": "closers",
+    "codecs": "perturb.codecs",
+    "encoders": "encoders",
+    "lab": "lab",
+    "stores": "deploy.stores",
+}
 """Name -> the module it is."""
 
 __all__ = ["IsthmusError", "__version__", *_VERBS, *_NOUNS, *_MODULES]

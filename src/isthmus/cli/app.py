@@ -18,6 +18,7 @@ COMMANDS = (
     "calibrate",
     "canary",
     "export",
+    "deploy",
     "recommend",
     "mixed",
     "plan",

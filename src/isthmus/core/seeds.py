@@ -28,6 +28,8 @@ STREAMS: dict[str, int] = {
     "demo.inputs": 0xDE1,  # codec rows of the demo
     "demo.quiz": 0x9012,  # wrong options of a question
     "gap.separability": 0x5E9,  # held-out rows of the linear classifier
+    "deploy.check": 0xDEC,  # queries that a deployment is checked with
+    "deploy.try": 0xDE7,  # queries that closers are fitted on, chosen on and judged on in a store
     "index.held-out": 0x0A11,  # candidates kept out of an index
     "index.codec-rows": 0xC0DE,  # stored rows that its codec is fitted on
     "lab.inputs": 0x1AB2,  # what towers read

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isthmus.data.addresses import address_of, open_store
 from isthmus.data.dtypes import is_float
 from isthmus.data.file_errors import choose, no_such_file, os_errors
 from isthmus.data.flat import FlatSource, Layout
@@ -58,6 +59,8 @@ def open_rows(spec: str | os.PathLike[str] | np.ndarray | Rows) -> Rows:
         return ArraySource(spec)
     if isinstance(spec, Rows):
         return spec
+    if (address := address_of(spec)) is not None:
+        return open_store(address).rows()
     target = split_spec(spec)
     if target.shards is not None:
         return ShardSource(target)

@@ -1,0 +1,66 @@
+"""``isthmus deploy``: a closer into a store of vectors, checked and undone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus.cli import options
+from isthmus.cli.options import INPUT
+from isthmus.cli.output import console, print_json, progress_bar
+
+
+def command(
+    closer: options.CloserFile,
+    store: Annotated[
+        str, typer.Argument(metavar="STORE", help="Address of the candidates' vectors.")
+    ],
+    column: Annotated[
+        str | None, typer.Option(help="New column or collection. Default: old name and closer.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the query side. Default: isthmus-deploy-COLUMN.")
+    ] = None,
+    check: Annotated[
+        str | None,
+        typer.Option(
+            metavar="QUERIES",
+            help=f"Write nothing; send these queries to the store and compare with exact search: "
+            f"{INPUT}.",
+        ),
+    ] = None,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Remove what an earlier deploy wrote, nothing else.")
+    ] = False,
+    max_queries: options.MaxQueries = 500,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Write a closer into a vector store in the form that this store can search.
+
+    Example: isthmus deploy closer.safetensors "postgresql://me@db/shop?table=items&column=image"
+    """
+    from isthmus.deploy import stores
+
+    screen = console(as_json=json)
+    if undo:
+        gone = stores.undo(closer, store, column=column)
+        screen.print(f"removed {gone}", markup=False)
+        done = {"removed": gone}
+    elif check is not None:
+        made = stores.check_deployment(
+            closer, store, check, column=column, out=out, max_queries=max_queries, seed=seed
+        )
+        for line in made.sentences():
+            screen.print(line, markup=False)
+        done = made.to_dict()
+    else:
+        with progress_bar() as say:
+            wrote = stores.deploy(closer, store, column=column, out=out, progress=say)
+        for line in wrote.sentences():
+            screen.print(line, markup=False)
+        done = wrote.to_dict()
+    if json:
+        print_json(done)

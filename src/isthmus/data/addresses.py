@@ -1,0 +1,140 @@
+"""Addresses of vectors in a store: ``SCHEME://PLACE?OPTION=VALUE`` or ``SCHEME:PLACE?…``.
+
+A store is a class that the entry point group ``isthmus.stores`` names by its scheme, ours
+included, so that this folder knows none of them::
+
+    [project.entry-points."isthmus.stores"]
+    my-store = "my_package:MyStore"
+
+The class takes an :class:`Address`; its ``rows()`` is a :class:`~isthmus.data.source.Rows`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+
+from isthmus.core.registry import Registry
+from isthmus.errors import OptionError
+
+STORES: Registry[Any] = Registry("store", group="isthmus.stores")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?=.)")
+_OWN_OPTIONS = ("table", "column", "vector", "id", "where", "modality", "score", "codec")
+
+
+@dataclass(frozen=True)
+class Address:
+    """An address taken apart.
+
+    Attributes:
+        scheme: name of the store, ``list(isthmus.stores)``.
+        place: server or file, without our options; a password may be in it.
+        options: ``table``, ``column`` (``vector`` means the same), ``id``, ``where`` (a filter in
+            the store's own language), ``modality`` (``COLUMN:VALUE``: rows of one modality),
+            ``score``, ``codec`` (how the store is
+            asked to search, where that is part of a query), and what a store adds.
+        shown: the address without its password: what messages and reports show.
+    """
+
+    scheme: str
+    place: str
+    options: dict[str, str] = field(default_factory=dict)
+    shown: str = ""
+
+    def with_column(self, column: str) -> Address:
+        """The address of another column of the same items."""
+        options = {k: v for k, v in self.options.items() if k != "vector"}
+        shown, _, query = self.shown.partition("?")
+        kept = [(k, v) for k, v in parse_qsl(query) if k not in ("column", "vector")]
+        shown = f"{shown}?{urlencode([*kept, ('column', column)], safe=':/')}"
+        return replace(self, options={**options, "column": column}, shown=shown)
+
+    def need(self, option: str) -> str:
+        """The value of an option that must be there.
+
+        Raises:
+            OptionError: it is missing.
+        """
+        value = self.options.get(option, "")
+        if not value:
+            raise OptionError(
+                "address-incomplete",
+                f"'{self.shown}' does not say {option}; add ?{option}=… (or &{option}=…)",
+            )
+        return value
+
+    @property
+    def theirs(self) -> dict[str, str]:
+        """Options that are the server's own, not ours."""
+        return {k: v for k, v in self.options.items() if k not in _OWN_OPTIONS}
+
+    @property
+    def column(self) -> str:
+        """The column or named vector, or an empty string."""
+        return self.options.get("column", "") or self.options.get("vector", "")
+
+    @property
+    def modality(self) -> tuple[str, str] | None:
+        """(column, value) that tell the rows of one modality, or None.
+
+        Raises:
+            OptionError: the value is not ``COLUMN:VALUE``.
+        """
+        said = self.options.get("modality", "")
+        name, colon, value = said.partition(":")
+        if said and not (name and colon and value):
+            raise OptionError(
+                "address-incomplete",
+                f"modality '{said}' of '{self.shown}'; expected COLUMN:VALUE, such as kind:image",
+            )
+        return (name, value) if said else None
+
+
+def address_of(spec: Any) -> Address | None:
+    """The address that a text is, or None where it is no address of a store that is known.
+
+    A file of that very name wins, so that ``a:b.npy`` stays a file.
+    """
+    if not isinstance(spec, str) or not (found := _SCHEME.match(spec)) or os.path.exists(spec):
+        return None
+    scheme = found[1].lower()
+    if scheme not in STORES:
+        return None
+    head, _, query = spec.partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    ours = {k: v for k, v in given.items() if k in _OWN_OPTIONS}
+    theirs = {k: v for k, v in given.items() if k not in _OWN_OPTIONS}
+    place = head if "://" in head else unquote(head[found.end() :])
+    shown = _without_password(head) + (f"?{query}" if query else "")
+    return Address(STORES.canonical(scheme), place, {**theirs, **ours}, shown)
+
+
+def open_store(address: Address | str) -> Any:
+    """The store at an address; nothing is read yet.
+
+    Raises:
+        OptionError: it is no address of a known store, or lacks an option.
+    """
+    found = address if isinstance(address, Address) else address_of(address)
+    if found is None:
+        raise OptionError(
+            "no-address",
+            f"'{address}' is no address of a store; expected SCHEME:…, with a scheme among "
+            f"{', '.join(STORES)}",
+        )
+    return STORES[found.scheme](found)
+
+
+def _without_password(head: str) -> str:
+    if "@" not in head or "://" not in head:
+        return head
+    parts = urlsplit(head)
+    user = parts.netloc.rpartition("@")[0].partition(":")[0]
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{user}@{host}"))
+
+
+__all__ = ["STORES", "Address", "address_of", "open_store"]

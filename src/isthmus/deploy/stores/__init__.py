@@ -1,0 +1,38 @@
+"""Stores of vectors: a file each, behind the methods of :class:`~.store.Store`.
+
+``docs/stores.md`` has the addresses. :func:`deploy` writes a closer into a store,
+:func:`check_deployment` compares the store's own answers with exact search, :func:`undo` removes
+what was written.
+"""
+
+from isthmus.core.registry import module_is_registry
+from isthmus.data.addresses import STORES, open_store
+from isthmus.deploy.stores.deploying import (
+    Deployment,
+    DeploymentCheck,
+    check_deployment,
+    deploy,
+    undo,
+)
+from isthmus.deploy.stores.forms import Form, choose_form
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, StoreRows
+from isthmus.deploy.stores.trying import StoreAdvice, recommend_in_store
+
+module_is_registry(__name__, lambda: STORES)
+
+__all__ = [
+    "Deployment",
+    "DeploymentCheck",
+    "Form",
+    "Mark",
+    "Store",
+    "StoreAdvice",
+    "StoreFacts",
+    "StoreRows",
+    "check_deployment",
+    "choose_form",
+    "deploy",
+    "open_store",
+    "recommend_in_store",
+    "undo",
+]

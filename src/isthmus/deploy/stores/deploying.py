@@ -1,0 +1,343 @@
+"""A closer into a store: choose its form, write vectors in batches, check, undo."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus.closers.maps import Closer
+from isthmus.core.progress import Progress, quiet
+from isthmus.core.seeds import stream
+from isthmus.data import atomic_path, open_rows
+from isthmus.data.addresses import open_store
+from isthmus.data.records import Record
+from isthmus.data.source import Rows
+from isthmus.deploy.export.closer_json import to_json
+from isthmus.deploy.stores.forms import Form, choose_form, form_again
+from isthmus.deploy.stores.query_side import query_side
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, StoreRows
+from isthmus.errors import OptionError
+from isthmus.search.scores import Ranking, top_k
+
+SAMPLE = 100_000
+"""Candidates that choose the range of an inner-product coordinate."""
+BATCH = 5_000
+"""Vectors of one transaction."""
+
+
+@dataclass(frozen=True)
+class Deployment(Record):
+    """What was written to a store, and how it is searched.
+
+    Attributes:
+        closer, store: names. form, why: which form was chosen, and why (``docs/stores.md``).
+        score: what the store is asked to rank by. column: where the vectors are; empty where
+            nothing is stored.
+        items: items with a deployed vector. written: of these, in this run.
+        dim: dimensions of a stored vector. bytes_per_item: what one item needs more.
+        out: folder with ``closer.json`` (maps as numbers), ``query.py`` (the query side, to be
+            pasted) and ``deployment.json``.
+    """
+
+    closer: str
+    store: str
+    form: str
+    why: str
+    score: str
+    column: str
+    items: int
+    written: int
+    dim: int
+    bytes_per_item: int
+    out: Path
+
+    def sentences(self) -> list[str]:
+        """What was done, a line each."""
+        lines = [f"{self.closer} as {self.form}: {self.why}"]
+        if self.column:
+            before = f" ({self.items - self.written} were there)" * (self.written < self.items)
+            lines.append(
+                f"wrote {self.written} of {self.items} vectors{before} to '{self.column}': "
+                f"{self.dim} dimensions, {self.bytes_per_item} bytes each, ranked by {self.score}"
+            )
+        else:
+            lines.append("nothing was written to the store")
+        lines.append(f"search with {self.out / 'query.py'}: it maps queries and asks the store")
+        return lines
+
+
+@dataclass(frozen=True)
+class DeploymentCheck(Record):
+    """A store's own answers against exact search, before and after.
+
+    Attributes:
+        queries: how many were sent. index, codec: the store's own, of the deployed vectors.
+        exact: share of queries whose first answer by exact search is the same before and after.
+        before, after: share of queries whose first answer *in the store* is that of exact search
+            of the original vectors: with the original vectors, with the deployed ones.
+        recall_before, recall_after: share of the exact ten first that are among the store's ten.
+    """
+
+    closer: str
+    store: str
+    queries: int
+    index: str
+    codec: str
+    exact: float
+    before: float
+    after: float
+    recall_before: float
+    recall_after: float
+
+    def sentences(self) -> list[str]:
+        """What was found, a line each."""
+        how = f"index {self.index}, codec {self.codec}"
+        return [
+            f"{self.queries} queries through {self.store} ({how})",
+            f"first answer by exact search, closed and not: the same for {self.exact:.1%}",
+            f"first answer in the store is that of exact search: {self.before:.1%} before, "
+            f"{self.after:.1%} after",
+            f"of the ten first, in the store: {self.recall_before:.1%} before, "
+            f"{self.recall_after:.1%} after",
+        ]
+
+
+def deploy(
+    closer: Closer | str | os.PathLike[str],
+    store: str,
+    *,
+    column: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    progress: Progress = quiet,
+) -> Deployment:
+    """Write a closer's candidates into a store, and the query side into a folder.
+
+    Vectors go to a new column or collection, in batches that are whole or not there. A killed run
+    goes on where it stopped; a later run adds items that are new. The original vectors are read
+    and never changed.
+
+    Args:
+        closer: fitted, or its file. store: the address of the candidates' vectors.
+        column: name of the new column, or collection. By default the old name and the closer's.
+        out: folder for the query side. By default ``isthmus-deploy-COLUMN``.
+
+    Raises:
+        CloserError: no form of the closer gives its ranking in this store.
+        OptionError: the column is there and not ours. FileError: the store does not answer.
+
+    Cost: one pass over the vectors, two where the form needs all of them to choose its numbers.
+    """
+    place = Placement.of(closer, store, column, out)
+    form = place.form
+    if not form.stores_nothing:
+        place.prepare()
+    place.write_query_side()
+    written = place.write(progress)
+    stored = not form.stores_nothing
+    return Deployment(
+        closer=place.closer.name,
+        store=place.source.address.shown,
+        form=form.name,
+        why=form.why,
+        score=form.score,
+        column=place.name if stored else "",
+        items=place.rows.rows,
+        written=written,
+        dim=form.dim,
+        bytes_per_item=(4 * form.dim + 8 * form.biased) * stored,
+        out=place.folder,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """A closer and a store brought together: which form, under which name.
+
+    Attributes:
+        source: the original vectors. rows: the same as rows. name: of the new column.
+        folder: of the query side. mark: what the new column says of itself.
+    """
+
+    closer: Closer
+    source: Store
+    facts: StoreFacts
+    rows: StoreRows
+    name: str
+    folder: Path
+    form: Form
+    mark: Mark
+
+    @classmethod
+    def of(
+        cls,
+        closer: Closer | str | os.PathLike[str],
+        store: str,
+        column: str | None,
+        out: str | os.PathLike[str] | None,
+    ) -> Placement:
+        """Open the store and choose the form; nothing is written."""
+        fitted = closer if isinstance(closer, Closer) else Closer.load(closer)
+        source = open_store(store)
+        facts, rows = source.describe(), source.rows()
+        name = _name(source, fitted, column)
+        folder = Path(out or f"isthmus-deploy-{name}")
+        form = _form(fitted, facts, rows, folder)
+        said = f"{fitted.name} {_digest(form.to_json())[:16]}"
+        mark = Mark(said, form.name, form.score, bias=form.biased, source=source.address.column)
+        return cls(fitted, source, facts, rows, name, folder, form, mark)
+
+    @property
+    def target(self) -> Store:
+        """Where deployed vectors are: the source itself where nothing is stored."""
+        return self.source if self.form.stores_nothing else self.source.at(self.name)
+
+    def prepare(self) -> None:
+        """Make the new column, or take up the one of an earlier run."""
+        self.source.prepare(self.name, self.form.dim, self.mark)
+
+    def write(self, progress: Progress) -> int:
+        """Write what is not there yet, batch by batch; the number written."""
+        if self.form.stores_nothing:
+            return 0
+        target = self.target
+        there = {str(one) for one in target.done()}
+        ids = self.rows.ids
+        wanted = np.array([i for i, one in enumerate(ids) if str(one) not in there], np.int64)
+        for at in range(0, len(wanted), BATCH):
+            some = wanted[at : at + BATCH]
+            target.put(ids[some], *self.form.stored(self.rows.take_sorted(some)))
+            progress("writing vectors", at + len(some), len(wanted))
+        target.finish(self.mark)
+        return len(wanted)
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        """Ids (n, k) that the store finds for queries (n, d) as the encoder gives them."""
+        return self.target.search(
+            self.form.asked(queries), k, score=self.form.score, mark=self.mark
+        )
+
+    def write_query_side(self) -> None:
+        """``closer.json``, ``query.py`` and ``deployment.json``; a password stays out of them."""
+        said = {
+            "form": self.form.name,
+            "base": _digest(to_json(self.closer)),
+            "padding": self.form.padding,
+            "store": self.target.address.shown,
+        }
+        texts = {
+            "closer.json": self.form.to_json(),
+            "query.py": query_side(self.form, self.target, self.mark),
+            "deployment.json": json.dumps(said, indent=2) + "\n",
+        }
+        for name, text in texts.items():
+            with atomic_path(self.folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _form(closer: Closer, facts: StoreFacts, rows: Rows, folder: Path) -> Form:
+    """The form; its numbers are those of an earlier run into the same folder, if there was one."""
+    if facts.score in ("cosine", "euclidean") or rows.rows <= SAMPLE:
+        candidates = rows.read()
+    else:
+        candidates = rows.take(np.arange(0, rows.rows, rows.rows // SAMPLE))
+    form = choose_form(closer, facts, candidates)
+    kept = folder / "deployment.json"
+    if kept.is_file():
+        earlier = json.loads(kept.read_text(encoding="utf-8"))
+        if (earlier["form"], earlier["base"]) == (form.name, _digest(to_json(closer))):
+            return form_again(form, (folder / "closer.json").read_text(encoding="utf-8"))
+    return form
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def undo(closer: Closer | str | os.PathLike[str], store: str, *, column: str | None = None) -> str:
+    """Remove what :func:`deploy` wrote for the same arguments, and nothing else; its address.
+
+    Raises:
+        OptionError: nothing of that name was made by :func:`deploy`.
+    """
+    fitted = closer if isinstance(closer, Closer) else Closer.load(closer)
+    source = open_store(store)
+    target = source.at(_name(source, fitted, column))
+    target.undo()
+    return str(target.address.shown)
+
+
+def _name(source: Store, closer: Closer, column: str | None) -> str:
+    """Name of the deployed column or collection."""
+    return column or f"{source.address.column or 'vector'}_{closer.name}".replace("-", "_")
+
+
+def check_deployment(
+    closer: Closer | str | os.PathLike[str],
+    store: str,
+    queries: Any,
+    *,
+    column: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    max_queries: int = 500,
+    seed: int = 0,
+) -> DeploymentCheck:
+    """Send queries to the store and compare its answers with exact search, before and after.
+
+    Args:
+        closer, store, column, out: as given to :func:`deploy`.
+        queries: (n, d) rows as the encoder gives them; at most ``max_queries`` of them, drawn by
+            ``seed``, are sent.
+
+    Raises:
+        OptionError: nothing was deployed there.
+
+    Cost: every vector is read once; two searches in the store for each query.
+    """
+    place = Placement.of(closer, store, column, out)
+    if not place.form.stores_nothing and place.target.mark() is None:
+        raise OptionError(
+            "not-deployed",
+            f"'{place.name}' was not made by isthmus deploy; run it first, without check",
+        )
+    asked, ids = open_rows(queries), place.rows.ids
+    chosen = stream("deploy.check", seed).permutation(asked.rows)[:max_queries]
+    plain = asked.take(np.sort(chosen))
+    gallery = place.rows.read()
+    k, score = min(10, len(ids)), place.form.score
+    exact = ids[top_k(Ranking.of(plain, gallery, score), k).rows]
+    moved, bias = place.form.stored(gallery)
+    closed = Ranking.of(place.form.asked(plain), moved, score, bias)
+    before = place.source.search(plain, k, score=score)
+    after = place.search(plain, k)
+    stored = place.target.describe()
+    return DeploymentCheck(
+        closer=place.closer.name,
+        store=place.target.address.shown,
+        queries=len(plain),
+        index=stored.index,
+        codec=stored.codec,
+        exact=float(first_kept(ids[top_k(closed, 1).rows], exact).mean()),
+        before=float(first_kept(before, exact).mean()),
+        after=float(first_kept(after, exact).mean()),
+        recall_before=_recall(before, exact),
+        recall_after=_recall(after, exact),
+    )
+
+
+def first_kept(found: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """Whether the first of each answer (n, k) is that of exact search, (n,)."""
+    return np.asarray(found[:, 0] == exact[:, 0])
+
+
+def _recall(found: np.ndarray, exact: np.ndarray) -> float:
+    pairs = zip(found.tolist(), exact.tolist(), strict=True)
+    return float(np.mean([len({*a} & {*b}) / len(b) for a, b in pairs]))
+
+
+__all__ = ["Deployment", "DeploymentCheck", "Placement", "check_deployment", "deploy", "undo"]

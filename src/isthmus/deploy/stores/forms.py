@@ -1,0 +1,154 @@
+"""Which form of a closer a store can search, in the order of what it costs.
+
+1. ``query map``: only queries are moved, and nothing is stored anew;
+2. ``moved rows``: candidates are moved, and there is no bias;
+3. ``bias expression``: the store adds a stored bias to the score of every candidate;
+4. ``one coordinate`` (inner product, Euclidean) or ``two coordinates`` (cosine): the bias is part
+   of the vector (``docs/export.md``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from isthmus.closers.maps import Closer
+from isthmus.core.arrays import to_numpy, working
+from isthmus.deploy.export.closer_json import from_json, to_json
+from isthmus.deploy.export.stores import Evened, as_cosine, as_euclidean, as_inner_product
+from isthmus.deploy.stores.store import StoreFacts
+from isthmus.errors import CloserError
+
+UNIT = 1e-4
+"""Rows count as unit rows where no norm is further from 1: float16 rounds them by about this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """A closer as one store searches it.
+
+    Attributes:
+        name: see the module. why: one sentence. score: what the store is asked to rank by.
+        closer: the maps. padding: coordinates of zero at the end of both.
+        biased: whether a bias is stored beside the vector.
+    """
+
+    name: str
+    why: str
+    score: str
+    closer: Closer | Evened
+    padding: int = 0
+    biased: bool = False
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a stored vector."""
+        wide = (
+            self.closer.dim_out
+            if isinstance(self.closer, Evened)
+            else (self.closer.candidate.dim_out)
+        )
+        return wide + self.padding
+
+    @property
+    def stores_nothing(self) -> bool:
+        """Whether candidates stay where they are, as they are."""
+        return self.name == "query map"
+
+    def asked(self, queries: np.ndarray) -> np.ndarray:
+        """Queries (n, d) -> (n, dim) as the store is asked, float32."""
+        return self._padded(to_numpy(self.closer.apply(working(queries, double=True), "query")))
+
+    def stored(self, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Candidates (K, d) -> (K, dim) as they are stored, and their biases (K,) or None."""
+        rows = working(candidates, double=True)
+        moved = self._padded(to_numpy(self.closer.apply(rows, "candidate")))
+        if not self.biased or isinstance(self.closer, Evened):
+            return moved, None
+        return moved, self.closer.candidate_bias(rows)
+
+    def _padded(self, rows: np.ndarray) -> np.ndarray:
+        return np.pad(rows, ((0, 0), (0, self.padding))).astype(np.float32)
+
+    def to_json(self) -> str:
+        """The maps as plain numbers."""
+        return to_json(self.closer)
+
+
+def choose_form(closer: Closer, facts: StoreFacts, candidates: np.ndarray) -> Form:
+    """The form for a store, and why.
+
+    Args:
+        closer: fitted for candidates of this space. facts: what the store says of their column.
+        candidates: (K, d) rows that are in it, all of them or, for an inner product, a sample.
+
+    Raises:
+        CloserError: no form of this closer gives its ranking in such a store.
+    """
+    score = facts.score or closer.score
+    norms = np.linalg.norm(np.asarray(candidates, np.float64), axis=1)
+    even = bool(np.abs(norms - 1).max() <= UNIT)
+    if score != closer.score and not even:
+        raise CloserError(
+            "scores-differ",
+            f"{closer.name} is searched by {closer.score} and the store ranks by {score}; these "
+            f"agree among unit rows alone, and norms in the store run from {norms.min():.3g} to "
+            f"{norms.max():.3g}: fit the closer for {score}, or store unit rows",
+        )
+    form = _form_of(closer, facts, candidates, score, even)
+    over = form.dim % facts.multiple
+    if over and not form.stores_nothing:
+        return Form(
+            form.name,
+            f"{form.why}; padded to a multiple of {facts.multiple}, which the store's codec needs",
+            form.score,
+            form.closer,
+            facts.multiple - over,
+            form.biased,
+        )
+    return form
+
+
+def _form_of(
+    closer: Closer, facts: StoreFacts, candidates: np.ndarray, score: str, even: bool
+) -> Form:
+    side, biased = closer.candidate, closer.bias_weights is not None
+    if biased and facts.codec == "binary":
+        why = "the store compares signs alone, and nothing can be added to them: no bias is kept"
+        return Form("moved rows", why, score, replace(closer, bias_weights=None))
+    if not biased:
+        alike = score == closer.score or (
+            side.is_identity and (even or (side.normalised and score == "cosine"))
+        )
+        if side.is_identity and alike and (even or not side.normalised or score == "cosine"):
+            why = "this closer moves queries alone, so candidates stay as they are"
+            return Form("query map", why, score, closer)
+        if score == closer.score:
+            return Form("moved rows", "candidates are moved and need no bias", score, closer)
+    elif facts.expression and facts.index == "none" and score == closer.score:
+        why = (
+            "the store adds the bias to the score of every candidate, since no index stands "
+            "between; it is kept in full precision"
+        )
+        return Form("bias expression", why, score, closer, biased=True)
+    if score == "dot":
+        why = "the store ranks by inner product, and one coordinate carries the bias"
+        return Form("one coordinate", why, score, as_inner_product(closer, candidates))
+    if score == "cosine":
+        why = "the store ranks by cosine: one coordinate carries the bias, one evens the lengths"
+        return Form("two coordinates", why, score, as_cosine(closer, candidates))
+    if score == "euclidean":
+        why = "the store ranks by distance, and one coordinate carries bias and lengths"
+        return Form("one coordinate", why, score, as_euclidean(closer, candidates))
+    raise CloserError(
+        "no-form", f"{closer.name} is searched by {closer.score}; the store ranks by {score}"
+    )
+
+
+def form_again(form: Form, text: str) -> Form:
+    """The same form with the maps that an earlier run wrote."""
+    return Form(form.name, form.why, form.score, from_json(text), form.padding, form.biased)
+
+
+__all__ = ["Form", "choose_form", "form_again"]

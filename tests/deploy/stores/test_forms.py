@@ -1,0 +1,28 @@
+"""Which form a store gets, without a store."""
+
+from __future__ import annotations
+
+import numpy as np
+from worlds_of_stores import best
+
+import isthmus as im
+from isthmus.deploy import stores
+from refusals import refused
+
+
+def test_scores_that_rank_differently_are_refused(world: tuple) -> None:
+    closer = im.fit("center-both", *world)
+    with refused("scores-differ", "cosine"):
+        stores.choose_form(closer, stores.StoreFacts(240, 24, score="cosine"), world[1] * 3)
+
+
+def test_padding_to_what_a_codec_needs(world: tuple) -> None:
+    queries, candidates = world
+    closer = im.fit("center-both", queries, candidates)
+    facts = stores.StoreFacts(240, 24, score="dot", index="ivf", multiple=8)
+    form = stores.choose_form(closer, facts, candidates)
+    stored, bias = form.stored(candidates)
+    assert (form.name, form.dim, stored.shape[1], bias) == ("one coordinate", 32, 32, None)
+    np.testing.assert_array_equal(
+        np.argsort(-(form.asked(queries) @ stored.T), axis=1)[:, 0], best(queries, candidates)[:, 0]
+    )

@@ -1,0 +1,150 @@
+"""What every store must do, on real stores that the tests start."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kinds import KINDS, Filled
+from worlds_of_stores import best
+
+import isthmus as im
+from isthmus.deploy import stores
+from refusals import refused
+
+pytestmark = pytest.mark.stores
+SCORES = dict.fromkeys(KINDS, ("dot", "cosine", "euclidean"))
+EVERY = [(name, score) for name in KINDS for score in SCORES[name]]
+EXACT = ["orthogonal-shift", "center-queries", "center-both"]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Filled]:
+    """Stores by name, each started when first asked for."""
+
+    class Started(dict[str, Filled]):
+        def __missing__(self, name: str) -> Filled:
+            self[name] = KINDS[name](tmp_path_factory.mktemp(name))
+            return self[name]
+
+    return Started()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_rows_come_out_as_they_went_in(name: str, filled: dict, world: tuple) -> None:
+    rows = im.open_rows(filled[name](world[1], "dot"))
+    np.testing.assert_array_equal(rows.read(), world[1])
+    np.testing.assert_array_equal(rows.take([5, 200, 5]), world[1][[5, 200, 5]])
+    assert [len(b) for b in rows.blocks(100)] == [100, 100, 40]
+    assert [int(one) for one in rows.ids] == list(range(1, 241))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_one_modality_of_a_shared_column(name: str, filled: dict, world: tuple) -> None:
+    address = filled[name](world[1], "dot")
+    texts = im.open_rows(address + "&modality=kind:text")
+    np.testing.assert_array_equal(texts.read(), world[1][1::2])
+    assert texts.name == "text"
+
+
+@pytest.mark.parametrize(("name", "score"), EVERY)
+@pytest.mark.parametrize("method", EXACT)
+def test_exact_closers_keep_every_answer(
+    name: str, score: str, method: str, filled: dict, world: tuple, tmp_path: Path
+) -> None:
+    queries, candidates = world
+    address = filled[name](candidates, score)
+    closer = im.fit(method, queries, candidates, score="dot" if score == "euclidean" else score)
+    made = stores.deploy(closer, address, out=tmp_path)
+    assert made.items == made.written == 240 or made.column == ""
+    check = stores.check_deployment(closer, address, queries, out=tmp_path)
+    assert (check.exact, check.before, check.after) == (1.0, 1.0, 1.0)
+    found = pasted(tmp_path).search(queries[7], 3)
+    assert [int(one) - 1 for one in found] == best(queries, candidates)[7].tolist()
+
+
+def pasted(folder: Path):
+    """The query side as a user runs it."""
+    spec = importlib.util.spec_from_file_location("query_side", folder / "query.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_undo_removes_only_what_deploy_made(
+    name: str, filled: dict, world: tuple, tmp_path: Path
+) -> None:
+    address = filled[name](world[1], "cosine")
+    closer = im.fit("center-both", *world)
+    stores.deploy(closer, address, column="closed", out=tmp_path)
+    with refused("not-deployed", "image"):
+        stores.undo(closer, address, column="image")
+    assert "closed" in stores.undo(closer, address, column="closed")
+    with refused("not-deployed", "closed"):
+        stores.check_deployment(closer, address, world[0], column="closed", out=tmp_path)
+    np.testing.assert_array_equal(im.open_rows(address).read(), world[1])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_another_closer_does_not_take_the_column(
+    name: str, filled: dict, world: tuple, tmp_path: Path
+) -> None:
+    address = filled[name](world[1], "dot")
+    one, two = im.fit("center-both", *world), im.fit("center-both", *world, strength=0.5)
+    stores.deploy(one, address, column="closed", out=tmp_path / "one")
+    with refused("column-exists", "closed"):
+        stores.deploy(two, address, column="closed", out=tmp_path / "two")
+
+
+KILLED = """
+import os, signal, sys
+from isthmus.deploy.stores import deploying
+deploying.BATCH = 20
+left = int(sys.argv[4])
+def say(what, done, of):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+made = deploying.deploy(sys.argv[1], sys.argv[2], column="closed", out=sys.argv[3], progress=say)
+print(made.written)
+"""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_killed_run_goes_on(name: str, filled: dict, world: tuple, tmp_path: Path) -> None:
+    address = filled[name](world[1], "dot")
+    closer = im.fit("center-both", *world)
+    closer.save(tmp_path / "closer.safetensors")
+    out = tmp_path / "out"
+
+    def run(batches: int) -> subprocess.CompletedProcess[str]:
+        said = [str(tmp_path / "closer.safetensors"), address, str(out), str(batches)]
+        return subprocess.run(
+            [sys.executable, "-c", KILLED, *said], capture_output=True, text=True, check=False
+        )
+
+    assert [run(3).returncode, run(4).returncode] == [-9, -9]
+    assert run(-1).stdout.strip() == str(240 - 7 * 20)
+    place = deployed(closer, address, out)
+    np.testing.assert_array_equal(place.target.rows().read(), place.form.stored(world[1])[0])
+
+
+def deployed(closer, address: str, out: Path):
+    from isthmus.deploy.stores.deploying import Placement
+
+    return Placement.of(closer, address, "closed", out)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_advice_of_the_store_itself(name: str, filled: dict, world: tuple) -> None:
+    address = filled[name](world[1], "dot")
+    advice = stores.recommend_in_store(address, world[0])
+    assert advice.choice == "none"  # float vectors: nothing is lost, so nothing is gained
+    assert [line["closer"] for line in advice.tried] == ["none", *EXACT]
+    assert all(line["kept"] == 1.0 for line in advice.tried)
