@@ -46,4 +46,22 @@ def postgres(folder: Path) -> Filled:
     return fill
 
 
-KINDS: dict[str, Callable[[Path], Filled]] = {"postgresql": postgres}
+def lancedb(folder: Path) -> Filled:
+    """LanceDB in a folder."""
+    import lancedb
+    import pyarrow as pa
+
+    database = lancedb.connect(folder)
+
+    def fill(rows: np.ndarray, score: str) -> str:
+        table = f"items{len(database.list_tables().tables)}"
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
+        items = range(1, len(rows) + 1)
+        kinds = ["image" if i % 2 else "text" for i in items]
+        database.create_table(table, pa.table({"id": items, "kind": kinds, "image": lists}))
+        return f"lancedb:{folder}?table={table}&column=image&score={score}"
+
+    return fill
+
+
+KINDS: dict[str, Callable[[Path], Filled]] = {"postgresql": postgres, "lancedb": lancedb}

@@ -247,12 +247,6 @@ class Pgvector(Store):
         text: str = (found[0][0] or "") if found else ""
         return Mark(**json.loads(text[len(_MARK) :])) if text.startswith(_MARK) else None
 
-    def at(self, column: str) -> Pgvector:
-        """The store of another column of the same table."""
-        other = Pgvector(self.address.with_column(column))
-        other._connection = self._connection
-        return other
-
     def _columns(self) -> list[str]:
         found = self._run(
             "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
@@ -265,13 +259,7 @@ class Pgvector(Store):
         """Add the column (and that of its bias) with the mark, in one transaction."""
         new = self.at(column)
         if column in self._columns():
-            there = new.mark()
-            if there is None or replace(there, complete=False) != replace(mark, complete=False):
-                raise OptionError(
-                    "column-exists",
-                    f"column '{column}' is there already and was not made by this closer; choose "
-                    "another name with --column, or remove it with --undo if it is Isthmus's",
-                )
+            new.same_mark(mark)
             return new
         with self._transaction():
             new._run(f"ALTER TABLE {{table}} ADD COLUMN {{column}} vector({dim})")
@@ -305,22 +293,13 @@ class Pgvector(Store):
             )
         self._run(statement, values)
 
-    def done(self) -> np.ndarray:
-        """Items whose deployed vector is there."""
-        return self.ids()
-
     def finish(self, mark: Mark) -> None:
         """Only the mark: an index is the user's to choose, and the statement is in the docs."""
         self._write_mark(replace(mark, complete=True))
 
     def undo(self) -> None:
         """Drop the column and its bias."""
-        if self.mark() is None:
-            raise OptionError(
-                "not-deployed",
-                f"column '{self.address.column}' was not made by isthmus deploy; nothing was "
-                "removed",
-            )
+        self.need_mark()
         self._run("ALTER TABLE {table} DROP COLUMN {column}, DROP COLUMN IF EXISTS {bias}")
 
     def example(self, mark: Mark) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -115,13 +115,43 @@ class Store(ABC):
         ``mark`` is that of a deployed column: where it has a bias, the bias is added.
         """
 
-    @abstractmethod
-    def at(self, column: str) -> Store:
+    def at(self, column: str) -> Self:
         """The store of another column (or collection) of the same items."""
+        other = type(self)(self.address.with_column(column))
+        other._connection = self._connection
+        return other
 
     @abstractmethod
     def mark(self) -> Mark | None:
         """The mark of this column where :meth:`prepare` made it, else None."""
+
+    def same_mark(self, mark: Mark) -> None:
+        """Refuse a column that is there and not of this very closer.
+
+        Raises:
+            OptionError: it has another mark, or none.
+        """
+        there = self.mark()
+        if there is None or replace(there, complete=False) != replace(mark, complete=False):
+            raise OptionError(
+                "column-exists",
+                f"'{self.address.column}' is there already and was not made by this closer; choose "
+                "another name with --column, or remove it with --undo if isthmus deploy made it",
+            )
+
+    def need_mark(self) -> Mark:
+        """The mark.
+
+        Raises:
+            OptionError: there is none.
+        """
+        found = self.mark()
+        if found is None:
+            raise OptionError(
+                "not-deployed",
+                f"'{self.address.column}' was not made by isthmus deploy; nothing was removed",
+            )
+        return found
 
     @abstractmethod
     def prepare(self, column: str, dim: int, mark: Mark) -> Store:
@@ -137,9 +167,9 @@ class Store(ABC):
     def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
         """Write vectors (and biases) of items, whole or not at all."""
 
-    @abstractmethod
     def done(self) -> np.ndarray:
         """Ids that already have their vector in this deployed column."""
+        return self.ids()
 
     @abstractmethod
     def finish(self, mark: Mark) -> None:

@@ -1,0 +1,250 @@
+"""LanceDB: ``lancedb:DIR?table=T&column=C``.
+
+Deployed vectors go to a table of their own, with the items' other fields: a merge into the original
+table would rewrite its rows, which leaves them out of its index. The mark is in the metadata of the
+column's field. Each batch is one version of the new table. Where the original column has an index,
+the new one gets one of the same kind; ``partitions=`` says into how many lists it is cut (the
+library's default otherwise).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, in_order
+from isthmus.encoders.libraries import first_line, library
+from isthmus.errors import FileError, OptionError
+
+METRICS = {"dot": "dot", "cosine": "cosine", "euclidean": "l2"}
+_SCORES = {name: score for score, name in METRICS.items()}
+_CODECS = {"sq": "int8", "pq": "product quantisation", "rq": "RaBitQ"}
+_KEY = "isthmus"
+_FETCHED = 1000
+"""Ids of one filter."""
+
+
+class LanceDB(Store):
+    """A column of fixed-size lists of one table."""
+
+    scheme, extra, client = "lancedb", "lancedb", "lancedb"
+    _source: LanceDB
+
+    @property
+    def _lancedb(self) -> Any:
+        return library("lancedb", "Reading LanceDB", "lancedb", self.extra)
+
+    @cached_property
+    def _database(self) -> Any:
+        if "://" not in self.address.place and not os.path.isdir(self.address.place):
+            raise FileError("store-unreachable", f"'{self.address.place}' is no folder of LanceDB")
+        return self._lancedb.connect(self.address.place)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in super().__getstate__().items() if k != "_database"}
+
+    def connect(self) -> Any:
+        """Open the table."""
+        name = self.address.need("table")
+        try:
+            return self._database.open_table(name)
+        except (ValueError, FileNotFoundError) as why:
+            raise FileError(
+                "store-refused", f"'{self.address.shown}' has no table '{name}': {first_line(why)}"
+            ) from why
+
+    @property
+    def _field(self) -> Any:
+        column, schema = self.address.need("column"), self.connection.schema
+        lists = [f.name for f in schema if str(f.type).startswith("fixed_size_list")]
+        if column not in lists:
+            raise OptionError(
+                "unknown-column",
+                f"'{self.address.shown}' has no column '{column}' of fixed-size lists; columns of "
+                f"this type: {', '.join(lists) or 'none'}",
+            )
+        return schema.field(column)
+
+    @cached_property
+    def _indexed(self) -> Any:
+        found = self.connection.list_indices()
+        return next((i for i in found if i.columns == [self.address.column]), None)
+
+    def describe(self) -> StoreFacts:
+        """Length and type of the lists, and the index."""
+        kind = self._field.type
+        codec, multiple, score, index = "none", 1, "", "none"
+        if self._indexed is not None:
+            details = self._indexed.index_details or {}
+            compression = details.get("compression") or {}
+            form = compression.get("type", "")
+            codec = _CODECS.get(form, "none")
+            index = str(self._indexed.index_type)
+            score = _SCORES.get(str(details.get("metric_type", "")).lower(), "")
+            multiple = {"rq": 8, "pq": int(compression.get("num_sub_vectors", 1) or 1)}.get(form, 1)
+        kinds = {"float": "float32", "halffloat": "float16", "double": "float64"}
+        return StoreFacts(
+            rows=self.connection.count_rows(self._filter()),
+            dim=kind.list_size,
+            dtype=kinds.get(str(kind.value_type), "float32"),
+            score=self.address.options.get("score", "") or score,
+            index=index,
+            codec=codec,
+            multiple=multiple,
+        )
+
+    @property
+    def _id(self) -> str:
+        return self.address.options.get("id", "id")
+
+    def _filter(self, more: str = "") -> str:
+        parts = [f"{self.address.column} IS NOT NULL", self.address.options.get("where", ""), more]
+        if self.address.modality:
+            column, value = self.address.modality
+            parts.append(f"{column} = '{value.replace(chr(39), chr(39) * 2)}'")
+        return " AND ".join(f"({part})" for part in parts if part)
+
+    def _read(self, columns: list[str], more: str = "") -> Any:
+        found = self.connection.search().where(self._filter(more)).select(columns)
+        return found.limit(max(1, self.connection.count_rows())).to_arrow()
+
+    def ids(self) -> np.ndarray:
+        """Ids in their own order."""
+        return np.sort(self._read([self._id])[self._id].to_numpy(zero_copy_only=False))
+
+    def fetch(self, ids: np.ndarray) -> np.ndarray:
+        """Vectors by filters of a thousand ids."""
+        parts = []
+        for at in range(0, len(ids), _FETCHED):
+            some = ids[at : at + _FETCHED]
+            listed = ", ".join(_literal(one) for one in some)
+            found = self._read([self._id, self.address.column], f"{self._id} IN ({listed})")
+            flat = found[self.address.column].combine_chunks().flatten()
+            vectors = flat.to_numpy(zero_copy_only=False).reshape(found.num_rows, -1)
+            parts.append(in_order(some, found[self._id].to_pylist(), vectors))
+        return np.concatenate(parts)
+
+    def search(
+        self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
+    ) -> np.ndarray:
+        """One search a query, through the index where there is one."""
+        found = []
+        for query in queries:
+            asked = self.connection.search(query, vector_column_name=self.address.column)
+            asked = asked.distance_type(METRICS[score]).where(self._filter(), prefilter=True)
+            found.append(
+                asked.select([self._id, "_distance"]).limit(k).to_arrow()[self._id].to_pylist()
+            )
+        return np.array(found)
+
+    def at(self, column: str) -> LanceDB:
+        """The table of deployed vectors: ``TABLE_COLUMN``."""
+        options = self.address.with_column(column).options
+        table = f"{self.address.need('table')}_{column}"
+        shown = f"lancedb:{self.address.place}?table={table}&column={column}"
+        other = LanceDB(replace(self.address, options={**options, "table": table}, shown=shown))
+        other._source = self
+        return other
+
+    def mark(self) -> Mark | None:
+        """The metadata of the column's field."""
+        if self.address.need("table") not in self._database.list_tables(limit=None).tables:
+            return None
+        schema = self.connection.schema
+        if self.address.column not in schema.names:
+            return None
+        text = (schema.field(self.address.column).metadata or {}).get(_KEY.encode())
+        return Mark(**json.loads(text)) if text else None
+
+    def prepare(self, column: str, dim: int, mark: Mark) -> LanceDB:
+        """Make an empty table with the items' other fields and a column of lists."""
+        import pyarrow as pa
+
+        new = self.at(column)
+        name = new.address.need("table")
+        if name in self._database.list_tables(limit=None).tables:
+            new.same_mark(mark)
+        else:
+            field = pa.field(column, pa.list_(pa.float32(), dim), metadata=_metadata(mark))
+            kept = [self.connection.schema.field(one) for one in self._others]
+            self._database.create_table(name, schema=pa.schema([*kept, field]))
+        return new
+
+    @property
+    def _others(self) -> list[str]:
+        """Fields that are no vectors."""
+        schema = self.connection.schema
+        return [f.name for f in schema if not str(f.type).startswith("fixed_size_list")]
+
+    def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
+        """Append: one version of the table."""
+        import pyarrow as pa
+
+        source = self._source
+        listed = ", ".join(_literal(one) for one in ids)
+        fields = source._read(source._others, f"{self._id} IN ({listed})")
+        place = {str(one): i for i, one in enumerate(ids)}
+        order = [place[str(one)] for one in fields[self._id].to_pylist()]
+        flat = pa.array(np.ascontiguousarray(vectors[order], np.float32).reshape(-1))
+        lists = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+        self.connection.add(fields.append_column(self.address.column, lists))
+
+    def finish(self, mark: Mark) -> None:
+        """The same kind of index as the original column has, and the mark."""
+        found = self._source._indexed
+        if found is not None and self._indexed is None:
+            kind = str(found.index_type)
+            options: dict[str, Any] = {"distance_type": METRICS[mark.score]}
+            if kind.startswith("Ivf") and "partitions" in self.address.options:
+                options["num_partitions"] = int(self.address.options["partitions"])
+            if kind.endswith("Pq"):
+                options["num_sub_vectors"] = found.index_details["compression"]["num_sub_vectors"]
+            config = getattr(self._lancedb.index, kind)(**options)
+            self.connection.create_index(self.address.column, config=config)
+        said = {"path": self.address.column, "metadata": _metadata(replace(mark, complete=True))}
+        self.connection.update_field_metadata(said)
+        self.__dict__.pop("_indexed", None)
+
+    def undo(self) -> None:
+        """Drop the table."""
+        self.need_mark()
+        self._database.drop_table(self.address.need("table"))
+
+    def example(self, mark: Mark) -> str:
+        """A search through lancedb."""
+        return _EXAMPLE.format(
+            place=self.address.place,
+            table=self.address.need("table"),
+            column=self.address.column,
+            metric=METRICS[mark.score],
+            where=self._filter(),
+            id=self._id,
+        )
+
+
+def _metadata(mark: Mark) -> dict[str, str]:
+    return {_KEY: json.dumps(asdict(mark))}
+
+
+def _literal(value: Any) -> str:
+    text = str(value)
+    return text if isinstance(value, int | np.integer) else "'" + text.replace("'", "''") + "'"
+
+
+_EXAMPLE = '''
+import lancedb
+
+TABLE = lancedb.connect("{place}").open_table("{table}")
+
+
+def search(query, k=10):
+    """Ids of the k first items."""
+    asked = TABLE.search(query_vector(query), vector_column_name="{column}")
+    asked = asked.distance_type("{metric}").where("{where}", prefilter=True)
+    return asked.select(["{id}", "_distance"]).limit(k).to_arrow()["{id}"].to_pylist()
+'''
