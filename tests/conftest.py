@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from worlds import two_modalities
+from worlds import leave_verdict_out, two_modalities
 
 settings.register_profile("isthmus", deadline=None, max_examples=40)
 settings.load_profile("isthmus")
@@ -46,6 +46,12 @@ def files_wide(
     for name, rows in zip(("images", "captions"), pairs_wide):
         np.save(f"{name}.npy", rows.astype(np.float32))
     return tmp_path
+
+
+@pytest.fixture
+def no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audits leave out the verdict, which takes most of their time."""
+    leave_verdict_out(monkeypatch)
 
 
 @pytest.fixture

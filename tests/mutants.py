@@ -324,8 +324,8 @@ FAULTS = (
     Fault(
         "wilson-interval",
         "core/statistics.py",
-        'proportion_ci(confidence, method="wilson")',
-        'proportion_ci(confidence, method="exact")',
+        "(share + z * z / (2 * count)) / whole",
+        "share",
         "Shares would carry another interval than the one that is named.",
         ("test_noise_codecs_stress.py::test_wilson_is_the_textbook_interval",),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from isthmus.closers import fit
 from isthmus.closers.maps import Closer
@@ -10,6 +11,7 @@ from isthmus.data.moments import Moments, PairMoments
 from isthmus.robustness import ClosedSearch
 from isthmus.search.relevance import Relevance, relevance_by_pairs
 from isthmus.search.task import RetrievalTask
+from isthmus.workflows.recommendation.verdicts import Verdict
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -61,6 +63,12 @@ def fitted(method: str, queries: np.ndarray, candidates: np.ndarray, **options: 
 def played(task: RetrievalTask, closer: Closer) -> ClosedSearch:
     """A closer set up on a task, beside plain search under its own score."""
     return ClosedSearch.of(task, closer, task.today(closer.score))
+
+
+def leave_verdict_out(patch: pytest.MonkeyPatch) -> None:
+    """Audits have no verdict, as where there are too few queries to judge."""
+    nothing = Verdict([], [], [], None)
+    patch.setattr("isthmus.workflows.audits.direction.verdict_of", lambda *_, **__: nothing)
 
 
 def full_scores(queries: np.ndarray, candidates: np.ndarray, score: str) -> np.ndarray:

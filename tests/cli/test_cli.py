@@ -1,5 +1,7 @@
 """The commands as a person runs them: what is printed where, exit codes, files."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -12,6 +14,7 @@ import pytest
 import typer
 
 from commands import run
+from isthmus.cli import main
 from isthmus.cli.app import COMMANDS, app
 from isthmus.cli.output import minute_lines
 from isthmus.closers.maps import Closer
@@ -54,6 +57,7 @@ def test_audit_writes_both_reports_and_both_closers(pair, capsys):
         assert f"{flips:.1%}" in said
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_json_has_standard_output_to_itself(pair, capsys):
     code, out, err = run(capsys, *AUDIT, "--json")
     assert code == 0
@@ -62,12 +66,14 @@ def test_json_has_standard_output_to_itself(pair, capsys):
     assert "Wrote isthmus-report/report.html" in err
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_same_seed_same_report(pair, capsys):
     one, two = (json.loads(run(capsys, *AUDIT, "--seed", "5", "--json")[1]) for _ in range(2))
     assert one.pop("created") <= two.pop("created")
     assert one == two
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_shards_give_the_report_of_one_file(pair, capsys):
     a, b = np.load("a.npy"), np.load("b.npy")
     for side, rows, cuts in (("a", a, (0, 40, 90)), ("b", b, (0, 10, 55, 90))):
@@ -116,6 +122,7 @@ def test_apply_to_parquet_keeps_the_bias_as_a_column(pair, capsys):
     np.testing.assert_allclose(stored, closer.candidate_bias(np.load("b.npy")), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_labels_make_b_the_class_texts(pair, capsys):
     np.save("labels.npy", np.arange(90) % 7)
     np.save("classes.npy", np.load("b.npy")[:7])
@@ -238,20 +245,28 @@ def test_console_script_in_a_fresh_process(pair):
     assert refused.stderr.startswith("isthmus: there is no file")
 
 
-def test_an_encoding_without_our_signs_gets_plain_ones(pair):
+def test_an_encoding_without_our_signs_gets_plain_ones(pair, monkeypatch, no_verdict):
     """Arrows fall back, names that cannot be printed are escaped, and JSON stays whole."""
-    command = [sys.executable, "-c", "from isthmus.cli import main; main()", "audit"]
-    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "cp1252"}
-    words = ["a.npy", "b.npy", "--trials", "1", "--out", "o", "--names", "Bild,テ→"]
-    done = subprocess.run([*command, *words], capture_output=True, env=env)
-    assert done.returncode == 0, done.stderr
-    text = done.stdout.decode("cp1252")
+    words = ("audit", "a.npy", "b.npy", "--trials", "1", "--out", "o", "--names", "Bild,テ→")
+
+    def printed(*more):
+        """What comes out of terminals of Western Europe."""
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding="cp1252") for _ in range(2)]
+        for name, stream in zip(("stdout", "stderr"), streams):
+            monkeypatch.setattr(sys, name, stream)
+        monkeypatch.setattr(sys, "argv", ["isthmus", *words, *more])
+        with contextlib.suppress(SystemExit):
+            main()
+        for stream in streams:
+            stream.flush()
+        return [stream.buffer.getvalue().decode("cp1252") for stream in streams]
+
+    text, _ = printed()
     assert "Bild -> \\u30c6->" in text
     assert "_to_" not in text
-    done = subprocess.run([*command, *words, "--json"], capture_output=True, env=env)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.decode("cp1252"))["inputs"]["b"]["name"] == "テ→"
-    assert "_to_" not in done.stderr.decode("cp1252")
+    text, said = printed("--json")
+    assert json.loads(text)["inputs"]["b"]["name"] == "テ→"
+    assert "_to_" not in said
 
 
 def test_progress_without_a_terminal_is_a_line_a_minute(capsys):

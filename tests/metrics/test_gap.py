@@ -356,6 +356,7 @@ def test_severity_words(norm: float, word: str) -> None:
 
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("kept", [60, 40])
+@pytest.mark.usefixtures("no_verdict")
 def test_measure_is_the_gap_of_an_audit(
     paired: bool, kept: int, pairs_small: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,8 +17,9 @@ from isthmus.search.task import open_task
 from isthmus.workflows.audits import AuditOptions, audit
 from isthmus.workflows.audits.direction import Direction
 from refusals import refused
-from worlds import full_scores, two_modalities, unit_rows
+from worlds import full_scores, leave_verdict_out, two_modalities, unit_rows
 
+pytestmark = pytest.mark.usefixtures("no_verdict")
 QUICK: dict[str, Any] = {"trials": 3, "levels": (0.02,)}
 
 
@@ -33,7 +34,9 @@ def report_of(a: Any, b: Any, **options: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
-    return report_of(*small(), names=("image", "text"))
+    with pytest.MonkeyPatch.context() as patch:
+        leave_verdict_out(patch)
+        return report_of(*small(), names=("image", "text"))
 
 
 def names(text: str) -> set[str]:

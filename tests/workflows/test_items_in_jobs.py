@@ -44,6 +44,7 @@ def crops(pictures):
     return rows.astype(np.float32), order // 5, pictures[1][order]
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_an_audit_of_repeated_pictures_is_that_of_the_pictures_once(pictures) -> None:
     once, captions = pictures
     options = {"trials": 2, "levels": (0.02,)}

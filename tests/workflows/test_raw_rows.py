@@ -79,6 +79,7 @@ def test_relative_is_a_share_of_the_squared_norm() -> None:
 
 
 @pytest.mark.parametrize("score", ["cosine", "dot"])
+@pytest.mark.usefixtures("no_verdict")
 def test_every_score_as_a_store_computes_it_on_the_file(score: str) -> None:
     rng = np.random.default_rng(0)
     a = rng.normal(size=(50, 6)) + 1
@@ -103,6 +104,7 @@ def test_every_score_as_a_store_computes_it_on_the_file(score: str) -> None:
     assert f"{other} answers {1 - found[other]['agreement']:.1%} of queries otherwise" in text
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_a_zero_row_has_no_cosine_to_be_compared_with() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 30, 5))
@@ -111,6 +113,7 @@ def test_a_zero_row_has_no_cosine_to_be_compared_with() -> None:
     assert [r["score"] for r in report["directions"][0]["by_score"]] == ["dot", "euclidean"]
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_the_warning_speaks_of_the_score_in_use() -> None:
     stats = RowStats.of(np.full((30, 4), 3.0) * np.arange(1, 31)[:, None])
     assert "normalised before" in stats.warnings("rows")[0].text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Relevance:
         found = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
         return np.asarray(keys[found] == asked)
 
-    @property
+    @cached_property
     def judged(self) -> np.ndarray:
         """(n,) bool: queries that have at least one right candidate."""
         return np.isin(np.arange(self.queries), self.pairs[:, 0])

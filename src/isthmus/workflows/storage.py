@@ -394,8 +394,7 @@ def predict_places(
     independent normal noise of one size for all rivals of a query. Given the winner's own noise,
     the number of rivals that pass it is nearly Poisson, and its mean a sum of normal tails.
     """
-    from scipy.special import ndtr
-    from scipy.stats import poisson
+    from scipy.special import ndtr, pdtr
 
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     weights = weights / weights.sum()
@@ -411,7 +410,7 @@ def predict_places(
                 means = np.full(NODES, float(counts[margins < 0].sum()))
             else:
                 means = ndtr(-(margins[None, :] / noise + nodes[:, None])) @ counts
-            kept += poisson.cdf(limits, means[None, :]) @ weights
+            kept += pdtr(limits, means[None, :]) @ weights
     shares = kept / len(rows)
     return {depth: float(share) for depth, share in zip(planned.depths, shares, strict=True)}
 
