@@ -34,7 +34,7 @@ def pair(tmp_path, monkeypatch):
     return tmp_path
 
 
-AUDIT = ("audit", "a.npy", "b.npy", "--names", "pictures,captions", "--trials", "3")
+AUDIT = ("audit", "a.npy", "b.npy", "--names", "pictures,captions", "--trials", "1")
 CLOSE = ("close", "a.npy", "b.npy", "--out", "c.safetensors")
 
 

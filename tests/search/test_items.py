@@ -235,6 +235,7 @@ def without_mates(ranking: Ranking, items: np.ndarray) -> list[Ranking]:
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 def test_radii_and_chances_have_no_rival_in_the_answers_item(crops, score, biased) -> None:
     texts, rows, items = crops
+    texts = texts[::4]
     bias = 0.02 * np.random.default_rng(2).normal(size=120) if biased else None
     ranking = Ranking.of(texts, rows, score, bias)
     single = without_mates(ranking, items)

@@ -28,6 +28,8 @@ BLOCK_ROWS = 8192
 LANES = 2
 PARTITION_ROWS = 500_000
 PRECISE_ROWS = 100_000
+SERIAL_ROWS = 20_000
+"""Rows that are summarised in less time than processes take to start."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def summarise(
         a, b: opened inputs; with ``b``, row i of both belong together.
         normalised: divide each row by its norm first; the moments remember it.
         precise: float64 products; None: up to 100,000 rows.
-        executor: maps over partitions; None: this process for one, processes for several.
+        executor: maps over partitions; None: processes for several of more than 20,000 rows.
         on_partition: called with (done, all) after each partition.
 
     Raises:
@@ -163,7 +165,8 @@ def summarise(
             check_count(source.rows, source.name)
     exact = a.rows <= PRECISE_ROWS if precise is None else precise
     parts = partitions(a, b, normalised=normalised, precise=exact)
-    engine = executor or (ProcessExecutor() if len(parts) > 1 else SerialExecutor())
+    several = len(parts) > 1 and a.rows > SERIAL_ROWS
+    engine = executor or (ProcessExecutor() if several else SerialExecutor())
     whole: Summary | None = None
     for done, summary in enumerate(engine.map(fold, parts), start=1):
         whole = summary if whole is None else whole.merge(summary)
