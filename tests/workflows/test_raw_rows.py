@@ -79,7 +79,6 @@ def test_relative_is_a_share_of_the_squared_norm() -> None:
 
 
 @pytest.mark.parametrize("score", ["cosine", "dot"])
-@pytest.mark.usefixtures("no_verdict")
 def test_every_score_as_a_store_computes_it_on_the_file(score: str) -> None:
     rng = np.random.default_rng(0)
     a = rng.normal(size=(50, 6)) + 1
