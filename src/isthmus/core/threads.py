@@ -6,24 +6,59 @@ works on a block of its own waits for nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
+
+MOST = 4
+"""Threads of :func:`over_blocks`: more hold more blocks than caches do."""
+
+_allowed: ContextVar[int | None] = ContextVar("threads that BLAS was allowed", default=None)
 
 
 def blas_threads() -> int:
-    """Threads that BLAS may use now: the cores, or fewer by OPENBLAS_NUM_THREADS and the like."""
+    """Threads that BLAS may use now: the cores, or fewer by OPENBLAS_NUM_THREADS and the like.
+
+    Within :func:`one_blas_thread`: those that it might use outside.
+    """
     from threadpoolctl import threadpool_info
 
+    allowed = _allowed.get()
+    if allowed is not None:
+        return allowed
     found = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
     return max(found, default=1)
 
 
 @contextmanager
-def own_threads(most: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool of at most ``most`` threads, and no more than BLAS may use; BLAS itself uses one."""
+def one_blas_thread() -> Iterator[None]:
+    """BLAS uses one thread within, and what was set comes back. May be nested."""
+    if _allowed.get() is not None:
+        yield
+        return
     from threadpoolctl import threadpool_limits
 
-    workers = min(most, blas_threads())
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(workers, 1)) as pool:
+    token = _allowed.set(blas_threads())
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        _allowed.reset(token)
+
+
+@contextmanager
+def own_threads(most: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of at most ``most`` threads, and no more than BLAS may use; BLAS itself uses one."""
+    with one_blas_thread(), ThreadPoolExecutor(max(min(most, blas_threads()), 1)) as pool:
         yield pool
+
+
+def over_blocks(work: Callable[[slice], None], rows: int, step: int) -> None:
+    """``work`` on consecutive slices of at most ``step`` of ``rows`` rows, in several threads.
+
+    What one slice gives must not depend on others. The first error is raised.
+    """
+    parts = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+    with own_threads(min(MOST, len(parts))) as pool:
+        list(pool.map(work, parts))

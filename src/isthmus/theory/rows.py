@@ -11,6 +11,7 @@ import numpy as np
 from isthmus.core.arrays import Array, to_numpy
 from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking, top1
+from isthmus.search.shared import Moved, Product
 
 if TYPE_CHECKING:
     from isthmus.closers.maps import Closer
@@ -77,6 +78,24 @@ def closed_ranking(closer: Closer, queries: Array, candidates: Array) -> Ranking
     """The search of a closer: both maps applied, its candidate biases, its score."""
     bias = closer.candidate_bias(candidates)
     return Ranking.of(closer.query(queries), closer.candidate(candidates), closer.score, bias)
+
+
+def moved_search(
+    product: Product, closer: Closer, ranking: Ranking, *, normalised: bool
+) -> Moved | None:
+    """The search of a closer from the products of the rows; None where a map does more than move.
+
+    Args:
+        product: of the rows before the maps. ranking: of the rows after them, on the host.
+        normalised: the rows are unit rows, so that a map that begins by normalising moves them.
+    """
+    steps = (*closer.query.steps, *closer.candidate.steps)
+    if len(steps) != 2 or closer.memo or any(s.matrix is not None for s in steps):
+        return None
+    if not normalised and any(s.normalised for s in steps):
+        return None
+    ends = steps[0].renormalised, steps[1].renormalised
+    return Moved.of(product, ranking, (steps[0].offset, steps[1].offset), ends)
 
 
 def check_noise(total: float, name: str = "total") -> None:

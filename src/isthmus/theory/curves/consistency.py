@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isthmus.core.arrays import Array, to_numpy, unit, working
+from isthmus.core.threads import over_blocks
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.scores import Ranking
+from isthmus.search.shared import Product
 from isthmus.theory.curves.sweep import Sweep
 from isthmus.theory.prediction import keep_probabilities
-from isthmus.theory.rows import closed_ranking
+from isthmus.theory.rows import closed_ranking, moved_search
 
 if TYPE_CHECKING:
     from isthmus.closers.maps import Closer
 
 BLOCK_ELEMENTS, BLOCK_ROWS = 2**20, 1024  # scores a thread holds: 4 MB of float32
-THREADS = 4  # at most: more than the threads of the matrix product
 LEAST_DIMENSIONS = 64
+SAME_NORM = 1e-5
+"""Norms of stored rows that differ by no more than this share are one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,8 @@ class Curve:
 
     ``totals`` (L,): E‖ε‖² of a candidate's noise. ``value`` (L,): mean over queries of ``kept``
     (L, n), the chance that the answer survives. ``error`` (L,): what the mean is known to; NaN
-    where the levels were taken one by one by ``predict``. ``method``: one line.
+    where the levels were taken one by one by ``predict``. ``method``: one line. ``aimed`` (A, L,
+    n): chances of other candidates that were asked for.
     """
 
     totals: np.ndarray
@@ -39,6 +41,7 @@ class Curve:
     kept: np.ndarray
     error: np.ndarray
     method: str
+    aimed: np.ndarray | None = None
 
 
 def consistency_curve(
@@ -52,8 +55,7 @@ def consistency_curve(
 
     Args:
         ranking: clean queries (n, d) and candidates (K, d) as they are searched (after a closer's
-            maps), candidate biases included. Its score is dot or euclidean; cosine has no closed
-            form.
+            maps), candidate biases included. Under cosine candidates have one norm.
         totals: (L,) levels E‖ε‖², each at least 0.
         spreads: (n,), dot alone: √(qᵀΣq) of each query, for noise of covariance total · Σ that is
             not isotropic. Isotropic noise has ‖q‖/√d, the default.
@@ -61,8 +63,9 @@ def consistency_curve(
             is an item.
 
     Returns:
-        :class:`Curve`; None for cosine and for fewer than 2 candidates. Below 64 dimensions, and
-        with candidate biases, Euclidean levels are taken one by one by ``predict``.
+        :class:`Curve`; None for fewer than 2 candidates, and for cosine below 64 dimensions or with
+        candidates of different norms. Below 64 dimensions Euclidean levels are taken one by one by
+        ``predict``.
 
     Raises:
         OptionError: a level that is no variance, spreads under Euclidean search.
@@ -77,7 +80,7 @@ def consistency_curve(
         raise OptionError(
             "bad-level", f"totals {totals} are not a list of variances; expected numbers >= 0"
         )
-    n, dim = (int(size) for size in ranking.queries.shape)
+    n = int(ranking.queries.shape[0])
     if spreads is not None:
         if score != "dot":
             raise OptionError(
@@ -89,15 +92,17 @@ def consistency_curve(
                 "bad-shape", f"spreads have shape {spreads.shape}; expected one a query, ({n},)"
             )
     count = int(ranking.candidates.shape[0]) if items is None else len(np.unique(items))
-    if score == "cosine" or count < 2:
+    if count < 2:
         return None
     ranking = ranking.on_host()
-    if score == "euclidean" and (dim < LEAST_DIMENSIONS or ranking.bias is not None):
+    if not has_curve(ranking):
         each = [keep_probabilities(ranking, float(level), items=items) for level in levels]
+        if any(one is None for one in each):
+            return None
         kept = np.stack([one.value for one in each if one is not None])
         unknown = np.full(len(levels), np.nan)
         return Curve(levels, kept.mean(axis=1), kept, unknown, "level by level")
-    return _curves([Sweep(ranking, levels, spreads, items=items)], ranking)[0]
+    return swept([Sweep(ranking, levels, spreads, items=items)], ranking)[0]
 
 
 def consistency_curves(
@@ -105,9 +110,8 @@ def consistency_curves(
 ) -> list[Curve | None]:
     """:func:`consistency_curve` of many closers on the same rows: one product for all of them.
 
-    A translation of either side, with biases, changes the score of a pair by a number of the
-    query and a number of the candidate, ⟨q + a, x + b⟩ + ⟨w, x⟩ = ⟨q, x⟩ + ⟨a + w, x⟩ + ⟨q + a, b⟩,
-    so the inner products are taken once. Closers of other kinds are mapped and searched one by one.
+    Closers that only move rows share the float32 product of the rows
+    (:mod:`isthmus.search.shared`); others are mapped and searched one by one.
 
     Args:
         queries, candidates: (n, d), (K, d) rows before the closers' maps.
@@ -120,76 +124,87 @@ def consistency_curves(
         OptionError: levels that are no variances. ShapeError: rows of another model.
     """
     out: list[Curve | None] = [None] * len(closers)
-    groups: dict[tuple[str, bool], list[int]] = {}
-    for i, closer in enumerate(closers):
-        if _translates(closer) and int(queries.shape[1]) >= LEAST_DIMENSIONS:
-            groups.setdefault((closer.score, closer.query.normalised), []).append(i)
-        else:
-            out[i] = consistency_curve(closed_ranking(closer, queries, candidates), totals)
     levels = np.asarray(totals, np.float64)
-    for (score, normalised), mine in groups.items():
-        sides = (queries, candidates)
-        q, x = (to_numpy(unit(working(side)) if normalised else working(side)) for side in sides)
-        rows = Ranking.of(q, x, "dot")
-        searches: list[Sweep] = []
-        for i in mine:
-            like = searches[0] if searches else None
-            searches.append(_translated(rows, closers[i], score, levels, like))
-        for i, curve in zip(mine, _curves(searches, rows), strict=True):
+    products: dict[bool, Product] = {}
+    groups: dict[bool, dict[int, Sweep]] = {}
+    for i, closer in enumerate(closers):
+        normalised = closer.query.normalised and closer.candidate.normalised
+        if normalised not in products:
+            sides = (to_numpy(working(side)) for side in (queries, candidates))
+            products[normalised] = Product.of(*(unit(s) if normalised else s for s in sides))
+        ranking = closed_ranking(closer, queries, candidates).on_host().single()
+        moved = None
+        if has_curve(ranking):
+            moved = moved_search(products[normalised], closer, ranking, normalised=normalised)
+        if moved is None:
+            out[i] = consistency_curve(ranking, totals)
+        else:
+            mine = groups.setdefault(normalised, {})
+            mine[i] = Sweep(ranking, levels, moved=moved, like=sweep_like(mine.values(), closer))
+    for normalised, searches in groups.items():
+        found = swept(list(searches.values()), products[normalised])
+        for i, curve in zip(searches, found, strict=True):
             out[i] = curve
     return out
 
 
-def _translates(closer: Closer) -> bool:
-    """Whether both maps only move rows, and the search is one the bins are for."""
-    steps = (*closer.query.steps, *closer.candidate.steps)
-    moves = len(steps) == 2 and not any(s.renormalised or s.matrix is not None for s in steps)
-    same = closer.query.normalised == closer.candidate.normalised
-    numbers = closer.score == "euclidean" and closer.bias_weights is not None
-    return moves and same and not closer.memo and closer.score != "cosine" and not numbers
+def sweep_like(sweeps: Iterable[Sweep], closer: Closer) -> Sweep | None:
+    """One that has the same bins and tables, if there is one."""
+    return next((s for s in sweeps if s.score == closer.score), None)
 
 
-def _translated(
-    rows: Ranking, closer: Closer, score: str, levels: np.ndarray, like: Sweep | None
-) -> Sweep:
-    """A search of moved rows whose scores are those of ``rows`` and two sums."""
-    zero = np.zeros(int(rows.queries.shape[1]))
-    steps = (*closer.query.steps, *closer.candidate.steps)
-    a, b, w = (zero if v is None else v for v in (*(s.offset for s in steps), closer.bias_weights))
-    dtype = rows.queries.dtype
-    queries = rows.queries if not a.any() else rows.queries + a.astype(dtype)
-    candidates = rows.candidates if not b.any() else rows.candidates + b.astype(dtype)
-    column = rows.candidates @ (a + w).astype(dtype)
-    ranking = Ranking.of(queries, candidates, score, rows.candidates @ w)
-    search = Sweep(ranking, levels, None, like)
-    if score == "euclidean":
-        column = column - 0.5 * np.einsum("ij,ij->i", candidates, candidates)
-    search.column, search.row = column.astype(dtype), queries @ b.astype(dtype)
-    return search
+def has_curve(ranking: Ranking) -> bool:
+    """Whether the bins are for a search: two candidates at least, under Euclidean and cosine 64
+    dimensions at least, under cosine candidates of one norm."""
+    if int(ranking.candidates.shape[0]) < 2:
+        return False
+    if ranking.score == "dot":
+        return True
+    if ranking.scale is not None:
+        scale = to_numpy(ranking.scale)
+        if float(scale.max()) > (1 + SAME_NORM) * float(scale.min()) or ranking.bias is not None:
+            return False
+    return int(ranking.candidates.shape[1]) >= LEAST_DIMENSIONS
 
 
-def _curves(searches: Sequence[Sweep], rows: Ranking) -> list[Curve]:
-    """Every search through the blocks of one product."""
-    n, count = int(rows.queries.shape[0]), len(rows.candidates)
+def swept(
+    searches: Sequence[Sweep], product: Product | Ranking, aims: Sequence[np.ndarray] = ()
+) -> list[Curve]:
+    """Every search through the blocks of one product.
+
+    Args:
+        product: of the rows that the searches move; of one search that moves none, its ranking.
+        aims: (n,) candidates whose chances to be the answer are asked too; -1: none.
+    """
+    n = len(product.queries)
     levels = searches[0].levels
-    kept = np.empty((len(searches), len(levels), n))
-    error = np.empty_like(kept)
-    step = min(BLOCK_ROWS, max(1, BLOCK_ELEMENTS // count))
+    kept, error = (np.empty((len(searches), len(levels), n)) for _ in range(2))
+    aimed = np.zeros((len(searches), len(aims), len(levels), n))
 
-    def work(start: int) -> None:
-        part = slice(start, min(start + step, n))
-        some = replace(rows, queries=rows.queries[part])
-        scores = next(some.score_blocks(step))[1]
+    def work(part: slice, products: np.ndarray) -> None:
+        rows = np.arange(part.start, part.stop)
         for i, search in enumerate(searches):
-            own = scores
-            if search.column is not None:
-                own = scores + search.column
-                own += search.row[part, None]
-            kept[i, :, part], error[i, :, part] = search.block(own, part)
+            scores = products if search.moved is None else search.moved.scores(products, part)
+            kept[i, :, part], error[i, :, part] = search.block(scores, rows)
+            first = scores.argmax(axis=1) if aims else None
+            for a, aim in enumerate(aims):
+                aimed[i, a, :, part] = np.where(aim[part] == first, kept[i, :, part], 0.0)
+                some = np.flatnonzero((aim[part] != first) & (aim[part] >= 0))
+                if len(some):
+                    found, _ = search.block(scores[some], rows[some], aim[part][some])
+                    aimed[i, a, :, part.start + some] = found.T
 
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        list(pool.map(work, range(0, n, step)))
+    if isinstance(product, Product):
+        product.blocks(work)
+    else:
+        step = min(BLOCK_ROWS, max(1, BLOCK_ELEMENTS // len(product.candidates)))
+
+        def alone(part: slice) -> None:
+            some = replace(product, queries=product.queries[part])
+            work(part, next(some.score_blocks(step))[1])
+
+        over_blocks(alone, n, step)
     return [
-        Curve(levels, k.mean(axis=1), k, e.mean(axis=1), f"bins of leads, {search.score}")
-        for search, k, e in zip(searches, kept, error, strict=True)
+        Curve(levels, k.mean(axis=1), k, e.mean(axis=1), f"bins of leads, {search.score}", a)
+        for search, k, e, a in zip(searches, kept, error, aimed, strict=True)
     ]

@@ -12,7 +12,22 @@ BIN = 1 / 6
 
 LogTable = np.ndarray
 """log Φ(-w) in each bin, then its first and half its second derivative in the lead: (3, bins,
-nodes), as (3 · bins, nodes)."""
+nodes), as (3 · bins, nodes); :func:`bent` adds four more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Leads:
+    """Leads of some rivals, (p,) each, in the winner's noise t: ``lead`` + t + ``slope`` · t +
+    ``bend`` · t²; slope and bend are None where they are 0."""
+
+    lead: np.ndarray
+    slope: np.ndarray | None = None
+    bend: np.ndarray | None = None
+
+    def among(self, some: np.ndarray) -> Leads:
+        """Those of some rivals, a mask (p,)."""
+        slope, bend = (None if x is None else x[some] for x in (self.slope, self.bend))
+        return Leads(self.lead[some], slope, bend)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +36,7 @@ class Nodes:
 
     dim: int
     t: np.ndarray
-    tables: dict[tuple[float, int], LogTable] = field(default_factory=dict)
+    tables: dict[tuple[float, int, int, bool], LogTable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,27 +44,45 @@ class LevelGroup:
     """Levels that are counted in the same bins.
 
     ``levels``: their numbers, in falling order; ``reach``, ``leads`` (bins,) in units of the last;
-    ``table`` of all of them, (3 · bins, levels · nodes), under dot.
+    ``own``: the bin of lead 0; ``table`` of all of them, (3 · bins, levels · nodes), under dot.
     """
 
     levels: np.ndarray
     reach: float
     leads: np.ndarray
+    own: int
     table: LogTable | None
 
 
-def count_leads(query: np.ndarray, lead: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Rivals in each bin of their lead, and two moments inside it: (queries, 3 · bins)."""
-    count, bins = shape
-    place = np.rint(lead * lead.dtype.type(1 / BIN))
-    rest = lead - place * lead.dtype.type(BIN)
-    key = query * bins + place.astype(np.int64)
-    out = np.empty((count, 3 * bins), np.float32)
-    for i, weights in enumerate((None, rest, rest * rest)):
-        found = np.bincount(key, weights, count * bins).reshape(shape)
-        out[:, i * bins : (i + 1) * bins] = found
-    out[:, 0] -= 1  # the winner is no rival of its own
+def count_leads(query: np.ndarray, found: Leads, queries: int, group: LevelGroup) -> np.ndarray:
+    """Rivals in each bin of their lead, and moments inside it: (queries, 3 or 7 · bins).
+
+    A lead below the lowest bin counts in it: such a rival is as good as sure to win.
+    """
+    bins = len(group.leads)
+    place = np.rint(found.lead * found.lead.dtype.type(1 / BIN))
+    if group.own:
+        place = np.maximum(place, place.dtype.type(-group.own))
+    rest = found.lead - place * found.lead.dtype.type(BIN)
+    key = query * bins + (place.astype(np.int64) + group.own)
+    moments: list[np.ndarray | None] = [None, rest, rest * rest]
+    if found.slope is not None:
+        assert found.bend is not None
+        moments += [found.slope, found.slope * rest, found.slope**2, found.bend]
+    out = np.empty((queries, len(moments) * bins), np.float32)
+    for i, weights in enumerate(moments):
+        found_here = np.bincount(key, weights, queries * bins).reshape(queries, bins)
+        out[:, i * bins : (i + 1) * bins] = found_here
+    out[:, group.own] -= 1  # the winner is no rival of its own
     return out
+
+
+def bent(table: LogTable, t: np.ndarray) -> LogTable:
+    """The table (3 · bins, nodes) with rows for slopes and bends, (7 · bins, nodes): to the second
+    order in what a lead gains, rest + slope · t + bend · t²."""
+    _, first, second = np.split(table, 3)
+    rows = (table, first * t, 2 * second * t, second * t**2, first * t**2)
+    return np.concatenate(rows).astype(np.float32)
 
 
 def tabulated(

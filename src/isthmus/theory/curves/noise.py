@@ -1,4 +1,9 @@
-"""What noise of one level does to the scores of a block of queries, under dot and Euclidean."""
+"""What noise of one level does to the scores of a block of queries: dot, Euclidean, cosine.
+
+Each has ``error`` (b,), ``scale`` (b,) (margin of a unit of lead near 0), ``margins(reach)`` (b,)
+(margin from which on a rival is out of reach), ``leads(margin, query, candidate)`` and
+``logs(counted, group)``, the logarithm of the product over rivals, (b, levels, nodes).
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from isthmus.theory.curves.leads import LevelGroup, LogTable, Nodes, tabulated
+from isthmus.theory.curves.leads import Leads, LevelGroup, LogTable, Nodes, bent, tabulated
 
 SHAPE = 0.06
-"""Times 1/μ: error of the expansion for Euclidean search, as found against the exact integral."""
+"""Times 1/μ: error of the expansions for Euclidean search and cosine, as found against the exact
+integrals."""
+LIFTED = 0.2
+"""The same with candidate biases under Euclidean search."""
 ALIKE = 1e-5
 """Change of a lead, from one winner's distance to another, that is let pass."""
 
@@ -27,9 +35,9 @@ class DotNoise:
     def margins(self, reach: float) -> np.ndarray:
         return reach * self.scale
 
-    def leads(self, margin: np.ndarray, query: np.ndarray) -> np.ndarray:
+    def leads(self, margin: np.ndarray, query: np.ndarray, candidate: np.ndarray) -> Leads:
         with np.errstate(invalid="ignore"):
-            return margin * self.per_unit[query]
+            return Leads(margin * self.per_unit[query])
 
     def logs(self, counted: np.ndarray, group: LevelGroup) -> np.ndarray:
         """Logarithm of the product over rivals, (b, levels, nodes)."""
@@ -42,30 +50,65 @@ class EuclideanNoise:
 
     With μ = d + λ the mean of the square, s² the root's variance and c² = μ - s², the lead of a
     rival is (c_j - c_1) / s_j. What is not normal goes by Cornish and Fisher's expansion to the
-    second order in the skewness.
+    second order in the skewness. With candidate biases β a rival wins where χ'²_j < χ'²_1 + ℓ_j,
+    ℓ_j = 2 (β_j - β_1) / σ²: its lead is (c_j - √(c_1² + ℓ_j)) / s_j, and the root bends.
     """
 
-    def __init__(self, square: np.ndarray, variance: float, nodes: Nodes, dtype: np.dtype) -> None:
-        self.nodes, self.variance, self.dtype = nodes, variance, dtype
+    def __init__(
+        self,
+        square: np.ndarray,
+        variance: float,
+        nodes: Nodes,
+        dtype: np.dtype,
+        lifts: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
+        """``square`` (b,): squared distances of the winners. ``lifts``: β_1 (b,) and β (K,)."""
+        self.nodes, self.variance, self.dtype, self.lifts = nodes, variance, dtype, lifts
         self.mean = nodes.dim + square / variance
         self.centre, self.spread, _ = expanded_moments(self.mean, nodes.dim)
         self.scale = variance * self.centre * self.spread  # margin per unit of lead, near lead 0
-        self.error = SHAPE / self.mean
+        self.error = (SHAPE if lifts is None else LIFTED) / self.mean
 
     def margins(self, reach: float) -> np.ndarray:
-        return 0.5 * self.variance * ((self.centre + reach) ** 2 + 1 - self.mean)
+        widest = 0.5 * self.variance * ((self.centre + reach) ** 2 + 1 - self.mean)
+        if self.lifts is None:
+            return widest
+        # of rivals at the greatest distance that a bias makes up for
+        most = 2 * (self.lifts[1].max() - self.lifts[0]) / self.variance
+        own = np.sqrt(self.centre**2 + np.maximum(most, 0.0))
+        return 0.5 * self.variance * ((own + reach) ** 2 + 1 - own**2)
 
-    def leads(self, margin: np.ndarray, query: np.ndarray) -> np.ndarray:
+    def leads(self, margin: np.ndarray, query: np.ndarray, candidate: np.ndarray) -> Leads:
         dim, kind = self.nodes.dim, self.dtype.type
         rise = margin * kind(2 / self.variance)
         mean = self.mean.astype(self.dtype)[query] + rise
+        centre, own = self.centre.astype(self.dtype), (self.spread**2).astype(self.dtype)
+        lift = None
+        if self.lifts is not None:
+            mine, theirs = (x.astype(self.dtype) for x in self.lifts)
+            lift = (theirs[candidate] - mine[query]) * kind(2 / self.variance)
+            mean += lift
         share = 1 / mean
         square = 1 + share * (
             kind((1 - dim) / 2) + share * (kind(-1.5 * dim) + share * kind(0.875 * dim * dim))
         )
-        centre, own = self.centre.astype(self.dtype), (self.spread**2).astype(self.dtype)
-        rise = rise - square + own[query]
-        return rise / ((np.sqrt(mean - square) + centre[query]) * np.sqrt(square))
+        theirs, ours = np.sqrt(mean - square), centre[query]
+        rise = rise - square + own[query]  # c_j² - (c_1² + ℓ_j)
+        if lift is None:
+            return Leads(rise / ((theirs + ours) * np.sqrt(square)))
+        level = np.sqrt(np.maximum(ours * ours + lift, kind(1.0)))
+        spread = np.sqrt(square)
+        lead = rise / ((theirs + level) * spread)
+        steep = np.sqrt(own)[query] / spread
+        slope = steep * ours / level - self._assumed(lead, query)
+        bend = -kind(0.5) * steep * np.sqrt(own)[query] * lift / level**3
+        return Leads(lead, slope, bend)
+
+    def _assumed(self, lead: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """s_1 / s_j of a rival whose lead has nothing to do with a bias, which tables are of."""
+        root = self.centre[query] + self.spread[query] * lead
+        _, theirs, _ = expanded_moments(root**2 + 1, self.nodes.dim)
+        return np.asarray(self.spread[query] / theirs, self.dtype)
 
     def logs(self, counted: np.ndarray, group: LevelGroup) -> np.ndarray:
         """Logarithm of the product over rivals, (b, 1, nodes): linear between tables in log μ."""
@@ -92,10 +135,11 @@ class EuclideanNoise:
         return float(2.0 ** np.floor(np.log2(min(wanted, 0.5)))), skew
 
     def _table(self, i: int, gap: float, leads: np.ndarray) -> LogTable:
-        key = (gap, i)
+        key = (gap, i, len(leads), self.lifts is None)
         if key not in self.nodes.tables:
             w = self._probits(float(np.exp(i * gap)))
-            self.nodes.tables[key] = tabulated(w, leads)
+            table = tabulated(w, leads)
+            self.nodes.tables[key] = table if self.lifts is None else bent(table, self.nodes.t)
         return self.nodes.tables[key]
 
     def _probits(self, mean: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -113,6 +157,71 @@ class EuclideanNoise:
             return np.asarray(v - skews * (v * v - 1) + skews**2 * (4 * v**3 - 7 * v))
 
         return w
+
+
+class CosineNoise:
+    """Cosine: cos > κ where A > k R, A = ⟨q̂, x + ε⟩ normal, R = ‖the rest‖ = σ √χ'²_{d-1}
+    independent of it, k = κ / √(1 - κ²). A - k R is nearly normal.
+
+    In units of σ, with C the mean of A, μ and s mean and spread of R, and k = C_1 / μ_1 where the
+    winner's noise is 0, the lead of a rival is (k μ_j - C_j) / √(1 + k² s_j²). All stored rows
+    have the norm ``norm``.
+    """
+
+    def __init__(
+        self,
+        score: np.ndarray,
+        length: np.ndarray,
+        norm: float,
+        variance: float,
+        nodes: Nodes,
+        dtype: np.dtype,
+    ) -> None:
+        """``score`` (b,): ⟨q, x⟩ / ‖x‖ of the winners. ``length`` (b,): ‖q‖."""
+        self.nodes, self.dtype = nodes, dtype
+        self.size = norm / np.sqrt(variance) / np.where(length > 0, length, 1.0)
+        self.along = self.size * score
+        self.mean = nodes.dim - 1 + (norm**2 / variance - self.along**2)
+        self.centre, self.spread, _ = expanded_moments(self.mean, nodes.dim - 1)
+        self.steep = self.along / self.centre
+        self.total = 1 + self.steep**2 * self.spread**2
+        self.per_score = self.size * (1 + self.steep**2) / np.sqrt(self.total)
+        self.scale = np.where(length > 0, 1 / self.per_score, 0.0)
+        self.error = SHAPE / self.mean
+
+    def margins(self, reach: float) -> np.ndarray:
+        far = reach / self.centre
+        return self.scale * reach * (1 + far) + far**2 / self.size * self.centre
+
+    def leads(self, margin: np.ndarray, query: np.ndarray, candidate: np.ndarray) -> Leads:
+        kind, dim = self.dtype.type, self.nodes.dim - 1
+
+        def of(values: np.ndarray) -> np.ndarray:
+            return values.astype(self.dtype)[query]
+
+        steep, ours, total = of(self.steep), of(self.centre), of(self.total)
+        short = margin * of(self.size)
+        more = short * (2 * of(self.along) - short)  # how much farther the rest of a rival is
+        share = 1 / (of(self.mean) + more)
+        square = 1 + share * (
+            kind((1 - dim) / 2) + share * (kind(-1.5 * dim) + share * kind(0.875 * dim * dim))
+        )
+        more += of(self.spread**2) - square
+        theirs = np.sqrt(np.maximum(ours * ours + more, kind(1.0)))
+        own = 1 + steep * steep * square
+        lead = (steep * more / (theirs + ours) + short) / np.sqrt(own)
+        curve = steep * square * np.sqrt(total) / (own * ours)
+        slope = theirs / ours * np.sqrt(total / own) - lead * curve - 1
+        bend = kind(0.5) * lead * square * (3 * steep * curve / np.sqrt(total) * ours - 1)
+        return Leads(lead, slope, bend / (ours * ours))
+
+    def logs(self, counted: np.ndarray, group: LevelGroup) -> np.ndarray:
+        """Logarithm of the product over rivals, (b, 1, nodes)."""
+        key = (0.0, 0, len(group.leads), False)
+        if key not in self.nodes.tables:
+            plain = tabulated(lambda lead: -lead - self.nodes.t, group.leads)
+            self.nodes.tables[key] = bent(plain, self.nodes.t)
+        return (counted @ self.nodes.tables[key])[:, None, :]
 
 
 def expanded_moments(mean: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

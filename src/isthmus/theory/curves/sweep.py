@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from isthmus.core.arrays import EPS32
 from isthmus.search.scores import TIE_ULPS, Ranking
+from isthmus.search.shared import Moved
 from isthmus.theory.curves import leads as binning
 from isthmus.theory.curves.leads import LevelGroup, Nodes, count_leads, tabulated
-from isthmus.theory.curves.noise import DotNoise, EuclideanNoise
+from isthmus.theory.curves.noise import CosineNoise, DotNoise, EuclideanNoise
 
 STEP, LAST = 0.25, 5.0
 MANY = 10_000  # from so many rivals on the product is steeper in t, and the step .2
@@ -19,6 +21,9 @@ TOGETHER = 16.0
 """Levels within this factor share their bins under dot, where only the unit of a lead changes."""
 BINS_AND_NODES = 1e-5
 """What bins and nodes change in a probability, at most: found by halving them (in the tests)."""
+SLOPED = 0.05
+"""Times the mean square of the slopes that candidate biases give to leads: error of the expansion,
+as found against the exact integral."""
 STEEPEST = 0.4
 """A probability changes by at most φ(0) = .4 per unit that all leads change by."""
 
@@ -26,85 +31,128 @@ STEEPEST = 0.4
 class Sweep:
     """What is the same for all queries: reach, bins, nodes; and the probabilities of a block."""
 
-    column: np.ndarray | None = None
-    """What to add to each candidate's score (K,), and ``row`` to each query's, (n,)."""
-    row: np.ndarray
-
     def __init__(
         self,
         ranking: Ranking,
         levels: np.ndarray,
-        spreads: np.ndarray | None,
+        spreads: np.ndarray | None = None,
+        *,
+        moved: Moved | None = None,
         like: Sweep | None = None,
         items: np.ndarray | None = None,
     ) -> None:
+        """``moved``: where blocks are of products of other rows. ``like``: one of as many
+        candidates, dimensions and levels, whose tables are taken."""
         from scipy.special import ndtri
 
-        self.levels, self.score, self.items = levels, ranking.score, items
+        self.levels, self.score, self.items, self.moved = levels, ranking.score, items, moved
         self.reach = -float(ndtri(LEFT_OUT / (len(ranking.candidates) - 1))) * np.sqrt(2)
         step = STEP if len(ranking.candidates) <= MANY else 0.8 * STEP
         t = step * np.arange(-round(LAST / step), round(LAST / step) + 1)
         weights = np.exp(-0.5 * t**2)
         self.weights = (weights / weights.sum()).astype(np.float32)
         self.rounding = ranking.tie_widths[:, 0].astype(np.float64) / TIE_ULPS
+        if moved is not None:
+            self.rounding = np.maximum(self.rounding, moved.sizes * EPS32)
+        self.bias = ranking.bias if ranking.score == "euclidean" else None
+        self.norm = 0.0 if ranking.scale is None else float(np.mean(1 / ranking.scale))
         self.squares = np.einsum("ij,ij->i", ranking.queries, ranking.queries).astype(np.float64)
-        self.euclidean = self.score == "euclidean"
         dim = int(ranking.candidates.shape[1])
         self.spreads = np.sqrt(self.squares / dim) if spreads is None else spreads
         # bins and tables depend on how many candidates there are, not on which
         self.nodes: Nodes = Nodes(dim, t) if like is None else like.nodes
-        self.groups: list[LevelGroup] = list(self._groups()) if like is None else like.groups
+        self.groups: dict[bool, list[LevelGroup]] = {} if like is None else like.groups
 
-    def _groups(self) -> Iterator[LevelGroup]:
+    def _grouped(self, behind: bool) -> list[LevelGroup]:
         """Levels that are counted in the same bins, from the most noise to the least."""
-        factor = 1.0 if self.euclidean else TOGETHER
+        if behind not in self.groups:
+            self.groups[behind] = list(self._groups(behind))
+        return self.groups[behind]
+
+    def _groups(self, behind: bool) -> Iterator[LevelGroup]:
+        factor = TOGETHER if self.score == "dot" else 1.0
         left = [i for i in np.argsort(-self.levels, kind="stable") if self.levels[i] > 0]
         while left:
             mine = [i for i in left if self.levels[i] * factor >= self.levels[left[0]]]
             left = left[len(mine) :]
             units = np.sqrt(self.levels[mine] / self.levels[mine[-1]])
-            leads = binning.BIN * np.arange(round(self.reach * units[0] / binning.BIN) + 1)
+            bins = round(self.reach * units[0] / binning.BIN)
+            own = bins if behind else 0
+            leads = binning.BIN * np.arange(-own, bins + 1)
             table = None
-            if not self.euclidean:
+            if self.score == "dot":
                 each = [tabulated(self._plain, leads / one, 1 / one) for one in units]
                 table = np.concatenate(each, axis=1)
-            yield LevelGroup(np.array(mine), float(self.reach * units[0]), leads, table)
+            yield LevelGroup(np.array(mine), float(self.reach * units[0]), leads, own, table)
 
     def _plain(self, lead: np.ndarray) -> np.ndarray:
         return np.asarray(-lead - self.nodes.t)
 
-    def block(self, scores: np.ndarray, part: slice) -> tuple[np.ndarray, np.ndarray]:
-        """P[keep] and its error of the queries in ``part``, (L, b), from their scores (b, K)."""
+    def block(
+        self, scores: np.ndarray, part: np.ndarray, aimed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """P[the answer] and its error of the queries ``part`` (b,), (L, b), from scores (b, K).
+
+        Args:
+            aimed: (b,) the candidate whose chance to be the answer is asked; None: the best, whose
+                chance is that of keeping the answer.
+        """
+        rows, first = np.arange(len(scores)), aimed
         best = scores.max(axis=1)
-        if self.items is not None:  # other rows of the winner's item are no rivals
+        if first is None and (self.items is not None or self.bias is not None):
             first = scores.argmax(axis=1)
+        own = best if first is None else scores[rows, first]
+        if self.items is not None:  # other rows of the winner's item are no rivals
+            assert first is not None
             scores = np.where(self.items[first][:, None] == self.items, -np.inf, scores)
-            scores[np.arange(len(first)), first] = best
+            scores[rows, first] = own
         kept, error = np.ones((2, len(self.levels), len(best)))
         error[:] = 0.0
-        query = margin = np.empty(0)
-        for number, group in enumerate(self.groups):
-            noise = self._noise(float(self.levels[group.levels[-1]]), best, part)
+        query = candidate = margin = np.empty(0, np.int64)
+        for number, group in enumerate(self._grouped(aimed is not None)):
+            noise = self._noise(float(self.levels[group.levels[-1]]), own, part, first)
             if not number:  # less noise, fewer rivals: all are among these, and the winner too
-                widest = noise.margins(group.reach).astype(scores.dtype)
-                within = scores >= (best - widest)[:, None]
-                query = np.repeat(np.arange(len(best)), np.count_nonzero(within, axis=1))
-                margin = best[query] - scores.ravel()[np.flatnonzero(within)]
-            lead = noise.leads(margin, query)
-            near = lead <= group.reach
+                level = own - noise.margins(group.reach).astype(scores.dtype)
+                lost = 2 * own - level < best  # so far behind that it has no chance
+                if aimed is not None:
+                    level = np.where(lost, np.inf, level)
+                at = np.flatnonzero(scores >= level[:, None])
+                query, candidate = np.divmod(at, scores.shape[1])
+                margin = own[query] - scores.ravel()[at]
+            found = noise.leads(margin, query, candidate)
+            near = found.lead <= group.reach
             if not near.all():
-                query, margin, lead = query[near], margin[near], lead[near]
-            counted = count_leads(query, lead, (len(best), len(group.leads)))
+                found = found.among(near)
+                query, candidate, margin = query[near], candidate[near], margin[near]
+            counted = count_leads(query, found, len(best), group)
             chance = np.exp(noise.logs(counted, group)) @ self.weights  # (b, levels of the group)
+            if aimed is not None:
+                chance[lost] = 0.0
             silent = noise.scale == 0  # a query of length 0 meets no noise
-            kept[group.levels] = np.where(silent, 1.0, chance.T)
+            kept[group.levels] = np.where(silent, own >= best, chance.T)
             rounding = STEEPEST * self.rounding[part] / np.where(silent, 1.0, noise.scale)
             all_in = noise.error + LEFT_OUT + BINS_AND_NODES + rounding
+            if self.bias is not None and found.slope is not None:
+                rivals = np.maximum(np.bincount(query, minlength=len(best)), 1)
+                all_in += SLOPED * np.bincount(query, found.slope**2, len(best)) / rivals
             error[group.levels] = np.where(silent, 0.0, all_in)
         return np.clip(kept, 0.0, 1.0), error
 
-    def _noise(self, level: float, best: np.ndarray, part: slice) -> DotNoise | EuclideanNoise:
-        if not self.euclidean:
-            return DotNoise(np.sqrt(level) * self.spreads[part], best.dtype)
-        square = np.maximum(self.squares[part] - 2 * best.astype(np.float64), 0.0)
-        return EuclideanNoise(square, level / self.nodes.dim, self.nodes, best.dtype)
+    def _noise(
+        self, level: float, own: np.ndarray, part: np.ndarray, first: np.ndarray | None
+    ) -> DotNoise | EuclideanNoise | CosineNoise:
+        variance, dtype = level / self.nodes.dim, own.dtype
+        if self.score == "dot":
+            return DotNoise(np.sqrt(level) * self.spreads[part], dtype)
+        score = own.astype(np.float64)
+        if self.moved is not None and self.moved.rest is not None:
+            score += self.moved.rest[part]
+        if self.score == "cosine":
+            length = np.sqrt(self.squares[part])
+            return CosineNoise(score, length, self.norm, variance, self.nodes, dtype)
+        square, lifts = self.squares[part] - 2 * score, None
+        if self.bias is not None:
+            assert first is not None
+            lifts = self.bias[first].astype(np.float64), self.bias.astype(np.float64)
+            square = square + 2 * lifts[0]
+        return EuclideanNoise(np.maximum(square, 0.0), variance, self.nodes, dtype, lifts)

@@ -1,0 +1,143 @@
+"""One product of the rows for many searches: moved rows, moved back by two sums.
+
+Where a map only moves rows (and perhaps divides them by their norms after),
+
+    ⟨r (q + a), g (x + b)⟩ = r g (⟨q, x⟩ + ⟨a, x⟩ + ⟨q, b⟩ + ⟨a, b⟩)
+
+with r a number of the query and g one of the candidate: inner products are taken once, in float32,
+and each search adds a number per candidate and, where it matters for the order, one per query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from isthmus.core.arrays import row_norms
+from isthmus.core.threads import over_blocks
+from isthmus.search.scores import Ranking
+
+KEPT = 2**25
+"""Scores of a product that are kept for the next search: 128 MB of float32."""
+BLOCK = 2**18
+"""Scores of a block: 1 MB of float32, which caches hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """Inner products ⟨q, x⟩ of queries (n, d) and candidates (K, d), both float32."""
+
+    queries: np.ndarray
+    candidates: np.ndarray
+
+    @classmethod
+    def of(cls, queries: np.ndarray, candidates: np.ndarray) -> Product:
+        """Of rows in any precision."""
+        return cls(*(np.asarray(side, np.float32) for side in (queries, candidates)))
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """(n,): the largest that a query's product can be."""
+        return np.asarray(row_norms(self.queries) * row_norms(self.candidates).max())
+
+    @property
+    def step(self) -> int:
+        """Queries of a block."""
+        return max(16, BLOCK // max(1, len(self.candidates)))
+
+    def blocks(self, work: Callable[[slice, np.ndarray], None]) -> None:
+        """Call ``work(part, product (b, K))`` for all queries; it must not write to the product."""
+        over_blocks(lambda part: work(part, self.block(part)), len(self.queries), self.step)
+
+    def block(self, part: slice) -> np.ndarray:
+        """The products of some queries, (b, K)."""
+        if self._whole is not None:
+            return self._whole[part]
+        return np.asarray(self.queries[part] @ self.candidates.T)
+
+    @cached_property
+    def _whole(self) -> np.ndarray | None:
+        shape = len(self.queries), len(self.candidates)
+        if shape[0] * shape[1] > KEPT:
+            return None
+        out = np.empty(shape, np.float32)
+
+        def work(part: slice) -> None:
+            np.matmul(self.queries[part], self.candidates.T, out=out[part])
+
+        over_blocks(work, shape[0], self.step)
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """How a search of moved rows gets its scores from the products of the rows, all float32.
+
+    ``(product + column + row) · rate · scale + offset``, where what is None is left out. ``rest``
+    (n,) is what the scores of a query lack of the ranking's own: it changes no order. ``sizes``
+    (n,): the largest terms of a query's scores.
+    """
+
+    column: np.ndarray
+    row: np.ndarray | None
+    rate: np.ndarray | None
+    scale: np.ndarray | None
+    offset: np.ndarray | None
+    rest: np.ndarray | None
+    sizes: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        product: Product,
+        ranking: Ranking,
+        moves: tuple[np.ndarray | None, np.ndarray | None],
+        renormalised: tuple[bool, bool] = (False, False),
+    ) -> Moved:
+        """From what both sides are moved by, (d,) or None, and whether they are divided by their
+        norms after; ``ranking`` is the search of the rows so moved."""
+        q, x = product.queries, product.candidates
+        a, b = (None if move is None else move.astype(np.float32) for move in moves)
+        column = np.zeros(len(x), np.float32) if a is None else x @ a
+        row = None if b is None else q @ b
+        if a is not None and b is not None:
+            column += a @ b
+        single = ranking.single()
+        scale, offset, rate = single.scale, single.offset, None
+        if renormalised[1]:
+            length = 1 / row_norms(x if b is None else x + b)
+            scale = length if scale is None else scale * length
+        if renormalised[0]:
+            rate = 1 / row_norms(q if a is None else q + a)
+        sizes = np.asarray(product.sizes, np.float64)
+        sizes = sizes + sum(float(np.abs(t).max()) for t in (column, row) if t is not None)
+        if rate is not None:
+            sizes = sizes * rate
+        if scale is not None:
+            sizes = sizes * float(scale.max())
+        if offset is not None:
+            sizes = sizes + float(np.abs(offset).max())
+        if scale is None and rate is None:  # a number of the query changes no order
+            column = column if offset is None else column + offset
+            return cls(column, None, None, None, None, row, sizes)
+        return cls(column, row, rate, scale, offset, None, sizes)
+
+    def scores(self, product: np.ndarray, part: slice) -> np.ndarray:
+        """Scores (b, K) of the queries in ``part`` from their products; a new array."""
+        out = product + self.column
+        return self.finished(out, part)
+
+    def finished(self, out: np.ndarray, part: slice) -> np.ndarray:
+        """The same from products that the column was added to, in place."""
+        if self.row is not None:
+            out += self.row[part, None]
+        if self.scale is not None:
+            out *= self.scale
+        if self.rate is not None:
+            out *= self.rate[part, None]
+        if self.offset is not None:
+            out += self.offset
+        return out
