@@ -60,7 +60,7 @@ class Pictures(nn.Module):
 
 
 class Pair(nn.Module):
-    """Both towers, the log of the logit scale, that of texts to pictures, and the sigmoid's bias."""
+    """Both towers, the logs of the logit scales of both directions, and the sigmoid's bias."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()

@@ -150,7 +150,8 @@ def afterwards(
     found = {}
     for name, score in {**AFTERWARDS, "none-euclidean": "euclidean"}.items():
         method = name.removesuffix("-euclidean")
-        closer = im.fit(method, fit_a, fit_b, score=score)
+        options = {"variance": VARIANCE_KEPT} if method == "orthogonal-shift" else {}
+        closer = im.fit(method, fit_a, fit_b, score=score, **options)
         assert closer.score == score, (method, closer.score)
         q, stored = np.asarray(closer.queries(a)), closer.candidates(b)
         x, bias = np.asarray(stored.rows), stored.bias
@@ -207,7 +208,7 @@ def pool_of(
     if method == "database-shift":
         return tagged, unit(a + mean_b - mean_a), b
     if method == "orthogonal-shift":
-        closer = im.fit(method, fit_b, fit_a)  # moves the pictures towards the names
+        closer = im.fit(method, fit_b, fit_a, score="euclidean", variance=VARIANCE_KEPT)
         return tagged, np.asarray(closer.candidates(a).rows), b
     return tagged, a, b
 
