@@ -108,8 +108,8 @@ def collapse(history: Sequence[Reading], max_scale: float) -> Finding | None:
                 True,
                 f"Tower {side} collapses: its rows are within {np.sqrt(max(spread[-1], 0)):.3f} "
                 f"of their mean (effective rank {rank[-1]:.1f}): every input gets nearly one "
-                "vector. Look for a loss without repulsion, a learning rate that is too high for this "
-                "tower, or inputs that are all alike.",
+                "vector. Look for a loss without repulsion, a learning rate that is too high for "
+                "this tower, or inputs that are all alike.",
             )
     return None
 
@@ -163,7 +163,8 @@ def gap_moves(history: Sequence[Reading], max_scale: float) -> Finding | None:
             "gap-closing",
             False,
             f"The gap is closing: {late[0]:.2f} to {late[-1]:.2f} over the last half of the "
-            "readings. It closes while pairs are still confused and along directions that carry variance.",
+            "readings. It does so while pairs are still confused, along directions that carry "
+            "variance.",
         )
     if abs(change) <= FROZEN and ratio.size and ratio[-1] > 2:
         return Finding(
