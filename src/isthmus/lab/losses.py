@@ -109,7 +109,7 @@ def _apart(rows: Tensor) -> Tensor:
 
 def uniformity(x: Tensor, t: float = 2.0) -> Tensor:
     """log mean exp(-t ‖x_i - x_j‖²), i ≠ j, of one batch (b, d). Source: Wang and Isola 2020."""
-    return _log_mean_kernel(_apart(unit(x)), t)
+    return _log_mean_kernel(_apart(pair(x, x)[0]), t)
 
 
 def cross_uniformity(x: Tensor, y: Tensor, t: float = 2.0) -> Tensor:

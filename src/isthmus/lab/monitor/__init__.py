@@ -88,7 +88,7 @@ class Monitor:
         self.batches += 1
         if not looked:
             return
-        numbers = {name: None if v is None else float(v) for name, v in values.items()}
+        numbers = {n: None if v is None else float(detached(v)) for n, v in values.items()}
         a, b = (np.asarray(to_numpy(detached(rows)), np.float64) for rows in (x, y))
         if a.ndim != 2 or a.shape != b.shape:
             raise ShapeError(
@@ -97,7 +97,7 @@ class Monitor:
                 "shape (n, d)",
             )
         norms = [np.linalg.norm(rows, axis=1, keepdims=True) for rows in (a, b)]
-        good = np.isfinite(norms[0] + norms[1])[:, 0] & (norms[0] * norms[1] > 0)[:, 0]
+        good = np.all([np.isfinite(length) & (length > 0) for length in norms], axis=(0, 2))
         numbers["bad_rows"] = float(1 - good.mean()) if len(good) else None
         if good.sum() < 2:
             self.window.sums[-1] += len(good), len(good)

@@ -43,10 +43,7 @@ Pick = Callable[[Any], "tuple[Tensor, Tensor] | None"]
 def rows_of(output: Any) -> tuple[Tensor, Tensor] | None:
     """Both towers' rows in a model's output, or None: known names, or the first two of a tuple."""
     for first, second in PAIRS:
-        if isinstance(output, Mapping):
-            found = output.get(first), output.get(second)
-        else:
-            found = getattr(output, first, None), getattr(output, second, None)
+        found = _part(output, first), _part(output, second)
         if found[0] is not None and found[1] is not None:
             return found
     if isinstance(output, tuple | list) and len(output) > 1:
@@ -54,6 +51,10 @@ def rows_of(output: Any) -> tuple[Tensor, Tensor] | None:
         if all(isinstance(rows, torch.Tensor) and rows.ndim == 2 for rows in (x, y)):
             return (x, y) if x.shape == y.shape else None
     return None
+
+
+def _part(output: Any, name: str) -> Any:
+    return output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
 
 
 def named_parameter(model: nn.Module, name: str) -> Tensor | None:
@@ -134,7 +135,7 @@ class Watch:
                 )
             return
         self._rows = found[0].detach(), found[1].detach()
-        self._loss = getattr(output, "loss", None)
+        self._loss = _part(output, "loss")
 
     def step(self, loss: Any = None) -> None:
         """After the backward pass, before the optimiser's step: take in the last batch."""
