@@ -1,7 +1,6 @@
 """Train and measure the small emoji models of the referee; every finished run is kept as data.
 
-    python training/referee.py train [RECIPE ...] [--seeds 0 1 2]
-    python training/referee.py show
+    python training/referee.py [RECIPE ...] [--seeds 0 1 2]
 
 A run takes about half a minute on one core. One that was stopped goes on from its last checkpoint
 (every ten epochs) and gives what it would have given; one that is finished is left alone.
@@ -240,12 +239,13 @@ def run(name: str, seed: int, data: Data) -> Path:
     found = train(name, seed, data)
     rows = found.pop("rows")
     record = {"recipe": name, "seed": seed, "options": asdict(RECIPES[name]), **found}
-    record |= measured(rows, data.world)
+    finite = all(np.isfinite(found).all() for found in rows.values())
+    record |= measured(rows, data.world) if finite else {"diverged": True}
     out.with_suffix(".tmp").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     out.with_suffix(".tmp").replace(out)
     (CACHE / f"{name}-{seed}.pt").unlink(missing_ok=True)
     print(name, seed, found["seconds"], "s", found["curve"][-1], flush=True)
-    print("  ", record["metrics"], record["outcomes"], flush=True)
+    print("  ", record.get("metrics"), record.get("outcomes"), flush=True)
     return out
 
 

@@ -147,6 +147,13 @@ def test_whitened_rows_have_the_identity_as_covariance(rng) -> None:
     np.testing.assert_allclose(covariance(both), np.eye(D), atol=1e-6)
 
 
+def test_whitening_has_a_gradient_where_rows_have_no_variance(rng) -> None:
+    flat = [np.pad(rng.normal(size=(N, 2)), ((0, 0), (0, 4))) for _ in range(2)]
+    x, y = (torch.tensor(side, requires_grad=True) for side in flat)
+    call = lambda x, y: losses.coral(*losses.whitened(x, y))  # noqa: E731
+    assert torch.autograd.gradcheck(call, (x, y), eps=1e-6, atol=1e-7, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["alignment", "gap_penalty", "centroid_uniformity"])
 def test_a_step_along_the_penalty_closes_the_gap(name: str, batch) -> None:
     x, y = (torch.tensor(side, requires_grad=True) for side in batch)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isthmus.errors import OptionError, ShapeError
 
@@ -151,6 +151,33 @@ def coral(x: Tensor, y: Tensor) -> Tensor:
     return (_covariance(a) - _covariance(b)).square().sum() / (4 * a.shape[1] ** 2)
 
 
+def _inverse_root(matrix: Tensor) -> Tensor:
+    """M^-½ of a positive definite (d, d), with a gradient that ties do not break.
+
+    The derivative through ``eigh`` divides by differences of eigenvalues, which shrinking makes
+    equal wherever rows have no variance. That of the root itself has no such poles: in the
+    eigenbasis it is -1/(√λi √λj (√λi + √λj)) (Daleckii and Krein).
+    """
+    import torch
+
+    class Root(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, matrix: Tensor) -> Tensor:
+            values, vectors = torch.linalg.eigh(matrix)
+            ctx.save_for_backward(values.sqrt(), vectors)
+            return vectors * values.rsqrt() @ vectors.T
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+            roots, vectors = ctx.saved_tensors
+            inner = vectors.T @ (gradient + gradient.T) @ vectors / 2
+            pairs = roots[:, None] * roots[None, :] * (roots[:, None] + roots[None, :])
+            return -vectors @ (inner / pairs) @ vectors.T
+
+    found: Tensor = Root.apply(matrix)
+    return found
+
+
 def whitened(x: Tensor, y: Tensor, shrink: float = 0.1) -> tuple[Tensor, Tensor]:
     """Both batches through one whitening: centred by the pooled mean, times Σ^-½.
 
@@ -171,8 +198,7 @@ def whitened(x: Tensor, y: Tensor, shrink: float = 0.1) -> tuple[Tensor, Tensor]
     covariance = _covariance(both)
     eye = torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
     level = covariance.trace() / len(covariance)
-    values, vectors = torch.linalg.eigh((1 - shrink) * covariance + shrink * level * eye)
-    whiten = vectors * values.rsqrt() @ vectors.T  # eigenvalues tie only where Σ is round
+    whiten = _inverse_root((1 - shrink) * covariance + shrink * level * eye)
     middle = both.mean(0)
     return (a - middle) @ whiten, (b - middle) @ whiten
 
