@@ -93,7 +93,7 @@ def test_batch_values_are_the_softmaxes_own(pairs) -> None:
 
 @pytest.mark.parametrize("noise", [0.005, 0.1, 0.5])
 def test_predicted_flips_are_those_of_the_theory(noise: float, pairs) -> None:
-    x, y = (side[:64] for side in pairs)
+    x, y = (side[:48] for side in pairs)
     exact = predict(x, y, score="dot", noise=noise, convention="total")
     assert predicted_flips(x, y, noise) == pytest.approx(1 - exact.keep.mean(), abs=1e-3)
 

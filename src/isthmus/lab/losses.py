@@ -168,7 +168,7 @@ def _inverse_root(matrix: Tensor) -> Tensor:
             return vectors * values.rsqrt() @ vectors.T
 
         @staticmethod
-        def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
             roots, vectors = ctx.saved_tensors
             inner = vectors.T @ (gradient + gradient.T) @ vectors / 2
             pairs = roots[:, None] * roots[None, :] * (roots[:, None] + roots[None, :])

@@ -23,8 +23,8 @@ AVERAGED = (
 VARIANCE_KEPT = 0.95
 LARGEST = 512
 """Rows of a batch that are compared with each other; the moments take all."""
-FLIP_ROWS = 64
-NODES = 40
+FLIP_ROWS = 48
+NODES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +140,8 @@ def batch_values(a: np.ndarray, b: np.ndarray, scale: float | None) -> dict[str,
 def predicted_flips(queries: np.ndarray, candidates: np.ndarray, noise: float) -> float:
     """Share of first answers that noise on the candidates will change, by D11 (dot product).
 
-    ``noise`` is the variance of the whole vector. The first 64 rows are searched among each other,
-    so it is a figure of batches of 64, comparable along a training and between trainings alone.
+    ``noise`` is the variance of the whole vector. The first 48 rows are searched among each other,
+    so it is a figure of batches of 48, comparable along a training and between trainings alone.
     """
     from scipy.special import ndtr
 
