@@ -56,7 +56,11 @@ class Path:
         return self.model.embed(self.state(at))
 
 
-def rate_of(name: str, rates: Mapping[str, float]) -> float:
+Rates = Mapping[str, float | np.ndarray]
+"""Name of a parameter or tower -> its rate over the common one, or one for each coordinate."""
+
+
+def rate_of(name: str, rates: Rates) -> float | np.ndarray:
     """Rate of a parameter over the common one: its own, its tower's (before the dot), or 1."""
     return rates.get(name, rates.get(name.split(".")[0], 1.0))
 
@@ -66,7 +70,7 @@ def gradient_flow(
     state: State,
     times: Sequence[float] | np.ndarray,
     *,
-    rates: Mapping[str, float] | None = None,
+    rates: Rates | None = None,
     method: str = "DOP853",
     rtol: float = 1e-8,
     atol: float = 1e-11,
@@ -75,7 +79,7 @@ def gradient_flow(
     """θ' = -rate · ∂L/∂θ by SciPy's adaptive integrators; all runs share the step.
 
     Args:
-        times: increasing, from the start on. rates: name of a parameter or tower -> rate over 1;
+        times: increasing, from the start on. rates: :data:`Rates`; what is not named has 1,
             0 freezes it. method, rtol, atol: of ``scipy.integrate.solve_ivp``.
 
     Raises:
@@ -87,7 +91,10 @@ def gradient_flow(
     times = np.asarray(times, np.float64)
     shapes = {name: values.shape for name, values in state.items()}
     speed = np.concatenate(
-        [np.full(values.size, rate_of(name, rates)) for name, values in state.items()]
+        [
+            np.broadcast_to(rate_of(name, rates), values.shape).ravel()
+            for name, values in state.items()
+        ]
     )
 
     def unpacked(flat: np.ndarray) -> State:
@@ -122,7 +129,7 @@ def descend(
     optimiser: str = "sgd",
     momentum: float = MOMENTUM,
     weight_decay: float = 0.0,
-    rates: Mapping[str, float] | None = None,
+    rates: Rates | None = None,
     every: int | None = None,
     progress: Progress = quiet,
 ) -> Path:

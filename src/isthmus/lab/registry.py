@@ -17,7 +17,7 @@ from isthmus.data.records import Record
 from isthmus.report.charts import Chart
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Findings(Record):
     """What an experiment found.
 
@@ -89,9 +89,69 @@ EXPERIMENTS: Registry[Experiment] = Registry("experiment", group="isthmus.lab", 
 
 for _name, _words, _home in (
     (
+        "gradients",
+        "Are the gradients exact? Against finite differences, and autograd where torch is there.",
+        "checks:gradient_errors",
+    ),
+    (
+        "causes",
+        "Initialisation, temperature, data, training, loss: one thing changed at a time.",
+        "practice:causes",
+    ),
+    (
+        "orthogonal-part",
+        "What no gradient reaches is kept, but by Adam and weight decay (D1 to D3).",
+        "orthogonal:orthogonal_part",
+    ),
+    (
+        "threshold",
+        "Above G² = τ variance along the gap dies out, below it grows (D5 to D7, Theorem 3.1).",
+        "laws:threshold",
+    ),
+    (
         "final-gap",
         "The gap at the start, less what varies along it: the final gap beside its law (D8).",
         "laws:final_gap",
+    ),
+    (
+        "isotropic-start",
+        "A gap needs two clusters, not a collapsed start (Theorem 3.2).",
+        "starts:isotropic_start",
+    ),
+    (
+        "doubly-stochastic",
+        "Coordinates along the gap become the potentials that balance the softmaxes (2.1.5).",
+        "starts:doubly_stochastic",
+    ),
+    (
+        "temperature-law",
+        "With a learned temperature the gap is an exact power of it (D4).",
+        "orthogonal:temperature_law",
+    ),
+    (
+        "sigmoid-law",
+        "With the sigmoid loss the bias moves the gap; with InfoNCE nothing does.",
+        "practice:sigmoid_law",
+    ),
+    (
+        "optimisers",
+        "How far momentum, Adam and weight decay take the final gap from its law.",
+        "practice:optimisers",
+    ),
+    (
+        "sphere",
+        "Mismatched pairs at a low temperature make the loss prefer a gap (Liang et al. 2022).",
+        "toys:sphere",
+    ),
+    (
+        "divergence",
+        "The large-batch loss drives two modalities apart, not one (Cai et al. 2026).",
+        "toys:divergence",
+    ),
+    (
+        "gap-robustness",
+        "Trainings that differ in the gap alone: answers lost to noise (Theorems 3.4 and A).",
+        "harm:gap_robustness",
     ),
 ):
     EXPERIMENTS.register(_name, Experiment(_name, _words, f"isthmus.lab.{_home}"))

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+import numpy as np
+
 from isthmus.report.style import FONT, GREY, GRID, INK, OTHER_COLOURS
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", *OTHER_COLOURS)
 WIDTH, HEIGHT = 640, 400
-LEFT, RIGHT, TOP, BOTTOM = 68, 16, 40, 52
+LEFT, RIGHT, TOP, BOTTOM = 80, 16, 40, 52
 LEGEND_LINE = 18
+Numbers = Sequence[float | None] | np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
     """One curve, or one set of points, of a chart.
 
@@ -26,15 +29,19 @@ class Series:
     """
 
     name: str
-    x: Sequence[float | None]
-    y: Sequence[float | None]
+    x: Numbers
+    y: Numbers
     mark: str = "line"
     colour: int | None = None
-    low: Sequence[float | None] | None = None
-    high: Sequence[float | None] | None = None
+    low: Numbers | None = None
+    high: Numbers | None = None
+
+    def upward(self) -> list[Numbers]:
+        """Everything that the upward axis must hold."""
+        return [part for part in (self.y, self.low, self.high) if part is not None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chart:
     """A titled chart with two labelled axes; ``log_x`` and ``log_y`` make one logarithmic."""
 
@@ -47,12 +54,9 @@ class Chart:
 
     def to_svg(self) -> str:
         """The chart as one SVG document of 640 units of width, text as text."""
-        across = _Axis.of([v for s in self.series for v in s.x], self.log_x)
-        upward = _Axis.of(
-            [v for s in self.series for part in (s.y, s.low, s.high) for v in part or ()],
-            self.log_y,
-        )
-        legend = [s for s in self.series if s.name]
+        across = _Axis.of([v for s in self.series for v in s.x], self.log_x, tight=True)
+        upward = _Axis.of([v for s in self.series for part in s.upward() for v in part], self.log_y)
+        legend = [(s, _colour(s, i)) for i, s in enumerate(self.series) if s.name]
         height = HEIGHT + LEGEND_LINE * ((len(legend) + 1) // 2)
         box = _Box(across, upward)
         parts = [
@@ -67,10 +71,9 @@ class Chart:
         ]
         for place, series in enumerate(self.series):
             parts += box.drawn(series, _colour(series, place))
-        for i, series in enumerate(legend):
+        for i, (series, colour) in enumerate(legend):
             left = LEFT + (i % 2) * (WIDTH - LEFT - RIGHT) / 2
             top = HEIGHT + 6 + LEGEND_LINE * (i // 2)
-            colour = _colour(series, self.series.index(series))
             parts += [
                 _swatch(left, top, series.mark, colour),
                 _text(left + 30, top + 4, series.name),
@@ -92,7 +95,7 @@ class _Axis:
     log: bool
 
     @classmethod
-    def of(cls, values: Sequence[float | None], log: bool) -> _Axis:
+    def of(cls, values: Numbers, log: bool, *, tight: bool = False) -> _Axis:
         seen = [v for v in values if v is not None and math.isfinite(v) and (v > 0 or not log)]
         if not seen:
             seen = [1.0]
@@ -100,14 +103,18 @@ class _Axis:
             first = math.floor(math.log10(min(seen)) + 1e-9)
             last = max(math.ceil(math.log10(max(seen)) - 1e-9), first + 1)
             each = max(1, round((last - first) / 6))
-            return cls(first, last, tuple(10.0**k for k in range(first, last + 1, each)), True)
+            ticks = tuple(10.0**k for k in range(first, last + 1, each))
+            return cls(first, last, ticks, True)
         low, high = min(seen), max(seen)
         if low == high:
             low, high = low - 0.5, high + 0.5
         step = _nice((high - low) / 5)
-        low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-        count = round((high - low) / step)
-        return cls(low, high, tuple(low + i * step for i in range(count + 1)), False)
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        if tight:  # ends at the numbers themselves, ticks inside
+            first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        else:
+            low, high = first * step, last * step
+        return cls(low, high, tuple(k * step for k in range(first, last + 1)), False)
 
     def place(self, value: float | None) -> float | None:
         if value is None or not math.isfinite(value) or (self.log and value <= 0):
@@ -154,11 +161,12 @@ class _Box:
 
     def drawn(self, series: Series, colour: str) -> list[str]:
         points = [self.point(x, y) for x, y in zip(series.x, series.y, strict=True)]
-        parts = []
-        for x, low, high in zip(series.x, series.low or (), series.high or ()):
-            ends = self.point(x, low), self.point(x, high)
-            if ends[0] and ends[1]:
-                parts.append(_line(*ends[0], *ends[1], colour, 1.2))
+        parts: list[str] = []
+        if series.low is not None and series.high is not None:
+            for x, low, high in zip(series.x, series.low, series.high, strict=True):
+                ends = self.point(x, low), self.point(x, high)
+                if ends[0] and ends[1]:
+                    parts.append(_line(*ends[0], *ends[1], colour, 1.2))
         known = [point for point in points if point]
         if series.mark == "dots":
             return parts + [_dot(x, y, colour) for x, y in known]
