@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -67,18 +66,10 @@ def console(*, as_json: bool) -> Console:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output; what is no number is null.
+    """One JSON document on standard output, in letters that its encoding has."""
+    from isthmus.report.json_text import json_text
 
-    Letters that the output's encoding lacks are escaped, so that no name is lost.
-    """
-    from isthmus.data.atomic import plain
-
-    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(plain(value), indent=2)
-    print(text)
+    print(json_text(value, sys.stdout.encoding or "utf-8"))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def gradient_errors(seed: int, progress: Progress) -> Found:
             "log_scale": np.log(3.0) + 0 * rng.normal(size=()),
             "bias": np.array(-1.0),
         }
-        how = {"loss": loss, "logits": logits, "normalised": normalised}
+        how: dict[str, Any] = {"loss": loss, "logits": logits, "normalised": normalised}
         exact = _exact(point, **how)
         rows.append(
             {

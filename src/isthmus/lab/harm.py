@@ -37,7 +37,7 @@ def gap_robustness(seed: int, progress: Progress) -> Found:
     training of the family, whose candidates are moved across their hull until the gap is the same.
     """
     rows, drawn = [], []
-    families = (
+    families: tuple[tuple[str, np.ndarray, np.ndarray, Rates], ...] = (
         ("offset alone", np.array(OFFSETS), np.ones(len(OFFSETS)), FLAT),
         ("offset", np.array(OFFSETS), np.ones(len(OFFSETS)), {}),
         ("temperature", np.full(len(TAUS), 2.0), np.array(TAUS), {}),
@@ -46,10 +46,14 @@ def gap_robustness(seed: int, progress: Progress) -> Found:
         x, y = _held_out(offsets, taus, rates, seed)
         scaled = np.sqrt(x.var(-2).sum(-1))[:, None, None]
         x, y = x / scaled, y / scaled  # unit spread, so that noise and gap mean the same everywhere
-        found = []
+        found: list[dict[str, Any]] = []
         for run in range(len(offsets)):
             progress(f"gap and robustness, {family}", run, len(offsets))
-            about = {"family": family, "offset": float(offsets[run]), "tau": float(taus[run])}
+            about: dict[str, Any] = {
+                "family": family,
+                "offset": float(offsets[run]),
+                "tau": float(taus[run]),
+            }
             found.append(about | _searched(x[run], y[run], seed))
             moved = _moved(x[0], y[0], float(gap(x[run], y[run])))
             found[-1]["predicted_by_gap"] = _predicted(moved, y[0])

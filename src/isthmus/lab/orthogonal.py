@@ -43,7 +43,7 @@ def orthogonal_part(seed: int, progress: Progress) -> Found:
     for number, training in enumerate(("flow", *OPTIMISERS, DECAYING)):
         progress("orthogonal part", number, 6)
         path = _trained(training, FreeVectors(), with_scale(x, y, 5.0), FIXED | FROZEN)
-        moved = np.linalg.norm(outside(path.embeddings()[1][0], x[0]) - before) / size
+        moved = float(np.linalg.norm(outside(path.embeddings()[1][0], x[0]) - before) / size)
         kept = (1 - RATE * DECAY) ** STEPS if training == DECAYING else 1.0
         said = "change of y outside span(x), over its length"
         rows.append(_row("D1", training, said, moved, 1 - kept))
@@ -134,7 +134,9 @@ def temperature_law(seed: int, progress: Progress) -> Found:
     x lies in a cone around one axis and y around another, in which x has nothing: ``height`` is the
     geometric mean of y's coordinate along it.
     """
-    rows, drawn = [], []
+    rows: list[dict[str, Any]] = []
+    drawn = []
+    kinds: list[tuple[str, str, dict[str, float]]]
     kinds = [("x frozen", "flow", FROZEN), ("both trained", "flow", {})]
     kinds += [("x frozen", name, FROZEN) for name in ("sgd", "momentum", "adam", DECAYING)]
     for number, (towers, training, frozen) in enumerate(kinds):
@@ -177,7 +179,7 @@ def _heights(training: str, rates: dict[str, float], seed: int) -> tuple[np.ndar
         side[..., :2] = 0.0
         side[..., axis] = 1.0
         side /= np.linalg.norm(side, axis=-1, keepdims=True)
-    state = with_scale(*sides, SCALE)
+    state = with_scale(sides[0], sides[1], SCALE)
     if training == "flow":
         times = np.array([0, 1, 2, 5, 10, 20, 40, 80.0])
         path = gradient_flow(UNIT, state, times, rates=rates, rtol=1e-8)

@@ -66,7 +66,7 @@ def _train(
     weight_decay: float = 0.0,
 ) -> tuple[Path, np.ndarray, np.ndarray]:
     """A training of two towers on the sphere; vectors of pairs that it has not seen."""
-    how = {"loss": loss, "normalised": True, "shared": shared}
+    how: dict[str, Any] = {"loss": loss, "normalised": True, "shared": shared}
     model = Towers(*_inputs(PAIRS, seed, 0, noise=noise, wrong=wrong), **how)
     offsets = np.full(RUNS, offset)
     state = tower_state(WIDTHS, offsets, scale, seed, spread=0.5, shared=shared, bias=bias)

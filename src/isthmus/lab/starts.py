@@ -49,7 +49,8 @@ def isotropic_start(seed: int, progress: Progress) -> Found:
         "isotropic, one cluster": (x + middle, y - middle),
         "collapsed, one cluster": ((x + middle) * thin, (y - middle) * thin),
     }
-    state = with_scale(*(np.stack(side) for side in zip(*starts.values())), 1 / TAU)
+    first, second = (np.stack(side) for side in zip(*starts.values()))
+    state = with_scale(first, second, 1 / TAU)
     times = np.linspace(0, LONG, 49)
     path = gradient_flow(DISTANCE, state, times * PAIRS * TAU / 2, rates=FIXED, rtol=1e-6)
     progress("isotropic start", 1, 1)
@@ -58,12 +59,12 @@ def isotropic_start(seed: int, progress: Progress) -> Found:
     with np.errstate(invalid="ignore", divide="ignore"):
         shares, along = variance_share(*sides), variance_along(*sides)
     rows = []
-    for run, (name, (first, _)) in enumerate(starts.items()):
+    for run, (name, (rows_x, _)) in enumerate(starts.items()):
         apart = gaps[0, run] > 1e-6
         rows.append(
             {
                 "start": name,
-                "effective_rank": effective_rank(first),
+                "effective_rank": effective_rank(rows_x),
                 "gap_start": float(gaps[0, run]),
                 "gap_end": float(gaps[-1, run]),
                 "predicted": predicted_gap(float(gaps[0, run]), TAU, float(along[0, run]))
@@ -90,7 +91,7 @@ def doubly_stochastic(seed: int, progress: Progress) -> Found:
     kinds = [("y along the axis", 10.0, DIM), ("everything", 20.0, 3), ("everything", 3.0, 3)]
     for place, (moving, ratio, dim) in enumerate(kinds):
         progress("doubly stochastic", place, len(kinds))
-        tau, rates = 1 / ratio, dict(FIXED)
+        tau, rates = 1 / ratio, dict[str, float | np.ndarray](FIXED)
         x, y = two_clusters(PAIRS, dim, 1.0, 0.18, seed, 81)
         if moving != "everything":
             x[:, 0], y[:, 0] = -0.5, 0.5
