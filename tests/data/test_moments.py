@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from isthmus.data import load_tensors, save_tensors
 from isthmus.data import moments as moments_module
 from isthmus.data.moments import Moments, PairMoments
-from isthmus.errors import CorruptFile, ValuesError
+from isthmus.errors import ValuesError
 from refusals import refused
 
 
@@ -351,27 +349,3 @@ def test_saved_moments_are_the_same_numbers(tmp_path: Path, rng: np.random.Gener
         np.testing.assert_array_equal(got.mean, expected.mean)
         np.testing.assert_array_equal(got.scatter, expected.scatter)
     np.testing.assert_array_equal(back.cross, pair.cross)
-
-
-@pytest.mark.parametrize(
-    ("kind", "written_by", "changes", "code", "fact"),
-    [
-        (Moments, PairMoments, {}, "wrong-content", "holds pair-moments, expected moments"),
-        (PairMoments, Moments, {}, "wrong-content", "holds moments, expected pair-moments"),
-        (Moments, None, {}, "wrong-content", "holds foreign tensors"),
-        (Moments, Moments, {"scatter": None}, "damaged-file", "'scatter'"),
-        (PairMoments, PairMoments, {"cross": None}, "damaged-file", "'cross'"),
-        (Moments, Moments, {"mean": np.zeros(4)}, "damaged-file", "do not fit together"),
-    ],
-)
-def test_foreign_and_incomplete_files_are_refused(
-    kind: Any, written_by: Any, changes: dict[str, Any], code: str, fact: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "m.safetensors"
-    rows = (np.eye(3),) * (2 if written_by is PairMoments else 1)
-    (written_by or Moments).of(*rows).save(path)
-    tensors, metadata = load_tensors(path)
-    kept = {k: v for k, v in {**tensors, **changes}.items() if v is not None}
-    save_tensors(path, kept, metadata if written_by else {})
-    with refused(code, "m.safetensors", fact, kind=CorruptFile):
-        kind.load(path)

@@ -360,16 +360,16 @@ def test_what_is_no_calibration_is_refused(world, here):
     got = json.loads((here / "match.json").read_text())
     falling = {p: {**n, "values": n["values"][::-1]} for p, n in got["nulls"].items()}
     uneven = {p: {**n, "values": [2, 1]} for p, n in got["nulls"].items()}
-    with refused("unreadable-file", "none.json", kind=FileError):
+    with refused("no-such-file", "none.json", kind=FileError):
         Calibration.load(here / "none.json")
     for content, code, fact in (
         (b"no json", "not-json", "broken.json"),
-        (b"\xff\xfe", "not-json", "broken.json"),
-        ([1], "not-a-calibration", "broken.json"),
-        ({**got, "nulls": {}}, "broken-calibration", "'pair'"),
-        ({**got, "dim": None}, "broken-calibration", "missing or unreadable"),
-        ({**got, "nulls": uneven}, "broken-calibration", "in length"),
-        ({**got, "nulls": falling}, "broken-calibration", "do not rise"),
+        (b"\xff\xfe", "not-utf8", "broken.json"),
+        ([1], "wrong-kind", "broken.json"),
+        ({**got, "nulls": {}}, "damaged-file", "'pair'"),
+        ({**got, "dim": None}, "damaged-file", "missing or unreadable"),
+        ({**got, "nulls": uneven}, "damaged-file", "in length"),
+        ({**got, "nulls": falling}, "damaged-file", "do not rise"),
     ):
         written = content if isinstance(content, bytes) else json.dumps(content).encode()
         (here / "broken.json").write_bytes(written)
@@ -568,7 +568,7 @@ def test_a_file_of_the_first_schema_decides_by_its_one_null(world, here):
     np.testing.assert_array_equal(old.decide(asked).p_value, found.p_value(asked, "search"))
     stored["kinds"] = {"short": []}
     (here / "broken.json").write_text(json.dumps(stored))
-    with refused("broken-calibration", "broken.json", kind=CorruptFile):
+    with refused("damaged-file", "broken.json", kind=CorruptFile):
         Calibration.load(here / "broken.json")
 
 

@@ -175,7 +175,7 @@ def test_damaged_json_is_refused(change: Any, code: str, fact: str) -> None:
 
 
 def test_json_that_is_none_and_numbers_that_it_cannot_say() -> None:
-    with refused("damaged-file", "no JSON"):
+    with refused("not-json", "no JSON"):
         from_json("{")
     broken = replace(ALL["none"], bias_weights=np.full(DIM, np.nan))
     with refused("not-finite", "not finite"):

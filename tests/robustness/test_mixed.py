@@ -399,7 +399,7 @@ def test_pool_closers_refuse_what_does_not_fit(tmp_path: Any) -> None:
         closer.merge(q, {"image": (rows, scores)}, 0)
     with refused("unknown-suffix", "pool.npz"):
         closer.save(tmp_path / "pool.npz")
-    for text, code in (("[]", "not-a-pool-closer"), ("{", "damaged-file")):
+    for text, code in (("[]", "wrong-kind"), ("{", "not-json")):
         (tmp_path / "bad.json").write_text(text)
         with refused(code, "bad.json"):
             PoolCloser.load(tmp_path / "bad.json")

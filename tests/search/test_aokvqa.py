@@ -149,16 +149,16 @@ def test_another_layout_is_refused(tmp_path: Path, content: Any, said: str) -> N
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
-    with refused("unreadable-file", "none.json", kind=FileError):
+    with refused("no-such-file", "none.json", kind=FileError):
         load_aokvqa(tmp_path / "none.json")
-    with refused("unreadable-file", "Is a directory"):
+    with refused("is-a-folder", "a folder"):
         load_aokvqa(tmp_path)
     cut = tmp_path / "cut.json"
     cut.write_text(json.dumps(ENTRIES)[:-20])
     with refused("not-json", "cut.json"):
         load_aokvqa(cut)
     cut.write_bytes(b"\xff\xfe\x00")
-    with refused("not-json", "cut.json"):
+    with refused("not-utf8", "cut.json"):
         load_aokvqa(cut)
 
 

@@ -232,18 +232,6 @@ def test_save_and_load(name: str, world, here: Path) -> None:
     ranking = Ranking.of(queries, candidates, "cosine")
     np.testing.assert_array_equal(read.search(ranking, 3).rows, corrector.search(ranking, 3).rows)
     assert read.changes_answers
-    fitted("centering", rows, candidates).save(here / "closer.safetensors")
-    with refused("other-file"):
-        Corrector.load(here / "closer.safetensors")
-
-
-def test_a_corrector_with_a_part_missing_is_refused(here: Path) -> None:
-    from isthmus.data import save_tensors
-
-    head = {"isthmus": "corrector", "name": "csls", "score": "dot", "facts": "{}"}
-    save_tensors(here / "c.safetensors", {"other": np.zeros(3)}, head)
-    with refused("missing-part"):
-        Corrector.load(here / "c.safetensors")
 
 
 def test_a_bank_that_holds_scored_queries_is_found(world) -> None:

@@ -12,20 +12,19 @@ bias is in the same units for all three scores.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from os import PathLike
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from isthmus.closers.validity import refuse_invalid_rows
 from isthmus.core.arrays import Array, like, namespace, to_numpy, unit, working
-from isthmus.data import load_tensors, open_rows, save_tensors
-from isthmus.data.records import Record
-from isthmus.errors import CloserError, CorruptFile, IsthmusError, OptionError, ShapeError
+from isthmus.data import open_rows
+from isthmus.data.saved import Parts, SavedRecord
+from isthmus.errors import CloserError, OptionError, ShapeError
+from isthmus.search.scores import SCORES
 
 Role = Literal["query", "candidate"]
 Kind = Literal["exact", "bounded", "none"]
@@ -194,6 +193,15 @@ class Guarantee:
     condition: str
     bound: float | None = None
 
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Guarantee:
+        """Back from :meth:`to_dict`; ValueError or TypeError where it is none."""
+        parts = Parts.of(told)
+        parts.text("score", *SCORES), parts.text("kind", *get_args(Kind)), parts.text("condition")
+        if told.get("bound") is not None:
+            parts.number("bound", 0)
+        return cls(**told)
+
     def to_dict(self) -> dict[str, Any]:
         """The form of ``report.json``."""
         return {k: v for k, v in asdict(self).items() if v is not None}
@@ -219,7 +227,7 @@ def check_role(role: Any) -> Role:
 
 
 @dataclass(frozen=True, eq=False)
-class Closer(Record):
+class Closer(SavedRecord):
     """A fitted, frozen closing. Build one with ``closers.fit``; it holds no rows.
 
     Attributes:
@@ -233,6 +241,9 @@ class Closer(Record):
         guarantee: what is promised of the clean ranking.
         facts: named numbers of the fit, for reports (norm moved, rank, share closable …).
     """
+
+    KIND: ClassVar[str] = "closer"
+    MADE_BY: ClassVar[str] = "isthmus close"
 
     name: str
     score: str
@@ -357,76 +368,65 @@ class Closer(Record):
             outer.memo,
         )
 
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write as safetensors: arrays as tensors, everything else readable in the header.
+    def checked(self) -> Closer:
+        """This closer, if its parts fit together.
 
         Raises:
-            OptionError: another suffix. FileError: the file cannot be written.
+            ValueError: they do not, or a number is not finite.
         """
-        if Path(path).suffix != ".safetensors":
-            raise OptionError(
-                "unknown-suffix", f"{path}: a closer is a .safetensors file; name it so"
-            )
+        for role in ROLES:
+            dim = self.map_of(role).dim
+            for place, step in enumerate(self.map_of(role).steps):
+                what = f"step {place} of {role}"
+                if step.dim != dim:
+                    raise ValueError(f"{what} is of {step.dim} dimensions, expected {dim}")
+                parts = Parts.of({f"the matrix of {what}": step.matrix, what: step.offset})
+                if step.matrix is not None:
+                    parts.array(f"the matrix of {what}", None, dim)
+                dim = step.dim_out
+                if step.offset is not None:
+                    parts.array(what, dim)
+        if self.query.dim_out != self.candidate.dim_out:
+            raise ValueError("its two maps do not lead to one space")
+        if not 0 <= self.memo <= self.query.dim_out:
+            raise ValueError(f"memo is {self.memo} of {self.query.dim_out} dimensions")
+        if self.bias_weights is not None:
+            Parts.of({"bias": self.bias_weights}).array("bias", self.candidate.dim)
+        return self
+
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         tensors = {"bias": np.zeros(0) if self.bias_weights is None else self.bias_weights}
         sides: dict[str, Any] = {}
         for role in ROLES:
             steps = []
-            for number, step in enumerate(self.map_of(role).steps):
-                prefix = role if number == 0 else f"{role}.{number}"
+            for place, step in enumerate(self.map_of(role).steps):
+                prefix = role if place == 0 else f"{role}.{place}"
                 steps.append({"dim": step.dim} | {k: getattr(step, v) for k, v in KEYS.items()})
                 parts = {"matrix": step.matrix, "offset": step.offset}
                 tensors |= {f"{prefix}.{k}": v for k, v in parts.items() if v is not None}
             sides[role] = {**steps[0], **({"then": steps[1:]} if len(steps) > 1 else {})}
-        metadata = {
-            "isthmus": "closer",
-            "schema": "1",
-            "name": self.name,
-            "score": self.score,
-            "strength": repr(float(self.strength)),
-            "guarantee": json.dumps(self.guarantee.to_dict(), sort_keys=True),
-            "sides": json.dumps(sides, sort_keys=True),
-            "facts": json.dumps(dict(self.facts), sort_keys=True),
-            **({"memo": str(self.memo)} if self.memo else {}),
+        fields = {
+            **{"name": self.name, "score": self.score, "strength": float(self.strength)},
+            **{"guarantee": self.guarantee.to_dict(), "sides": sides, "facts": dict(self.facts)},
+            **({"memo": self.memo} if self.memo else {}),
         }
-        save_tensors(path, tensors, metadata)
-        return Path(path)
+        return fields, tensors
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Closer:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            CorruptFile: the file is something else, or lacks a part.
-        """
-        tensors, metadata = load_tensors(path)
-        if metadata.get("isthmus") != "closer":
-            raise CorruptFile(
-                "not-a-closer",
-                f"{path} is no closer (its header says {metadata.get('isthmus', 'nothing')}); "
-                "expected a file written by 'isthmus close'",
-            )
-        try:
-            sides = json.loads(metadata["sides"])
-            maps = {role: _read_map(role, side, tensors) for role, side in sides.items()}
-            bias = tensors["bias"]
-            return cls(
-                metadata["name"],
-                metadata["score"],
-                float(metadata["strength"]),
-                maps["query"],
-                maps["candidate"],
-                Guarantee(**json.loads(metadata["guarantee"])),
-                bias if len(bias) else None,
-                json.loads(metadata["facts"]),
-                int(metadata.get("memo", "0")),
-            )
-        except IsthmusError:
-            raise
-        except (KeyError, TypeError, ValueError) as missing:
-            raise CorruptFile(
-                "closer-part-missing",
-                f"{path} is a closer with a part missing or unreadable ({missing}); write it again",
-            ) from None
+    def _from_parts(cls, parts: Parts) -> Any:
+        sides = parts.value("sides")
+        bias = parts.array("bias", None)
+        return cls(
+            parts.text("name"),
+            parts.text("score", *SCORES),
+            parts.number("strength"),
+            _read_map("query", sides["query"], parts),
+            _read_map("candidate", sides["candidate"], parts),
+            Guarantee.read(parts.value("guarantee")),
+            bias if len(bias) else None,
+            parts.facts(),
+            parts.count("memo") if "memo" in parts.fields else 0,
+        ).checked()
 
 
 def is_place(rows: Any) -> bool:
@@ -438,13 +438,13 @@ def _read(rows: Any) -> Array:
     return open_rows(rows).read() if is_place(rows) else rows
 
 
-def _read_map(role: str, side: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> RowMap:
+def _read_map(role: str, side: dict[str, Any], parts: Parts) -> RowMap:
     steps = []
-    for number, step in enumerate([side, *side.get("then", [])]):
-        prefix = role if number == 0 else f"{role}.{number}"
-        matrix, offset = (tensors.get(f"{prefix}.{part}") for part in ("matrix", "offset"))
-        normalised, renormalised = (bool(step[key]) for key in KEYS)
-        steps.append(AffineMap(int(step["dim"]), matrix, offset, normalised, renormalised))
+    for place, step in enumerate([side, *side.get("then", [])]):
+        prefix = role if place == 0 else f"{role}.{place}"
+        matrix, offset = (parts.arrays.get(f"{prefix}.{part}") for part in ("matrix", "offset"))
+        told = Parts.of(step)
+        steps.append(AffineMap(told.count("dim", 1), matrix, offset, *map(told.flag, KEYS)))
     return steps[0] if len(steps) == 1 else Chain(tuple(steps))
 
 

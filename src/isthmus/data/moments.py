@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,7 +34,8 @@ from isthmus.core.arrays import (
     to_numpy,
     working,
 )
-from isthmus.errors import CorruptFile, NotPaired, ShapeError, ValuesError
+from isthmus.data.saved import Parts, SavedRecord
+from isthmus.errors import NotPaired, ShapeError, ValuesError
 
 CHUNK = 8192
 """Rows multiplied at once: large enough for BLAS, small enough that float32 sums stay short."""
@@ -47,7 +48,7 @@ SUBSPACE_K = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
+class Moments(SavedRecord):
     """Count, mean (d,) and scatter (d, d) of one modality; float64, frozen, mergeable.
 
     ``scatter`` is the sum of ``(x - mean)(x - mean)ᵀ`` over the rows. ``resolution`` is the
@@ -55,6 +56,10 @@ class Moments:
     1e-6 for float32 ones. ``normalised`` says whether the rows were divided by their norms before
     they were summed; None: not known (rows of a caller who did not say, or an old file).
     """
+
+    KIND: ClassVar[str] = "moments"
+    MADE_BY: ClassVar[str] = "Moments.save"
+    OLDEST: ClassVar[int | None] = 1
 
     count: int
     mean: np.ndarray
@@ -171,28 +176,30 @@ class Moments:
         norm = float((self.scatter**2).sum())
         return float(np.trace(self.scatter)) ** 2 / norm if norm > 0 else 0.0
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write as safetensors, under another name first."""
-        from isthmus.data import save_tensors
+    def to_dict(self) -> dict[str, Any]:
+        """What is to be read of them, without their arrays."""
+        variance = self.total_variance
+        about = {"count": self.count, "dim": self.dim, "total_variance": variance}
+        return about | {"normalised": self.normalised}
 
-        save_tensors(path, _tensors(self, ""), {"isthmus": "moments"})
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return {}, _tensors(self, "")
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Moments:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            CorruptFile: the file holds something else.
-        """
-        return _from_tensors(_load(path, "moments"), "", path)
+    def _from_parts(cls, parts: Parts) -> Moments:
+        return _from_tensors(parts, "")
 
 
 @dataclass(frozen=True, eq=False)
-class PairMoments:
+class PairMoments(SavedRecord):
     """Moments of two paired modalities and their cross scatter (d_a, d_b).
 
     ``cross`` is the sum of ``(x - mean_a)(y - mean_b)ᵀ`` over pairs.
     """
+
+    KIND: ClassVar[str] = "pair-moments"
+    MADE_BY: ClassVar[str] = "PairMoments.save"
+    OLDEST: ClassVar[int | None] = 1
 
     a: Moments
     b: Moments
@@ -259,19 +266,19 @@ class PairMoments:
         """Mean of ⟨x_i, y_i⟩: the mean matched cosine where rows are unit."""
         return float(np.trace(self.cross)) / max(self.count, 1) + float(self.a.mean @ self.b.mean)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write as safetensors, under another name first."""
-        from isthmus.data import save_tensors
+    def to_dict(self) -> dict[str, Any]:
+        """What is to be read of them, without their arrays."""
+        return {"count": self.count, "a": self.a.to_dict(), "b": self.b.to_dict()}
 
-        tensors = {**_tensors(self.a, "a."), **_tensors(self.b, "b."), "cross": self.cross}
-        save_tensors(path, tensors, {"isthmus": "pair-moments"})
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return {}, {**_tensors(self.a, "a."), **_tensors(self.b, "b."), "cross": self.cross}
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> PairMoments:
-        """Read what :meth:`save` wrote."""
-        tensors = _load(path, "pair-moments")
-        a, b = (_from_tensors(tensors, side, path) for side in ("a.", "b."))
-        return cls(a, b, _tensor(tensors, "cross", path))
+    def _from_parts(cls, parts: Parts) -> PairMoments:
+        a, b = (_from_tensors(parts, side) for side in ("a.", "b."))
+        if a.count != b.count:
+            raise ValueError(f"counts are {a.count} and {b.count}")
+        return cls(a, b, parts.array("cross", a.dim, b.dim))
 
 
 class Fold:
@@ -424,39 +431,15 @@ def _tensors(moments: Moments, prefix: str) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _load(path: str | PathLike[str], kind: str) -> dict[str, np.ndarray]:
-    from isthmus.data import load_tensors
-
-    tensors, metadata = load_tensors(path)
-    if metadata.get("isthmus") != kind:
-        raise CorruptFile(
-            "wrong-content",
-            f"{path} holds {metadata.get('isthmus', 'foreign tensors')}, expected {kind}; "
-            "write it with the save method of the class that reads it",
-        )
-    return tensors
-
-
-def _from_tensors(
-    tensors: dict[str, np.ndarray], prefix: str, path: str | PathLike[str]
-) -> Moments:
-    names = ("count", "mean", "scatter", "resolution")
-    count, mean, scatter, resolution = (_tensor(tensors, prefix + name, path) for name in names)
-    if mean.ndim != 1 or scatter.shape != (len(mean), len(mean)):
-        raise CorruptFile(
-            "damaged-file",
-            f"{path} holds a mean of shape {mean.shape} and a scatter of shape {scatter.shape}, "
-            "which do not fit together; write it again",
-        )
-    known = tensors.get(f"{prefix}normalised")
-    normalised = None if known is None else bool(known[0])
-    return Moments(int(count[0]), mean, scatter, float(resolution[0]), normalised)
-
-
-def _tensor(tensors: dict[str, np.ndarray], name: str, path: str | PathLike[str]) -> np.ndarray:
-    if name not in tensors:
-        raise CorruptFile("damaged-file", f"{path} lacks the tensor '{name}'; write it again")
-    return tensors[name]
+def _from_tensors(parts: Parts, prefix: str) -> Moments:
+    (count,), (resolution,) = (parts.array(prefix + n, 1) for n in ("count", "resolution"))
+    mean = parts.array(f"{prefix}mean", None)
+    scatter = parts.array(f"{prefix}scatter", len(mean), len(mean))
+    name = f"{prefix}normalised"
+    normalised = bool(parts.array(name, 1)[0]) if name in parts.arrays else None
+    if count < 0 or resolution < 0 or not len(mean):
+        raise ValueError(f"count {count}, resolution {resolution}, {len(mean)} dimensions")
+    return Moments(int(count), mean, scatter, float(resolution), normalised)
 
 
 def subspace_overlap(a: Moments, b: Moments, k: int = SUBSPACE_K) -> float | None:

@@ -12,24 +12,20 @@ added), ``changed`` (rows moved by more than rounding), ``rounding`` (float16 or
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from isthmus._version import __version__
 from isthmus.core.arrays import unit
-from isthmus.data import load_tensors, save_tensors, write_json
 from isthmus.data.records import Record
-from isthmus.deploy.canary_inputs import Taken, read_names, take_again, take_first
-from isthmus.errors import CorruptFile, OptionError, ShapeError
+from isthmus.data.saved import SCHEMA, Parts, SavedRecord
+from isthmus.deploy.canary_inputs import Taken, take_again, take_first
+from isthmus.errors import OptionError, ShapeError
 
-SCHEMA = 1
 LEAST = 4
 """Inputs below which nothing can be said of order and of a common shift."""
 ROUNDING = 3e-3
@@ -47,7 +43,7 @@ FAILURES = ("not-finite", "zero", "order", "norms", "shift", "changed")
 
 
 @dataclass(frozen=True, eq=False)
-class Canary(Record):
+class Canary(SavedRecord):
     """Vectors of a few inputs as they were, and what is known of them.
 
     Attributes:
@@ -60,6 +56,12 @@ class Canary(Record):
         places, total: (n,) places of the inputs among all that were given, and how many those were.
         created_by: version of Isthmus that wrote it.
     """
+
+    KIND: ClassVar[str] = "canary"
+    MADE_BY: ClassVar[str] = "isthmus canary make"
+    SUFFIXES: ClassVar[tuple[str, ...]] = (".safetensors", ".json", ".parquet")
+    NESTED: ClassVar[str | None] = "canary"
+    PACKED: ClassVar[tuple[str, ...]] = ("vectors",)
 
     ids: tuple[str, ...]
     vectors: np.ndarray
@@ -91,67 +93,29 @@ class Canary(Record):
             for name, n, m in zip(self.ids, nearest, margin, strict=True)
         ]
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it as ``.safetensors`` or ``.json`` (both of which :meth:`load` reads), or the
-        table as ``.parquet``."""
-        out = Path(path)
-        places = self.places.astype(np.int64)
-        if out.suffix.lower() == ".safetensors":
-            memo = self.to_dict() | {"ids": list(self.ids)}
-            tensors = {"vectors": self.vectors, "places": places}
-            save_tensors(out, tensors, {"isthmus": "canary", "canary": json.dumps(memo)})
-        elif out.suffix.lower() == ".json":
-            rows = base64.b64encode(self.vectors.astype("<f4").tobytes()).decode()
-            memo = {"isthmus": "canary", **self.to_dict(), "places": places, "ids": self.ids}
-            write_json(out, {**memo, "vectors": rows})
-        else:
-            super().save(out)
-        return out
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        fields = self.to_dict() | {"ids": list(self.ids)}
+        return fields, {"vectors": self.vectors, "places": self.places.astype(np.int64)}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Canary:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            CorruptFile: the file holds something else, or another schema. FileError: there is none.
-        """
-        name = f"'{os.fspath(path)}'"
-        try:
-            memo, vectors, places = _read(Path(path))
-        except (ValueError, KeyError, TypeError):
-            raise CorruptFile("not-a-canary", f"{name} holds no canary; make one first") from None
-        if memo.get("schema") != SCHEMA:
-            raise CorruptFile(
-                "unknown-schema",
-                f"{name} has schema {memo.get('schema')}; this version reads {SCHEMA}",
-            )
-        ids = tuple(memo.get("ids", ()))
-        if vectors.ndim != 2 or not len(ids) == len(vectors) == len(places):
-            raise CorruptFile("damaged-canary", f"{name} is damaged: names and vectors do not fit")
+    def _from_parts(cls, parts: Parts) -> Canary:
+        ids, total = tuple(parts.value("ids")), parts.count("of", 1)
+        vectors = parts.array("vectors", len(ids), None).astype(np.float32)
+        places = parts.array("places", len(ids))
+        if not all(isinstance(name, str) for name in ids) or len(set(ids)) < len(ids) or not ids:
+            raise ValueError(f"{len(ids)} names, {len(set(ids))} of them different")
+        if places.dtype.kind not in "iu" or not 0 <= places.min() <= places.max() < total:
+            raise ValueError(f"places from {places.min()} to {places.max()} of {total}")
         return cls(
             ids,
-            vectors.astype(np.float32),
-            float(memo["jitter"]),
-            dict(memo["digests"]),
-            str(memo["kind"]),
-            places,
-            int(memo["of"]),
-            str(memo["created_by"]),
+            vectors,
+            parts.number("jitter", 0),
+            {str(name): str(digest) for name, digest in parts.value("digests").items()},
+            parts.text("kind", "rows", "texts", "images"),
+            places.astype(np.int64),
+            total,
+            parts.text("created_by"),
         )
-
-
-def _read(path: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """(everything else, vectors, places) of a file; ValueError or KeyError where it is another."""
-    if path.suffix.lower() == ".json":
-        memo = json.loads(read_names(path, whole=True))
-        if memo["isthmus"] != "canary":
-            raise ValueError
-        rows = np.frombuffer(base64.b64decode(memo["vectors"]), "<f4")
-        return memo, rows.reshape(-1, int(memo["dim"])), np.asarray(memo["places"], np.int64)
-    tensors, header = load_tensors(path)
-    if header.get("isthmus") != "canary":
-        raise ValueError
-    return json.loads(header["canary"]), tensors["vectors"], tensors["places"]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import to_numpy
+from isthmus.data.file_errors import read_json, read_text
 from isthmus.data.summary import opened
 from isthmus.encoders import ENCODERS, Encoder, load_encoder
 from isthmus.encoders.inputs import Kind, open_source
-from isthmus.errors import FileError, OptionError, ShapeError, ValuesError
+from isthmus.errors import CorruptFile, FileError, OptionError, ShapeError, ValuesError
 
 OTHER_BATCHES = (1, 7)
 """Batch sizes of the further runs of an encoder."""
@@ -154,19 +155,14 @@ def spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, most).round().astype(np.int64))
 
 
-def read_names(path: str | os.PathLike[str], whole: bool = False) -> Any:
-    """Names of a file: a JSON list, or one a line; the ``whole`` text where that is asked for."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError("unreadable", f"'{os.fspath(path)}' cannot be read: {error}") from None
-    if whole:
-        return text
-    if Path(path).suffix.lower() == ".json":
-        import json
-
-        return json.loads(text)
-    return text.splitlines()
+def read_names(path: str | os.PathLike[str]) -> list[Any]:
+    """Names of a file: a JSON list, or one a line."""
+    if Path(path).suffix.lower() != ".json":
+        return read_text(path).splitlines()
+    names = read_json(path)
+    if isinstance(names, list):
+        return names
+    raise CorruptFile("wrong-kind", f"'{os.fspath(path)}' holds no JSON list of names")
 
 
 def _named(names: Any, places: np.ndarray, total: int) -> tuple[str, ...]:

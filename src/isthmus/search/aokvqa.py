@@ -8,18 +8,17 @@ knowledge" (2022).
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isthmus.errors import CorruptFile, FileError, OptionError
+from isthmus.data.file_errors import read_json
+from isthmus.errors import CorruptFile, OptionError
 from isthmus.search.relevance import Relevance, multiple_choice
 
 CHOICES = 4
@@ -91,12 +90,7 @@ def load_aokvqa(path: str | os.PathLike[str]) -> MultipleChoiceSet:
     entry: the message names the first one, by its place in the list (from 0) and its id.
     """
     label = os.fspath(path)
-    try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CorruptFile("not-json", f"{label} is not JSON: {error}") from error
-    except OSError as error:
-        raise FileError("unreadable-file", f"{label} cannot be read: {error.strerror}") from error
+    entries = read_json(path)
     got = "an empty list" if entries == [] else f"a {type(entries).__name__}"
     _expect(isinstance(entries, list) and entries, f"{label} holds {got}", "a list of questions")
     rows = [_entry(entry, f"{label}: entry {at}") for at, entry in enumerate(entries)]

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import AffineMap, Chain, Closer, Guarantee, RowMap
+from isthmus.closers.maps import KEYS, AffineMap, Chain, Closer, Guarantee, RowMap
+from isthmus.data.atomic import plain
+from isthmus.data.file_errors import parse_json
+from isthmus.data.saved import SCHEMA, Parts
 from isthmus.deploy.export.stores import Evened
-from isthmus.errors import CorruptFile, IsthmusError, ValuesError
+from isthmus.errors import ValuesError
+from isthmus.search.scores import SCORES
 
-SCHEMA = 1
 RECIPE = (
     "rows of a role pass its steps in turn: divide by the norm if unit_in, then matrix times row "
     "(null: leave out), then plus offset (null: leave out), then divide by the norm if unit_out; "
@@ -44,7 +47,7 @@ def to_json(closer: Closer | Evened) -> str:
         "bias": None if inner.bias_weights is None else inner.bias_weights.tolist(),
         "memo": inner.memo,
         "guarantee": inner.guarantee.to_dict(),
-        "facts": {key: float(value) for key, value in inner.facts.items()},
+        "facts": plain(dict(inner.facts)),
     }
     if isinstance(closer, Evened):
         fields["evened"] = {
@@ -61,52 +64,39 @@ def to_json(closer: Closer | Evened) -> str:
         ) from None
 
 
-def from_json(text: str) -> Closer | Evened:
+class JsonCloser(Closer):
+    """A closer whose parts stand in one JSON object."""
+
+    MADE_BY = "isthmus export --to json"
+
+    @classmethod
+    def _from_parts(cls, parts: Parts) -> Any:
+        bias = parts.value("bias")
+        closer = Closer(
+            parts.text("name"),
+            parts.text("score", *SCORES),
+            parts.number("strength"),
+            _map(parts.value("query"), "query"),
+            _map(parts.value("candidate"), "candidate"),
+            Guarantee.read(parts.value("guarantee")),
+            None if bias is None else np.asarray(bias, np.float64),
+            parts.facts(),
+            parts.count("memo"),
+        ).checked()
+        if "evened" not in parts.fields:
+            return closer
+        evened = Parts.of(parts.value("evened"))
+        return Evened(closer, evened.text("score", *SCORES), evened.number("limit"))
+
+
+def from_json(text: str, place: str = "the text") -> Closer | Evened:
     """What :func:`to_json` wrote, the same numbers bit by bit.
 
     Raises:
         CorruptFile: it is no JSON, no closer, or its parts do not fit together.
     """
-    try:
-        fields = json.loads(text)
-    except IsthmusError:
-        raise
-    except ValueError as wrong:
-        raise CorruptFile(
-            "damaged-file", f"this is no JSON ({wrong}); expected what to_json wrote"
-        ) from None
-    if not isinstance(fields, dict) or fields.get("isthmus") != "closer":
-        raise CorruptFile("wrong-kind", "this JSON is no closer; expected what to_json wrote")
-    if fields.get("schema") != SCHEMA:
-        raise CorruptFile(
-            "unknown-version", f"this closer has schema {fields.get('schema')}, expected {SCHEMA}"
-        )
-    try:
-        query, candidate = (_map(fields[role], role) for role in ("query", "candidate"))
-        bias = None if fields["bias"] is None else np.asarray(fields["bias"], np.float64)
-        if bias is not None and bias.shape != (candidate.dim,):
-            raise ValueError(f"bias has shape {bias.shape}, expected ({candidate.dim},)")
-        closer = Closer(
-            str(fields["name"]),
-            str(fields["score"]),
-            float(fields["strength"]),
-            query,
-            candidate,
-            Guarantee(**fields["guarantee"]),
-            bias,
-            {str(key): float(value) for key, value in fields["facts"].items()},
-            int(fields["memo"]),
-        )
-        if "evened" not in fields:
-            return closer
-        return Evened(closer, str(fields["evened"]["score"]), float(fields["evened"]["limit"]))
-    except IsthmusError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as missing:
-        raise CorruptFile(
-            "damaged-file",
-            f"this closer has a part missing or unreadable ({missing}); write it again",
-        ) from None
+    fields = parse_json(text, f"'{place}'")
+    return JsonCloser.read(place, fields, fields)
 
 
 def _step(step: AffineMap) -> dict[str, Any]:
@@ -123,15 +113,15 @@ def _step(step: AffineMap) -> dict[str, Any]:
 def _map(fields: list[dict[str, Any]], role: str) -> RowMap:
     steps: list[AffineMap] = []
     for one in fields:
-        dim, out = int(one["dim"]), int(one["dim_out"])
-        matrix = None if one["matrix"] is None else np.asarray(one["matrix"], np.float64)
-        offset = None if one["offset"] is None else np.asarray(one["offset"], np.float64)
-        fits = (matrix.shape == (out, dim)) if matrix is not None else out == dim
-        fits = fits and (offset is None or offset.shape == (out,))
-        fits = fits and (not steps or steps[-1].dim_out == dim)
-        if not fits:
-            raise ValueError(f"step {len(steps)} of {role} does not fit: {dim} to {out}")
-        steps.append(AffineMap(dim, matrix, offset, bool(one["unit_in"]), bool(one["unit_out"])))
+        matrix, offset = (
+            None if one[part] is None else np.asarray(one[part], np.float64)
+            for part in ("matrix", "offset")
+        )
+        told = Parts.of(one)
+        steps.append(AffineMap(told.count("dim", 1), matrix, offset, *map(told.flag, KEYS)))
+        out = told.count("dim_out", 1)
+        if steps[-1].dim_out != out:
+            raise ValueError(f"step {len(steps) - 1} of {role} does not lead to {out} dimensions")
     if not steps:
         raise ValueError(f"{role} has no step")
     return steps[0] if len(steps) == 1 else Chain(tuple(steps))

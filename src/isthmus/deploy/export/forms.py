@@ -12,7 +12,7 @@ import numpy as np
 
 from isthmus.closers.maps import Closer
 from isthmus.data import atomic_path, open_rows
-from isthmus.data.file_errors import no_such_file
+from isthmus.data.file_errors import read_text
 from isthmus.data.records import Record
 from isthmus.deploy.export.closer_json import from_json, to_json
 from isthmus.deploy.export.models import fold_into_siglip
@@ -105,9 +105,7 @@ def export_closer(
 def _read(path: Path) -> Closer | Evened:
     if path.suffix != ".json":
         return Closer.load(path)
-    if not path.is_file():
-        raise no_such_file(path)
-    return from_json(path.read_text(encoding="utf-8"))
+    return from_json(read_text(path), str(path))
 
 
 def _for_store(closer: Closer | Evened, store: str | None, candidates: Any) -> Closer | Evened:

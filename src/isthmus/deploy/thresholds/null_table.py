@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.data.saved import Parts
 from isthmus.deploy.thresholds.intervals import order
 
 TAIL = 1000
@@ -63,10 +64,14 @@ class Null:
     @classmethod
     def read(cls, table: Mapping[str, Any]) -> Null:
         """Back from plain lists; ValueError where they are no such table."""
-        values, *counts = (np.array(table[name]) for name in COLUMNS)
-        if not len(values) or any(values.shape != column.shape for column in counts):
+        values, at_least, above = (Parts.of(table).array(name, None) for name in COLUMNS)
+        if not len(values) or {len(at_least), len(above)} != {len(values)}:
             raise ValueError("a null distribution whose columns differ in length")
         if not (np.diff(values) > 0).all():
             raise ValueError("a null distribution whose values do not rise")
-        at_least, above = (column.astype(np.int64) for column in counts)
-        return cls(int(table["count"]), values.astype(np.float64), at_least, above)
+        total, falls = Parts.of(table).count("count", 1), [np.diff(c) for c in (at_least, above)]
+        if {at_least.dtype.kind, above.dtype.kind} != {"i"} or any((c > 0).any() for c in falls):
+            raise ValueError("a null distribution whose counts do not fall")
+        if at_least[0] > total or above[-1] < 0 or (at_least <= above).any():
+            raise ValueError("a null distribution whose counts do not fit")
+        return cls(total, values.astype(np.float64), at_least, above)

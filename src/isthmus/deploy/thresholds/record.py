@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from os import PathLike, fspath
-from pathlib import Path
-from typing import Any, Literal
+from os import PathLike
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from isthmus._version import __version__
 from isthmus.closers.maps import Closer
-from isthmus.data import write_json
 from isthmus.data.names import names_of
-from isthmus.data.records import Record
+from isthmus.data.saved import Parts, SavedRecord
 from isthmus.deploy.thresholds.decisions import Best, Decisions, decisions
 from isthmus.deploy.thresholds.mapping import closed, opened
 from isthmus.deploy.thresholds.null_table import Null
-from isthmus.errors import CorruptFile, FileError, OptionError, ShapeError
+from isthmus.errors import OptionError, ShapeError
+from isthmus.search.scores import SCORES
 
 Per = Literal["pair", "search"]
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration(Record):
+class Calibration(SavedRecord):
     """What score means a match, for one model, score and dimension.
 
     Attributes:
@@ -38,6 +36,10 @@ class Calibration(Record):
         by_size: size -> null distribution of the best of that many non-matching candidates.
         kinds: kind of query -> the same of its queries alone.
     """
+
+    KIND: ClassVar[str] = "calibration"
+    MADE_BY: ClassVar[str] = "isthmus calibrate --out"
+    SUFFIXES: ClassVar[tuple[str, ...]] = (".json", ".parquet")
 
     model: str | None
     score: str
@@ -144,7 +146,7 @@ class Calibration(Record):
 
     def check(
         self, *, dim: int | None = None, score: str | None = None, model: str | None = None
-    ) -> Calibration:
+    ) -> Self:
         """This calibration, if it is for such rows.
 
         Raises:
@@ -186,11 +188,7 @@ class Calibration(Record):
         """The stated rate, and the thresholds."""
         return f"A match by {self.score}, false-match rate {self.false_match_rate:g}", self.rows()
 
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write it next to its place and rename it there: the whole as ``.json``, which
-        :meth:`load` reads, or the thresholds as a table, ``.parquet``."""
-        if Path(path).suffix.lower() != ".json":
-            return super().save(path)
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         for name in ("nulls", "by_size"):
             parts[name] = {key: null.to_dict() for key, null in getattr(self, name).items()}
@@ -198,8 +196,7 @@ class Calibration(Record):
             kind: {size: null.to_dict() for size, null in sizes.items()}
             for kind, sizes in self.kinds.items()
         }
-        write_json(path, {"isthmus": "calibration", "schema": 1, "version": __version__, **parts})
-        return Path(path)
+        return {"version": __version__, **parts}, {}
 
     @classmethod
     def load(
@@ -209,53 +206,36 @@ class Calibration(Record):
         dim: int | None = None,
         score: str | None = None,
         model: str | None = None,
-    ) -> Calibration:
+    ) -> Self:
         """Read what :meth:`save` wrote, for rows of this dimension, score and model, where given.
 
         Raises:
             FileError: no such file. CorruptFile: something else, or a part is missing.
             ShapeError, OptionError: as :meth:`check`.
         """
-        stored = _read(path)
-        try:
-            found = cls(
-                stored["model"],
-                str(stored["score"]),
-                int(stored["dim"]),
-                stored["closer"],
-                int(stored["candidates"]),
-                float(stored["false_match_rate"]),
-                {per: float(stored["thresholds"][per]) for per in ("pair", "search")},
-                {per: Null.read(stored["nulls"][per]) for per in ("pair", "search")},
-                dict(stored["figures"]),
-                _sizes(stored.get("by_size", {})),  # files of version 0.1 have neither
-                {str(kind): _sizes(sizes) for kind, sizes in stored.get("kinds", {}).items()},
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as missing:
-            raise CorruptFile(
-                "broken-calibration",
-                f"'{fspath(path)}' is a calibration with a part missing or unreadable ({missing}); "
-                "expected a whole one: calibrate anew",
-            ) from None
-        return found.check(dim=dim, score=score, model=model)
+        return super().load(path).check(dim=dim, score=score, model=model)
+
+    @classmethod
+    def _from_parts(cls, parts: Parts) -> Calibration:
+        model, closer = (parts.value(name) for name in ("model", "closer"))
+        if not all(name is None or isinstance(name, str) for name in (model, closer)):
+            raise ValueError(f"model is {model!r}, closer {closer!r}")
+        thresholds, nulls = Parts.of(parts.value("thresholds")), parts.value("nulls")
+        every = parts.fields  # files of version 0.1 have neither sizes nor kinds
+        return cls(
+            model,
+            parts.text("score", *SCORES),
+            parts.count("dim", 1),
+            closer,
+            parts.count("candidates", 1),
+            parts.number("false_match_rate", 0, 1),
+            {per: thresholds.number(per) for per in ("pair", "search")},
+            {per: Null.read(nulls[per]) for per in ("pair", "search")},
+            dict(parts.value("figures")),
+            _sizes(every.get("by_size", {})),
+            {str(kind): _sizes(sizes) for kind, sizes in every.get("kinds", {}).items()},
+        )
 
 
 def _sizes(stored: Mapping[str, Any]) -> dict[int, Null]:
     return {int(size): Null.read(table) for size, table in stored.items()}
-
-
-def _read(path: str | PathLike[str]) -> dict[str, Any]:
-    expected = "expected a file written by 'isthmus calibrate --out'"
-    try:
-        content = Path(path).read_bytes()
-    except OSError as refused:
-        raise FileError(
-            "unreadable-file", f"'{fspath(path)}' cannot be read ({refused.strerror}); {expected}"
-        ) from None
-    try:
-        stored = json.loads(content)
-    except ValueError:
-        raise CorruptFile("not-json", f"'{fspath(path)}' is no JSON; {expected}") from None
-    if not isinstance(stored, dict) or stored.get("isthmus") != "calibration":
-        raise CorruptFile("not-a-calibration", f"'{fspath(path)}' is no calibration; {expected}")
-    return stored

@@ -11,25 +11,19 @@ Nothing is stored with a document: the two numbers per modality are functions of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from isthmus.core.arrays import EPS64, unit
-from isthmus.data import load_tensors, save_tensors, write_json
-from isthmus.data.file_errors import os_errors
 from isthmus.data.moments import Moments
-from isthmus.data.records import Record
-from isthmus.errors import CorruptFile, OptionError, ShapeError
+from isthmus.data.saved import Parts, SavedRecord
+from isthmus.errors import OptionError, ShapeError
 from isthmus.search.scores import Ranking, top_k
 
 MOST_STRENGTH = 2.0
-KIND = "pool-closer"
 ROUNDING = 1e-3
 """Of the largest score: by so much the next hit of a list may score more, as in half precision."""
 
@@ -48,7 +42,7 @@ class PoolHits:
 
 
 @dataclass(frozen=True, eq=False)
-class PoolCloser(Record):
+class PoolCloser(SavedRecord):
     """Levelling of a pool of several modalities, searched by inner product.
 
     Attributes:
@@ -59,6 +53,11 @@ class PoolCloser(Record):
         normalised: documents are unit rows, and queries are normalised first (cosine).
         counts: documents that the means are of.
     """
+
+    KIND: ClassVar[str] = "pool-closer"
+    MADE_BY: ClassVar[str] = "isthmus mixed --out"
+    SUFFIXES: ClassVar[tuple[str, ...]] = (".safetensors", ".json")
+    NESTED: ClassVar[str | None] = "about"
 
     names: tuple[str, ...]
     means: np.ndarray
@@ -231,63 +230,21 @@ class PoolCloser(Record):
             "normalised": self.normalised,
         }
 
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write everything: ``.safetensors``, or ``.json`` for programs without NumPy.
-
-        Raises:
-            OptionError: another suffix. FileError: the file cannot be written.
-        """
-        out = Path(path)
-        arrays = {"means": self.means}
-        if self.covariances is not None:
-            arrays["covariances"] = self.covariances
-        about = {"isthmus": KIND, "schema": 1, **self.to_dict()}
-        if out.suffix == ".safetensors":
-            save_tensors(out, arrays, {"isthmus": KIND, "about": json.dumps(about)})
-        elif out.suffix == ".json":
-            write_json(out, about | {name: array.tolist() for name, array in arrays.items()})
-        else:
-            raise OptionError(
-                "unknown-suffix",
-                f"{out}: a pool closer is a .safetensors or .json file; name it so",
-            )
-        return out
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        spread = {} if self.covariances is None else {"covariances": self.covariances}
+        return self.to_dict(), {"means": self.means, **spread}
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> PoolCloser:
-        """Read what :meth:`save` wrote, the same numbers bit by bit.
-
-        Raises:
-            CorruptFile: the file is something else, or its parts do not fit together.
-        """
-        try:
-            if Path(path).suffix == ".json":
-                with os_errors(path, "read"):
-                    about: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-                arrays: Mapping[str, Any] = about
-            else:
-                arrays, metadata = load_tensors(path)
-                about = json.loads(metadata.get("about", "{}"))
-            if not isinstance(about, dict) or about.get("isthmus") != KIND:
-                raise CorruptFile(
-                    "not-a-pool-closer",
-                    f"{path} is no pool closer; expected a file of isthmus mixed --out",
-                )
-            names, strength = tuple(about["names"]), float(about["strength"])
-            means = np.array(arrays["means"], np.float64)
-            spread = np.array(arrays["covariances"], np.float64) if strength else None
-            if means.ndim != 2 or len(names) != len(means):
-                raise ValueError(f"{len(names)} names and means of shape {means.shape}")
-            if spread is not None and spread.shape != (*means.shape, means.shape[1]):
-                raise ValueError(f"means of {means.shape} and covariances of {spread.shape}")
-            counts = tuple(map(int, about["counts"]))
-            return cls(names, means, spread, strength, bool(about["normalised"]), counts)
-        except (CorruptFile, OSError):
-            raise
-        except (KeyError, TypeError, ValueError) as wrong:
-            raise CorruptFile(
-                "damaged-file", f"{path} is a damaged pool closer ({wrong}); write it again"
-            ) from None
+    def _from_parts(cls, parts: Parts) -> PoolCloser:
+        names, strength = tuple(parts.value("names")), parts.number("strength", 0, MOST_STRENGTH)
+        means = parts.array("means", len(names), None).astype(np.float64)
+        dim, spread = means.shape[1], None
+        if strength:
+            spread = parts.array("covariances", len(names), dim, dim).astype(np.float64)
+        counts = tuple(Parts.of(parts.fields).array("counts", len(names)).tolist())
+        if len(names) < 2 or len(set(map(str, names))) < len(names) or dim < 1:
+            raise ValueError(f"names are {names}, of {dim} dimensions")
+        return cls(names, means, spread, strength, parts.flag("normalised"), counts)
 
 
 def _checked(modality: np.ndarray, documents: int, modalities: int) -> np.ndarray:

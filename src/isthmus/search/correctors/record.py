@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from os import PathLike
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from isthmus.core.arrays import Array, namespace, row_norms, unit
-from isthmus.errors import CorruptFile, IsthmusError, OptionError, ShapeError
-from isthmus.search.scores import Ranking, TopK, top1, top_k
+from isthmus.data.saved import Parts, SavedRecord
+from isthmus.errors import OptionError, ShapeError
+from isthmus.search.scores import SCORES, Ranking, TopK, top1, top_k
 
 
 @dataclass(frozen=True, eq=False)
-class Corrector:
+class Corrector(SavedRecord):
     """A fitted, frozen correction of scores. Build one with :func:`fit_corrector`; holds no rows.
 
     Attributes:
@@ -28,6 +27,8 @@ class Corrector:
         facts: the options of the fit and the size of the bank.
     """
 
+    KIND: ClassVar[str] = "corrector"
+    MADE_BY: ClassVar[str] = "Corrector.save"
     changes_answers: ClassVar[bool] = True
 
     name: str
@@ -106,50 +107,22 @@ class Corrector:
                 queries = unit(queries)
         return replace(ranking, queries=queries).with_bias(self.offset)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write as safetensors: 8 bytes a candidate, everything else readable in the header."""
-        from isthmus.data import save_tensors
+    def to_dict(self) -> dict[str, Any]:
+        """What is to be read of it, without its arrays."""
+        return {"name": self.name, "score": self.score, "facts": dict(self.facts)}
 
-        tensors = {"offset": self.offset}
-        if self.active is not None:
-            tensors["active"] = self.active
-        metadata = {
-            "isthmus": "corrector",
-            "schema": "1",
-            "name": self.name,
-            "score": self.score,
-            "facts": json.dumps(dict(self.facts), sort_keys=True),
-        }
-        save_tensors(path, tensors, metadata)
+    def _parts(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        tensors = {"offset": self.offset} | ({} if self.active is None else {"active": self.active})
+        return self.to_dict(), tensors
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Corrector:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            CorruptFile: the file is something else, or lacks a part.
-        """
-        from isthmus.data import load_tensors
-
-        tensors, metadata = load_tensors(path)
-        if metadata.get("isthmus") != "corrector":
-            raise CorruptFile(
-                "other-file",
-                f"{path} is no corrector (its header says {metadata.get('isthmus', 'nothing')}); "
-                "expected a file written by Corrector.save",
-            )
-        try:
-            facts = json.loads(metadata["facts"])
-            name, score = metadata["name"], metadata["score"]
-            return cls(name, score, tensors["offset"], tensors.get("active"), facts)
-        except IsthmusError:
-            raise
-        except (KeyError, ValueError) as missing:
-            raise CorruptFile(
-                "missing-part",
-                f"{path} is a corrector with a part missing or unreadable ({missing}); "
-                "write it again",
-            ) from None
+    def _from_parts(cls, parts: Parts) -> Corrector:
+        offset = parts.array("offset", None).astype(np.float64)
+        active = parts.array("active", len(offset)) if "active" in parts.arrays else None
+        if active is not None and active.dtype != bool:
+            raise ValueError(f"active has dtype {active.dtype}")
+        name, score = parts.text("name"), parts.text("score", *SCORES)
+        return cls(name, score, offset, active, parts.facts())
 
 
 def _taken(rows: Array, places: np.ndarray) -> Array:
