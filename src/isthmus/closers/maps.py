@@ -194,13 +194,13 @@ class Guarantee:
     bound: float | None = None
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Guarantee:
+    def read(cls, stated: Mapping[str, Any]) -> Guarantee:
         """Back from :meth:`to_dict`; ValueError or TypeError where it is none."""
-        parts = Parts.of(told)
+        parts = Parts.of(stated)
         parts.text("score", *SCORES), parts.text("kind", *get_args(Kind)), parts.text("condition")
-        if told.get("bound") is not None:
+        if stated.get("bound") is not None:
             parts.number("bound", 0)
-        return cls(**told)
+        return cls(**stated)
 
     def to_dict(self) -> dict[str, Any]:
         """The form of ``report.json``."""
@@ -443,8 +443,8 @@ def _read_map(role: str, side: dict[str, Any], parts: Parts) -> RowMap:
     for place, step in enumerate([side, *side.get("then", [])]):
         prefix = role if place == 0 else f"{role}.{place}"
         matrix, offset = (parts.arrays.get(f"{prefix}.{part}") for part in ("matrix", "offset"))
-        told = Parts.of(step)
-        steps.append(AffineMap(told.count("dim", 1), matrix, offset, *map(told.flag, KEYS)))
+        stated = Parts.of(step)
+        steps.append(AffineMap(stated.count("dim", 1), matrix, offset, *map(stated.flag, KEYS)))
     return steps[0] if len(steps) == 1 else Chain(tuple(steps))
 
 

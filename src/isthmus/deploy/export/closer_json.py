@@ -117,9 +117,9 @@ def _map(fields: list[dict[str, Any]], role: str) -> RowMap:
             None if one[part] is None else np.asarray(one[part], np.float64)
             for part in ("matrix", "offset")
         )
-        told = Parts.of(one)
-        steps.append(AffineMap(told.count("dim", 1), matrix, offset, *map(told.flag, KEYS)))
-        out = told.count("dim_out", 1)
+        stated = Parts.of(one)
+        steps.append(AffineMap(stated.count("dim", 1), matrix, offset, *map(stated.flag, KEYS)))
+        out = stated.count("dim_out", 1)
         if steps[-1].dim_out != out:
             raise ValueError(f"step {len(steps) - 1} of {role} does not lead to {out} dimensions")
     if not steps:

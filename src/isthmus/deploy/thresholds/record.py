@@ -222,7 +222,7 @@ class Calibration(SavedRecord):
             raise ValueError(f"model is {model!r}, closer {closer!r}")
         thresholds, nulls = Parts.of(parts.value("thresholds")), parts.value("nulls")
         every = parts.fields  # files of version 0.1 have neither sizes nor kinds
-        return cls(
+        found = cls(
             model,
             parts.text("score", *SCORES),
             parts.count("dim", 1),
@@ -235,6 +235,9 @@ class Calibration(SavedRecord):
             _sizes(every.get("by_size", {})),
             {str(kind): _sizes(sizes) for kind, sizes in every.get("kinds", {}).items()},
         )
+        found.rows()  # the figures that every reader looks at are there
+        Parts.of(found.figures).count("candidates", 1)
+        return found
 
 
 def _sizes(stored: Mapping[str, Any]) -> dict[int, Null]:

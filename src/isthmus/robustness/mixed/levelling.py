@@ -239,9 +239,11 @@ class PoolCloser(SavedRecord):
         names, strength = tuple(parts.value("names")), parts.number("strength", 0, MOST_STRENGTH)
         means = parts.array("means", len(names), None).astype(np.float64)
         dim, spread = means.shape[1], None
-        if strength:
+        if strength or "covariances" in parts.arrays:
             spread = parts.array("covariances", len(names), dim, dim).astype(np.float64)
         counts = tuple(Parts.of(parts.fields).array("counts", len(names)).tolist())
+        if bool(strength) != (spread is not None):
+            raise ValueError(f"strength is {strength} with covariances")
         if len(names) < 2 or len(set(map(str, names))) < len(names) or dim < 1:
             raise ValueError(f"names are {names}, of {dim} dimensions")
         return cls(names, means, spread, strength, parts.flag("normalised"), counts)
