@@ -497,6 +497,39 @@ FAULTS = (
         "The strength would be chosen on the very queries that the figures are of.",
         ("test_mixed.py::test_scored_queries_decide_nothing",),
     ),
+    # --- the laboratory ---------------------------------------------------------------------------
+    Fault(
+        "lab-gradient-through-norm",
+        "lab/gradients.py",
+        "return (gradient - (gradient * unit).sum(-1, keepdims=True) * unit) / length",
+        "return gradient / length",
+        "Unit vectors would be trained by a gradient that leaves the sphere.",
+        ("test_gradients.py::test_gradients_are_those_of_finite_differences",),
+    ),
+    Fault(
+        "lab-adam-not-corrected",
+        "lab/dynamics.py",
+        "slope = mean[name] / (1 - slow**step) / (root + least)",
+        "slope = mean[name] / (root + least)",
+        "What Adam is said to do to a gap would be what another optimiser does.",
+        ("test_dynamics.py::test_steps_by_hand",),
+    ),
+    Fault(
+        "lab-law-of-the-final-gap",
+        "lab/laws.py",
+        "return g**2 - tau * np.log(g**2) - 2 * variance",
+        "return g**2 - tau * np.log(g**2) - variance",
+        "The predicted final gap would be too large.",
+        ("test_experiments.py::test_final_gap_is_the_published_table",),
+    ),
+    Fault(
+        "lab-one-noise-for-all",
+        "lab/harm.py",
+        "rng.normal(size=x.shape)",
+        "rng.normal(size=(1, x.shape[1]))",
+        "Noise that candidates share changes no answer, whatever the gap.",
+        ("test_experiments.py::test_consistency_falls_with_the_gap_alone",),
+    ),
 )
 
 GUARD = '''"""Loaded into the tests' process: the package imported is the copy, or nothing runs."""

@@ -56,7 +56,8 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for column in columns:
         number = any(isinstance(row.get(column), int | float) for row in rows)
-        table.add_column(column, justify="right" if number else "left")
+        words = column.replace("_", " ")  # a long name may break, a number may not
+        table.add_column(words, justify="right" if number else "left")
     for row in rows:
         table.add_row(*(shown(row.get(column)) for column in columns))
     return table
