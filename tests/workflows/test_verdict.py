@@ -108,6 +108,27 @@ def test_recommend_says_the_same(name: str, options: dict[str, Any], offset: flo
         assert (entry["closer"], entry["score"]) == (advice.name, advice.score)
 
 
+def test_one_advice_and_it_is_the_verdicts_own(verdict: Verdict) -> None:
+    chosen = verdict.recommendation
+    helped = [e for e in verdict.entries if e["state"] == HELPS]
+    entry = next(e for e in helped if e["disturbance"] == chosen["judged_on"])
+    for name in ("closer", "score", "flips_before", "flips_after"):
+        assert chosen[name] == entry[name]
+    assert chosen["flips_removed_ci"] == entry["interval"]
+    same = {e["disturbance"] for e in helped if e["closer"] == chosen["closer"]}
+    assert set(chosen["also"]) == same - {chosen["judged_on"]}
+    a, b = gapped()
+    done = audit(a, b, trials=1)
+    for direction in done.report["directions"]:
+        taken = direction["recommendation"]
+        named = [e["closer"] for e in direction["verdict"] if e["state"] == HELPS] or ["none"]
+        assert taken["closer"] in named
+        key = f"{direction['query']}_to_{direction['candidate']}"
+        assert done.closers[key].name == taken["closer"]
+        advice = str(summary_lines(done.report)[-1])
+        assert "Use " in advice or "Leave it alone" in advice or "note:" in advice
+
+
 def test_where_nothing_is_lost_it_is_safe(verdict: Verdict) -> None:
     entry = next(e for e in verdict.entries if e["disturbance"] == "float16")
     assert entry["state"] == SAFE

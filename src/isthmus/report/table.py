@@ -152,7 +152,7 @@ def summary_rows(direction: dict[str, Any]) -> tuple[list[str], list[tuple[list[
     hit = words.first_hit(direction)
     titles = ["closer", "score", "clean\nagr.", hit, f"{hit}\n{words.significant(middle)}"]
     titles += [f"flips\n{words.significant(level)}" for level in levels]
-    titles += ["flips\n64 bins", "flips\nsigns"]
+    titles += ["64\nbins", "sign\nbits"]  # flips too; 80 columns have no room for the word
     chosen = direction.get("recommendation") or {}
     rows = []
     for closer, score in words.closers_of(direction):

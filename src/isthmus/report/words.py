@@ -165,9 +165,8 @@ def chosen_closer(direction: dict[str, Any]) -> dict[str, Any]:
 def sentence(direction: dict[str, Any]) -> str:
     """The recommendation for someone who runs a search and has read nothing else."""
     chosen = direction.get("recommendation") or {}
-    closer, judged = chosen.get("closer"), chosen.get("judged_on")
+    closer, judged = chosen.get("closer"), said(chosen.get("judged_on"))
     before, after = percent(chosen.get("flips_before")), percent(chosen.get("flips_after"))
-    under = f" under the noise tried ({judged})" if judged else " under the noise tried"
     if closer is None and chosen.get("reason"):
         return "No recommendation: a finding makes every number meaningless."
     if closer is None:
@@ -175,12 +174,15 @@ def sentence(direction: dict[str, Any]) -> str:
     if closer == "none":
         return (
             f"Leave it alone: no closing kept at least {percent(chosen.get('floor'))} of today's "
-            f"first answers and clearly removed flips. {before} of first answers change{under}."
+            f"first answers and clearly removed flips. Most answers, {before}, change under "
+            f"{judged}."
         )
+    also = "; ".join(map(str, chosen.get("also") or []))
     return (
-        f"Use {closer}, searched by {said(chosen.get('score'))}. With nothing disturbed, "
-        f"{percent(chosen.get('clean_agreement'))} of first answers stay what {_today(direction)}; "
-        f"{after} of them change{under}, instead of {before} without it."
+        f"Use {closer}, searched by {said(chosen.get('score'))}, where vectors go through "
+        f"{judged}: {after} of first answers change instead of {before}. With nothing disturbed, "
+        f"{percent(chosen.get('clean_agreement'))} of first answers stay what {_today(direction)}."
+        + (f" It also helps with {also}." if also else "")
     )
 
 

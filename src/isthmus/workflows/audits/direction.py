@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +34,8 @@ from isthmus.search.task import RetrievalTask
 from isthmus.theory.radii import candidate_radius, query_radius
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.scores import by_score
-from isthmus.workflows.recommendation import decide_on_results
-from isthmus.workflows.recommendation.verdicts import verdict_of
+from isthmus.workflows.recommendation.deciding import ROUNDING
+from isthmus.workflows.recommendation.verdicts import Verdict, verdict_of
 
 VARIANCES = (0.9, 0.95, 0.99, 0.999, 1.0)
 RECALL_AT = (1, 5, 10)
@@ -80,15 +80,26 @@ class Direction:
         options["normalised"] = self.task.normalised
         return fit(method, self.queries, self.candidates, score=score, **options)
 
-    def closers(self) -> list[Closer]:
-        """The default grid's closers under their own scores, plain search as a baseline."""
+    def closers(self, recommended: Closer | None = None) -> list[Closer]:
+        """The default grid's closers under their own scores, plain search as a baseline, and the
+        recommended one."""
         plain = ("cosine",) * self.task.normalised + ("euclidean", "dot")
-        return [
+        usual = [
             *(self.fit("none", score) for score in plain),
             self.fit("mean-shift", self.opts.score),
             self.fit("orthogonal-shift"),
             self.fit("center-queries"),
         ]
+        known = {(c.name, c.score) for c in usual}
+        more = recommended is not None and (recommended.name, recommended.score) not in known
+        return usual + [recommended] * more  # type: ignore[list-item]
+
+    def recommended(self, verdict: Verdict) -> Closer:
+        """The verdict's closer; where its guarantee holds for any fit, of all rows' moments."""
+        chosen = verdict.recommendation
+        if verdict.closer is not None and METHODS[verdict.closer.name].guarantee != "exact":
+            return verdict.closer
+        return self.fit(chosen["closer"], chosen["score"], **chosen["options"])
 
 
 def direction_part(
@@ -96,7 +107,7 @@ def direction_part(
 ) -> tuple[dict[str, Any], Closer, list[Result]]:
     """One entry of ``directions``, its recommended closer, and every result behind its rows."""
     one = Direction.of(whole, opts)
-    task, closers = one.task, one.closers()
+    task = one.task
     called = opts.direction_name(task.direction)
     perturbations = default_perturbations(opts.levels, one.convention)
     done = 0
@@ -106,19 +117,17 @@ def direction_part(
         done += 1
         say(f"stress {called}", done, len(perturbations))
 
+    verdict = verdict_of(task, opts.rules, lambda _, *done: say(f"verdict {called}", *done))
+    closer = one.recommended(verdict)
     results = grid(
         task,
-        closers,
+        one.closers(closer),
         perturbations,
         trials=one.trials,
         control_trials=one.control_trials,
         seed=opts.seed,
         on_perturbation=tick,
     )
-    chosen = decide_on_results(task, results, opts.rules)
-    verdict = verdict_of(task, opts.rules, lambda _, *done: say(f"verdict {called}", *done))
-    taken = (chosen["closer"], chosen["score"])
-    closer = next(c for c in closers if (c.name, c.score) == taken)
     roles = dict(zip("ab", opts.names, strict=True))
     query, candidate = task.direction[0], task.direction[-1]
     entry = {
@@ -140,9 +149,10 @@ def direction_part(
         "closers": [_closer_entry(r) for r in _first_of_each(results)],
         "closing_curve": closing_curve(one),
         "stress": [row_of(task, r, opts.seed) for r in results],
-        "controls": control_rows(one, closer),
+        "controls": control_rows(one, closer, verdict.recommendation["options"]),
         "radius": _radius(task, closer),
-        "recommendation": chosen,
+        "recommendation": verdict.recommendation
+        | {"rejected": rejected(task, results, opts.floor)},
     }
     return entry, closer, results
 
@@ -169,6 +179,26 @@ def _closer_entry(result: Result) -> dict[str, Any]:
         "clean_agreement_ci": [share.low, share.high],
         "facts": dict(search.closer.facts),
     }
+
+
+def rejected(task: RetrievalTask, results: Sequence[Result], floor: float) -> list[dict[str, Any]]:
+    """Closers of the grid that keep fewer of today's answers than the floor, with their flips
+    under noise on candidates."""
+    today, found = task.today(), []
+    for result in _first_of_each(results):
+        search = result.search
+        kept = float((search.clean_top1 == today).mean())
+        if search.closer.name != "none" and kept < floor - ROUNDING:
+            flips = [
+                1 - r.kept.mean()
+                for r in results
+                if r.search is search
+                and (r.perturbation.kind, r.perturbation.target) == ("noise", "candidates")
+            ]
+            who = {"closer": search.closer.name, "score": search.score, "clean_agreement": kept}
+            why = f"changes {1 - kept:.1%} of the clean answers"
+            found.append({**who, "flips": float(np.mean(flips)), "why": why})
+    return found
 
 
 def _clean(task: RetrievalTask) -> dict[str, Any]:
@@ -235,7 +265,9 @@ def closing_curve(one: Direction) -> list[dict[str, Any]]:
     return points
 
 
-def control_rows(one: Direction, closer: Closer) -> list[dict[str, Any]]:
+def control_rows(
+    one: Direction, closer: Closer, options: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
     """Was it the gap that mattered, and not just any move? Rows at the middle level, noise on
     candidates, each with its gain over plain search.
 
@@ -245,11 +277,14 @@ def control_rows(one: Direction, closer: Closer) -> list[dict[str, Any]]:
     stored candidates' variance, so that a closer cannot win by stretching them.
     """
     task, opts = one.task, one.opts
-    name, score = (closer.name, closer.score) if closer.name != "none" else (UNRECOMMENDED, None)
-    own, stretching = one.fit(name, score), one.fit("mean-shift", opts.score)
-    others = controls(
-        name, one.queries, one.candidates, seed=opts.seed, score=score, normalised=task.normalised
-    )
+    name, own = closer.name, closer
+    given: dict[str, Any] = {"score": closer.score, **(options or {})}
+    if name == "none":
+        name, given = UNRECOMMENDED, {"score": None}
+        own = one.fit(name)
+    stretching = one.fit("mean-shift", opts.score)
+    given["normalised"] = task.normalised
+    others = controls(name, one.queries, one.candidates, seed=opts.seed, **given)
     made = [one.fit("none", s) for s in dict.fromkeys([own.score, stretching.score])]
     searches = closed_searches(task, [*made, own, stretching, *others])
     plain, (mine, stretched, *moved) = searches[: len(made)], searches[len(made) :]

@@ -12,17 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.core.statistics import paired_difference
 from isthmus.data.row_stats import InputWarning
 from isthmus.errors import OptionError
-from isthmus.robustness import FlipReference, Result
-from isthmus.search.task import RetrievalTask
+from isthmus.robustness import FlipReference
 from isthmus.workflows.recommendation.advice import CloserFigures, PartFigures, Shown
-from isthmus.workflows.recommendation.parts import Measured, Part
+from isthmus.workflows.recommendation.parts import Measured
 from isthmus.workflows.recommendation.wording import reason_of
 
 DEFAULT_FLOOR = 1.0
@@ -108,10 +105,7 @@ def judged(
     reference: FlipReference,
 ) -> Judged:
     """Figures of a closer from (itself, plain search) on the validation and the test queries."""
-    own, plain = parts[0]
-    first = second = own.figures(plain, rules.seed)
-    if parts[1] is not parts[0]:  # an audit's queries are both
-        second = parts[1][0].figures(parts[1][1], rules.seed)
+    first, second = (own.figures(plain, rules.seed) for own, plain in parts)
     shown = floor_shown(closer.guarantee.kind, second, rules.floor)
     tested = parts[1][0]
     figures = CloserFigures(
@@ -214,91 +208,3 @@ def _control(rows: Sequence[CloserFigures], plain: CloserFigures) -> dict[str, A
     flips = {f"{r.closer}, {r.score}": r.test.flips for r in rows if r.guarantee == "exact"}
     apart = max((abs(share - plain.test.flips) for share in flips.values()), default=0.0)
     return {"flips": flips, "plain": plain.test.flips, "largest_difference": apart}
-
-
-def decide_on_results(
-    task: RetrievalTask,
-    results: Sequence[Result],
-    rules: Rules,
-    *,
-    family: str = "gaussian",
-    target: str = "candidates",
-) -> dict[str, Any]:
-    """The decision about closers that a grid has measured, as ``report.json`` has it.
-
-    Every closer has one setting, and the scored queries are both validation and test queries.
-    Plain search by the task's score is today's; by other scores it is not a choice.
-
-    Args:
-        results: of the grid, all under the same trials. family, target: what counts.
-    """
-    counted = [
-        r for r in results if (r.perturbation.family, r.perturbation.target) == (family, target)
-    ]
-    levels = list(dict.fromkeys(r.perturbation.level for r in counted))
-    setup = {
-        "side": target,
-        "family": family,
-        "levels": levels,
-        "floor": rules.floor,
-        "beside": rules.floats_per_candidate,
-        "judging_queries": len(task.queries),
-    }
-    rows = _measured(task, counted, rules)
-    decision = decide(rules, ranked(rows), setup)
-    taken = decision.taken.figures
-    return {
-        "closer": taken.closer,
-        "score": taken.score,
-        "file": None,
-        "reason": decision.reason,
-        "flips_before": next(r.figures.test.flips for r in rows if r.is_plain),
-        "flips_after": taken.test.flips,
-        "flips_removed": taken.test.removed,
-        "flips_removed_ci": list(taken.test.removed_ci),
-        "clean_agreement": taken.test.clean_agreement,
-        "floor": rules.floor,
-        "judged_on": f"{family} on {target}, levels {', '.join(f'{v:g}' for v in levels)}",
-        "flip_reference": taken.flip_reference,
-        "rejected": [_rejected(r.figures) for r in rows if not r.figures.passes],
-    }
-
-
-def _measured(task: RetrievalTask, results: Sequence[Result], rules: Rules) -> list[Judged]:
-    """Plain search by the task's score, and every closer that is not plain search."""
-    groups: dict[int, list[Result]] = {}
-    for result in results:
-        groups.setdefault(id(result.search), []).append(result)
-    first = results[0]
-    every, plain = np.arange(len(task.queries)), task.plain()
-    part = Part(
-        task, every, plain, task.best(plain), (first.perturbation,), first.trials, rules.seed
-    )
-    found = [(some[0].search, part.summary(some[0].search, some)) for some in groups.values()]
-    today = next(
-        own for search, own in found if (search.closer.name, search.score) == ("none", task.score)
-    )
-    return [
-        judged(
-            rules,
-            search.closer,
-            [(own, today)] * 2,
-            options={},
-            tried=1,
-            is_plain=own is today,
-            reference=first.perturbation.flip_reference,
-        )
-        for search, own in found
-        if own is today or search.closer.name != "none"
-    ]
-
-
-def _rejected(figures: CloserFigures) -> dict[str, Any]:
-    agreement = figures.test.clean_agreement
-    return {
-        "closer": figures.closer,
-        "score": figures.score,
-        "clean_agreement": agreement,
-        "flips": figures.test.flips,
-        "why": f"changes {1 - agreement:.1%} of the clean answers",
-    }

@@ -22,7 +22,14 @@ from isthmus.errors import CloserError, OptionError
 from isthmus.robustness import ClosedSearch, Perturbation, Result, measure_perturbation
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.advice import AccuracyGain, CloserFigures
-from isthmus.workflows.recommendation.deciding import ROUNDING, Rules, decide, judged, ranked
+from isthmus.workflows.recommendation.deciding import (
+    ROUNDING,
+    Decision,
+    Rules,
+    decide,
+    judged,
+    ranked,
+)
 from isthmus.workflows.recommendation.parts import Measured, Part
 from isthmus.workflows.recommendation.recommending import Question, trials_of
 from isthmus.workflows.recommendation.settings import scores_of
@@ -80,12 +87,16 @@ class Verdict:
         ruler: what disturbs plain search by how much, smallest first.
         changes: closers that change answers on purpose, by accuracy; ``changes_sentence`` says
             what to make of them, None where nothing is known to be right.
+        recommendation: of all entries together, as ``report.json`` has it: the closer
+            that most of them name. closer: itself, as it was judged.
     """
 
     entries: list[dict[str, Any]]
     ruler: list[dict[str, Any]]
     changes: list[AccuracyGain]
     changes_sentence: str | None
+    recommendation: dict[str, Any]
+    closer: Closer | None = None
 
 
 def verdict_of(
@@ -99,7 +110,11 @@ def verdict_of(
         progress: called with (what, done, all). trials: noise draws; None: by size.
     """
     if len(task.queries) < LEAST_QUERIES:
-        return Verdict([_float32(len(task.queries), task.score)], [], [], None)
+        entry = _float32(len(task.queries), task.score)
+        few = f"do nothing: {len(task.queries)} queries are too few to see anything"
+        nothing = {"closer": "none", "options": {}, "reason": few, "flips_removed": 0.0}
+        nothing |= {"flips_removed_ci": None, "clean_agreement": 1.0, "flip_reference": "today"}
+        return Verdict([entry], [], [], None, _recommendation([(entry, nothing)], rules))
     train, test = task.split(0.5, stream("recommend.split", rules.seed))
 
     def asked(one: Disturbance) -> Trials:
@@ -125,11 +140,61 @@ def verdict_of(
             if start == 0:
                 extra[one.name] = results[0].extra
     progress("verdict", len(closers), len(closers))
-    entries = [_float32(len(task.queries), task.score)]
-    entries += [_entry(one, rows[one.name], codes, rules) for one in (*CODES, *noises)]
+    found = [_entry(one, rows[one.name], codes, rules) for one in (*CODES, *noises)]
+    entries = [_float32(len(task.queries), task.score), *(entry for entry, _ in found)]
     changes, sentence = _changes(codes)
     ruler = _ruler((*CODES, *RULER_ONLY, *noises), rows, extra, task.candidate_square_norm)
-    return Verdict(entries, ruler, changes, sentence)
+    advice = _recommendation([(e, _advised(d)) for e, d in found], rules)
+    taken = next(d.taken.closer for e, d in found if e["disturbance"] == advice["judged_on"])
+    return Verdict(entries, ruler, changes, sentence, advice, taken)
+
+
+def _advised(decision: Decision) -> dict[str, Any]:
+    """What a recommendation says besides its entry of the verdict."""
+    taken = decision.taken.figures
+    return {
+        "options": dict(taken.options),
+        "reason": decision.reason,
+        "flips_removed": taken.test.removed,
+        "flips_removed_ci": list(taken.test.removed_ci),
+        "clean_agreement": taken.test.clean_agreement,
+        "flip_reference": taken.flip_reference,
+        "gain": taken.validation.removed,
+    }
+
+
+def _recommendation(
+    judged: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], rules: Rules
+) -> dict[str, Any]:
+    """One closer for the direction: that which most entries name, judged where it removes most
+    flips on the validation queries; where closing never helps, none, judged where most change."""
+    helped = [pair for pair in judged if pair[0]["state"] == HELPS]
+    names = [(entry["closer"], entry["score"]) for entry, _ in helped]
+    ranked_by = [
+        (names.count(who), pair[1]["gain"]) for who, pair in zip(names, helped, strict=True)
+    ]
+    if helped:
+        entry, more = helped[max(range(len(helped)), key=ranked_by.__getitem__)]
+    else:
+        entry, more = max(judged, key=lambda pair: pair[0]["flips_before"])
+    who = entry["closer"], entry["score"]
+    also = [
+        other["disturbance"]
+        for (other, _), name in zip(helped, names, strict=True)
+        if name == who and other is not entry
+    ]
+    return {
+        "closer": entry["closer"],
+        "score": entry["score"],
+        "file": None,
+        "reason": more["reason"],
+        "flips_before": entry["flips_before"],
+        "flips_after": entry["flips_after"],
+        "floor": rules.floor,
+        "judged_on": entry["disturbance"],
+        "also": also,
+        **{name: value for name, value in more.items() if name not in ("reason", "gain")},
+    }
 
 
 def _deployable(trials: Trials) -> list[Closer]:
@@ -193,8 +258,8 @@ def _entry(
     measured: Sequence[tuple[Closer, Measured, Measured]],
     trials: Trials,
     rules: Rules,
-) -> dict[str, Any]:
-    """The decision about one disturbance, as ``report.json`` has it."""
+) -> tuple[dict[str, Any], Decision]:
+    """The decision about one disturbance, as ``report.json`` has it and as it was taken."""
     place = next(
         i for i, (c, _, _) in enumerate(measured) if (c.name, c.score) == ("none", trials.score)
     )
@@ -241,7 +306,7 @@ def _entry(
         "cost": _cost(taken, trials.score) if state == HELPS else None,
         "why": _why(state, taken, decision.reason),
     }
-    return entry | {"sentence": _sentence(entry)}
+    return entry | {"sentence": _sentence(entry)}, decision
 
 
 def _float32(queries: int, score: str) -> dict[str, Any]:

@@ -95,10 +95,8 @@ def _gain(best: CloserFigures, plain: CloserFigures, setup: Mapping[str, Any]) -
     keeps = "keeps every undisturbed answer by its guarantee"
     if best.shown != "by guarantee":
         keeps = f"keeps {figures.clean_agreement:.1%} of the undisturbed answers"
-    chosen_on = ""
-    if best.validation is not figures:
-        first, second = plain.validation.flips, best.validation.flips
-        chosen_on = f" on the validation queries {second:.1%} instead of {first:.1%};"
+    first, second = plain.validation.flips, best.validation.flips
+    chosen_on = f" on the validation queries {second:.1%} instead of {first:.1%};"
     why = METHODS[best.closer].why if best.guarantee != "none" else ""
     return (
         f"{named(best)} {keeps} and removes {figures.removed / before:.0%} of the flips: "
