@@ -7,6 +7,8 @@ from isthmus.closers import fit
 from isthmus.closers.maps import AffineMap, Closer, Guarantee
 from isthmus.closers.verification import verify
 from isthmus.data.moments import Moments
+from refusals import refused
+from worlds import two_modalities
 
 
 def sides(n=40, k=30, d=7, seed=1):
@@ -91,3 +93,16 @@ def test_normalised_rows_are_compared_as_they_enter():
     agree = ((unit[0] @ unit[1].T).argmax(1) == (shifted @ unit[1].T).argmax(1)).mean()
     assert agree < 1
     assert found.clean_agreement == pytest.approx(agree)
+
+
+def test_rows_that_slip_are_named_and_pairs_that_slip_are_not_fitted_on():
+    queries, candidates = two_modalities(300, 32)
+    slipped = np.delete(queries, 40, axis=0), candidates[:-1]
+    for rows, codes in (((queries, candidates), []), (slipped, ["order-differs"])):
+        found = verify(fit("center-queries", *rows), *rows)
+        assert found.holds
+        assert [w.code for w in found.warnings] == codes
+        assert [w["code"] for w in found.to_dict()["warnings"]] == codes
+    with refused("order-differs", "from row 40 on"):
+        fit("procrustes", *slipped)
+    assert fit("procrustes", *slipped, paired=True).name == "procrustes"

@@ -141,7 +141,8 @@ def test_duplicates_and_few_rows_are_warned_about_with_their_counts() -> None:
     rows = rows_of(6, 9)
     rows[5] = rows[2]
     rows[4] = rows[2]
-    found = {c.code: c.text for c in RowStats.of(rows).warnings("texts")}
+    stats = RowStats.of(rows)
+    found = {c.code: c.text for c in (*stats.warnings("texts"), *stats.repeated("texts"))}
     assert set(found) == {"duplicates", "fewer-rows-than-dimensions"}
     assert "texts: 2 of 6 rows repeat an earlier row exactly" in found["duplicates"]
     assert "6 rows in 9 dimensions span at most 5 directions" in found["fewer-rows-than-dimensions"]

@@ -190,3 +190,17 @@ def test_the_command_writes_the_page(
     page = Page(Path("s.html").read_text(encoding="utf-8"))
     assert "Which answers survive: pictures searched in texts" in page.text
     assert len(page.figures) == 4
+
+
+def test_warnings_and_notes_stand_above_the_figures(rows: list[dict[str, Any]]) -> None:
+    warnings = [
+        {"code": "same-modality", "text": "means are near", "severity": "caution"},
+        {"code": "pairs-slipped", "text": "the pairs <slip>", "severity": "broken"},
+    ]
+    text = stress_page(
+        one_seed(rows), queries="a", candidates="b", warnings=warnings, notes=["ridge is left out"]
+    )
+    found = [text.index(x) for x in ("is meaningless", "means are near", "ridge is left out")]
+    assert found == sorted(found)
+    assert found[2] < text.index('id="numbers"')
+    assert "the pairs &lt;slip&gt;" in text

@@ -799,10 +799,71 @@ def test_figures_of_clip_on_coco(coco: np.ndarray) -> None:
         assert row(cost, closing=name, queries="b")["recall@1"] == pytest.approx(t2i, abs=1e-9)
 
 
-@pytest.mark.parametrize("third", [False, True])
-def test_pairs_with_repeated_rows_stay_pairs(third: bool) -> None:
-    a, b = two_modalities(60, 8, seed=3)
-    asked = np.repeat(a[:20] + b[:20], 3, 0) if third else None
-    got = im.mixed(asked, np.repeat(a[:20], 3, 0), b, draws=1, k=3)
-    plain = im.mixed(None if asked is None else a + b, a, b, draws=1, k=3)
-    assert [row["count"] for row in got.table] == [row["count"] for row in plain.table]
+# --- items and broken rows ----------------------------------------------------------------------
+
+
+def test_an_item_counts_once_at_its_best_document(rng: np.random.Generator) -> None:
+    q, x = rng.normal(size=(20, 6)), rng.normal(size=(15, 6))
+    is_a, right = (
+        rng.random(15) < 0.5,
+        relevance_by_judgements([(i, i % 15) for i in range(20)], 20, 15),
+    )
+    once = search_pool(Ranking.of(q, x, "dot"), right, is_a, k=4)
+    views = np.vstack([x, x - 0.01 * np.sign(x), x - 0.02 * np.sign(x)])  # three of each
+    items = np.tile(np.arange(15), 3)
+    many = relevance_by_judgements([(i, 15 + i % 15) for i in range(20)], 20, 45)  # a view is right
+    got = search_pool(Ranking.of(q, views, "dot"), many, np.tile(is_a, 3), k=4, items=items)
+    scores = (q @ views.T).reshape(20, 3, 15).max(axis=1)
+    order = np.argsort(-scores, axis=1)[:, :4]
+    hit = order == (np.arange(20) % 15)[:, None]
+    np.testing.assert_allclose(got.recall, hit.any(axis=1))
+    np.testing.assert_allclose(got.first, hit[:, 0])
+    np.testing.assert_allclose(got.share_a, is_a[order].mean(axis=1))
+    assert (once.recall == got.recall).mean() > 0.9
+    by_row = search_pool(Ranking.of(q, views, "dot"), many, np.tile(is_a, 3), k=4)
+    assert by_row.recall.mean() < got.recall.mean()
+
+
+def test_pairs_that_share_an_item_are_one_document() -> None:
+    pictures, captions = two_modalities(50, 24, seed=3)
+    b = np.repeat(captions, 3, 0)
+    b[1::3] += 0.01
+    b[2::3] -= 0.01
+    once = im.mixed(None, pictures, b[::3], draws=2)
+    got = im.mixed(None, np.repeat(pictures, 3, 0), b, draws=2)
+    assert got.documents == once.documents
+    assert got.row("none")["ndcg"] == pytest.approx(once.row("none")["ndcg"])
+    assert got.warnings[0].text == (
+        "100 of 150 pairs hold an item of an earlier pair; each item is stored once"
+    )
+    near = np.repeat(pictures, 3, 0) + 1e-4 * np.arange(150)[:, None]
+    named = im.mixed(None, near, b, draws=2, candidate_items_a=np.arange(150) // 3)
+    assert named.documents == once.documents
+
+
+def test_named_documents_are_items_across_both_sides() -> None:
+    a, b = two_modalities(60, 24, seed=3)
+    queries = unit_rows(a + b)
+    right = np.column_stack([np.arange(60), np.arange(60)])
+    both = {"relevance_a": right, "relevance_b": right, "share": 0.5, "k": 1}
+    names = {"candidate_items_a": np.arange(60), "candidate_items_b": np.arange(60)}
+    apart, one = (im.mixed(queries, a, b, **both, **items) for items in ({}, names))
+    assert one.row("none")["recall"] == one.row("none")["recall@1"]  # two documents, one item
+    assert apart.row("none")["recall"] == apart.row("none")["recall@1"] / 2
+    one = im.mixed(queries, a, b, **both, query_items=np.arange(60) // 2)
+    assert one.chosen_on + one.scored == 60
+
+
+def test_no_advice_on_pairs_that_slip(
+    tmp_path: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a, b = two_modalities(300, 48)
+    np.save("a.npy", np.delete(a, 40, axis=0))
+    np.save("b.npy", b[:-1])
+    code, out, _ = run(capsys, "mixed", "a.npy", "b.npy", "--out", "pool.json", "--draws", "1")
+    assert code == 0
+    assert out.startswith("BROKEN pairs-slipped")
+    assert "No advice" in out
+    assert "Use " not in out
+    assert not (tmp_path / "pool.json").exists()

@@ -134,10 +134,25 @@ def test_repeated_rows_are_the_rows_once(score: str) -> None:
         np.testing.assert_array_equal(one.candidates, other.candidates)
         np.testing.assert_array_equal(one.relevance.pairs, other.relevance.pairs)
     assert repeated.query_input.rows.tolist() == list(range(0, 60, 3))
-    assert item_notes(repeated) == [
+    assert [note.text for note in item_notes(repeated)] == [
         "queries: 40 of 60 rows repeat an earlier row exactly; they count as one item"
     ]
     assert len(open_task(np.repeat(pictures, 3, 0), b, distinct=False).queries) == 60
+
+
+def test_what_is_said_of_names_and_of_equal_rows_that_are_named_apart() -> None:
+    a, b = two_modalities(12, 6)
+    twice = np.vstack([a, a[:4]])
+    names = [*range(12), 0, 1, 12, 13]  # two of the four are the same item, two are not
+    task = open_task(twice, b, candidate_items=np.arange(12) // 2, query_items=names)
+    assert [note.text for note in item_notes(task)] == [
+        "queries: 2 of 16 rows repeat an earlier row exactly; they count as one item",
+        "queries: 2 of 16 rows repeat an earlier row exactly and are named as other items; they "
+        "stay apart",
+        "candidates: 12 rows are 6 items, as they are named",
+    ]
+    assert len(task.queries) == 14
+    assert len(open_task(twice, b, query_items=np.arange(16)).queries) == 16  # each its own name
 
 
 def test_rows_that_differ_as_read_are_not_one_item() -> None:
@@ -150,7 +165,7 @@ def test_repeated_rows_that_are_named_apart_stay() -> None:
     a, b = two_modalities(10, 6)
     both = np.vstack([b, b])
     apart = open_task(np.vstack([a, a]), both, candidate_items=np.arange(20))
-    assert (len(apart.queries), len(apart.candidates)) == (10, 10)
+    assert (len(apart.queries), len(apart.candidates)) == (10, 20)
     halves = np.concatenate([np.zeros(10, int), np.ones(10, int)])
     named = open_task(np.vstack([a, a]), both, candidate_items=halves)
     assert len(named.candidates) == 20

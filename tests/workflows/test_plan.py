@@ -182,3 +182,38 @@ def test_coco_at_95_percent_in_one_bit(column: int, real_data: Path) -> None:
     assert found.best.test > 0.99
     sizes = {x.bytes_per_vector for x in (found.plain_by_code, found.closed_by_code) if x}
     assert max(sizes) <= 1028
+
+
+def test_items_are_answers_and_repeats_count_once() -> None:
+    q, c = two_modalities(300, 32, seed=8)
+    plain = im.plan(q, c, codecs=["sign"])
+    twice = im.plan(q, np.repeat(c, 2, axis=0), codecs=["sign"], depths=[0, 10, 20])
+    assert [(x.depth, x.test) for x in twice.lines] == [(x.depth, x.test) for x in plain.lines]
+    assert twice.setup["all_candidates"] == 300
+    assert twice.warnings[0].code == "duplicates"
+    crops = np.vstack([c, c + 1e-3 * np.random.default_rng(0).normal(size=c.shape)])
+    names = np.tile(np.arange(300), 2)
+    by_row, by_item = (
+        im.plan(q, crops, codecs=["sign"], closers=["none"], depths=[0], candidate_items=items)
+        for items in (None, names)
+    )
+    assert by_item.lines[0].test > by_row.lines[0].test + 0.05
+    exact = q @ crops.T
+    best = np.maximum(exact[:, :300], exact[:, 300:]).argmax(axis=1)
+    coded = coded_ranking(q, crops, fit_codec("sign", crops))
+    places = places_of(coded, best[:, None], names)
+    scores = q @ np.sign(crops).T
+    own = np.maximum(scores[np.arange(300), best], scores[np.arange(300), best + 300])
+    assert ((scores > own[:, None] + 1e-9).sum(axis=1) <= places[:, 0]).all()
+    assert (places[:, 0] == 0).mean() == pytest.approx(
+        (by_item.lines[0].test + by_item.lines[0].validation) / 2, abs=0.1
+    )
+
+
+def test_rows_that_slip_are_said_although_no_figure_needs_pairs() -> None:
+    q, c = two_modalities(400, 64, seed=8)
+    found = im.plan(np.delete(q, 40, axis=0), c[:-1], codecs=["int8"])
+    assert [w.code for w in found.warnings] == ["order-differs"]
+    assert "row i+1 of candidates from row 40 on" in found.warnings[0].text
+    assert found.to_dict()["warnings"][0]["severity"] == "caution"
+    assert im.plan(q, c, codecs=["int8"]).warnings == ()

@@ -23,7 +23,10 @@ def command(
     method: Annotated[
         str, typer.Option(help="A closer's name: center-queries, ridge-shift … (docs/closing.md).")
     ] = "center-queries",
-    strength: Annotated[float, typer.Option(help="0 changes nothing, 1 closes fully.")] = 1.0,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="0 changes nothing, 1 closes fully; default the method's own."),
+    ] = None,
     score: Annotated[
         str | None, typer.Option(help="dot, cosine or euclidean; default the method's own.")
     ] = None,
@@ -62,8 +65,11 @@ def command(
 
     Example: isthmus close captions.npy images.npy --method center-queries --out closer.safetensors
     """
+    from isthmus.report.table import PIPE_WIDTH, print_warnings
+
     check_suffix(out, ".safetensors", "a closer")
-    named: dict[str, Any] = {"variance": variance, "side": side, "renormalise": renormalise}
+    named: dict[str, Any] = {"strength": strength, "variance": variance, "side": side}
+    named["renormalise"] = renormalise
     own = {k: v for k, v in named.items() if v is not None} | im.closers.options_of(option or [])
     with progress_bar() as say:
         closer = im.fit(
@@ -71,7 +77,6 @@ def command(
             queries,
             candidates,
             score=score,
-            strength=strength,
             normalised=normalised,
             relevance=relevance,
             labels=labels,
@@ -83,6 +88,7 @@ def command(
     closer.save(out)
     result = {**closer.to_dict(), "verification": check.to_dict(), "file": str(out)}
     screen = console(as_json=json)
+    print_warnings([w.to_dict() for w in check.warnings], screen, PIPE_WIDTH)
     for line in sentences(result, check):
         screen.print(line)
     if json:

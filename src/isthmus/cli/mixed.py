@@ -11,8 +11,10 @@ import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import two_names
 from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.data.row_stats import broken_of
 from isthmus.errors import OptionError
 
+ITEMS = "A name per row of the {} file: documents with one name are one item."
 RELEVANT = "Two columns of integers: query row, row of the {} file."
 
 
@@ -33,6 +35,9 @@ def command(
         float, typer.Option(help="Share of queries that the strength is chosen on; not scored.")
     ] = 0.5,
     max_queries: options.MaxQueries = 2000,
+    query_items: options.QueryItems = None,
+    candidate_items_a: Annotated[str | None, typer.Option(help=ITEMS.format("first"))] = None,
+    candidate_items_b: Annotated[str | None, typer.Option(help=ITEMS.format("second"))] = None,
     seed: options.Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="The chosen closer's file, .safetensors or .json.")
@@ -65,14 +70,22 @@ def command(
             draws=draws,
             fit_share=fit_share,
             max_queries=max_queries,
+            query_items=query_items,
+            candidate_items_a=candidate_items_a,
+            candidate_items_b=candidate_items_b,
             seed=seed,
             progress=say,
         )
+    from isthmus.report.table import PIPE_WIDTH, plain_text, print_warnings
+
+    screen = console(as_json=json)
+    print_warnings([w.to_dict() for w in found.warnings], screen, PIPE_WIDTH)
+    if broken_of(found.warnings) is not None:
+        out = None  # a closer of broken rows is not written
     if out is not None:
         found.closer.save(out)
-    screen = console(as_json=json)
     for line in lines_of(found):
-        screen.print(line, markup=False)
+        screen.print(plain_text(line, width=PIPE_WIDTH))
     if out is not None:
         screen.print(f"wrote {out}", markup=False)
     if json:

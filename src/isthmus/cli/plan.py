@@ -32,6 +32,8 @@ def command(
     ] = "agreement",
     k: Annotated[int, typer.Option("--k", help="Answers that recall counts.")] = 10,
     score: options.Score = "cosine",
+    query_items: options.QueryItems = None,
+    candidate_items: options.CandidateItems = None,
     codecs: Annotated[
         str | None, typer.Option(help="Codes to try, separated by commas: sign,rabitq4,pq32x8 …")
     ] = None,
@@ -57,6 +59,8 @@ def command(
         raise OptionError(
             "unknown-suffix", f"--out {out}: a plan is a .json or .parquet file; name it so"
         )
+    from isthmus.report.table import PIPE_WIDTH, plain_text, print_warnings
+
     tried = None
     if depths is not None:
         given = options.split_numbers(
@@ -71,6 +75,8 @@ def command(
             measure=measure,
             k=k,
             score=score,
+            query_items=query_items,
+            candidate_items=candidate_items,
             codecs=None if codecs is None else options.split_words(codecs),
             closers=None if closers is None else options.split_words(closers),
             depths=tried,
@@ -82,7 +88,10 @@ def command(
     if out is not None:
         found.save(out)
     screen = console(as_json=json)
-    for line in [*sentences(found), *table(found)]:
+    print_warnings([w.to_dict() for w in found.warnings], screen, PIPE_WIDTH)
+    for line in sentences(found):
+        screen.print(plain_text(line, width=PIPE_WIDTH))
+    for line in table(found):
         screen.print(line, markup=False)
     if out is not None:
         screen.print(f"wrote {out}", markup=False)
@@ -168,10 +177,10 @@ def table(found: StoragePlan) -> list[str]:
             for says in (True, False)
         )
         lines.append(f"{name:<12}{plain[0]}{closed[0]}  {closed[1]}".rstrip())
-    lines.append(
-        "rescore: smallest depth that reaches the target on validation queries, no: none does; "
-        "kept: on the others."
-    )
+    lines += [
+        "rescore: smallest depth that reaches the target on validation queries, no: none",
+        "does; kept: on the others.",
+    ]
     more = len(names) - SHOWN
     return lines + ([f"and {more} more codes, in --out FILE"] if more > 0 else [])
 

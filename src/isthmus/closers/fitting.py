@@ -18,6 +18,7 @@ from isthmus.data.row_checks import check_same_space
 from isthmus.data.summary import opened, summarise
 from isthmus.errors import CloserError, OptionError
 from isthmus.perturb.codecs import held_out_error
+from isthmus.search.pair_warnings import look_at_order
 from isthmus.search.scores import check_score
 from isthmus.search.task import relevance_of
 
@@ -70,7 +71,8 @@ def fit(
     Raises:
         OptionError: an unknown method, score or option, or a value outside its range.
         ShapeError, ValuesError: rows that do not fit together, or that are not finite.
-        CloserError: the method needs more than it was given, or moments are of other rows.
+        CloserError: the method needs more than it was given, moments are of other rows, or pairs
+            that nobody stated (``paired=True``) slip or are out of order.
 
     >>> import numpy as np
     >>> images, captions = np.random.default_rng(0).normal(size=(2, 40, 8)) + 1
@@ -202,7 +204,9 @@ class _Sides:
     def pairs(self, relevance: Any, labels: Any, paired: bool | None) -> PairMoments | None:
         """Moments of rows that belong together; None where nothing is known to."""
         q, c = self.sources["queries"], self.sources["candidates"]
-        said = relevance is not None or labels is not None
+        said = relevance is not None or labels is not None or bool(paired)
+        for wrong in [] if said else look_at_order(q, c):
+            raise CloserError(wrong.code, f"{wrong.text}, or say paired=True to fit on these pairs")
         right = relevance_of(
             q.rows, c.rows, relevance=relevance, labels=labels, paired=paired if said else True
         )

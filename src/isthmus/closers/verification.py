@@ -12,6 +12,8 @@ from isthmus.closers.maps import Closer, is_place
 from isthmus.core.arrays import EPS32, to_numpy, unit, working
 from isthmus.data import open_rows
 from isthmus.data.records import Record
+from isthmus.data.row_stats import InputWarning
+from isthmus.search.pair_warnings import look_at_order
 from isthmus.search.scores import Ranking, top1
 
 
@@ -29,6 +31,8 @@ class Verification(Record):
             before| over queries and candidates, both on the scale of the score before.
         margin: median clean margin between best and second, for comparison.
         holds: whether an exact guarantee is true here (nothing changed); None for other kinds.
+        warnings: where the rows are equally many and slip or are out of order; no figure here
+            depends on it.
     """
 
     queries: int
@@ -40,6 +44,11 @@ class Verification(Record):
     violation: float
     margin: float
     holds: bool | None
+    warnings: tuple[InputWarning, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return super().to_dict() | {"warnings": [w.to_dict() for w in self.warnings]}
 
 
 def verify(
@@ -70,7 +79,13 @@ def verify(
     >>> verify(fit("center-queries", captions, images), captions, images).holds
     True
     """
-    q, c = _double(queries, max_queries), _double(candidates, max_candidates)
+    sources = [
+        open_rows(rows if is_place(rows) else to_numpy(rows)) for rows in (queries, candidates)
+    ]
+    q, c = (
+        to_numpy(working(evenly(source, most), double=True))
+        for source, most in zip(sources, (max_queries, max_candidates), strict=True)
+    )
     q_in = np.asarray(unit(q)) if closer.query.normalised else q
     c_in = np.asarray(unit(c)) if closer.candidate.normalised else c
     before = Ranking.of(q_in, c_in, closer.score)
@@ -100,9 +115,5 @@ def verify(
         violation,
         float(np.median(np.concatenate(margins))),
         changed == 0 if closer.guarantee.kind == "exact" else None,
+        tuple(look_at_order(sources[0], sources[1])),
     )
-
-
-def _double(rows: Any, most: int | None) -> np.ndarray:
-    source = open_rows(rows if is_place(rows) else to_numpy(rows))
-    return to_numpy(working(evenly(source, most), double=True))

@@ -163,18 +163,23 @@ class RowStats:
                 "drop these rows (failed encodings?) or use the dot or euclidean score",
             )
 
-    def repeated(self, name: str) -> list[InputWarning]:
-        """That rows repeat, if they do, and what searches do about it."""
-        if not self.duplicates:
-            return []
-        text = (
-            f"{name}: {self.duplicates} of {self.rows} rows repeat an earlier row exactly; they "
-            "count as one item"
+    def repeated(self, name: str, apart: int = 0) -> list[InputWarning]:
+        """That rows repeat, if they do, and what searches do about it; ``apart`` of them are named
+        as other items."""
+        counts = (
+            (self.duplicates - apart, "exactly; they count as one item"),
+            (apart, "exactly and are named as other items; they stay apart"),
         )
-        return [InputWarning("duplicates", text)]
+        return [
+            InputWarning(
+                "duplicates", f"{name}: {count} of {self.rows} rows repeat an earlier row {what}"
+            )
+            for count, what in counts
+            if count > 0
+        ]
 
     def warnings(self, name: str, score: str = "cosine") -> list[InputWarning]:
-        """What may make a number misleading: norms, duplicates, fewer rows than dimensions.
+        """What may make a number misleading: norms, fewer rows than dimensions.
 
         ``score`` is the one in use: only the cosine does not see norms.
         """
@@ -187,7 +192,6 @@ class RowStats:
                     f"deviation {self.norm_std:.3g}); {NORMS_MATTER[score == 'cosine']}",
                 )
             )
-        found += self.repeated(name)
         if self.rows < self.dim:
             found.append(
                 InputWarning(

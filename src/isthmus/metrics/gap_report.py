@@ -25,7 +25,7 @@ from isthmus.metrics.gap import (
 )
 from isthmus.metrics.warnings import warnings_of_both
 from isthmus.search.pair_warnings import look_at_pairs
-from isthmus.search.task import RetrievalTask, open_task
+from isthmus.search.task import RetrievalTask, item_notes, open_task
 
 SAMPLE_ROWS = 4000
 """Rows of a side that metrics which need rows look at."""
@@ -193,7 +193,8 @@ def gap_of(
     }
     why = _reasons(a, b, together, task.normalised, values)
     score = "cosine" if task.normalised else task.score
-    found = [w for s, name in zip(stats, names, strict=True) if s for w in s.warnings(name, score)]
+    found = item_notes(task)
+    found += [w for s, name in zip(stats, names, strict=True) if s for w in s.warnings(name, score)]
     if task.normalised:
         found += warnings_of_both(names, values, sample)
     return GapReport(values, why, worst_first([*about_pairs, *found]))

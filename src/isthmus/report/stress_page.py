@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from isthmus.data.atomic import plain
 from isthmus.report import words
@@ -16,20 +18,26 @@ from isthmus.report.stress_figures import (
 from isthmus.report.traces import TableRow
 
 
-def write_stress_page(
-    path: str | os.PathLike[str], rows: list[TableRow], *, queries: str, candidates: str
-) -> None:
-    """Write the page of stress ``rows`` to ``path``, atomically.
+def write_stress_page(path: str | os.PathLike[str], rows: list[TableRow], **about: Any) -> None:
+    """Write the page of stress ``rows`` to ``path``, atomically. Raises FileError where it cannot.
 
     ``rows`` are those of ``docs/files.md``, averaged over seeds
-    (:func:`isthmus.robustness.averaged`); ``queries`` and ``candidates`` are what a reader calls
-    the two sides. Raises FileError where ``path`` cannot be written.
+    (:func:`isthmus.robustness.averaged`); ``about`` as :func:`stress_page` has it.
     """
-    write_page(path, stress_page(rows, queries=queries, candidates=candidates))
+    write_page(path, stress_page(rows, **about))
 
 
-def stress_page(rows: list[TableRow], *, queries: str, candidates: str) -> str:
-    """The page as text; see :func:`write_stress_page`."""
+def stress_page(
+    rows: list[TableRow],
+    *,
+    queries: str,
+    candidates: str,
+    warnings: Sequence[dict[str, Any]] = (),
+    notes: Sequence[str] = (),
+) -> str:
+    """The page as text. ``queries`` and ``candidates`` are what a reader calls the two sides;
+    ``warnings`` and ``notes`` stand above the figures, what makes every number meaningless first.
+    """
     from plotly.offline import get_plotlyjs
 
     rows, plots = [plain(row) for row in rows], Plots()
@@ -37,6 +45,9 @@ def stress_page(rows: list[TableRow], *, queries: str, candidates: str) -> str:
         "queries": queries,
         "candidates": candidates,
         "facts": _facts(rows),
+        "broken": [w for w in warnings if words.is_broken(w)],
+        "warnings": [w for w in warnings if not words.is_broken(w)],
+        "notes": notes,
         "closers": line_key(rows),
         "single_plots": [plots.add(figure) for figure in single_figures(rows)],
         "level_plots": [

@@ -90,7 +90,15 @@ class StressTable(Record):
         from isthmus.report.stress_page import write_stress_page
 
         queries, candidates = self.names
-        write_stress_page(path, self.averaged(), queries=queries, candidates=candidates)
+        found = [warning.to_dict() for warning in self.warnings]
+        write_stress_page(
+            path,
+            self.averaged(),
+            queries=queries,
+            candidates=candidates,
+            warnings=found,
+            notes=self.notes,
+        )
 
 
 def stress(
@@ -220,7 +228,7 @@ def stress(
         out=path,
         say=lambda done, of: say("stress", done, of),
     )
-    notes = (*item_notes(task), *left_out(asked, fitted), *range_notes(rows))
+    notes = (*(w.text for w in item_notes(task)), *left_out(asked, fitted), *range_notes(rows))
     return StressTable(rows, notes, names, worst_first(found))
 
 

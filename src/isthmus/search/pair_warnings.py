@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.data import Rows
 from isthmus.data.moments import SUBSPACE_K, subspace_overlap
 from isthmus.data.row_stats import InputWarning
-from isthmus.search.pair_rows import PairRows, pair_rows
+from isthmus.search.pair_rows import PairRows, pair_rows, rows_in_order
 from isthmus.search.pairing import PairingCheck, Segment, check_pairing
 from isthmus.search.relevance import no_relevance
 from isthmus.search.task import RetrievalTask
@@ -46,24 +47,45 @@ def look_at_pairs(
         return task, []
     names = (names[0], names[1])
     assumed = all(given is None for given in (relevance, labels, paired))
-    check = _checked(rows)
+    check, what = _checked(rows), _what(task, rows)
     if check.slipped and rows.paired:
-        return task, [_slipped(task, rows, check, names, names[1])]
+        return task, [_slipped(what, rows, check, names, names[1])]
     if not rows.paired:  # row numbers of either side may be off
         back = rows.reversed()
         other = _checked(back)
         if _explains(other) > _explains(check):
-            return task, [_slipped(task, rows, other, names, names[0])]
+            return task, [_slipped(what, rows, other, names, names[0])]
         if check.slipped:
-            return task, [_slipped(task, rows, check, names, names[1])]
+            return task, [_slipped(what, rows, check, names, names[1])]
     if check.has_signal:
-        return task, [_out_of_order(task, rows, check, names)] if check.out_of_order else []
-    found = [_unpaired(rows, check, names) if assumed else _without_signal(task, rows, names)]
+        return task, [_out_of_order(what, rows, check, names)] if check.out_of_order else []
+    found = [_unpaired(rows, check, names) if assumed else _without_signal(what, rows, names)]
     if not check.out_of_order:  # rows that find each other are of one model
         found += _other_models(task, names)
     elif not assumed:
-        found.append(_out_of_order(task, rows, check, names))
+        found.append(_out_of_order(what, rows, check, names))
     return (_without_pairs(task) if assumed else task), found
+
+
+def look_at_order(
+    queries: Rows, candidates: Rows, names: tuple[str, str] = ("queries", "candidates")
+) -> list[InputWarning]:
+    """That rows slip or are out of order, for jobs whose figures use no pairs (``order-differs``).
+
+    Only where both sides have equally many rows that belong to one another. Cost as above.
+    """
+    rows = rows_in_order(queries, candidates)
+    check = None if rows is None else _checked(rows)
+    if rows is None or check is None:
+        return []
+    if check.slipped:
+        said = _slipped("pairs", rows, check, names, names[1])
+    elif check.has_signal and check.out_of_order:
+        said = _out_of_order("pairs", rows, check, names)
+    else:
+        return []
+    text = f"if row i of {names[0]} is meant to belong to row i of {names[1]}: {said.text}"
+    return [InputWarning("order-differs", text)]
 
 
 def _checked(rows: PairRows) -> PairingCheck:
@@ -95,14 +117,9 @@ def _what(task: RetrievalTask, rows: PairRows) -> str:
 
 
 def _slipped(
-    task: RetrievalTask,
-    rows: PairRows,
-    check: PairingCheck,
-    names: tuple[str, str],
-    moved_side: str,
+    what: str, rows: PairRows, check: PairingCheck, names: tuple[str, str], moved_side: str
 ) -> InputWarning:
     """From which row of the queries on, and by how much numbers of ``moved_side`` are off."""
-    what = _what(task, rows)
     moved = [
         f"{{}}{s.shift:+d} {_where(rows, s, before)}"
         for before, s in zip((None, *check.segments), check.segments, strict=False)
@@ -142,9 +159,8 @@ def _where(rows: PairRows, segment: Segment, before: Segment | None) -> str:
 
 
 def _out_of_order(
-    task: RetrievalTask, rows: PairRows, check: PairingCheck, names: tuple[str, str]
+    what: str, rows: PairRows, check: PairingCheck, names: tuple[str, str]
 ) -> InputWarning:
-    what = _what(task, rows)
     wrong = 1 - check.clear_paired / check.clear
     listed = ", ".join(
         f"row {rows.query_rows[q]} of {names[0]} finds row {rows.candidate_rows[c]}"
@@ -158,12 +174,11 @@ def _out_of_order(
     )
 
 
-def _without_signal(task: RetrievalTask, rows: PairRows, names: tuple[str, str]) -> InputWarning:
+def _without_signal(what: str, rows: PairRows, names: tuple[str, str]) -> InputWarning:
     matched, unmatched, errors = pair_signal(
         rows.queries[rows.pairs[:, 0]].astype(np.float64),
         rows.candidates[rows.pairs[:, 1]].astype(np.float64),
     )
-    what = _what(task, rows)
     which = (
         f"row i of {names[0]} does not seem to belong to row i of {names[1]}"
         if what == "pairs"

@@ -20,10 +20,10 @@ from isthmus.core.seeds import stream
 from isthmus.data import Rows, read_labels, read_relevance
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.data.row_checks import check_same_space, decide_paired
-from isthmus.data.row_stats import RowStats
+from isthmus.data.row_stats import InputWarning, RowStats
 from isthmus.data.summary import opened, summarise
 from isthmus.errors import OptionError, ShapeError
-from isthmus.search.items import both_items, exact_items, items_among, items_of, one_row_each
+from isthmus.search.items import both_items, exact_items, items_among, named_items, one_row_each
 from isthmus.search.relevance import (
     Relevance,
     best_listed,
@@ -48,8 +48,9 @@ class Input:
         name: what messages call it. source: where the rows lie.
         stats: of all rows that were looked at. rows: (n,) row numbers in the source that are kept.
         moments: of *all* rows of the source, or None where only the kept rows were read.
-        twins: (n,) for each kept row the place of the first that has the same values as read; None
-            where no row repeats another.
+        twins: (n,) for each kept row the place of the first that has the same values as read and is
+            not named as another item; None where no row repeats another.
+        apart: how many repeat an earlier row's values and are named as another item.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Input:
     rows: np.ndarray
     moments: Moments | None = None
     twins: np.ndarray | None = None
+    apart: int = 0
 
     def at(self, places: np.ndarray) -> Input:
         """The same with some of the kept rows."""
@@ -370,7 +372,7 @@ def open_task(
         first.rows, second.rows, relevance=relevance, labels=labels, paired=paired, names=names
     )
     items = [
-        items_of(given, source.rows, f"{role}_items")
+        None if given is None else named_items(given, source.rows, f"{role}_items")
         for given, source, role in (
             (query_items, first, "query"),
             (candidate_items, second, "candidate"),
@@ -390,15 +392,18 @@ def open_task(
             summed.refuse(name, cosine=normalised)
     places = _places(right, max_rows, seed)
     rows, inputs = [], []
-    for source, kept, found, whole, name in zip(
-        (first, second), places, stats, moments, names, strict=True
+    for source, kept, found, whole, name, named in zip(
+        (first, second), places, stats, moments, names, items, strict=True
     ):
         read = source.read() if len(kept) == source.rows else source.take(kept)
         seen = found or _stats_of(read, kept)
         seen.refuse(name, cosine=normalised)
         rows.append(read.astype(np.float64))
-        twins = exact_items(read) if seen.duplicates else None
-        inputs.append(Input(name, source, seen, kept, whole, twins))
+        twins, apart = exact_items(read) if seen.duplicates else None, 0
+        if twins is not None and named is not None:
+            alike, twins = twins, both_items(twins, named[kept])
+            apart = len(np.unique(twins)) - len(np.unique(alike))
+        inputs.append(Input(name, source, seen, kept, whole, twins, apart))
     if not normalised and unit_tolerance is not None:
         normalised = all(near_unit(side, unit_tolerance) for side in rows)
     if normalised:
@@ -419,28 +424,28 @@ def open_task(
     return task.distinct() if distinct else task
 
 
-def item_notes(task: RetrievalTask) -> list[str]:
-    """A sentence for each side whose rows are not items: what was found, and what was done."""
-    found = []
+def item_notes(task: RetrievalTask) -> list[InputWarning]:
+    """What is said of each side whose rows are not items: what was found, and what was done."""
+    found: list[InputWarning] = []
     for given, items in (
         (task.query_input, task.query_items),
         (task.candidate_input, task.candidate_items),
     ):
         if given is None:
             continue
+        found += given.stats.repeated(given.name, given.apart)
         count = 0 if items is None else len(np.unique(items))
         if items is not None and len(items) - count != given.stats.duplicates:
-            found.append(f"{given.name}: {len(items)} rows are {count} items")
-        else:
-            found += [warning.text for warning in given.stats.repeated(given.name)]
+            text = f"{given.name}: {len(items)} rows are {count} items, as they are named"
+            found.append(InputWarning("duplicates", text))
     return found
 
 
 def _twins(given: Input | None, rows: np.ndarray, items: np.ndarray | None) -> np.ndarray:
     """Place of the first row with the same values as read, and of the same item, (n,)."""
-    exact = exact_items(rows) if given is None else given.twins
-    if exact is None:
-        return np.arange(len(rows))
+    if given is not None:
+        return np.arange(len(rows)) if given.twins is None else given.twins
+    exact = exact_items(rows)
     return exact if items is None else both_items(exact, items)
 
 

@@ -26,10 +26,13 @@ from isthmus.core.seeds import stream
 from isthmus.core.statistics import wilson
 from isthmus.data.moments import Moments
 from isthmus.data.records import Record
+from isthmus.data.row_stats import InputWarning
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import Codec, coded_ranking, fit_codec, has_multi_bit
+from isthmus.search.items import best_items, rows_for
+from isthmus.search.pair_warnings import look_at_order
 from isthmus.search.scores import Ranking, top_k
-from isthmus.search.task import RetrievalTask, near_unit, open_task
+from isthmus.search.task import RetrievalTask, item_notes, near_unit, open_task
 
 SYMMETRIC = "-both"
 """After a codec's name: queries are coded too, as where bits are compared with bits."""
@@ -92,7 +95,7 @@ class StoragePlan(Record):
         plain_by_code, closed_by_code: the same where nothing is rescored.
         lines: everything tried, smallest first; see :class:`StorageLine`.
         left_out: (codec, why) of codes that were not tried.
-        setup: score, sizes, seed.
+        setup: score, sizes, seed. warnings: what is suspicious about the rows.
     """
 
     target: float
@@ -105,6 +108,11 @@ class StoragePlan(Record):
     lines: tuple[StorageLine, ...] = field(repr=False)
     left_out: tuple[tuple[str, str], ...]
     setup: dict[str, Any]
+    warnings: tuple[InputWarning, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return super().to_dict() | {"warnings": [w.to_dict() for w in self.warnings]}
 
     def rows(self) -> list[dict[str, Any]]:
         """One line per code, closing and depth."""
@@ -162,6 +170,8 @@ def plan(
     measure: str = "agreement",
     k: int = 10,
     score: str = "cosine",
+    query_items: Any = None,
+    candidate_items: Any = None,
     codecs: Sequence[str] | None = None,
     closers: Sequence[str] | None = None,
     depths: Sequence[int] | None = None,
@@ -181,6 +191,9 @@ def plan(
         measure: ``agreement`` (the first answer is exact search's) or ``recall`` (of its k best).
         k: answers that ``recall`` counts.
         score: how you search today.
+        query_items, candidate_items: names of items, arrays or files of them: rows with one name
+            are one item, which is one answer at its best row's place. Rows that repeat an earlier
+            row exactly are one by themselves.
         codecs: names to try; :data:`CODECS` where left out. ``pq`` and RaBitQ of several bits are
             left out, with a word, where rows are too few or the installed FAISS lacks them.
         closers: closings to try, all of which must keep clean answers.
@@ -207,13 +220,21 @@ def plan(
             "unknown-measure", f"measure '{measure}' is unknown; say agreement or recall"
         )
     say = progress or quiet
-    task = open_task(
-        queries, candidates, paired=False, score=score, max_rows=max_candidates, seed=seed
-    ).sample(max_queries, stream("plan.sample", seed))
+    whole = open_task(
+        queries,
+        candidates,
+        paired=False,
+        score=score,
+        query_items=query_items,
+        candidate_items=candidate_items,
+        max_rows=max_candidates,
+        seed=seed,
+    )
+    task = whole.sample(max_queries, stream("plan.sample", seed))
     rng = stream("plan.split", seed)
     validation, test = task.split(0.5, rng)
     task = task.calibrated(rng)
-    exact = top_k(task.plain(), k if measure == "recall" else 1).rows
+    exact = _answers(task, k if measure == "recall" else 1)
     planned = _Planned(task, validation, test, exact, _depths(depths, len(task.candidates)), target)
     names, left_out = _codecs(codecs, task)
     fitted = _closers(task, validation, closers)
@@ -237,7 +258,23 @@ def plan(
         tuple(lines),
         left_out,
         _setup(planned, seed),
+        (*_about_order(whole), *item_notes(whole)),
     )
+
+
+def _about_order(task: RetrievalTask) -> list[InputWarning]:
+    assert task.query_input is not None
+    assert task.candidate_input is not None
+    return look_at_order(task.query_input.source, task.candidate_input.source)
+
+
+def _answers(task: RetrievalTask, k: int) -> np.ndarray:
+    """(n, k): lowest rows of the items that exact search finds best, each at its best row."""
+    items = task.candidate_items
+    if items is None:
+        return top_k(task.plain(), k).rows
+    k = min(k, len(np.unique(items)))
+    return best_items(top_k(task.plain(), rows_for(items, k)).rows, items, k)
 
 
 def _cost(line: StorageLine) -> tuple[float, int]:
@@ -251,13 +288,15 @@ def _smallest(lines: list[StorageLine], *, by_code: bool = False) -> StorageLine
 
 def _setup(planned: _Planned, seed: int) -> dict[str, Any]:
     task = planned.task
-    given = task.candidate_input
-    dim = task.candidates.shape[1]
+    given, dim = task.candidate_input, task.candidates.shape[1]
+    whole = len(task.candidates)
+    if given is not None and given.stats.rows < given.source.rows:  # a sample
+        whole = given.source.rows
     return {
         "score": task.score,
         "queries": len(task.queries),
         "candidates": len(task.candidates),
-        "all_candidates": len(task.candidates) if given is None else given.source.rows,
+        "all_candidates": whole,
         "dim": dim,
         "float_bytes": FLOAT_BYTES * dim,
         "validation_queries": len(planned.validation),
@@ -328,7 +367,7 @@ def _lines(planned: _Planned, closer: Closer, name: str) -> list[StorageLine]:
     codec = planned.codec(name.removesuffix(SYMMETRIC), c[task.candidate_calibration, :dim])
     both = codec if name.endswith(SYMMETRIC) else None
     coded = coded_ranking(q, c, codec, score=closer.score, bias=bias, query_codec=both, stored=dim)
-    places = places_of(coded, planned.exact)
+    places = places_of(coded, planned.exact, task.candidate_items)
     predicted: dict[int, float] = {}
     if planned.k == 1:
         clean = Ranking.of(q, c, closer.score, bias)
@@ -368,9 +407,10 @@ def safe_margin(kept: np.ndarray, others: int, answers: int = 1) -> float:
     return float(SAFETY * np.sqrt(variance * (1 / len(kept) + 1 / others)))
 
 
-def places_of(coded: Ranking, exact: np.ndarray) -> np.ndarray:
+def places_of(coded: Ranking, exact: np.ndarray, items: np.ndarray | None = None) -> np.ndarray:
     """(n, k): how many candidates stand before each of the answers ``exact`` (n, k).
 
+    ``items`` (K,), where rows are not items: an answer stands where its item's best row does.
     Scores that differ by rounding are tied, and the lower row comes first, as in every search here.
     """
     out = np.empty(exact.shape, np.int64)
@@ -379,6 +419,9 @@ def places_of(coded: Ranking, exact: np.ndarray) -> np.ndarray:
         some = slice(start, start + len(scores))
         width = coded.tie_widths[some]
         for place, rows in enumerate(exact[some].T[:, :, None]):
+            if items is not None:
+                own = np.where(items == rows, scores, -np.inf)
+                rows = own.argmax(axis=1)[:, None]
             ahead = scores - np.take_along_axis(scores, rows, axis=1)
             before = (ahead > width) | ((ahead >= -width) & (columns < rows))
             out[some, place] = before.sum(axis=1)
@@ -403,9 +446,11 @@ def predict_places(
     limits = np.maximum(planned.depths, 1)[:, None] - 1
     kept = np.zeros(len(planned.depths))
     some = replace(clean, queries=clean.queries[rows])
+    items = planned.task.candidate_items
     for start, scores in some.score_blocks():
         for line, winner in zip(scores, answers[rows[start : start + len(scores)]], strict=True):
-            margins, counts = _margins((1 + slope) * (line[winner] - np.delete(line, winner)))
+            own = np.arange(len(line)) == winner if items is None else items == winner
+            margins, counts = _margins((1 + slope) * (line[own].max() - line[~own]))
             if noise == 0:
                 means = np.full(NODES, float(counts[margins < 0].sum()))
             else:

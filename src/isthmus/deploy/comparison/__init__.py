@@ -244,16 +244,7 @@ def _compared(
         "searches": {name: part.to_dict(places) for name, part in parts.items()},
         "accuracy": accuracy_of(parts, task.relevance) if len(right.pairs) else None,
         "gate": gate_of(parts, options.max_flips, options.gate),
-        "warnings": [
-            w.to_dict()
-            for w in worst_first(
-                (
-                    *about_pairs,
-                    *(InputWarning("duplicates", note) for note in item_notes(task)),
-                    *found,
-                )
-            )
-        ],
+        "warnings": [w.to_dict() for w in worst_first((*about_pairs, *item_notes(task), *found))],
     }
     flipped = {name: places[part.flipped] for name, part in parts.items() if name != "old-old"}
     return Comparison(result, flipped, rotation)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.statistics import Share, quantiles, wilson
-from isthmus.data.row_stats import InputWarning
 from isthmus.deploy.thresholds.intervals import (
     Threshold,
     drawn_rate,
@@ -129,8 +128,7 @@ def figures_of(
         },
         "why_null": _reasons(known, biased),
     }
-    found = [InputWarning("duplicates", note) for note in item_notes(task)]
-    figures["warnings"] = [w.to_dict() for w in (*found, *warnings_of(figures))]
+    figures["warnings"] = [w.to_dict() for w in (*item_notes(task), *warnings_of(figures))]
     return figures
 
 

@@ -40,6 +40,9 @@ def mixed(
     draws: int = DRAWS,
     fit_share: float = 0.5,
     max_queries: int = MAX_QUERIES,
+    query_items: Any = None,
+    candidate_items_a: Any = None,
+    candidate_items_b: Any = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Mixed:
@@ -57,6 +60,10 @@ def mixed(
             relevance needs neither.
         fit_share: part of the queries that the strength is chosen on; the others are scored.
         max_queries: most queries used, a seeded sample.
+        query_items, candidate_items_a, candidate_items_b: names of items, arrays or files of them:
+            rows with one name are one item, also across a and b. An item counts once, at its best
+            document; of pairs that share an item the first is kept. Rows that repeat an earlier
+            row exactly are one by themselves.
 
     Returns:
         A :class:`Mixed`: figures with 95 % intervals (bootstrap over queries and draws), and the
@@ -90,6 +97,9 @@ def mixed(
         fit_share,
         max_queries,
         seed,
+        query_items,
+        candidate_items_a,
+        candidate_items_b,
     )
     pools = pools_of(given)
     moments = dict(zip(names, pools.moments, strict=True))
@@ -120,6 +130,7 @@ def mixed(
         strengths=tried,
         spreads=spreads(pools, closers[-1], names),
         closer=chosen,
+        warnings=pools.warnings,
     )
 
 
@@ -150,7 +161,7 @@ def outcomes(part: Part, search: Search, k: int) -> dict[str, np.ndarray]:
     out = {name: np.full((len(part.draws), part.size), np.nan) for name in names}
     for i, draw in enumerate(part.draws):
         for pool in draw:
-            found = search_pool(search(pool), pool.relevance, pool.is_a, k=k)
+            found = search_pool(search(pool), pool.relevance, pool.is_a, k=k, items=pool.items)
             for name in names[:-1]:
                 out[name][i, pool.ids] = getattr(found, name)
             if pool.asks is not None:

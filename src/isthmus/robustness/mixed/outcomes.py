@@ -8,6 +8,7 @@ import numpy as np
 
 from isthmus.core.arrays import to_numpy
 from isthmus.errors import OptionError, ShapeError
+from isthmus.search.items import best_items, rows_for
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, top_k
 
@@ -75,13 +76,20 @@ def _right(found: np.ndarray, relevance: Relevance) -> np.ndarray:
 
 
 def search_pool(
-    ranking: Ranking, relevance: Relevance, is_a: np.ndarray, *, k: int = 10
+    ranking: Ranking,
+    relevance: Relevance,
+    is_a: np.ndarray,
+    *,
+    k: int = 10,
+    items: np.ndarray | None = None,
 ) -> PoolOutcome:
     """Search a pool exactly. O(n K d) in blocks; one block of scores is held at a time.
 
     Args:
         ranking: n queries and K documents. relevance: relevant documents of each query.
         is_a: (K,) bool, True for documents of side a. k: depth.
+        items: (K,) lowest row of each document's item, where documents are not items. An item
+            counts once, at its best document, and is relevant where one of its documents is.
 
     Raises:
         OptionError: k below 1 or above K. ShapeError: ``is_a`` does not fit the pool. LabelsError:
@@ -95,17 +103,32 @@ def search_pool(
             f"a pool of {count} documents was given {np.size(is_a)} sides; expected one each",
         )
     is_a = np.asarray(is_a, bool)
-    best = top_k(ranking, k).rows
-    right = _right(best, relevance)
-    relevant = np.bincount(relevance.pairs[:, 0], minlength=relevance.queries)
+    best, among = top_k(ranking, k if items is None else rows_for(items, k)).rows, relevance
+    sides = is_a[best[:, :k]]
+    if items is not None:
+        among = relevance.merged(np.arange(relevance.queries), items)
+        relevance = relevance.shared(None, items)
+        best, ranked = best_items(best, items, k), best
+        sides = is_a[_best_rows(ranked, items, k)]
+    right = _right(best, among)
+    relevant = np.bincount(among.pairs[:, 0], minlength=relevance.queries)
     judged = relevant > 0
     return PoolOutcome(
-        ndcg_at(best, relevance, k),
+        ndcg_at(best, among, k),
         np.where(judged, right[:, 0], np.nan),
         np.where(judged, right.sum(axis=1) / np.maximum(relevant, 1), np.nan),
-        is_a[best].mean(axis=1),
+        sides.mean(axis=1),
         *_places(ranking, relevance, is_a),
     )
+
+
+def _best_rows(ranked: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
+    """(n, k): the best row of each of the first k items of ranked rows (n, r)."""
+    out = np.empty((len(ranked), k), np.int64)
+    for i, line in enumerate(ranked):
+        first = np.sort(np.unique(items[line], return_index=True)[1])[:k]
+        out[i] = line[first]
+    return out
 
 
 def _places(

@@ -14,9 +14,13 @@ import numpy as np
 
 from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
+from isthmus.data.names import names_of
+from isthmus.data.row_stats import InputWarning, worst_first
 from isthmus.errors import OptionError, ShapeError
+from isthmus.search.items import exact_items, items_among, items_of, named_items
+from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.relevance import Relevance, relevance_by_judgements
-from isthmus.search.task import open_task
+from isthmus.search.task import RetrievalTask, item_notes, open_task
 
 LEAST = 8
 """Queries in either part."""
@@ -39,6 +43,9 @@ class Given:
     fit_share: float
     max_queries: int
     seed: int
+    query_items: Any = None
+    candidate_items_a: Any = None
+    candidate_items_b: Any = None
 
     def __post_init__(self) -> None:
         if self.score not in SCORES:
@@ -60,14 +67,31 @@ class Given:
         """Whether it was said which documents are right."""
         return self.relevance_a is not None or self.relevance_b is not None
 
-    def split(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places of queries to choose on and to score, at most ``max_queries``, each sorted.
+    @property
+    def sides(self) -> tuple[tuple[Any, Any, Any, str], ...]:
+        """Rows, what is right, items and name of both sides."""
+        return (
+            (self.a, self.relevance_a, self.candidate_items_a, self.names[0]),
+            (self.b, self.relevance_b, self.candidate_items_b, self.names[1]),
+        )
+
+    def split(
+        self, places: np.ndarray, items: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Places of queries to choose on and to score, at most ``max_queries``, each sorted;
+        queries of one item (n,) are in one part.
 
         Raises:
             ShapeError: too few in either part.
         """
         drawn = stream("mixed.split", self.seed).permutation(places)[: self.max_queries]
+        if items is not None:  # in the order in which their items are drawn
+            first = np.unique(items[drawn], return_index=True, return_inverse=True)[1:]
+            drawn = drawn[np.argsort(first[0][first[1]], kind="stable")]
         cut = round(self.fit_share * len(drawn))
+        if items is not None:
+            while 0 < cut < len(drawn) and items[drawn[cut]] == items[drawn[cut - 1]]:
+                cut += 1
         if min(cut, len(drawn) - cut) < LEAST:
             raise ShapeError(
                 "too-few-queries",
@@ -81,7 +105,8 @@ class Given:
 @dataclass(frozen=True, eq=False)
 class Pool:
     """Queries of one kind and the pool they search. ``ids``: their places among all queries of a
-    draw. ``asks``: 0 or 1 where they are rows of that side, None where of a third kind."""
+    draw. ``asks``: 0 or 1 where they are rows of that side, None where of a third kind.
+    ``items`` (K,): lowest row of each document's item, None where documents are items."""
 
     queries: np.ndarray
     documents: np.ndarray
@@ -89,6 +114,7 @@ class Pool:
     relevance: Relevance
     ids: np.ndarray
     asks: int | None = None
+    items: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +138,7 @@ class Pools:
     moments: tuple[Moments, Moments]
     query_means: dict[int | None, np.ndarray]
     documents: tuple[int, int]
+    warnings: tuple[InputWarning, ...] = ()
 
 
 def pools_of(given: Given) -> Pools:
@@ -121,35 +148,73 @@ def pools_of(given: Given) -> Pools:
 
 def _judged(given: Given) -> Pools:
     """All documents of both sides in one pool; closings are made of these documents' moments."""
-    sides = (given.a, given.relevance_a), (given.b, given.relevance_b)
-    tasks = [
-        open_task(
+    tasks, found = [], []
+    for side, right, items, name in given.sides:
+        opened = open_task(
             given.queries,
             side,
             relevance=right,
             paired=False if right is None else None,
             score=given.score,
             names=("queries", name),
+            query_items=given.query_items,
+            candidate_items=items,
+            distinct=False,
         )
-        for (side, right), name in zip(sides, given.names, strict=True)
-    ]
+        found += look_at_pairs(opened, ("queries", name), relevance=right)[1]
+        tasks.append(opened.distinct())
+        found += [note for note in item_notes(tasks[-1]) if note not in found]
     first, second = (len(task.candidates) for task in tasks)
     asked, documents = tasks[0].queries, np.vstack([task.candidates for task in tasks])
     pairs = np.vstack([task.relevance.pairs for task in tasks])
     pairs[len(tasks[0].relevance.pairs) :, 1] += first  # documents of b stand after those of a
     right = relevance_by_judgements(pairs, len(asked), len(documents))
     every = np.arange(len(documents))
-    parts = given.split(np.flatnonzero(right.judged))
+    is_a = every < first
+    items = _items(given, tasks)
+    parts = given.split(np.flatnonzero(right.judged), tasks[0].query_items)
     fit, scored = (
         Part(
-            [[Pool(asked[p], documents, every < first, right.restricted(p, every), _upto(p))]],
+            [[Pool(asked[p], documents, is_a, right.restricted(p, every), _upto(p), None, items)]],
             len(p),
         )
         for p in parts
     )
     moments = [Moments.of(task.candidates, precise=True) for task in tasks]
     means: dict[int | None, np.ndarray] = {None: asked[parts[0]].mean(axis=0)}
-    return Pools("relevance", fit, scored, (moments[0], moments[1]), means, (first, second))
+    return Pools(
+        "relevance",
+        fit,
+        scored,
+        (moments[0], moments[1]),
+        means,
+        (first, second),
+        worst_first(found),
+    )
+
+
+def _items(given: Given, tasks: Sequence[RetrievalTask]) -> np.ndarray | None:
+    """Lowest document of each document's item among those of a, then of b, (K_a + K_b,): documents
+    with one name are one item, also across the sides."""
+    names: list[str] = []
+    for task, (_, _, named, side) in zip(tasks, given.sides, strict=True):
+        assert task.candidate_input is not None
+        kept = task.candidate_input.rows
+        if named is None:
+            names += [f"row {row} of {side}" for row in kept]
+        else:
+            every = names_of(named, task.candidate_input.source.rows, "candidate_items")
+            names += [f"item {name}" for name in every[kept]]
+    return items_among(np.unique(names, return_inverse=True)[1], np.arange(len(names)))
+
+
+def _once(given: Given, sides: Sequence[np.ndarray]) -> np.ndarray:
+    """Pairs (m,) that are kept: the first of those that share an item, on either side."""
+    kept = np.ones(len(sides[0]), bool)
+    for rows, (_, _, named, _) in zip(sides, given.sides, strict=True):
+        items = exact_items(rows) if named is None else named_items(named, len(rows), "items")
+        kept &= items == np.arange(len(rows))
+    return np.flatnonzero(kept)
 
 
 def _upto(rows: np.ndarray) -> np.ndarray:
@@ -158,26 +223,22 @@ def _upto(rows: np.ndarray) -> np.ndarray:
 
 def _paired(given: Given) -> Pools:
     """Documents in two forms, of which one is stored; closings are made of the other half."""
-    third = None
-    if given.queries is None:
-        task = open_task(
-            given.a, given.b, paired=True, score=given.score, names=given.names, distinct=False
-        )
-        rows = task.queries, task.candidates
-    else:
-        tasks = [
-            open_task(
-                given.queries,
-                side,
-                paired=True,
-                score=given.score,
-                names=("queries", name),
-                distinct=False,
-            )
-            for side, name in zip((given.a, given.b), given.names, strict=True)
-        ]
-        rows, third = (tasks[0].candidates, tasks[1].candidates), tasks[0].queries
-    parts = given.split(np.arange(len(rows[0])))
+    asked = [(given.a, given.b, given.names)]
+    if given.queries is not None:
+        asked = [(given.queries, side, ("queries", name)) for side, _, _, name in given.sides]
+    tasks, found = [], []
+    for first, second, names in asked:
+        task = open_task(first, second, paired=True, score=given.score, names=names, distinct=False)
+        found += look_at_pairs(task, names, paired=True)[1]
+        tasks.append(task)
+    rows = (tasks[0].queries if len(tasks) == 1 else tasks[0].candidates), tasks[-1].candidates
+    third = None if len(tasks) == 1 else tasks[0].queries
+    kept = _once(given, rows)
+    if len(kept) < len(rows[0]):
+        text = f"{len(rows[0]) - len(kept)} of {len(rows[0])} pairs hold an item of an earlier pair"
+        found.append(InputWarning("duplicates", f"{text}; each item is stored once"))
+    named = given.query_items
+    parts = given.split(kept, items_of(named, len(rows[0]), "query_items"))
     fit, scored = (
         Part([_mixture(given, rows, third, p, draw, i) for draw in range(given.draws)], len(p))
         for i, p in enumerate(parts)
@@ -189,7 +250,9 @@ def _paired(given: Given) -> Pools:
         means = {None: third[on].mean(axis=0)}
     stored = round(given.share * scored.size)
     setting = "other form" if third is None else "third row"
-    return Pools(setting, fit, scored, moments, means, (stored, scored.size - stored))
+    return Pools(
+        setting, fit, scored, moments, means, (stored, scored.size - stored), worst_first(found)
+    )
 
 
 def _mixture(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus.data.records import Record
+from isthmus.data.row_stats import InputWarning, broken_of
 from isthmus.robustness.mixed.levelling import PoolCloser, closing_name
 
 EVEN = 0.1
@@ -31,6 +32,7 @@ class Mixed(Record):
         strengths: nDCG of each closing on the queries it was chosen on.
         spreads: level, spread and lead of the scores, per kind of query and modality.
         closer: the best of ``strengths`` among those that keep every ranking within a modality.
+        warnings: what is suspicious about the rows and about what is right.
     """
 
     names: tuple[str, str]
@@ -45,6 +47,7 @@ class Mixed(Record):
     strengths: Sequence[Mapping[str, Any]]
     spreads: Sequence[Mapping[str, Any]]
     closer: PoolCloser
+    warnings: tuple[InputWarning, ...] = ()
 
     def row(self, closing: str, relevant: str = "all") -> dict[str, Any]:
         """The line of one closing; KeyError where there is none."""
@@ -56,11 +59,17 @@ class Mixed(Record):
     @property
     def helps(self) -> bool:
         """Whether the chosen closer gains, by the interval of its difference on scored queries."""
+        if broken_of(self.warnings) is not None:
+            return False
         return bool(self.row(closing_name(self.closer.strength))["difference_ci"][0] > 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, the closer without its arrays, and the sentences."""
-        return super().to_dict() | {"helps": self.helps, "sentences": self.sentences()}
+        return super().to_dict() | {
+            "helps": self.helps,
+            "sentences": self.sentences(),
+            "warnings": [w.to_dict() for w in self.warnings],
+        }
 
     def rows(self) -> list[dict[str, Any]]:
         """The table, each interval as two columns."""
@@ -92,6 +101,9 @@ class Mixed(Record):
 
     def sentences(self) -> list[str]:
         """Who outranks whom today, what to do about it, and why."""
+        broken = broken_of(self.warnings)
+        if broken is not None:
+            return [f"No advice: a finding makes every number meaningless ({broken.code})."]
         about = [OTHER_FORM] if self.setting == "other form" else []
         return [self._today(), self._advice(), *self._why(), *about, self._centring()]
 

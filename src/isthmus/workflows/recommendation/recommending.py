@@ -246,7 +246,10 @@ def advise(
         taken.options,
         decision.nothing,
         decision.reason,
-        (*item_notes(task), *notes_of(decision.best, figures, plain, changes, setup)),
+        (
+            *(w.text for w in item_notes(task)),
+            *notes_of(decision.best, figures, plain, changes, setup),
+        ),
         decision.taken.closer,
         tuple(figures),
         tuple(changes),
