@@ -34,6 +34,8 @@ LEAST_GAIN = 25.0
 """Log-likelihood that a segment at another shift must gain over no shift."""
 LEAST_SLIPPED = 0.05
 """Share of the pairs that must fit other shifts, unless one fits up to the last pair."""
+WITHOUT_SIGNAL = 0.25
+"""Share of the signal at the right shift below which pairs as given have next to none."""
 BLOCK = 50
 ROUNDING = 1e-6
 """Scores that spread less than this beside the largest product of values are rounding."""
@@ -46,13 +48,14 @@ class Segment:
     """Pairs ``start`` to ``stop`` (without it): row i belongs to row i + ``shift`` of the other.
 
     ``shift`` None: no small shift explains them. ``signal``: mean, in standard deviations of rows
-    that do not belong together.
+    that do not belong together. ``own``: the same of the pairs as given.
     """
 
     start: int
     stop: int
     shift: int | None
     signal: float
+    own: float
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,16 @@ class PairingCheck:
     def slipped(self) -> tuple[Segment, ...]:
         """Stretches that fit another shift than 0, where they are what a skipped item leaves.
 
-        It shifts every later pair: a large share of the pairs, or a long stretch up to the last.
-        Short stretches with good pairs after them are neighbours that resemble each other, as in
-        files that are sorted by what they show.
+        It shifts every later pair: a large share of the pairs, or a stretch up to the last that
+        is long or whose pairs as given have next to no signal. Short stretches with good pairs
+        after them are neighbours that resemble each other, as in files that are sorted by what
+        they show.
         """
         moved = tuple(s for s in self.segments if s.shift)
         to_the_end = any(
-            s.stop >= self.pairs - MAX_SHIFT and s.stop - s.start >= BLOCK for s in moved
+            s.stop >= self.pairs - max(MAX_SHIFT, abs(s.shift or 0))
+            and (s.stop - s.start >= BLOCK or s.own < WITHOUT_SIGNAL * s.signal)
+            for s in moved
         )
         share = sum(s.stop - s.start for s in moved) / max(self.pairs, 1)
         return moved if to_the_end or share >= LEAST_SLIPPED else ()
@@ -123,9 +129,10 @@ def check_pairing(
         queries: (n, d), candidates: (K, d): consecutive rows in their own order, one scale each.
         pairs: (m, 2) query and candidate rows, in the order of the file; None: row i with row i.
         query_items, candidate_items: (n,) and (K,) integers: rows of one item count as one.
-        max_shift: shifts of the candidate's row number that are tried either way.
+        max_shift: shifts of the candidate's row number that are tried either way. Of pairs row i
+            with row i, larger ones that carry a signal in some block of pairs are tried too.
 
-    Cost: O(m d S) for S shifts and one product of n × K × d.
+    Cost: O(m d S) for S shifts, one product of n × K × d, and n K additions.
     """
     if pairs is None:
         rows = np.arange(min(len(queries), len(candidates)))
@@ -141,8 +148,10 @@ def check_pairing(
         return PairingCheck(len(pairs), 0.0, 0.0, (), 0, 0, 0, ())
     scores /= np.float32(spread)
     shifts = np.arange(-max_shift, max_shift + 1)
+    if len(queries) == len(candidates) and (pairs[:, 0] == pairs[:, 1]).all():
+        shifts = np.union1d(shifts, np.array(_far_shifts(scores), np.int64))
     signal = _signals(scores, pairs, shifts)
-    own = signal[:, max_shift]
+    own = signal[:, _home(shifts)]
     error = float(own.std(ddof=1)) / np.sqrt(len(own))
     segments = _segments(signal, shifts)
     items = query_items, candidate_items
@@ -157,6 +166,25 @@ def check_pairing(
         paired,
         examples,
     )
+
+
+def _home(shifts: np.ndarray) -> int:
+    """Place of shift 0."""
+    return int(np.searchsorted(shifts, 0))
+
+
+def _far_shifts(scores: np.ndarray) -> list[int]:
+    """Of each block of rows of (n, n) scores the shift with most signal, where it stands out."""
+    count, found = len(scores), []
+    for start in range(0, count - BLOCK // 2, BLOCK):
+        total = np.zeros(2 * count - 1)
+        rows = range(start, min(start + BLOCK, count))
+        for row in rows:
+            total[count - 1 - row : 2 * count - 1 - row] += scores[row]
+        best = int(total.argmax())
+        if total[best] > 2 * LEAST_SIGNAL * np.sqrt(len(rows)):
+            found.append(best - (count - 1))
+    return found
 
 
 def _signals(scores: np.ndarray, pairs: np.ndarray, shifts: np.ndarray) -> np.ndarray:
@@ -194,7 +222,7 @@ def _segments(signal: np.ndarray, shifts: np.ndarray) -> tuple[Segment, ...]:
     for row in range(count - 1, -1, -1):
         path[row] = state
         state = int(back[row, state])
-    home = len(shifts) // 2
+    home = _home(shifts)
     found: list[Segment] = []
     cuts = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), count]
     for start, stop in pairwise(cuts):
@@ -205,13 +233,11 @@ def _segments(signal: np.ndarray, shifts: np.ndarray) -> tuple[Segment, ...]:
         elif state != home and gain[start:stop, state].sum() < LEAST_GAIN:
             state = len(shifts)  # the pairs are wrong there, and nothing speaks for this shift
         column = home if state == len(shifts) else state
-        mean = float(np.nanmean(signal[start:stop, column]))
         shift = None if state == len(shifts) else int(shifts[state])
         if found and found[-1].shift == shift:
-            start = found[-1].start
-            mean = float(np.nanmean(signal[start:stop, column]))
-            found.pop()
-        found.append(Segment(start, stop, shift, mean))
+            start = found.pop().start
+        mean, own = (float(np.nanmean(signal[start:stop, c])) for c in (column, home))
+        found.append(Segment(start, stop, shift, mean, own))
     if all(s.shift is None for s in found):
         return ()
     return tuple(found)
