@@ -13,6 +13,7 @@ from isthmus.closers.maps import Closer
 from isthmus.engines.local import SerialExecutor
 from isthmus.errors import IsthmusError, LabelsError, OptionError, ShapeError
 from isthmus.robustness import COLUMNS, trials_for
+from isthmus.robustness.mixed import PoolCloser
 from isthmus.search.task import open_task
 from isthmus.workflows.audits import AuditOptions, audit
 from isthmus.workflows.audits.direction import Direction
@@ -381,10 +382,16 @@ def test_an_audit_saves_itself_by_suffix_or_as_a_folder(tmp_path: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == [
         "closer-a_to_b.safetensors",
         "closer-b_to_a.safetensors",
+        "closer-pool.safetensors",
         "report.html",
         "report.json",
     ]
     told = json.loads((folder / "report.json").read_text())
+    pool = told["mixed"]["verdict"]
+    assert (pool["state"], pool["closing"]) == (
+        "closing helps",
+        PoolCloser.load(folder / pool["file"]).method,
+    )
     for entry in told["directions"]:
         chosen = entry["recommendation"]
         assert Closer.load(folder / chosen["file"]).name == chosen["closer"]

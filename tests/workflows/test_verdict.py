@@ -9,6 +9,7 @@ import pytest
 
 from isthmus.perturb.codecs import fit_codec
 from isthmus.report.table import summary_lines
+from isthmus.robustness.mixed.measured import mixed
 from isthmus.search.task import open_task
 from isthmus.workflows.audits import audit
 from isthmus.workflows.audits.auditing import withdraw_verdicts
@@ -127,6 +128,26 @@ def test_one_advice_and_it_is_the_verdicts_own(verdict: Verdict) -> None:
         assert done.closers[key].name == taken["closer"]
         advice = str(summary_lines(done.report)[-1])
         assert "Use " in advice or "Leave it alone" in advice or "note:" in advice
+
+
+def test_a_mixed_pool_is_part_of_the_verdict() -> None:
+    """Figures of ``im.mixed`` on the same rows; nothing where rows are no pairs or pairs slip."""
+    a, b = gapped(offset=1.5)
+    done = audit(a, b, trials=1)
+    entry = done.report["mixed"]["verdict"]
+    found = mixed(None, unit_rows(a), unit_rows(b), draws=5)
+    assert (entry["state"], entry["queries"]) == (HELPS, found.scored)
+    assert entry["ndcg_before"] == pytest.approx(found.row("none")["ndcg"])
+    assert entry["ndcg_after"] == pytest.approx(found.row(entry["closing"])["ndcg"])
+    assert done.pool is not None
+    lines = [str(line) for line in summary_lines(done.report)]
+    assert any(line.startswith("+ one pool of image and text") for line in lines)
+    assert max(len(part) for line in lines for part in line.split("\n")) <= 80
+    for report in (
+        audit(a, b, trials=1, paired=False).report,
+        audit(np.delete(a, 40, axis=0), b[:-1], trials=1).report,
+    ):
+        assert "verdict" not in report["mixed"]
 
 
 def test_where_nothing_is_lost_it_is_safe(verdict: Verdict) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from isthmus.report import words
 from isthmus.report.table import header, summary_rows
-from isthmus.report.verdict_words import accuracy_rows, score_rows, verdict_cells
+from isthmus.report.verdict_words import accuracy_rows, pool_rows, score_rows, verdict_cells
 
 
 def render_markdown(report: dict[str, Any]) -> str:
@@ -32,6 +32,9 @@ def render_markdown(report: dict[str, Any]) -> str:
         shell = words.commands(report, direction)
         lines += ["", *_fenced("\n".join(shell))] if shell else []
         lines.append("")
+    pool = pool_rows(report)
+    if pool:
+        lines += [f"**{inert(pool[0])}**: {inert(' '.join(pool[1:]))}", ""]
     warnings = [w for w in warnings if not words.is_broken(w)]
     if warnings:
         lines += ["## Warnings", ""]

@@ -15,7 +15,7 @@ from isthmus.report import words
 from isthmus.report.demo_figure import inputs_figure
 from isthmus.report.plots import Plots, script_json, template, write_page
 from isthmus.report.style import colours, mark
-from isthmus.report.verdict_words import LEGEND, accuracy_rows, score_rows, verdict_cells
+from isthmus.report.verdict_words import LEGEND, accuracy_rows, pool_rows, score_rows, verdict_cells
 
 DEMO_CONTENTS = (("pictures", "Pictures"), ("perturbed", "Perturbed inputs"))
 CONTENTS = (
@@ -80,6 +80,7 @@ def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure
         "closer_key": _closer_key(report),
         "convention": words.CONVENTION_WORDS,
         "verdict_legend": LEGEND,
+        "pool": pool_rows(report),
     }
     return page, plots.figures
 

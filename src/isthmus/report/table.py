@@ -13,6 +13,7 @@ from isthmus.report import words
 from isthmus.report.verdict_words import (
     LEGEND,
     accuracy_rows,
+    pool_rows,
     ruler_rows,
     score_rows,
     verdict_heading,
@@ -71,6 +72,10 @@ def summary_lines(
         parts += [plain_text(""), plain_text(LEGEND, width=width)]
     for direction in directions:
         parts += _verdict(direction, width, verbose)
+    pool = pool_rows(report)
+    if pool:
+        parts += [plain_text(""), plain_text(pool[0], "bold", width, "    ")]
+        parts += [plain_text(f"    {line}", "", width, "    ") for line in pool[1:]]
     for direction in directions:
         advice = f"{words.arrow(direction)}: {words.sentence(direction)}"
         parts += [plain_text(""), _table(direction, plain), plain_text(advice, "bold", width, "  ")]

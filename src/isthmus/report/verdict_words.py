@@ -62,6 +62,24 @@ def _why(entry: dict[str, Any]) -> str:
     return f"{why[0].upper()}{why[1:]}." + (f" Cost: {cost}." if cost else "")
 
 
+def pool_rows(report: dict[str, Any]) -> list[str]:
+    """The verdict of one pool of both modalities: its headline, then a sentence each."""
+    entry = (report.get("mixed") or {}).get("verdict")
+    if not entry:
+        return []
+    state, k = words.said(entry.get("state")), entry.get("k")
+    numbers = words.number(entry.get("ndcg_before"))
+    if state == "closing helps":
+        numbers += f" → {words.number(entry.get('ndcg_after'))}"
+    called = words.names(report)
+    name = f"one pool of {called['a']} and {called['b']}"
+    name = name if len(name) < NAME_WIDTH else "one pool of both modalities"
+    headline = (
+        f"{SIGNS.get(state, ' ')} {name:<{NAME_WIDTH}}{state:<{STATE_WIDTH}}nDCG@{k} {numbers}"
+    )
+    return [headline, *(entry.get("sentences") or [])]
+
+
 def score_rows(direction: dict[str, Any]) -> list[str]:
     """That the scores differ on the rows of the files, where they do."""
     own, *others = direction.get("by_score") or [{}]

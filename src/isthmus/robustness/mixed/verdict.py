@@ -63,6 +63,14 @@ class Mixed(Record):
             return False
         return bool(self.row(closing_name(self.closer.strength))["difference_ci"][0] > 0)
 
+    @property
+    def uneven(self) -> bool:
+        """Whether one modality outranks the other today, or each for its own queries."""
+        line = self.row("none")
+        if line["share_own"] is not None:
+            return bool((line["displaced"] or 0.0) > EVEN)
+        return self._ahead() is not None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, the closer without its arrays, and the sentences."""
         return super().to_dict() | {
@@ -112,9 +120,8 @@ class Mixed(Record):
         a, b = self.names
         if line["share_own"] is not None:
             own, other = line["share_own"], "its own modality"
-            penalty = line["displaced"] or 0.0
             who = f"{own:.0%} of a query's {self.k} best are of {other}"
-            if penalty > EVEN:
+            if self.uneven:
                 return f"Today each modality outranks the other for its own queries: {who}."
             return f"Today neither modality outranks the other: {who}."
         share, expected = line["share_a"], line["expected"]

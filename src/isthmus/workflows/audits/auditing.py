@@ -28,12 +28,13 @@ from isthmus.engines.local import Executor
 from isthmus.metrics.gap_report import gap_of
 from isthmus.metrics.picture import gap_picture
 from isthmus.robustness import GAUSSIAN_LEVELS, Result
-from isthmus.robustness.mixed import mixed_share
+from isthmus.robustness.mixed import PoolCloser, mixed_share
 from isthmus.robustness.stress_runs import MAX_CANDIDATES, MAX_QUERIES
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import Input, RetrievalTask, open_task
 from isthmus.workflows.audits.direction import direction_part
 from isthmus.workflows.audits.options import AuditOptions
+from isthmus.workflows.audits.pool import pool_verdict
 from isthmus.workflows.recommendation import DEFAULT_FLOOR, nothing_recommended
 
 SCHEMA = 1
@@ -53,11 +54,13 @@ class Audit(Record):
         report: ``report.json``. closers: ``a_to_b`` and ``b_to_a`` -> the recommended closer; empty
             where a finding makes every number meaningless.
         results: direction -> what was measured behind each row of its stress table.
+        pool: what levels a pool of both modalities, where that helps.
     """
 
     report: dict[str, Any]
     closers: dict[str, Closer]
     results: dict[str, list[Result]] = field(repr=False, default_factory=dict)
+    pool: PoolCloser | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The report."""
@@ -80,8 +83,8 @@ class Audit(Record):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """``.json`` is the report, ``.html`` its page, ``.parquet`` its stress rows.
 
-        A name without a suffix is a folder: ``report.json``, ``report.html`` and the recommended
-        closer of each direction, whose file the report then names.
+        A name without a suffix is a folder: ``report.json``, ``report.html``, the recommended
+        closer of each direction and that of a mixed pool, whose files the report then names.
 
         Raises:
             OptionError: another suffix. FileError: something cannot be written.
@@ -96,6 +99,10 @@ class Audit(Record):
                 file = f"closer-{name}.safetensors"
                 self.closers[name].save(out / file)
                 entry["recommendation"]["file"] = file
+        if self.pool is not None:
+            file = "closer-pool.safetensors"
+            self.pool.save(out / file)
+            self.report["mixed"]["verdict"]["file"] = file
         write_json(out / "report.json", self.report)
         self._save_page(out / "report.html")
         return out
@@ -211,6 +218,7 @@ def _audited(
         for entry, _, _ in parts.values():
             entry["recommendation"] |= nothing_recommended(broken)
     moments = task.query_moments, task.candidate_moments
+    pool, levelling = ({}, None) if broken else pool_verdict(task, opts.names, opts.seed)
     warnings = [*gap.warnings, *([] if opts.fit_share else [FIT_EQUALS_SCORE])]
     report = {
         "schema": SCHEMA,
@@ -235,12 +243,14 @@ def _audited(
             paired=task.pair is not None and task.paired,
         ),
         "directions": [entry for entry, _, _ in parts.values()],
-        "mixed": mixed_share(once.queries, once.candidates, *moments),
+        "mixed": mixed_share(once.queries, once.candidates, *moments) | pool,
         "warnings": [warning.to_dict() for warning in warnings],
     }
     withdraw_verdicts(report)
     closers = {name: closer for name, (_, closer, _) in parts.items() if broken is None}
-    return Audit(report, closers, {name: results for name, (_, _, results) in parts.items()})
+    return Audit(
+        report, closers, {name: results for name, (_, _, results) in parts.items()}, levelling
+    )
 
 
 def withdraw_verdicts(report: dict[str, Any]) -> None:
