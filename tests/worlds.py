@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,8 @@ from isthmus.data.moments import Moments, PairMoments
 from isthmus.robustness import ClosedSearch
 from isthmus.search.relevance import Relevance, relevance_by_pairs
 from isthmus.search.task import RetrievalTask
-from isthmus.workflows.recommendation.verdicts import Verdict
+from isthmus.workflows.recommendation import Rules
+from isthmus.workflows.recommendation.verdicts import Verdict, unjudged
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -66,9 +69,15 @@ def played(task: RetrievalTask, closer: Closer) -> ClosedSearch:
 
 
 def leave_verdict_out(patch: pytest.MonkeyPatch) -> None:
-    """Audits have no verdict, as where there are too few queries to judge."""
-    nothing = Verdict([], [], [], None)
-    patch.setattr("isthmus.workflows.audits.direction.verdict_of", lambda *_, **__: nothing)
+    """Audits have no verdict, as where there are too few queries to judge, and recommend one."""
+    taken = {"closer": "center-queries", "score": "dot", "options": {}, "judged_on": "noise 0.04"}
+    taken |= {"flips_before": 0.2, "flips_after": 0.1, "flips_removed_ci": [0.05, 0.15]}
+
+    def nothing(task: RetrievalTask, rules: Rules, *_: object) -> Verdict:
+        found = unjudged(task, rules)
+        return replace(found, entries=[], recommendation=found.recommendation | taken)
+
+    patch.setattr("isthmus.workflows.audits.direction.verdict_of", nothing)
 
 
 def full_scores(queries: np.ndarray, candidates: np.ndarray, score: str) -> np.ndarray:

@@ -110,11 +110,7 @@ def verdict_of(
         progress: called with (what, done, all). trials: noise draws; None: by size.
     """
     if len(task.queries) < LEAST_QUERIES:
-        entry = _float32(len(task.queries), task.score)
-        few = f"do nothing: {len(task.queries)} queries are too few to see anything"
-        nothing = {"closer": "none", "options": {}, "reason": few, "flips_removed": 0.0}
-        nothing |= {"flips_removed_ci": None, "clean_agreement": 1.0, "flip_reference": "today"}
-        return Verdict([entry], [], [], None, _recommendation([(entry, nothing)], rules))
+        return unjudged(task, rules)
     train, test = task.split(0.5, stream("recommend.split", rules.seed))
 
     def asked(one: Disturbance) -> Trials:
@@ -147,6 +143,20 @@ def verdict_of(
     advice = _recommendation([(e, _advised(d)) for e, d in found], rules)
     taken = next(d.taken.closer for e, d in found if e["disturbance"] == advice["judged_on"])
     return Verdict(entries, ruler, changes, sentence, advice, taken)
+
+
+def unjudged(task: RetrievalTask, rules: Rules) -> Verdict:
+    """What is said where too few queries are there to judge."""
+    entry = _float32(len(task.queries), task.score)
+    nothing = {
+        "options": {},
+        "reason": f"do nothing: {len(task.queries)} queries are too few to see anything",
+        "flips_removed": 0.0,
+        "flips_removed_ci": None,
+        "clean_agreement": 1.0,
+        "flip_reference": "today",
+    }
+    return Verdict([entry], [], [], None, _recommendation([(entry, nothing)], rules))
 
 
 def _advised(decision: Decision) -> dict[str, Any]:
