@@ -315,3 +315,29 @@ def test_close_takes_every_closer_and_its_own_options(pair, capsys):
 def test_old_spellings_of_options_stay(command, name, old):
     options = typer.main.get_command(app).commands[command].params
     assert any({name, old} <= set(option.opts) for option in options)
+
+
+def test_a_saved_calibration_decides_and_a_pool_closer_is_exported(pair, capsys):
+    import isthmus as im
+
+    assert (
+        run(capsys, "calibrate", "a.npy", "b.npy", "--false-match-rate", "0.1", "--out", "m.json")[
+            0
+        ]
+        == 0
+    )
+    code, out, _ = run(capsys, "decide", "m.json", "a.npy", "b.npy", "--out", "d.json")
+    expected = im.Calibration.load("m.json").decide("a.npy", "b.npy")
+    assert code == 0
+    assert f"{int(expected.match.sum())} of 90 queries have a match" in out
+    assert json.loads(Path("d.json").read_text()) == expected.to_dict()
+    assert run(capsys, "decide", "m.json", "a.npy", "b.npy", "--kind", "x", "--kinds", "y")[0] == 1
+    moments = {name: im.Moments.of(np.load(f"{name}.npy")) for name in "ab"}
+    im.PoolCloser.of(moments, normalised=False).save("pool.safetensors")
+    assert run(capsys, "export", "pool.safetensors", "--to", "json", "--out", "pool.json")[0] == 0
+    assert im.PoolCloser.load("pool.json").means == pytest.approx(
+        im.PoolCloser.load("pool.safetensors").means
+    )
+    code, _, err = run(capsys, "export", "pool.json", "--to", "torch", "--out", "p.pt")
+    assert code == 1
+    assert "pool is exported as closer or json" in err

@@ -16,6 +16,7 @@ COMMANDS = (
     "apply",
     "compare",
     "calibrate",
+    "decide",
     "canary",
     "export",
     "deploy",

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import INPUT
+from isthmus.cli.options import INPUT, check_suffix
 from isthmus.cli.output import console, print_json
+from isthmus.errors import CorruptFile, OptionError
 
 
 def command(
@@ -41,6 +43,21 @@ def command(
     """
     from isthmus.deploy.export import export_closer
 
+    pool = _pool(closer)
+    if pool is not None:
+        if to not in ("closer", "json") or store is not None:
+            raise OptionError(
+                "form-of-a-pool-closer",
+                "a closer of a mixed pool is exported as closer or json; how a store applies it is "
+                "in docs/mixed.md",
+            )
+        check_suffix(out, ".json" if to == "json" else ".safetensors", f"the form {to}")
+        pool.save(out)
+        screen = console(as_json=json)
+        screen.print(f"{pool.method} levelling of {' and '.join(pool.names)}\nwrote {out}")
+        if json:
+            print_json(pool.to_dict() | {"file": str(out)})
+        return
     made = export_closer(
         closer,
         to=to,
@@ -61,3 +78,11 @@ def command(
     screen.print(f"wrote {out}")
     if json:
         print_json(made.to_dict())
+
+
+def _pool(path: Path) -> im.PoolCloser | None:
+    """The closer of a mixed pool that a file holds, if it holds one."""
+    try:
+        return im.PoolCloser.load(path)
+    except CorruptFile:
+        return None

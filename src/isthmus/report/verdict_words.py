@@ -67,7 +67,7 @@ def pool_rows(report: dict[str, Any]) -> list[str]:
     entry = (report.get("mixed") or {}).get("verdict")
     if not entry:
         return []
-    state, k = words.said(entry.get("state")), entry.get("k")
+    state, k = words.said(entry.get("state")), words.number(entry.get("k"))
     numbers = words.number(entry.get("ndcg_before"))
     if state == "closing helps":
         numbers += f" → {words.number(entry.get('ndcg_after'))}"

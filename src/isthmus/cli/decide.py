@@ -1,0 +1,66 @@
+"""``isthmus decide``: is there a match at all? A saved calibration, applied to rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import isthmus as im
+from isthmus.cli import options
+from isthmus.cli.output import console, print_json
+
+SHOWN = 10
+
+
+def command(
+    calibration: Annotated[
+        Path, typer.Argument(metavar="CALIBRATION", help="A file of isthmus calibrate.")
+    ],
+    queries: options.Queries,
+    candidates: options.Candidates,
+    kind: Annotated[str | None, typer.Option(help="The kind of all queries.")] = None,
+    kinds: Annotated[
+        str | None, typer.Option(help="The kind of each query: a file as calibrate takes it.")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="How many candidates were searched; left out: those that are given."),
+    ] = None,
+    closer: Annotated[
+        Path | None, typer.Option(help="The closer that it was calibrated through.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A line per query: .parquet, or .json.")] = None,
+    json: options.Json = False,
+) -> None:
+    """For each query a match or nothing, at the false-match rate that was calibrated.
+
+    Example: isthmus decide match.json images.npy captions.npy --out decisions.parquet
+    """
+    from isthmus.data.names import names_of
+    from isthmus.errors import OptionError
+
+    if kind is not None and kinds is not None:
+        raise OptionError("kind-twice", "--kind and --kinds were both given; drop one")
+    of_each: Any = kind
+    if kinds is not None:
+        of_each = names_of(kinds, im.open_rows(queries).rows, "kinds")
+    saved = im.Calibration.load(calibration)
+    found = saved.decide(queries, candidates, kind=of_each, size=size, closer=closer)
+    if out is not None:
+        found.save(out)
+    screen = console(as_json=json)
+    title, rows = found.card()
+    screen.print(f"{title}.", markup=False)
+    for row in rows[:SHOWN]:
+        where = "nothing" if row["decision"] == "nothing" else f"row {row['answer']}"
+        p = "-" if row["p_value"] is None else f"{row['p_value']:.3g}"
+        score = "-" if row["score"] is None else f"{row['score']:.4g}"
+        screen.print(f"query {row['query']}: {where} (best score {score}, p {p})", markup=False)
+    if len(rows) > SHOWN:
+        screen.print(f"and {len(rows) - SHOWN} more" + ("" if out else ", in --out FILE"))
+    if out is not None:
+        screen.print(f"wrote {out}", markup=False)
+    if json:
+        print_json(found.to_dict())
