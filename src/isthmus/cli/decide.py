@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.output import console, print_json
+from isthmus.errors import OptionError
 
 SHOWN = 10
 
@@ -38,16 +39,11 @@ def command(
 
     Example: isthmus decide match.json images.npy captions.npy --out decisions.parquet
     """
-    from isthmus.data.names import names_of
-    from isthmus.errors import OptionError
-
     if kind is not None and kinds is not None:
         raise OptionError("kind-twice", "--kind and --kinds were both given; drop one")
-    of_each: Any = kind
-    if kinds is not None:
-        of_each = names_of(kinds, im.open_rows(queries).rows, "kinds")
+    given = kind if kinds is None else Path(kinds)
     saved = im.Calibration.load(calibration)
-    found = saved.decide(queries, candidates, kind=of_each, size=size, closer=closer)
+    found = saved.decide(queries, candidates, kind=given, size=size, closer=closer)
     if out is not None:
         found.save(out)
     screen = console(as_json=json)

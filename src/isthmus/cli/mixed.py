@@ -11,7 +11,6 @@ import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import two_names
 from isthmus.cli.output import console, print_json, progress_bar
-from isthmus.data.row_stats import broken_of
 from isthmus.errors import OptionError
 
 ITEMS = "A name per row of the {} file: documents with one name are one item."
@@ -80,7 +79,7 @@ def command(
 
     screen = console(as_json=json)
     print_warnings([w.to_dict() for w in found.warnings], screen, PIPE_WIDTH)
-    if broken_of(found.warnings) is not None:
+    if found.broken:
         out = None  # a closer of broken rows is not written
     if out is not None:
         found.closer.save(out)

@@ -72,7 +72,7 @@ class Calibration(SavedRecord):
             queries: rows (n, d), with ``candidates`` (m, d) that are searched (a filtered part of
                 the store, or all), arrays, tensors, paths, globs or ``Rows``. Without candidates:
                 scores (n, m), NaN where a candidate was filtered out, or the best scores (n,).
-            kind: one kind for all, or (n,) kinds; None: the null of all kinds together, whose rate
+            kind: one kind for all, or (n,) kinds, or a ``Path`` of a file of them; None: the null of all kinds together, whose rate
                 holds for their mixture only.
             size: how many different candidates were searched; None: as many as were given, or
                 ``self.candidates`` for best scores.
@@ -101,7 +101,7 @@ class Calibration(SavedRecord):
         names = None
         if kind is not None:
             rows = len(best.score)
-            one = isinstance(kind, str) or np.ndim(kind) == 0
+            one = not isinstance(kind, PathLike) and (isinstance(kind, str) or np.ndim(kind) == 0)
             names = np.full(rows, str(kind)) if one else names_of(kind, rows, "kinds")
         tables = {"": self.by_size or {self.candidates: self.nulls["search"]}, **self.kinds}
         return decisions(best, tables, names, self.false_match_rate)

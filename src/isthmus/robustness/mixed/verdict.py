@@ -57,9 +57,14 @@ class Mixed(Record):
         raise KeyError(closing)
 
     @property
+    def broken(self) -> bool:
+        """Whether a finding makes every number meaningless."""
+        return broken_of(self.warnings) is not None
+
+    @property
     def helps(self) -> bool:
         """Whether the chosen closer gains, by the interval of its difference on scored queries."""
-        if broken_of(self.warnings) is not None:
+        if self.broken:
             return False
         return bool(self.row(closing_name(self.closer.strength))["difference_ci"][0] > 0)
 
