@@ -72,8 +72,8 @@ class Calibration(SavedRecord):
             queries: rows (n, d), with ``candidates`` (m, d) that are searched (a filtered part of
                 the store, or all), arrays, tensors, paths, globs or ``Rows``. Without candidates:
                 scores (n, m), NaN where a candidate was filtered out, or the best scores (n,).
-            kind: one kind for all, or (n,) kinds, or a ``Path`` of a file of them; None: the null of all kinds together, whose rate
-                holds for their mixture only.
+            kind: one kind for all, (n,) kinds, or a ``Path`` of a file of them; None: the null of
+                all kinds together, whose rate holds for their mixture only.
             size: how many different candidates were searched; None: as many as were given, or
                 ``self.candidates`` for best scores.
             closer: the closer that this was calibrated through, or its file; for rows.
