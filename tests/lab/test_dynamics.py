@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from isthmus.lab.dynamics import descend, gradient_flow
+from isthmus.lab.dynamics import ALL, descend, gradient_flow
 from isthmus.lab.measures import first_right, gap, sinkhorn_potentials, variance_along
 from isthmus.lab.models import (
     FreeVectors,
@@ -26,7 +26,7 @@ class Bowl:
 
     k: float = 2.0
 
-    def gradient(self, state):
+    def gradient(self, state, batch=ALL):
         return 0.5 * self.k * (state["w"] ** 2).sum((-1, -2)), {"w": self.k * state["w"]}
 
     def embed(self, state):
@@ -136,3 +136,26 @@ def test_potentials_balance() -> None:
     balanced = np.exp(logits + sinkhorn_potentials(logits))
     balanced /= balanced.sum(1, keepdims=True)
     np.testing.assert_allclose(balanced.sum(0), 1, atol=1e-9)
+
+
+def test_batches_hold_each_pair_once_an_epoch() -> None:
+    x, y = two_clusters(10, 4, 1.0, 0.1, 0)
+    model = FreeVectors(logits="distance")
+    seen = []
+
+    class Watched(FreeVectors):
+        def gradient(self, state, batch=ALL):
+            seen.append(batch)
+            return model.gradient(state, batch)
+
+    path = descend(Watched(), with_scale(x[None], y[None], 1.0), 4, rate=0.1, batch=5, every=1)
+    batches = [batch for batch in seen if batch is not ALL]
+    assert len(batches) == 4
+    assert (
+        sorted(np.concatenate(batches[:2])) == sorted(np.concatenate(batches[2:])) == [*range(10)]
+    )
+    moved = (path.states["x"][1] != path.states["x"][0]).any(-1)[0]
+    assert np.flatnonzero(moved).tolist() == sorted(batches[0])
+    part = model.gradient(path.state(0), batches[0])
+    alone = model.gradient(with_scale(x[None, batches[0]], y[None, batches[0]], 1.0))
+    np.testing.assert_allclose(part[1]["y"][:, batches[0]], alone[1]["y"])

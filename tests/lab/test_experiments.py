@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import isthmus as im
-from commands import run
+from commands import refused_in_one_sentence, run
 from isthmus.lab.laws import predicted_gap
 from isthmus.lab.registry import Findings
 from refusals import refused
@@ -50,7 +50,7 @@ def test_final_gap_is_the_published_table() -> None:
 
 def test_the_orthogonal_part_is_kept_but_for_adam_and_weight_decay() -> None:
     d1 = {row["training"]: row for row in rows_of("orthogonal-part", law="D1")}
-    for training in ("flow", "sgd", "momentum"):
+    for training in ("flow", "sgd", "momentum", "sgd, batches of 6"):
         assert d1[training]["measured"] < 1e-12
     assert d1["adam"]["measured"] > 0.3
     assert d1["sgd, weight decay"]["measured"] == pytest.approx(
@@ -180,6 +180,11 @@ def test_the_command_prints_rows(tmp_path, capsys) -> None:
     assert [line["name"] for line in json.loads(out)] == list(im.lab)
     code, out, _ = run(capsys, "lab", "list")
     assert "final-gap" in out
+
+
+def test_an_unknown_name_is_one_sentence(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused_in_one_sentence(capsys, "lab final", "final-gap")
 
 
 def test_seeds_are_seeds() -> None:

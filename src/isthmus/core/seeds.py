@@ -32,6 +32,7 @@ STREAMS: dict[str, int] = {
     "deploy.try": 0xDE7,  # queries that closers are fitted on, chosen on and judged on in a store
     "index.held-out": 0x0A11,  # candidates kept out of an index
     "index.codec-rows": 0xC0DE,  # stored rows that its codec is fitted on
+    "lab.batches": 0x1AB4,  # which pairs a step of a training sees
     "lab.inputs": 0x1AB2,  # what towers read
     "lab.noise": 0x1AB3,  # noise on candidates of the laboratory
     "lab.vectors": 0x1AB1,  # vectors and weights at the start of a training

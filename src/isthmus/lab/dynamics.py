@@ -6,18 +6,21 @@ and a gradient (:mod:`isthmus.lab.models`). Nothing here knows which laws hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from isthmus.core.progress import Progress, quiet
+from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
 
 State = dict[str, np.ndarray]
 """Name of a parameter -> (runs, …)."""
 OPTIMISERS = ("sgd", "momentum", "adam")
+ALL = slice(None)
+"""A batch of all pairs."""
 MOMENTUM = 0.9
 ADAM = (0.9, 0.999, 1e-8)
 """Decay of the mean, decay of the mean square, and what is added to the root."""
@@ -26,8 +29,8 @@ ADAM = (0.9, 0.999, 1e-8)
 class Model(Protocol):
     """What can be trained."""
 
-    def gradient(self, state: State) -> tuple[np.ndarray, State]:
-        """Losses (runs,), and the gradient by each parameter that it has."""
+    def gradient(self, state: State, batch: np.ndarray | slice = ALL) -> tuple[np.ndarray, State]:
+        """Losses (runs,) of the pairs of a batch, and the gradient by each parameter."""
 
     def embed(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         """Paired vectors, (runs, n, d) each, as the loss meets them."""
@@ -130,15 +133,19 @@ def descend(
     momentum: float = MOMENTUM,
     weight_decay: float = 0.0,
     rates: Rates | None = None,
+    batch: int | None = None,
     every: int | None = None,
+    seed: int = 0,
     progress: Progress = quiet,
 ) -> Path:
-    """Full-batch steps of ``sgd``, ``momentum`` (heavy ball) or ``adam``.
+    """Steps of ``sgd``, ``momentum`` (heavy ball) or ``adam``.
 
     Args:
         rate: the common learning rate. weight_decay: λ of θ ← (1 - rate λ) θ before each step, as
-            AdamW does it; scale and bias do not decay. rates: as in :func:`gradient_flow`. every:
-            steps between two kept states; the first and last are kept. None: a hundred in all.
+            AdamW does it; scale and bias do not decay. rates: as in :func:`gradient_flow`. batch:
+            pairs in a step, the same for every run, each once before one comes again; None: all.
+            every: steps between two kept states; the first and last are kept. None: a hundred in
+            all. seed: of the batches.
 
     Raises:
         OptionError: another optimiser.
@@ -154,8 +161,9 @@ def descend(
     mean = {name: np.zeros_like(values) for name, values in now.items()}
     square = {name: np.zeros_like(values) for name, values in now.items()}
     kept, times = [dict(now)], [0]
+    parts = _batches(model.embed(now)[0].shape[-2], batch, seed)
     for step in range(1, steps + 1):
-        _, gradient = model.gradient(now)
+        _, gradient = model.gradient(now, next(parts))
         for name, slope in gradient.items():
             if optimiser == "momentum":
                 mean[name] = momentum * mean[name] + slope
@@ -173,6 +181,17 @@ def descend(
             times.append(step)
             progress(optimiser, step, steps)
     return _path(model, np.array(times, np.float64), kept)
+
+
+def _batches(n: int, size: int | None, seed: int) -> Iterator[np.ndarray | slice]:
+    """Batches without end; what is left over of an epoch is not used."""
+    rng = stream("lab.batches", seed)
+    while True:
+        if size is None or size >= n:
+            yield ALL
+        else:
+            order = rng.permutation(n)
+            yield from (order[at : at + size] for at in range(0, n - size + 1, size))
 
 
 def _path(model: Model, times: np.ndarray, kept: list[State]) -> Path:

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from isthmus.core.seeds import stream
-from isthmus.lab.dynamics import State
-from isthmus.lab.gradients import Gradients, loss_gradients
+from isthmus.lab.dynamics import ALL, State
+from isthmus.lab.gradients import loss_gradients
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,20 @@ class FreeVectors:
     logits: str = "dot"
     normalised: bool = False
 
-    def evaluate(self, state: State) -> Gradients:
-        """Everything that there is to know of the loss at a state."""
-        return loss_gradients(
-            state["x"],
-            state["y"],
+    def gradient(self, state: State, batch: np.ndarray | slice = ALL) -> tuple[np.ndarray, State]:
+        found = loss_gradients(
+            state["x"][:, batch],
+            state["y"][:, batch],
             np.exp(state["log_scale"]),
             state["bias"],
             loss=self.loss,
             logits=self.logits,
             normalised=self.normalised,
         )
-
-    def gradient(self, state: State) -> tuple[np.ndarray, State]:
-        found = self.evaluate(state)
-        gradient = {"x": found.x, "y": found.y, "log_scale": found.log_scale, "bias": found.bias}
+        gradient = {"log_scale": found.log_scale, "bias": found.bias}
+        for name, part in (("x", found.x), ("y", found.y)):
+            gradient[name] = np.zeros_like(state[name])
+            gradient[name][:, batch] = part
         return found.loss, gradient
 
     def embed(self, state: State) -> tuple[np.ndarray, np.ndarray]:
@@ -119,8 +118,9 @@ class Towers:
         first, second = (_forward(state, name, inputs)[0] for name, inputs in self.sides)
         return first, second
 
-    def gradient(self, state: State) -> tuple[np.ndarray, State]:
-        passes = [_forward(state, name, inputs) for name, inputs in self.sides]
+    def gradient(self, state: State, batch: np.ndarray | slice = ALL) -> tuple[np.ndarray, State]:
+        sides = [(name, inputs[..., batch, :]) for name, inputs in self.sides]
+        passes = [_forward(state, name, inputs) for name, inputs in sides]
         found = loss_gradients(
             passes[0][0],
             passes[1][0],
@@ -131,7 +131,7 @@ class Towers:
             normalised=self.normalised,
         )
         total: State = {"log_scale": found.log_scale, "bias": found.bias}
-        for (name, inputs), (_, hidden), out in zip(self.sides, passes, (found.x, found.y)):
+        for (name, inputs), (_, hidden), out in zip(sides, passes, (found.x, found.y)):
             for key, part in _backward(state, name, inputs, hidden, out).items():
                 total[key] = total[key] + part if key in total else part
         return found.loss, total

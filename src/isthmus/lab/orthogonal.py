@@ -24,7 +24,7 @@ SCALE = 1 / 0.07
 """CLIP's at the start."""
 SCALE_RATES = (0.01, 0.05, 0.2, 1.0)
 """Learning rates of the log scale over that of the vectors."""
-DECAYING = "sgd, weight decay"
+DECAYING, BATCHES = "sgd, weight decay", "sgd, batches of 6"
 
 
 def outside(rows: np.ndarray, span: np.ndarray) -> np.ndarray:
@@ -40,8 +40,9 @@ def orthogonal_part(seed: int, progress: Progress) -> Found:
     rows: list[dict[str, Any]] = []
     before = outside(y[0], x[0])
     size = np.linalg.norm(before)
-    for number, training in enumerate(("flow", *OPTIMISERS, DECAYING)):
-        progress("orthogonal part", number, 6)
+    kinds = ("flow", *OPTIMISERS, BATCHES, DECAYING)
+    for number, training in enumerate(kinds):
+        progress("orthogonal part", number, len(kinds))
         path = _trained(training, FreeVectors(), with_scale(x, y, 5.0), FIXED | FROZEN)
         moved = float(np.linalg.norm(outside(path.embeddings()[1][0], x[0]) - before) / size)
         kept = (1 - RATE * DECAY) ** STEPS if training == DECAYING else 1.0
@@ -52,7 +53,7 @@ def orthogonal_part(seed: int, progress: Progress) -> Found:
         _row("D3", "flow", "1 - cosine of y outside span(x) with its start", _turn(x, y), 0)
     )
     more, chart = _in_span(seed)
-    progress("orthogonal part", 6, 6)
+    progress("orthogonal part", len(kinds), len(kinds))
     return rows + more, {"in-span": chart}, []
 
 
@@ -72,7 +73,16 @@ def _trained(
     decay = DECAY if training == DECAYING else 0.0
     name = training.split(",")[0]
     rate = ADAM_RATE if name == "adam" else RATE
-    return descend(model, state, STEPS, rate=rate, optimiser=name, rates=rates, weight_decay=decay)
+    return descend(
+        model,
+        state,
+        STEPS,
+        rate=rate,
+        optimiser=name,
+        rates=rates,
+        weight_decay=decay,
+        batch=6 if training == BATCHES else None,
+    )
 
 
 def _scaled(x: np.ndarray, y: np.ndarray) -> float:

@@ -42,6 +42,7 @@ CAUSES: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("data", "60 % of the pairs are wrong", {"wrong": 0.6}, "larger"),
     ("data", "pairs share less", {"noise": 1.0}, "larger"),
     ("training", "first tower frozen", {"rates": {"x": 0.0}}, "larger"),
+    ("training", "batches of 16", {"batch": 16}, ""),
     ("training", "adam", {"optimiser": "adam", "rate": 0.003}, ""),
     ("training", "weight decay", {"weight_decay": 0.01}, ""),
     ("loss", "sigmoid, scale 10, bias -10", SIGMOID, "larger"),
@@ -64,6 +65,7 @@ def _train(
     optimiser: str = "momentum",
     rate: float = 0.05,
     weight_decay: float = 0.0,
+    batch: int | None = None,
 ) -> tuple[Path, np.ndarray, np.ndarray]:
     """A training of two towers on the sphere; vectors of pairs that it has not seen."""
     how: dict[str, Any] = {"loss": loss, "normalised": True, "shared": shared}
@@ -78,7 +80,9 @@ def _train(
         optimiser=optimiser,
         weight_decay=weight_decay,
         rates=rates,
+        batch=batch,
         every=10,
+        seed=seed,
     )
     unseen = Towers(*_inputs(HELD_OUT, seed, 1, noise=noise), **how)
     return path, *unseen.embed(path.state(-1))

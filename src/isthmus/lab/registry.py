@@ -13,6 +13,7 @@ from typing import Any
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.registry import Registry
 from isthmus.data.atomic import atomic_path
+from isthmus.data.file_errors import os_errors
 from isthmus.data.records import Record
 from isthmus.report.charts import Chart
 
@@ -50,15 +51,19 @@ class Findings(Record):
         table = Path(folder) / f"{self.name}.csv"
         rows = self.rows()
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        with atomic_path(table) as temporary, temporary.open("w", newline="") as file:
+        with (
+            atomic_path(table) as temporary,
+            os_errors(table, "written"),
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
         written = [table]
         for figure, chart in self.figures.items():
             path = Path(folder) / f"{self.name}-{figure}.svg"
-            with atomic_path(path) as temporary:
-                temporary.write_text(chart.to_svg(), encoding="utf-8")
+            with atomic_path(path) as temporary, os_errors(path, "written"):
+                temporary.write_text(chart.to_svg(), encoding="utf-8", newline="\n")
             written.append(path)
         return written
 
