@@ -21,11 +21,9 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 @pytest.mark.parametrize("name", METHODS)
 def test_a_record_says_what_its_function_takes(name: str) -> None:
     method = METHODS[name]
-    taken = dict(list(signature(method.function).parameters.items())[2:])
-    assert taken.pop("score").default == method.score
-    assert taken.pop("normalised").default is True
-    strength = taken.pop("strength").default
-    assert method.strength is None or method.strength.default == strength
+    first, *taken_ = signature(method.function).parameters.items()
+    assert first[0] == "given"
+    taken = dict(taken_)
     assert {n for n in taken if n in ("pairs", "query_rows")} == method.needs
     options = {o.name: o for o in method.options}
     assert {n: p.default for n, p in taken.items() if n not in method.needs} == {
@@ -77,13 +75,10 @@ def test_settings_that_recommend_tries() -> None:
 
 PLUGIN = """
 from isthmus.closers import ClosingMethod, Option
-from isthmus.closers.maps import AffineMap, Closer, Guarantee
 
-def halve(queries, candidates, *, score="dot", strength=1.0, normalised=True, depth=1):
-    side = AffineMap(queries.dim, None, -queries.mean / 2**depth, normalised)
-    fixed = AffineMap(queries.dim, normalised=normalised)
-    promise = Guarantee(score, "none", "half of the queries' mean goes")
-    return Closer("halve", score, strength, side, fixed, promise)
+def halve(given, *, depth=1):
+    moved = given.moved(-given.queries.mean / 2**depth)
+    return given.closer(moved, given.fixed, given.no_promise("half of the queries' mean goes"))
 
 method = ClosingMethod("halve", halve, "queries lose half of their mean", score="dot",
                        options=(Option("depth", "whole", 1, "how often it is halved", low=1),))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from isthmus.closers.application import Applied, apply_to_file
 from isthmus.closers.fitting import fit, needed, options_of
 from isthmus.closers.maps import Closer
-from isthmus.closers.promises import hull_rank, off_hull
+from isthmus.closers.promises import Given, hull_rank, off_hull
 from isthmus.closers.registry import METHODS, ClosingMethod, Option
 from isthmus.closers.verification import Verification, verify
 from isthmus.core.registry import module_is_registry
@@ -23,6 +23,7 @@ __all__ = [
     "Applied",
     "Closer",
     "ClosingMethod",
+    "Given",
     "Option",
     "Verification",
     "apply_to_file",

@@ -14,6 +14,7 @@ import numpy as np
 from isthmus.closers.fitting import fit
 from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
+from isthmus.core.checks import one_of
 from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
@@ -46,10 +47,7 @@ def control(
     Raises:
         OptionError: another kind; anything ``fit`` refuses.
     """
-    if kind not in CONTROLS:
-        raise OptionError(
-            "unknown-control", f"control '{kind}' is unknown; choose one of {', '.join(CONTROLS)}"
-        )
+    one_of(kind, CONTROLS, "control")
     found = METHODS[method]
     around = (score or found.score) in found.around_queries
     base = np.zeros(queries.dim) if around else candidates.mean

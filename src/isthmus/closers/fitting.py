@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.maps import Closer
+from isthmus.closers.promises import Given
 from isthmus.closers.registry import METHODS, ClosingMethod
 from isthmus.core.arrays import unit
 from isthmus.core.seeds import stream
@@ -86,10 +87,8 @@ def fit(
     found = METHODS[method]
     if score is not None:
         _check_score(found, score)
-        options["score"] = score
     codec = options.pop("noise") if isinstance(options.get("noise"), str) else None
-    own = {name: value for name, value in options.items() if name != "score"}
-    found.check({**own, "normalised": normalised} | ({} if codec is None else {"noise": 1.0}))
+    found.check({**options, "normalised": normalised} | ({} if codec is None else {"noise": 1.0}))
     brought: dict[str, Any] = {"pairs": pairs, "query_rows": query_rows}
     missing = {name for name in found.needs if brought[name] is None}
     sides = _Sides.opened(queries, candidates, normalised, score == "cosine", progress)
@@ -106,7 +105,10 @@ def fit(
         if brought[name] is None:
             raise CloserError(f"needs-{name.replace('_', '-')}", f"{method} needs {BRINGS[name]}")
         options[name] = brought[name]
-    return found.function(*moments, normalised=normalised, **options)
+    usual = 1.0 if found.strength is None else found.strength.default
+    strength = options.pop("strength", usual)
+    given = Given(method, moments[0], moments[1], score or found.score, strength, normalised)
+    return found.function(given, **options)
 
 
 def needed(method: str, **brought: Any) -> dict[str, Any]:

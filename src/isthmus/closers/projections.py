@@ -6,32 +6,17 @@ apart, so everything else may go (``docs/formulas.md``, D11 to D14).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from isthmus.closers.maps import AffineMap, Closer, Guarantee
-from isthmus.closers.promises import (
-    all_or_nothing,
-    blended,
-    exact,
-    hull_rank,
-    linear_score,
-    reach_off,
-    spans_hull,
-)
-from isthmus.data.moments import Moments
+from isthmus.closers.promises import Given, hull_rank, length
+from isthmus.core.checks import in_range
 from isthmus.errors import OptionError
 
 
-def span(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "dot",
-    strength: float = 1.0,
-    variance: float | None = None,
-    center: bool = True,
-    normalised: bool = True,
-) -> Closer:
+def span(given: Given, *, variance: float | None = None, center: bool = True) -> Closer:
     """Queries are projected on the candidates' span: what cannot tell candidates apart is dropped.
 
     dot: q -> P(q - μ_q), with the candidate bias ⟨μ_q, x_j⟩ (``center=False``: Pq, no number).
@@ -43,34 +28,27 @@ def span(
             variance; answers then change within a bound.
         center: dot only: also take off the queries' mean and store a number per candidate.
     """
-    score = linear_score("span", score, normalised)
-    rank = hull_rank(candidates, variance)
-    basis = candidates.spectrum[1][:, :rank]
+    given = given.linear()
+    mean, dot = given.queries.mean, given.score == "dot"
+    rank = hull_rank(given.candidates, variance)
+    basis = given.candidates.spectrum[1][:, :rank]
     onto = basis @ basis.T
-    center = center and score == "dot"
-    middle = queries.mean if center else candidates.mean
-    offset = -onto @ middle if center else middle - onto @ middle
-    if score == "dot" and not center:
-        offset = np.zeros(queries.dim)
-    query = blended(queries.dim, onto, offset, strength, normalised=normalised)
-    bias = strength * queries.mean if center and strength else None
-    guarantee = _span_promise(queries, candidates, score, strength, rank, normalised)
-    fixed = AffineMap(queries.dim, normalised=normalised)
-    moved = strength * (onto @ queries.mean + offset - queries.mean)  # what the mean query moves
-    facts = {"rank": float(rank), "norm_moved": float(np.linalg.norm(moved))}
-    return Closer("span", score, strength, query, fixed, guarantee, bias, facts)
+    center = center and dot
+    if dot:
+        offset = -onto @ mean if center else np.zeros(given.dim)
+    else:
+        offset = given.candidates.mean - onto @ given.candidates.mean
+    return given.closer(
+        given.blended(onto, offset),
+        given.fixed,
+        _span_promise(given, rank),
+        given.strength * mean if center else None,
+        rank=float(rank),
+        norm_moved=length(given.strength * (onto @ mean + offset - mean)),  # of the mean query
+    )
 
 
-def subspace(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "dot",
-    strength: float = 1.0,
-    variance: float | None = None,
-    rank: int | None = None,
-    normalised: bool = True,
-) -> Closer:
+def subspace(given: Given, *, variance: float | None = None, rank: int | None = None) -> Closer:
     """Both sides to r dimensions, the candidates' span: smaller vectors, the same answers.
 
     B holds the candidates' first r principal directions. dot: Bᵀ(q - μ_q), Bᵀ(x - μ_c) and the
@@ -81,39 +59,26 @@ def subspace(
     Raises:
         OptionError: both ``rank`` and ``variance``, or a rank that is not between 1 and d.
     """
-    score = linear_score("subspace", score, normalised)
+    given = given.linear()
+    candidates, dot = given.candidates, given.score == "dot"
     if rank is not None:
         if variance is not None:
             raise OptionError("options-exclude", "subspace takes rank or variance, not both")
-        _check_rank(rank, candidates.dim)
+        in_range(rank, "rank", least=1, most=given.dim)
     kept = rank or max(hull_rank(candidates, variance), 1)
-    fixed = AffineMap(queries.dim, normalised=normalised)
-    if not all_or_nothing("subspace", strength):
-        nothing = exact(score, normalised, "strength 0: nothing is changed")
-        return Closer("subspace", score, 0.0, fixed, fixed, nothing)
+    if not given.is_on():
+        return given.untouched()
     down = np.ascontiguousarray(candidates.spectrum[1][:, :kept].T)
-    middle = queries.mean if score == "dot" else candidates.mean
-    return Closer(
-        "subspace",
-        score,
-        strength,
-        AffineMap(queries.dim, down, -down @ middle, normalised),
-        AffineMap(queries.dim, down, -down @ candidates.mean, normalised),
-        _span_promise(queries, candidates, score, 1.0, kept, normalised),
-        queries.mean if score == "dot" else None,
-        {"rank": float(kept), "dimensions": float(kept)},
+    query, candidate = (
+        AffineMap(given.dim, down, -down @ middle, given.normalised)
+        for middle in (given.queries.mean if dot else candidates.mean, candidates.mean)
     )
+    bias = given.queries.mean if dot else None
+    facts: dict[str, Any] = {"rank": float(kept), "dimensions": float(kept)}
+    return given.closer(query, candidate, _span_promise(given, kept), bias, **facts)
 
 
-def low_rank_memo(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "dot",
-    strength: float = 1.0,
-    rank: int = 2,
-    normalised: bool = True,
-) -> Closer:
+def low_rank_memo(given: Given, *, rank: int = 2) -> Closer:
     """The few directions that hold the gap are kept in float, apart from the stored vector.
 
     x -> ((I - UUᵀ)x, Uᵀx), where the last r coordinates stay in float (``Closer.memo``): dot
@@ -125,110 +90,70 @@ def low_rank_memo(
     Raises:
         OptionError: rank is not between 1 and d.
     """
-    score = linear_score("low-rank-memo", score, normalised)
-    dim = queries.dim
-    _check_rank(rank, dim)
-    fixed = AffineMap(dim, normalised=normalised)
-    if not all_or_nothing("low-rank-memo", strength):
-        nothing = exact(score, normalised, "strength 0: nothing is changed")
-        return Closer("low-rank-memo", score, 0.0, fixed, fixed, nothing)
-    apart = _memo_directions(queries, candidates, rank)
-    matrix = np.vstack([np.eye(dim) - apart @ apart.T, apart.T])
-    side = AffineMap(dim, matrix, None, normalised)
-    gap = queries.mean - candidates.mean
-    total = float(gap @ gap)
-    return Closer(
-        "low-rank-memo",
-        score,
-        strength,
-        side,
-        side,
-        exact(score, normalised, "the last coordinates are kept in float and added to the score"),
-        None,
-        {
-            "rank": float(apart.shape[1]),
-            "share": float(np.sum((apart.T @ gap) ** 2)) / total if total else 0.0,
-        },
-        memo=apart.shape[1],
-    )
+    given = given.linear()
+    in_range(rank, "rank", least=1, most=given.dim)
+    if not given.is_on():
+        return given.untouched()
+    apart = _memo_directions(given, rank)
+    matrix = np.vstack([np.eye(given.dim) - apart @ apart.T, apart.T])
+    side = AffineMap(given.dim, matrix, None, given.normalised)
+    promise = given.exact("the last coordinates are kept in float and added to the score")
+    held = apart.shape[1]
+    share = given.share_of_gap(apart.T @ given.gap)
+    return given.closer(side, side, promise, memo=held, rank=float(held), share=share)
 
 
-def drop_dimensions(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "cosine",
-    strength: float = 1.0,
-    share: float = 0.75,
-    normalised: bool = True,
-) -> Closer:
+def drop_dimensions(given: Given, *, share: float = 0.75) -> Closer:
     """Leave out the coordinates that hold most of the gap, on both sides, and normalise again.
 
     The fewest coordinates that hold ``share`` of |g|²; ``strength`` scales how many of them. A
     baseline: on CLIP a handful of coordinates hold three quarters of the squared gap.
     """
-    gap = queries.mean - candidates.mean
-    order = np.argsort(-np.abs(gap), kind="stable")
-    held = np.cumsum(gap[order] ** 2)
+    order = np.argsort(-np.abs(given.gap), kind="stable")
+    held = np.cumsum(given.gap[order] ** 2)
     most = int(np.searchsorted(held, share * held[-1] - 1e-15)) + 1 if held[-1] > 0 else 0
-    count = int(np.clip(round(strength * most), 0, queries.dim - 1))
-    fixed = AffineMap(queries.dim, normalised=normalised)
+    count = int(np.clip(round(given.strength * most), 0, given.dim - 1))
     if count == 0:
-        nothing = exact(score, normalised, "no coordinate is dropped: nothing is changed")
-        return Closer("drop-dimensions", score, strength, fixed, fixed, nothing)
+        return given.untouched("no coordinate is dropped: nothing is changed")
     kept = np.sort(order[count:])
-    side = AffineMap(queries.dim, np.eye(queries.dim)[kept], None, normalised, normalised)
-    return Closer(
-        "drop-dimensions",
-        score,
-        strength,
+    side = AffineMap(given.dim, np.eye(given.dim)[kept], None, given.normalised, given.normalised)
+    return given.closer(
         side,
         side,
-        Guarantee(score, "none", "coordinates that tell candidates apart are dropped"),
-        facts={
-            "dropped": float(count),
-            "dimensions": float(len(kept)),
-            "share": float(held[count - 1] / held[-1]),
-        },
+        given.no_promise("coordinates that tell candidates apart are dropped"),
+        dropped=float(count),
+        dimensions=float(len(kept)),
+        share=float(held[count - 1] / held[-1]),
     )
 
 
-def _check_rank(rank: int, dim: int) -> None:
-    if rank > dim:
-        raise OptionError("option-range", f"rank={rank}; expected 1 to {dim}")
-
-
-def _span_promise(
-    queries: Moments, candidates: Moments, score: str, strength: float, rank: int, normalised: bool
-) -> Guarantee:
+def _span_promise(given: Given, rank: int) -> Guarantee:
     """Exact where the directions kept hold every difference; else bounded for unit rows by dot."""
-    if strength == 0 or spans_hull(candidates, rank):
-        return exact(
-            score,
-            normalised,
-            "what is dropped of a query is orthogonal to all differences of the fitted candidates",
+    if given.strength == 0 or given.spans_hull(rank):
+        return given.exact(
+            "what is dropped of a query is orthogonal to all differences of the fitted candidates"
         )
-    if score != "dot" or not normalised:
-        return Guarantee(score, "none", "directions that tell candidates apart are dropped")
-    length = abs(strength) * (1 + float(np.linalg.norm(queries.mean)))
+    if given.score != "dot" or not given.normalised:
+        return given.no_promise("directions that tell candidates apart are dropped")
+    longest = abs(given.strength) * (1 + length(given.queries.mean))
     return Guarantee(
-        score,
+        given.score,
         "bounded",
         "an answer keeps while its margin exceeds the bound, the longest query times the most that "
         "two fitted candidates differ in the directions dropped",
-        length * reach_off(candidates, rank, normalised),
+        longest * given.reach_off(rank),
     )
 
 
-def _memo_directions(queries: Moments, candidates: Moments, rank: int) -> np.ndarray:
+def _memo_directions(given: Given, rank: int) -> np.ndarray:
     """Orthonormal columns (d, r): the means first, then the queries' leading directions."""
-    means = np.stack([queries.mean, candidates.mean], axis=1)
+    means = np.stack([given.queries.mean, given.candidates.mean], axis=1)
     left, sizes, _ = np.linalg.svd(means, full_matrices=False)
     apart = left[:, sizes > 1e-10 * max(float(sizes[0]), 1e-300)][:, :rank]
     more = rank - apart.shape[1]
     if more > 0:
-        rest = np.eye(queries.dim) - apart @ apart.T
-        vectors = np.linalg.eigh(rest @ queries.covariance() @ rest)[1]
+        rest = np.eye(given.dim) - apart @ apart.T
+        vectors = np.linalg.eigh(rest @ given.queries.covariance() @ rest)[1]
         lead = vectors[:, ::-1][:, :more]
         apart = np.linalg.qr(np.hstack([apart, lead]))[0]
     return np.ascontiguousarray(apart)

@@ -1,10 +1,14 @@
-"""What fitters share: promises, the candidates' hull, blending, and the checks of options."""
+"""What fitters share: what they are given, the candidates' hull, and promises."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 
-from isthmus.closers.maps import AffineMap, Guarantee
+from isthmus.closers.maps import AffineMap, Closer, Guarantee, RowMap
+from isthmus.core.checks import in_range
 from isthmus.data.moments import Moments
 from isthmus.errors import CloserError, OptionError
 
@@ -12,11 +16,143 @@ NEGLIGIBLE = 1e-10
 FINE = 1e-9
 
 
-def exact(score: str, normalised: bool, condition: str) -> Guarantee:
-    """An exact promise; maps that begin by normalising keep the answers of unit candidates only."""
-    if normalised and score != "cosine":
-        condition += "; candidates of unit norm"
-    return Guarantee(score, "exact", condition)
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What every method is fitted on, and for.
+
+    Attributes:
+        method: its name.
+        queries, candidates: moments of the rows as they enter the maps.
+        score: the score that the closer is to be searched with.
+        strength: 0 leaves everything as it is, 1 closes fully.
+        normalised: the maps begin by normalising rows.
+    """
+
+    method: str
+    queries: Moments
+    candidates: Moments
+    score: str
+    strength: float = 1.0
+    normalised: bool = True
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return self.queries.dim
+
+    @property
+    def gap(self) -> np.ndarray:
+        """g = μ_q - μ_c, (d,): what brings candidates to the queries."""
+        return self.queries.mean - self.candidates.mean
+
+    @property
+    def fixed(self) -> AffineMap:
+        """Rows stay as they are."""
+        return AffineMap(self.dim, normalised=self.normalised)
+
+    def moved(self, offset: np.ndarray, renormalised: bool = False) -> AffineMap:
+        """Rows plus an offset (d,)."""
+        some = offset if offset.any() else None
+        return AffineMap(self.dim, None, some, self.normalised, renormalised)
+
+    def blended(
+        self, matrix: np.ndarray, offset: np.ndarray, renormalised: bool = False
+    ) -> AffineMap:
+        """(1 - s)·identity + s·(matrix, offset): the plain identity at strength 0."""
+        if self.strength == 0:
+            return self.fixed
+        if self.strength != 1:
+            matrix = (1 - self.strength) * np.eye(self.dim) + self.strength * matrix
+        moved = self.strength * offset if offset.any() else None
+        return AffineMap(self.dim, matrix, moved, self.normalised, renormalised)
+
+    def exact(self, condition: str) -> Guarantee:
+        """An exact promise; maps that normalise keep the answers of unit candidates only."""
+        if self.normalised and self.score != "cosine":
+            condition += "; candidates of unit norm"
+        return Guarantee(self.score, "exact", condition)
+
+    def no_promise(self, why: str) -> Guarantee:
+        """Answers change."""
+        return Guarantee(self.score, "none", why)
+
+    def closer(
+        self,
+        query: RowMap,
+        candidate: RowMap,
+        promise: Guarantee,
+        bias: np.ndarray | None = None,
+        *,
+        memo: int = 0,
+        **facts: Any,
+    ) -> Closer:
+        """The fitted closer; the weights of a bias that are all zero are none."""
+        some = None if bias is None or not bias.any() else bias
+        return Closer(
+            self.method, self.score, self.strength, query, candidate, promise, some, facts, memo
+        )
+
+    def untouched(self, why: str = "strength 0: nothing is changed", **facts: Any) -> Closer:
+        """A closer that changes nothing."""
+        return self.closer(self.fixed, self.fixed, self.exact(why), **facts)
+
+    def linear(self) -> Given:
+        """The same for a score that a candidate bias can be added to: dot for unit rows by cosine.
+
+        Raises:
+            OptionError: cosine of rows that are not normalised, whose ranking dot does not keep.
+        """
+        if self.score == "cosine" and not self.normalised:
+            raise OptionError(
+                "cosine-of-raw-rows",
+                f"{self.method} works under dot and euclidean (got cosine of rows as they are); "
+                "normalise the rows first, then cosine and dot rank alike",
+            )
+        return replace(self, score="dot") if self.score == "cosine" else self
+
+    def is_on(self) -> bool:
+        """Whether a closer that has no half-way form is on. Raises OptionError."""
+        if self.strength not in (0, 1):
+            text = f"{self.method} has strength 0 (off) or 1 (on), got {self.strength:g}"
+            raise OptionError("option-range", text)
+        return bool(self.strength)
+
+    def share_of_gap(self, part: np.ndarray) -> float:
+        """|part|² over |g|²; 0 where there is no gap."""
+        total = float(self.gap @ self.gap)
+        return float(part @ part) / total if total else 0.0
+
+    def variation(self, step: np.ndarray) -> tuple[float, float]:
+        """How much ⟨step, x⟩ varies over candidates: deviation, and the most two can differ.
+
+        (a_i - a_j)² <= 2 Σ (a - mean)² for any two of n numbers; unit rows are at most 2 apart.
+        """
+        variance = max(self.candidates.variance_along(step), 0.0)
+        if not full_sight(self.candidates):
+            variance += self.candidates.resolution * float(self.candidates.spectrum[0][0])
+        return length(step) * float(np.sqrt(variance)), length(step) * self._reach(variance)
+
+    def reach_off(self, rank: int) -> float:
+        """The most that two fitted candidates can differ outside their first directions."""
+        values = self.candidates.spectrum[0]
+        left = float(values[rank:].sum())
+        if not full_sight(self.candidates):
+            left += self.candidates.resolution * self.dim * float(values[0])
+        return self._reach(left)
+
+    def _reach(self, variance: float) -> float:
+        reach = float(np.sqrt(2 * self.candidates.count * variance))
+        return min(reach, 2.0) if self.normalised else reach
+
+    def spans_hull(self, rank: int) -> bool:
+        """Whether the first directions surely hold all differences of the candidates."""
+        found = self.candidates
+        return rank >= found.rank and (full_sight(found) or rank == found.dim)
+
+
+def length(vector: np.ndarray) -> float:
+    """‖v‖."""
+    return float(np.linalg.norm(vector))
 
 
 def full_sight(candidates: Moments) -> bool:
@@ -24,25 +160,10 @@ def full_sight(candidates: Moments) -> bool:
     return candidates.resolution <= FINE
 
 
-def variation(candidates: Moments, step: np.ndarray, normalised: bool) -> tuple[float, float]:
-    """How much ⟨step, x⟩ varies over candidates: standard deviation, and the most two can differ.
-
-    (a_i - a_j)² <= 2 Σ (a - mean)² for any two of n numbers; unit rows are at most 2 apart.
-    """
-    variance = max(candidates.variance_along(step), 0.0)
-    if not full_sight(candidates):
-        variance += candidates.resolution * float(candidates.spectrum[0][0])
-    length = float(np.linalg.norm(step))
-    reach = float(np.sqrt(2 * candidates.count * variance))
-    return length * float(np.sqrt(variance)), length * (min(reach, 2.0) if normalised else reach)
-
-
 def hull_rank(candidates: Moments, variance: float | None) -> int:
     """Directions kept as the candidates' hull: the exact rank, or those holding ``variance``."""
-    if variance is not None and not 0 < variance <= 1:
-        raise OptionError(
-            "option-range", f"variance={variance} is not a share; expected a number in (0, 1]"
-        )
+    if variance is not None:
+        in_range(variance, "variance", above=0, most=1)
     if variance is None or variance == 1:
         if not full_sight(candidates) and candidates.count <= candidates.dim:
             raise CloserError(
@@ -66,66 +187,6 @@ def off_hull(candidates: Moments, vector: np.ndarray, rank: int) -> np.ndarray:
     basis = candidates.spectrum[1][:, :rank]
     part = vector - basis @ (basis.T @ vector)
     part = part - basis @ (basis.T @ part)
-    if np.linalg.norm(part) <= NEGLIGIBLE * np.linalg.norm(vector):
+    if length(part) <= NEGLIGIBLE * length(vector):
         return np.zeros_like(part)
     return part
-
-
-def reach_off(candidates: Moments, rank: int, normalised: bool) -> float:
-    """The most that two fitted candidates can differ outside their first ``rank`` directions."""
-    left = float(candidates.spectrum[0][rank:].sum())
-    if not full_sight(candidates):
-        left += candidates.resolution * candidates.dim * float(candidates.spectrum[0][0])
-    reach = float(np.sqrt(2 * candidates.count * left))
-    return min(reach, 2.0) if normalised else reach
-
-
-def spans_hull(candidates: Moments, rank: int) -> bool:
-    """Whether the first ``rank`` directions surely hold all differences of the candidates."""
-    return rank >= candidates.rank and (full_sight(candidates) or rank == candidates.dim)
-
-
-def linear_score(name: str, score: str, normalised: bool) -> str:
-    """The score a closer with a candidate bias is searched with: dot for unit rows by cosine.
-
-    Raises:
-        OptionError: cosine of rows that are not normalised first, whose ranking dot does not keep.
-    """
-    if score == "cosine" and not normalised:
-        raise OptionError(
-            "cosine-of-raw-rows",
-            f"{name} works under dot and euclidean (got cosine of rows as they are); normalise "
-            "the rows first, then cosine and dot rank alike",
-        )
-    return "dot" if score == "cosine" else score
-
-
-def blended(
-    dim: int,
-    matrix: np.ndarray | None,
-    offset: np.ndarray | None,
-    strength: float,
-    *,
-    normalised: bool,
-    renormalised: bool = False,
-) -> AffineMap:
-    """(1 - s)·identity + s·(matrix, offset): the plain identity at strength 0."""
-    if strength == 0:
-        return AffineMap(dim, normalised=normalised)
-    if matrix is not None and strength != 1:
-        matrix = (1 - strength) * np.eye(dim) + strength * matrix
-    moved = None if offset is None or not offset.any() else strength * offset
-    return AffineMap(dim, matrix, moved, normalised, renormalised)
-
-
-def all_or_nothing(name: str, strength: float) -> bool:
-    """Whether a closer that has no half-way form is on.
-
-    Raises:
-        OptionError: a strength other than 0 and 1.
-    """
-    if strength not in (0, 1):
-        raise OptionError(
-            "option-range", f"{name} has strength 0 (off) or 1 (on), got {strength:g}"
-        )
-    return bool(strength)

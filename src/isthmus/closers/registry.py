@@ -145,7 +145,7 @@ class ClosingMethod:
 
     Attributes:
         name: as ``isthmus close --method`` takes it.
-        function: (queries, candidates: Moments, *, score, strength, normalised, and the options)
+        function: (:class:`~isthmus.closers.promises.Given`, and the options by name)
             -> :class:`~isthmus.closers.maps.Closer`.
         words: what it does, in a line.
         guarantee: the firmest promise that it makes of the clean ranking.

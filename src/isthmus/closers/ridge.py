@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from isthmus.closers.maps import AffineMap, Closer, Guarantee
-from isthmus.closers.promises import exact, linear_score, variation
+from isthmus.closers.maps import Closer, Guarantee
+from isthmus.closers.promises import Given, length
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError
 
@@ -14,14 +16,7 @@ ONE_BIT_ERROR = 0.6
 
 
 def ridge_shift(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "dot",
-    strength: float = 1.0,
-    ridge: float = 1 / 3,
-    noise: float | np.ndarray | None = None,
-    normalised: bool = True,
+    given: Given, *, ridge: float = 1 / 3, noise: float | np.ndarray | None = None
 ) -> Closer:
     """A translation that needs no candidate bias, chosen so that little is lost.
 
@@ -41,43 +36,33 @@ def ridge_shift(
     Raises:
         OptionError: the noise is not positive. ShapeError: the noise has another size.
     """
-    score = linear_score("ridge-shift", score, normalised)
+    given = given.linear()
+    candidates, euclidean = given.candidates, given.score == "euclidean"
     epsilon, size = _noise(candidates, noise)
-    target = queries.mean - candidates.mean if score == "euclidean" else queries.mean
-    step = strength * _least_loss(candidates, epsilon, ridge, target)
-    fixed = AffineMap(queries.dim, normalised=normalised)
-    spread, reach = variation(candidates, step, normalised)
+    target = given.gap if euclidean else given.queries.mean
+    step = given.strength * _least_loss(candidates, epsilon, ridge, target)
+    spread, reach = given.variation(step)
     total = float(target @ target)
-    facts = {
+    facts: dict[str, Any] = {
         "ridge": ridge,
         "noise": size,
-        "norm_moved": float(np.linalg.norm(step)),
+        "norm_moved": length(step),
         "variation": spread,
         "share": float(step @ step) / total if total else 0.0,
     }
     if not step.any():
-        nothing = exact(score, normalised, "strength 0 or nothing to move: nothing is moved")
-        return Closer("ridge-shift", score, strength, fixed, fixed, nothing, facts=facts)
+        return given.untouched("strength 0 or nothing to move: nothing is moved", **facts)
     promise = Guarantee(
-        score,
+        given.score,
         "bounded",
         "an answer keeps while its margin exceeds the bound, the most that ⟨v, x⟩ can differ "
         "between two fitted candidates",
         reach,
     )
-    if score == "euclidean":
-        moved = AffineMap(queries.dim, None, step, normalised)
-        return Closer("ridge-shift", score, strength, fixed, moved, promise, facts=facts)
-    off = strength * candidates.mean
-    return Closer(
-        "ridge-shift",
-        score,
-        strength,
-        AffineMap(queries.dim, None, -step, normalised),
-        AffineMap(queries.dim, None, -off if off.any() else None, normalised),
-        promise,
-        facts=facts,
-    )
+    if euclidean:
+        return given.closer(given.fixed, given.moved(step), promise, **facts)
+    stored = given.moved(-given.strength * candidates.mean)
+    return given.closer(given.moved(-step), stored, promise, **facts)
 
 
 def _least_loss(

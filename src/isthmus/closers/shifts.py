@@ -7,25 +7,13 @@ al. 2023 (arXiv 2302.11084) for distribution normalisation; PMC for the database
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from isthmus.closers.maps import AffineMap, Closer, Guarantee
-from isthmus.closers.promises import exact
-from isthmus.data.moments import Moments
+from isthmus.closers.maps import Closer
+from isthmus.closers.promises import Given, length
 
 
-def mean_shift(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "cosine",
-    strength: float = 1.0,
-    renormalise: bool | None = None,
-    side: str = "query",
-    normalised: bool = True,
-) -> Closer:
+def mean_shift(given: Given, *, renormalise: bool | None = None, side: str = "query") -> Closer:
     """Move one modality by the whole gap: q -> q - strength·g (or x -> x + strength·g).
 
     The plain closing, as most of the literature does it. It adds ⟨g, x⟩ to each candidate's score,
@@ -33,91 +21,41 @@ def mean_shift(
     exception: moving candidates under dot without renormalising adds one constant per query).
 
     Args:
-        queries, candidates: moments of the rows as they enter (unit rows where ``normalised``).
-        score: dot, cosine or euclidean.
-        strength: 0 the identity, 1 the means meet (before renormalising).
         renormalise: divide the moved rows by their norms. None: where ``normalised``.
         side: ``query`` or ``candidate``: which rows move.
-        normalised: the maps begin by normalising rows.
     """
-    renormalise = normalised if renormalise is None else renormalise
-    step = strength * (queries.mean - candidates.mean)
-    moved = AffineMap(
-        queries.dim, None, -step if side == "query" else step, normalised, renormalise
-    )
-    fixed = AffineMap(queries.dim, normalised=normalised)
+    renormalise = given.normalised if renormalise is None else renormalise
+    step = given.strength * given.gap
+    moved = given.moved(-step if side == "query" else step, renormalise)
     if not step.any():  # not even renormalised: strength 0 leaves everything as it is
-        guarantee = exact(score, normalised, "strength 0 or no gap: nothing is moved")
-        moved = fixed
-    elif side == "candidate" and score == "dot" and not renormalise:
-        guarantee = exact(score, normalised, "a candidate shift adds one constant per query")
+        promise = given.exact("strength 0 or no gap: nothing is moved")
+        moved = given.fixed
+    elif side == "candidate" and given.score == "dot" and not renormalise:
+        promise = given.exact("a candidate shift adds one constant per query")
     else:
-        guarantee = Guarantee(
-            score, "none", "the shift adds ⟨g, x⟩, which differs between candidates"
-        )
-    return Closer(
-        "mean-shift",
-        score,
-        strength,
-        moved if side == "query" else fixed,
-        moved if side == "candidate" else fixed,
-        guarantee,
-        facts={"norm_moved": float(np.linalg.norm(step))},
-    )
+        promise = given.no_promise("the shift adds ⟨g, x⟩, which differs between candidates")
+    maps = (moved, given.fixed) if side == "query" else (given.fixed, moved)
+    return given.closer(*maps, promise, norm_moved=length(step))
 
 
-def database_shift(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "cosine",
-    strength: float = 1.0,
-    normalised: bool = True,
-) -> Closer:
+def database_shift(given: Given) -> Closer:
     """Move what is stored by the whole gap and normalise it again: unit(x + strength·g).
 
     What PMC does before a vector database codes its rows. Against plain search it changes answers.
     """
-    moved = mean_shift(
-        queries,
-        candidates,
-        score=score,
-        strength=strength,
-        renormalise=True,
-        side="candidate",
-        normalised=normalised,
-    )
-    return replace(moved, name="database-shift")
+    return mean_shift(given, renormalise=True, side="candidate")
 
 
-def liang_shift(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "cosine",
-    strength: float = 1.0,
-    normalised: bool = True,
-) -> Closer:
+def liang_shift(given: Given) -> Closer:
     """Both sides meet half-way and are normalised: unit(q - ½ strength·g), unit(x + ½ strength·g).
 
     Liang et al. 2022; their λ is half of ``strength``.
     """
-    half = 0.5 * strength * (queries.mean - candidates.mean)
     why = "both sides move along g and are normalised again"
-    return _two_shifts(
-        "liang-shift", queries.dim, score, strength, half, -half, normalised, True, why
-    )
+    return _two_shifts(given, 0.5 * given.gap, -0.5 * given.gap, True, why)
 
 
-def centering(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "cosine",
-    strength: float = 1.0,
-    renormalise: bool | None = None,
-    normalised: bool = True,
-) -> Closer:
+def centering(given: Given, *, renormalise: bool | None = None) -> Closer:
     """Each side loses its own mean and is normalised: unit(q - μ_q), unit(x - μ_c).
 
     GR-CLIP, I0T-post and many others; without ``renormalise`` the "collapse" of C3. It changes the
@@ -125,55 +63,26 @@ def centering(
     good where that number is a wrong prior, bad where training tuned it. It acts even where the
     two sides have the same mean.
     """
-    renormalise = normalised if renormalise is None else renormalise
-    off = strength * queries.mean, strength * candidates.mean
+    renormalise = given.normalised if renormalise is None else renormalise
     why = "each candidate loses ⟨μ_q, x⟩, which differs between candidates"
-    return _two_shifts(
-        "centering", queries.dim, score, strength, *off, normalised, renormalise, why
-    )
+    return _two_shifts(given, given.queries.mean, given.candidates.mean, renormalise, why)
 
 
-def distribution_normalization(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "dot",
-    strength: float = 0.25,
-    normalised: bool = True,
-) -> Closer:
+def distribution_normalization(given: Given) -> Closer:
     """A quarter of each side's own mean is taken off, ranked by dot: q - λμ_q, x - λμ_c.
 
     Zhou et al. 2023, λ = ``strength`` = .25 as their code has it. No renormalising.
     """
-    off = strength * queries.mean, strength * candidates.mean
     why = "each candidate loses λ⟨μ_q, x⟩, which differs between candidates"
-    return _two_shifts(
-        "distribution-normalization", queries.dim, score, strength, *off, normalised, False, why
-    )
+    return _two_shifts(given, given.queries.mean, given.candidates.mean, False, why)
 
 
 def _two_shifts(
-    name: str,
-    dim: int,
-    score: str,
-    strength: float,
-    off_queries: np.ndarray,
-    off_candidates: np.ndarray,
-    normalised: bool,
-    renormalise: bool,
-    why: str,
+    given: Given, queries: np.ndarray, candidates: np.ndarray, renormalise: bool, why: str
 ) -> Closer:
     """Take a vector off each side; the identity (not even renormalised) where both are zero."""
-    fixed = AffineMap(dim, normalised=normalised)
-    if not off_queries.any() and not off_candidates.any():
-        nothing = exact(score, normalised, "strength 0 or nothing to take off: nothing is moved")
-        return Closer(name, score, strength, fixed, fixed, nothing)
-    return Closer(
-        name,
-        score,
-        strength,
-        AffineMap(dim, None, -off_queries, normalised, renormalise),
-        AffineMap(dim, None, -off_candidates, normalised, renormalise),
-        Guarantee(score, "none", why),
-        facts={"norm_moved": float(np.linalg.norm(off_queries - off_candidates))},
-    )
+    off = given.strength * queries, given.strength * candidates
+    if not off[0].any() and not off[1].any():
+        return given.untouched("strength 0 or nothing to take off: nothing is moved")
+    query, candidate = (given.moved(-vector, renormalise) for vector in off)
+    return given.closer(query, candidate, given.no_promise(why), norm_moved=length(off[0] - off[1]))

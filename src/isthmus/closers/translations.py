@@ -7,35 +7,19 @@ candidates' affine hull. Formulas and proofs are in ``docs/formulas.md``.
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+from typing import Any
 
-from isthmus.closers.maps import AffineMap, Closer, Guarantee
-from isthmus.closers.promises import exact, hull_rank, linear_score, off_hull, spans_hull, variation
-from isthmus.data.moments import Moments
+from isthmus.closers.maps import Closer, Guarantee
+from isthmus.closers.promises import Given, hull_rank, length, off_hull
 
 
-def no_closer(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "cosine",
-    strength: float = 0.0,
-    normalised: bool = True,
-) -> Closer:
+def no_closer(given: Given) -> Closer:
     """Leave everything as it is: the baseline every other closer is compared with."""
-    side = AffineMap(queries.dim, normalised=normalised)
-    return Closer("none", score, 0.0, side, side, exact(score, normalised, "nothing is changed"))
+    return replace(given, strength=0.0).untouched("nothing is changed")
 
 
-def orthogonal_shift(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "euclidean",
-    strength: float = 1.0,
-    variance: float | None = None,
-    normalised: bool = True,
-) -> Closer:
+def orthogonal_shift(given: Given, *, variance: float | None = None) -> Closer:
     """The paper's closing: candidates move along the part of the gap orthogonal to their hull.
 
     x -> x + strength·(I - V Vᵀ)g, ranked without renormalising (arXiv 2603.29080, eq. 11 and
@@ -48,63 +32,43 @@ def orthogonal_shift(
         CloserError: exact rank was asked of moments whose products are float32 and whose spectrum
             does not separate rounding from small directions; compute them with ``precise=True``.
     """
-    gap = queries.mean - candidates.mean
-    rank = hull_rank(candidates, variance)
-    part = off_hull(candidates, gap, rank)
-    step = strength * part
-    fixed = AffineMap(queries.dim, normalised=normalised)
-    total = float(gap @ gap)
-    share = float(part @ part) / total if total else 0.0
-    spread, reach = variation(candidates, step, normalised)
-    spanned = spans_hull(candidates, rank)
-    if not step.any() or score == "dot":
-        guarantee = exact(
-            score,
-            normalised,
-            "a candidate shift adds one constant per query"
-            if step.any()
-            else "no gap outside the hull: nothing is moved",
-        )
-    elif score == "cosine":
+    rank = hull_rank(given.candidates, variance)
+    part = off_hull(given.candidates, given.gap, rank)
+    step = given.strength * part
+    spread, reach = given.variation(step)
+    spanned = given.spans_hull(rank)
+    held: dict[str, Any] = {} if variance is None else {"variance": variance}
+    if not step.any():
+        promise = given.exact("no gap outside the hull: nothing is moved")
+    elif given.score == "dot":
+        promise = given.exact("a candidate shift adds one constant per query")
+    elif given.score == "cosine":
         condition = "candidates of equal norm, shift orthogonal to their differences"
-        guarantee = Guarantee(score, "exact" if spanned and normalised else "none", condition)
+        kept = spanned and given.normalised
+        promise = Guarantee("cosine", "exact" if kept else "none", condition)
     elif spanned:
-        guarantee = exact(
-            score, normalised, "the shift is orthogonal to all differences of the fitted candidates"
-        )
+        promise = given.exact("the shift is orthogonal to all differences of the fitted candidates")
     else:
-        guarantee = Guarantee(
-            score,
+        promise = Guarantee(
+            given.score,
             "bounded",
             "an answer keeps while its margin in -½ squared distance exceeds the bound, the most "
             "that ⟨v, x⟩ can differ between two fitted candidates",
             reach,
         )
-    return Closer(
-        "orthogonal-shift",
-        score,
-        strength,
-        fixed,
-        AffineMap(queries.dim, None, step, normalised) if step.any() else fixed,
-        guarantee,
-        facts={
-            "rank": float(rank),
-            "share": share,
-            "norm_moved": float(np.linalg.norm(step)),
-            "variation": spread,
-            **({} if variance is None else {"variance": variance}),
-        },
+    return given.closer(
+        given.fixed,
+        given.moved(step),
+        promise,
+        rank=float(rank),
+        share=given.share_of_gap(part),
+        norm_moved=length(step),
+        variation=spread,
+        **held,
     )
 
 
-def center_queries(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "dot",
-    strength: float = 1.0,
-    normalised: bool = True,
-) -> Closer:
+def center_queries(given: Given) -> Closer:
     """Queries lose their mean, and every candidate stores the number that makes up for it.
 
     ⟨q - μ, x_j⟩ + ⟨μ, x_j⟩ = ⟨q, x_j⟩ for any μ, so clean rankings are kept exactly at any number
@@ -114,18 +78,31 @@ def center_queries(
     Raises:
         OptionError: cosine of rows that are not normalised.
     """
-    return _centred("center-queries", queries, candidates, score, strength, normalised, both=False)
+    return _centred(given, both=False)
 
 
-def biased_shift(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "euclidean",
-    strength: float = 1.0,
-    side: str = "query",
-    normalised: bool = True,
-) -> Closer:
+def center_both(given: Given) -> Closer:
+    """:func:`center_queries`, and candidates lose their own mean before they are stored.
+
+    ⟨q, x⟩ = ⟨q - μ_q, x - μ_c⟩ + ⟨μ_q, x⟩ + a constant of the query: still exact at any number of
+    candidates. Against plain noise it does what :func:`center_queries` does; against codes it also
+    centres what is coded, which one-bit codes need (``docs/formulas.md``).
+
+    Raises:
+        OptionError: cosine of rows that are not normalised first.
+    """
+    return _centred(given, both=True)
+
+
+def _centred(given: Given, *, both: bool) -> Closer:
+    given = given.linear()
+    step, off = given.strength * given.queries.mean, given.strength * given.candidates.mean
+    promise = given.exact("the candidate bias ⟨μ, x⟩ is added to each candidate's score")
+    candidate = given.moved(-off) if both else given.fixed
+    return given.closer(given.moved(-step), candidate, promise, step, norm_moved=length(step))
+
+
+def biased_shift(given: Given, *, side: str = "query") -> Closer:
     """Close the whole gap under Euclid and lose nothing: one candidate bias each.
 
     Moving queries by -g (or candidates by +g) changes -½‖q - x‖² by a constant of the query and
@@ -136,62 +113,11 @@ def biased_shift(
     Raises:
         OptionError: cosine of rows that are not normalised.
     """
-    linear_score("biased-shift", score, normalised)  # cosine of unit rows ranks as euclid
-    score = "euclidean" if score == "cosine" else score
-    step = strength * (queries.mean - candidates.mean)
-    fixed = AffineMap(queries.dim, normalised=normalised)
-    guarantee = exact(
-        score, normalised, "the candidate bias ⟨g, x⟩ is added to each candidate's score"
-    )
-    facts = {"norm_moved": float(np.linalg.norm(step))}
-    if not step.any():
-        return Closer("biased-shift", score, strength, fixed, fixed, guarantee, facts=facts)
-    moved = AffineMap(queries.dim, None, -step if side == "query" else step, normalised)
-    on_query = side == "query"
-    bias = step if score == "euclidean" or on_query else None  # dot: a candidate shift is free
-    query, candidate = (moved, fixed) if on_query else (fixed, moved)
-    return Closer("biased-shift", score, strength, query, candidate, guarantee, bias, facts)
-
-
-def center_both(
-    queries: Moments,
-    candidates: Moments,
-    *,
-    score: str = "dot",
-    strength: float = 1.0,
-    normalised: bool = True,
-) -> Closer:
-    """:func:`center_queries`, and candidates lose their own mean before they are stored.
-
-    ⟨q, x⟩ = ⟨q - μ_q, x - μ_c⟩ + ⟨μ_q, x⟩ + a constant of the query: still exact at any number of
-    candidates. Against plain noise it does what :func:`center_queries` does; against codes it also
-    centres what is coded, which one-bit codes need (``docs/formulas.md``).
-
-    Raises:
-        OptionError: cosine of rows that are not normalised first.
-    """
-    return _centred("center-both", queries, candidates, score, strength, normalised, both=True)
-
-
-def _centred(
-    name: str,
-    queries: Moments,
-    candidates: Moments,
-    score: str,
-    strength: float,
-    normalised: bool,
-    *,
-    both: bool,
-) -> Closer:
-    score = linear_score(name, score, normalised)
-    step, off = strength * queries.mean, strength * candidates.mean
-    return Closer(
-        name,
-        score,
-        strength,
-        AffineMap(queries.dim, None, -step if step.any() else None, normalised),
-        AffineMap(queries.dim, None, -off if both and off.any() else None, normalised),
-        exact(score, normalised, "the candidate bias ⟨μ, x⟩ is added to each candidate's score"),
-        step if step.any() else None,
-        {"norm_moved": float(np.linalg.norm(step))},
-    )
+    given.linear()  # cosine of unit rows ranks as euclid
+    given = replace(given, score="euclidean") if given.score == "cosine" else given
+    step, on_query = given.strength * given.gap, side == "query"
+    promise = given.exact("the candidate bias ⟨g, x⟩ is added to each candidate's score")
+    bias = step if given.score == "euclidean" or on_query else None  # dot: the shift is free
+    moved = given.moved(-step if on_query else step)
+    maps = (moved, given.fixed) if on_query else (given.fixed, moved)
+    return given.closer(*maps, promise, bias, norm_moved=length(step))
