@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -250,18 +248,11 @@ def test_names_of_models() -> None:
 
 @pytest.mark.parametrize("library", ["onnxruntime", "PIL"])
 def test_a_missing_library_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.split(".")[0] == library:
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
     encoder, world = EmojiEncoder(), load_world()
     from isthmus.encoders import emoji_world
 
     emoji_world._sheet.cache_clear()
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, library, None)
     package = "pillow" if library == "PIL" else library
     with refused("missing-extra", f"'{package}'", "isthmus[demo]"):
         EmojiEncoder() if library == "onnxruntime" else world.pictures("google")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -712,7 +714,7 @@ def test_a_folder_to_rows(folder: Path, tmp_path: Path, suffix: str) -> None:
         assert result.ids is not None
         ids = json.loads(result.ids.read_text())
     assert ids == [f"{i}.png" if i < 15 else f"sub/x{i}.PNG" for i in READABLE]
-    assert not list(tmp_path.glob("*.partial*"))
+    assert not list(tmp_path.glob("*.journal*"))
 
 
 def test_strict_ends_the_run_and_keeps_what_was_done(folder: Path, tmp_path: Path) -> None:
@@ -743,8 +745,6 @@ def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, killed_after: int, s
     embed(uninterrupted, images=folder, out=whole, batch_size=4)
     first = Tiny(fail_after=killed_after)
     interrupted(first, folder, out)
-    with open(tmp_path / f"rows{suffix}.partial", "ab") as work:
-        work.write(b"half a batch that the state does not count")
     second = Tiny()
     result = embed(second, images=folder, out=out, batch_size=4)
     assert first.batches + second.batches == uninterrupted.batches
@@ -816,15 +816,63 @@ def test_a_state_of_something_else_is_refused(folder: Path, tmp_path: Path) -> N
         embed(Tiny(), texts=["a"], out=out)
 
 
-def test_a_damaged_state_is_refused(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE steps SET data = zeroblob(length(data)) WHERE number = 1",
+        "UPDATE steps SET data = substr(data, 5) WHERE number = 1",
+        "UPDATE steps SET about = replace(about, '4.png', '5.png') WHERE number = 1",
+        "DELETE FROM steps WHERE number = 0",
+    ],
+)
+def test_a_damaged_state_is_refused(folder: Path, tmp_path: Path, change: str) -> None:
     out = tmp_path / "rows.npy"
     interrupted(Tiny(fail_after=2), folder, out)
-    (tmp_path / "rows.npy.partial").write_bytes(b"short")
-    with refused("cut-short", "holds 5 of 128 bytes"):
-        embed(Tiny(), images=folder, out=out)
-    (tmp_path / "rows.npy.partial.json").write_text("{")
-    with refused("damaged-file", "delete it to start over"):
-        embed(Tiny(), images=folder, out=out)
+    with closing(sqlite3.connect(f"{out}.journal")) as base:
+        base.execute(change)
+        base.commit()
+    encoder = Tiny()
+    with refused("damaged-journal", "delete it to start over"):
+        embed(encoder, images=folder, out=out)
+    assert encoder.batches == []
+    assert not out.exists()
+
+
+def test_a_list_that_changes_while_it_is_read_gives_no_rows(tmp_path: Path) -> None:
+    """Rows and their names would be of two lists."""
+    texts, out = tmp_path / "t.txt", tmp_path / "rows.npy"
+    texts.write_text("".join(f"word {i}\n" for i in range(3000)))  # more than one read takes
+
+    class Changing(Tiny):
+        def _count(self, size: int) -> None:
+            if not self.batches:
+                texts.write_text("".join(f"another {i}\n" for i in range(3100)))
+            super()._count(size)
+
+    with refused("inputs-changed", "3000 inputs when it was counted"):
+        embed(Changing(), texts=texts, out=out)
+    assert [p.name for p in tmp_path.iterdir()] == ["t.txt"]
+    done = embed(Tiny(), texts=texts, out=out)
+    assert done.ids is not None
+    assert json.loads(done.ids.read_text()) == [f"another {i}" for i in range(3100)]
+
+
+def test_names_are_those_of_the_texts_that_were_embedded(tmp_path: Path) -> None:
+    """A list of texts is read once for rows and names: what follows changes neither."""
+    texts, out = tmp_path / "t.txt", tmp_path / "rows.parquet"
+    texts.write_text("".join("x" * (i + 1) + "\n" for i in range(20)))
+
+    class Late(Tiny):
+        def _count(self, size: int) -> None:
+            if len(self.batches) == 4:  # all are read
+                texts.write_text("late\n" * 20)
+            super()._count(size)
+
+    embed(Late(), texts=texts, out=out, batch_size=4)
+    import pyarrow.parquet as pq
+
+    ids = pq.read_table(out).column("id").to_pylist()
+    assert [len(name) for name in ids] == read(out)[:, 0].tolist() == list(range(1, 21))
 
 
 def test_two_runs_do_not_share_a_work_file(folder: Path, tmp_path: Path) -> None:

@@ -7,22 +7,20 @@ import sys
 
 def main() -> None:
     """Entry point of the console script ``isthmus``."""
-    from isthmus.cli.app import app
     from isthmus.cli.output import print_in_any_encoding
-    from isthmus.errors import IsthmusError
+    from isthmus.cli.process import exit_code, own_streams, stopped_by_signals
 
+    own_streams()
     print_in_any_encoding()
     _show_notes()
-    try:
-        app()
-    except IsthmusError as refused:
-        print(f"isthmus: {refused}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("isthmus: interrupted; nothing half-written is left behind", file=sys.stderr)
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        raise SystemExit(0) from None
+    with stopped_by_signals():
+        raise SystemExit(exit_code(_command))
+
+
+def _command() -> None:
+    from isthmus.cli.app import app
+
+    app()
 
 
 def _show_notes() -> None:

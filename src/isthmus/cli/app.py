@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,9 +56,31 @@ def _root(
     """Nothing happens before a command is named."""
 
 
+OUTPUTS = ("out", "bias_out", "page")
+"""Options that name what a command writes; whatever else names a file is an input."""
+
+
+def _kept(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, refused before it reads anything where an output would destroy an input."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        from isthmus.data.overwriting import refuse_overwriting
+
+        refuse_overwriting(
+            {name: given[name] for name in OUTPUTS if name in given},
+            {name: value for name, value in given.items() if name not in OUTPUTS},
+        )
+        command(**given)
+
+    return run
+
+
 for _name in COMMANDS:
     _module = import_module(f"isthmus.cli.{_name}")
     if hasattr(_module, "group"):
+        for _info in _module.group.registered_commands:
+            _info.callback = _kept(_info.callback)
         app.add_typer(_module.group, name=_name)
     else:
-        app.command(_name)(_module.command)
+        app.command(_name)(_kept(_module.command))

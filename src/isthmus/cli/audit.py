@@ -50,6 +50,7 @@ def command(
 
     Example: isthmus audit images.npy captions.npy --names image,text --out report
     """
+    from isthmus.data.atomic import output_folder
     from isthmus.report.table import print_summary
 
     with progress_bar() as say:
@@ -73,7 +74,7 @@ def command(
             seed=seed,
             progress=say,
         )
-    out.mkdir(parents=True, exist_ok=True)  # whatever its name, it is a folder
+    output_folder(out)  # whatever its name, it is a folder
     result.save(out)
     screen = console(as_json=json)
     print_summary(result.report, screen, verbose=verbose)

@@ -26,6 +26,7 @@ def command(
 
     Example: isthmus demo --out isthmus-demo
     """
+    from isthmus.data.atomic import output_folder, together
     from isthmus.report.demo_words import print_demo
     from isthmus.report.table import print_summary
     from isthmus.workflows.demo.story import run_demo, save_rows
@@ -33,8 +34,10 @@ def command(
     with progress_bar() as say:
         story = run_demo(encoder=encoder, seed=seed, progress=say)
     result = story.audit
-    save_rows(out, story.rows)
-    result.save(out)
+    output_folder(out)  # whatever its name, it is a folder
+    with together():
+        save_rows(out, story.rows)
+        result.save(out)
     screen = console(as_json=json)
     print_summary(result.report, screen)
     print_demo(result.report["demo"], screen)

@@ -13,7 +13,9 @@ import numpy as np
 
 from isthmus.closers.maps import Closer, Role, check_role
 from isthmus.closers.validity import invalid_rows, refuse_invalid
-from isthmus.data import RowWriter, atomic_path
+from isthmus.data import RowWriter, atomic_path, open_rows
+from isthmus.data.atomic import together
+from isthmus.data.overwriting import foreign, refuse_foreign, refuse_overwriting
 from isthmus.data.summary import opened
 from isthmus.errors import OptionError, ShapeError
 
@@ -83,13 +85,21 @@ def apply_to_file(
         raise OptionError(
             "no-bias", "--bias-out: this closer has no candidate bias for these rows; leave it out"
         )
+    list_file = _beside(target, ".skipped.txt") if skip_invalid else None
     if bias_out is None and biased and not in_column:
-        bias_out = target.with_name(f"{target.stem}.bias.npy")
+        bias_out = _beside(target, ".bias.npy")
+        _refuse_foreign_bias(Path(bias_out), target)
+    if list_file is not None:
+        refuse_foreign(list_file, target, "")
+    refuse_overwriting(
+        {"out": target, "bias_out": bias_out, "skipped": list_file},
+        {"closer": closer, "rows": rows},
+    )
     dtype = "float64" if source.dtype == "float64" else "float32"
     biases: list[np.ndarray] = []
     faults: dict[str, list[int]] = {}
     done = 0
-    with ExitStack() as stack:
+    with together(), ExitStack() as stack:
         writer = stack.enter_context(RowWriter(target, side.dim_out, dtype))
         for block in source.blocks(BLOCK):
             found = invalid_rows(block, normalised=side.normalised)
@@ -107,14 +117,13 @@ def apply_to_file(
                 progress(role, done, source.rows)
         if not skip_invalid or writer.written == 0:
             refuse_invalid(faults, source.name, "" if skip_invalid else SKIP)  # leaves no file
-    if bias_out is not None:
-        with atomic_path(bias_out) as temporary, open(temporary, "wb") as stream:
-            np.save(stream, np.concatenate(biases), allow_pickle=False)
-    skipped = tuple(sorted(row for rows_ in faults.values() for row in rows_))
-    list_file = target.with_name(f"{target.stem}.skipped.txt") if skip_invalid else None
-    if list_file is not None:
-        with atomic_path(list_file) as temporary:
-            Path(temporary).write_text("".join(f"{row}\n" for row in skipped), encoding="utf-8")
+        skipped = tuple(sorted(row for rows_ in faults.values() for row in rows_))
+        if bias_out is not None:
+            with atomic_path(bias_out) as temporary, open(temporary, "wb") as stream:
+                np.save(stream, np.concatenate(biases), allow_pickle=False)
+        if list_file is not None:
+            with atomic_path(list_file) as temporary:
+                temporary.write_text("".join(f"{row}\n" for row in skipped), encoding="utf-8")
     where = str(bias_out) if bias_out is not None else f"{out}:bias" if in_column else None
     return Applied(
         fitted.name,
@@ -127,3 +136,21 @@ def apply_to_file(
         skipped,
         None if list_file is None else str(list_file),
     )
+
+
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(target.stem + ending)
+
+
+def _refuse_foreign_bias(path: Path, target: Path) -> None:
+    """Replace ``STEM.bias.npy`` only where it holds a bias per row of an earlier ``target``."""
+    hint = ", or name a file by --bias-out (bias_out)"
+    refuse_foreign(path, target, hint)
+    if path.exists():
+        try:
+            bias = np.load(path, mmap_mode="r", allow_pickle=False)
+            same = bias.shape == (open_rows(target).rows,)
+        except (OSError, ValueError):
+            same = False
+        if not same:
+            raise foreign(path, target, hint)

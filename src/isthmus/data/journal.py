@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from isthmus.data.atomic import make_folder, plain
+from isthmus.data.atomic import output_folder, plain
 from isthmus.data.file_errors import os_errors
 from isthmus.errors import CorruptFile, FileError
 
@@ -54,7 +54,7 @@ class Journal:
         self.every = every
 
     def __enter__(self) -> Journal:
-        make_folder(self.path.parent)
+        output_folder(self.path.parent)
         self._open()
         try:
             with self._errors():

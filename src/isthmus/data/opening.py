@@ -90,7 +90,7 @@ def split_spec(spec: str | os.PathLike[str]) -> Target:
             "file first and give its name",
         )
     path = os.path.expanduser(typed)
-    for head, key in _splits(path):
+    for head, key in splits(path):
         if os.path.isdir(head):
             return _named(typed, head, key, _in_folder(head, typed))
         if os.path.exists(head):
@@ -107,13 +107,13 @@ def split_spec(spec: str | os.PathLike[str]) -> Target:
         raise FileError(
             "no-match", f"the pattern '{typed}' matches no file; check the folder and the quotes"
         )
-    known = [head for head, _ in _splits(path) if os.path.splitext(head)[1].lower() in FORMATS]
+    known = [head for head, _ in splits(path) if os.path.splitext(head)[1].lower() in FORMATS]
     missing = known[0] if known else path
     raise no_such_file(missing)
 
 
-def _splits(path: str) -> Iterator[tuple[str, str | None]]:
-    """The whole path, then the path cut at each colon from the right."""
+def splits(path: str) -> Iterator[tuple[str, str | None]]:
+    """The whole path, then it and its key, cut at each colon from the right."""
     yield path, None
     for match in reversed(list(re.finditer(":", path))):
         if match.start():

@@ -68,10 +68,7 @@ class Record:
         if suffix == ".json":
             write_json(out, self.to_dict())
         elif suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            with atomic_path(out) as temporary:
-                pq.write_table(self.to_arrow(), temporary)
+            write_parquet(out, self.rows())
         elif suffix == ".html" and type(self)._save_page is not Record._save_page:
             self._save_page(out)
         else:
@@ -110,6 +107,14 @@ def arrow_table(rows: Sequence[Mapping[str, Any]]) -> Any:
 
     names = list(dict.fromkeys(name for row in rows for name in row))
     return pa.table({name: [row.get(name) for row in rows] for name in names})
+
+
+def write_parquet(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Lines as a Parquet file, renamed into place."""
+    import pyarrow.parquet as pq
+
+    with atomic_path(path) as temporary, temporary.open("wb") as file:  # any name has a handle
+        pq.write_table(arrow_table(rows), file)
 
 
 def html_table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:

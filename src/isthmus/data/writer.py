@@ -90,7 +90,8 @@ class RowWriter:
             with os_errors(self.path, "written"):
                 if is_parquet(self.path):
                     column = self._named or "embedding"
-                    parquet = _ParquetSink(temporary, self.dim, self.dtype, column)
+                    handle = stack.enter_context(open(temporary, "wb"))
+                    parquet = _ParquetSink(handle, self.dim, self.dtype, column)
                     stack.callback(parquet.close)
                     self._sink = parquet
                 else:
@@ -219,8 +220,8 @@ class _FlatSink:
 class _ParquetSink:
     """Parquet: a fixed-size-list column without nulls (fastest to read) and plain columns."""
 
-    def __init__(self, path: os.PathLike[str], dim: int, dtype: np.dtype, column: str) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, handle: IO[bytes], dim: int, dtype: np.dtype, column: str) -> None:
+        self.handle = handle  # pyarrow takes no path that is not UTF-8
         self.dim = dim
         self.dtype = dtype
         self.column = column
@@ -269,7 +270,7 @@ class _ParquetSink:
         if self.writer is None:
             schema = pa.schema(fields)
             self.writer = pq.ParquetWriter(
-                self.path, schema, compression="none", use_dictionary=False
+                self.handle, schema, compression="none", use_dictionary=False
             )
         try:
             table = pa.Table.from_arrays(arrays, schema=self.writer.schema)

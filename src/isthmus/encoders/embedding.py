@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import overload
 
 import numpy as np
 
 from isthmus.core.progress import Progress, quiet
+from isthmus.data.overwriting import refuse_overwriting
 from isthmus.encoders import load_encoder
 from isthmus.encoders.base import Encoder
 from isthmus.encoders.inputs import Inputs, Kind, open_source
-from isthmus.encoders.rows_file import Embedded, embed_to_file
+from isthmus.encoders.rows_file import Embedded, beside, embed_to_file
 from isthmus.errors import FileError, OptionError
 
 
@@ -97,6 +99,9 @@ def embed(
     for name, number in (("batch_size", batch_size), ("workers", workers)):
         if number is not None and number < 1:
             raise OptionError("number-too-small", f"{name} {number}: expected at least 1")
+    if out is not None:
+        inside = {"images": images, "texts": texts, "encoder": encoder}
+        refuse_overwriting({"out": out} | beside(Path(out)), inside)
     if out is None and not isinstance(inputs, (str, os.PathLike)):
         inputs = list(inputs)  # these may be images in memory
         label, count = "the given list", len(inputs)

@@ -17,8 +17,9 @@ from isthmus.encoders.base import Encoder
 from isthmus.encoders.emoji_pixels import SIZE, small
 from isthmus.encoders.emoji_text import tokenize
 from isthmus.encoders.emoji_world import data_file
+from isthmus.encoders.libraries import library
 from isthmus.encoders.opening import usable_cores
-from isthmus.errors import MissingExtra, OptionError
+from isthmus.errors import OptionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,10 +61,7 @@ def _chosen(model: str | None) -> str:
 
 def _session(name: str, threads: int = 0) -> Any:
     """``threads`` is what one call of the session may use; 0 leaves it to ONNX Runtime."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtra("the emoji model", "onnxruntime", "demo") from error
+    onnxruntime = library("onnxruntime", "the emoji model", "onnxruntime", "demo")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads

@@ -1,7 +1,8 @@
 """What to embed: a folder or list of images, lines of a text file, a column of a Parquet file.
 
-A source is read twice, lazily: once to count and fingerprint it, once to embed it. Nothing but
-file names of a folder is held in memory.
+A source is read twice, lazily: once to count and fingerprint it, once to embed it, and the second
+reading must have the fingerprint of the first. Nothing but file names of a folder is held in
+memory.
 """
 
 from __future__ import annotations
@@ -49,19 +50,37 @@ class Source:
 
     def inputs(self) -> Iterator[str]:
         """Texts as they are; paths of images ready to open."""
-        folder = None if self.folder is None else os.fspath(self.folder)
-        for item in self.items():
-            yield item if folder is None else os.path.join(folder, item)
+        return map(self.ready, self.items())
+
+    def ready(self, item: str) -> str:
+        """What is embedded for an item."""
+        return item if self.folder is None else os.path.join(self.folder, item)
 
     @cached_property
     def fingerprint(self) -> tuple[int, str]:
         """(count, SHA-256 over kind and items): equal for the same list in the same order."""
-        count, digest = 0, hashlib.sha256(self.kind.encode())
+        seen = Fingerprint(self.kind)
         for item in self.items():
-            data = item.encode("utf-8", "surrogateescape")
-            digest.update(len(data).to_bytes(8, "little") + data)
-            count += 1
-        return count, digest.hexdigest()
+            seen.add(item)
+        return seen.found
+
+
+class Fingerprint:
+    """Of a list while it is read."""
+
+    def __init__(self, kind: str) -> None:
+        self.count, self.digest = 0, hashlib.sha256(kind.encode())
+
+    def add(self, item: str) -> None:
+        """The next item."""
+        data = item.encode("utf-8", "surrogateescape")
+        self.digest.update(len(data).to_bytes(8, "little") + data)
+        self.count += 1
+
+    @property
+    def found(self) -> tuple[int, str]:
+        """How many there were, and their digest."""
+        return self.count, self.digest.hexdigest()
 
 
 def open_source(inputs: Inputs, kind: Kind) -> Source:

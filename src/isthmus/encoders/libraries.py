@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -10,9 +11,17 @@ from typing import Any
 
 from isthmus.errors import FileError, IsthmusError, MissingExtra, OptionError
 
+QUIET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+"""Set before a library is imported: without the first, ONNX Runtime looks up a host when it is
+imported, and keeps a database of its uses in the user's cache folder."""
+
 
 def library(module: str, what: str, package: str, extra: str) -> Any:
-    """Import ``module``; a missing package and a broken one are told apart."""
+    """Import ``module``; a missing package and a broken one are told apart.
+
+    Every import of a library that could report its use goes through here.
+    """
+    os.environ.update(QUIET)
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

@@ -1,37 +1,42 @@
 """Embed a folder of images or a file of texts to a file of rows; a killed run goes on.
 
-While it runs, ``OUT.partial`` holds the rows so far (float32, row after row) and
-``OUT.partial.json`` says whose they are and how many inputs they stand for. Rows reach the disk
-before the state that counts them, so whatever a kill leaves behind, the state is true and the
-surplus is cut off. Both are removed once ``OUT`` is in place.
+While it runs, ``OUT.journal`` (:mod:`isthmus.data.journal`) holds a step for each batch: its rows,
+what they are of, and the inputs that have no row. It is removed once ``OUT`` is in place.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from isthmus.data import RowWriter, atomic_path, write_json
+from isthmus.data.atomic import together, written
+from isthmus.data.journal import Journal
+from isthmus.data.overwriting import refuse_foreign
 from isthmus.data.records import Record
+from isthmus.data.source import exact_blocks
 from isthmus.encoders.base import Encoder, OnDone
-from isthmus.encoders.batches import batched
 from isthmus.encoders.images import UnreadableImage
-from isthmus.encoders.inputs import Source
-from isthmus.errors import CorruptFile, FileError
+from isthmus.encoders.inputs import Fingerprint, Source
+from isthmus.errors import FileError
 
 STATE_SECONDS = 0.5
 """So much work a killed process may have to do again; one that fails or is interrupted, none."""
 
 CHUNK = 4096
-"""Rows at a time when the work file is turned into the file asked for."""
+"""Rows at a time when the journal is turned into the file asked for."""
+
+
+OUR_LIST = b'[\n  {\n    "index":'
+"""How a list of skipped inputs begins, which a run may leave without a row."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +70,6 @@ class Embedded(Record):
         return {"rows" if k == "count" else k: v for k, v in super().to_dict().items()}
 
 
-@dataclass
-class _State:
-    """What the rows of a work file are of. The first five fields must match for a run to go on."""
-
-    encoder: str
-    dim: int
-    kind: str
-    inputs: int
-    digest: str
-    done: int = 0
-    rows: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-
-
 MUST_MATCH = {
     "encoder": "encoder",
     "dim": "length of a row",
@@ -105,200 +96,155 @@ def embed_to_file(
     how many inputs are done.
 
     Memory: two batches. Disk: the rows once more while they are converted. Raises
-    :class:`~isthmus.errors.FileError` when the work files are of another encoder or list, or in
-    use; :class:`~isthmus.encoders.images.UnreadableImage` with ``strict``, and when nothing is
-    readable.
+    :class:`~isthmus.errors.FileError` when the journal is of another encoder or list, or in
+    use, or when the list of inputs changes meanwhile;
+    :class:`~isthmus.encoders.images.UnreadableImage` with ``strict``, and when nothing is readable.
     """
     out = Path(out)
     writer = RowWriter(out, encoder.dim, dtype="float32")  # refuses a bad name before the work
+    listed = beside(out)
+    for path in listed.values():
+        refuse_foreign(path, out, "", OUR_LIST if path == listed["skipped"] else None)
     count, digest = source.fingerprint
-    state = _State(encoder.name, encoder.dim, source.kind, count, digest)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = _Work(out, state)
-    with work:
-        if strict and state.skipped:
-            reason = f"{state.skipped[0].reason} (strict; nothing is skipped)"
+    asked = {
+        "encoder": encoder.name,
+        "dim": encoder.dim,
+        "kind": source.kind,
+        "inputs": count,
+        "digest": digest,
+    }
+    with Journal(out, asked, every=STATE_SECONDS) as journal:
+        _refuse_others(journal, asked)
+        done, skipped = 0, []
+        for about, _ in journal.steps():
+            done += len(about["ids"]) + len(about["skipped"])
+            skipped += [Skipped(**item) for item in about["skipped"]]
+        if strict and skipped:
+            reason = f"{skipped[0].reason} (strict; nothing is skipped)"
             raise UnreadableImage("skipped-before", reason)
-        try:
-            _embed(encoder, source, work, batch_size, strict, on_done)
-            _report_skipped(out, state)
-            if state.rows == 0:
-                raise UnreadableImage(
-                    "nothing-readable",
-                    f"none of the {count} images of {source.label} could be read; the first: "
-                    f"{state.skipped[0].reason}",
-                )
-            ids = _finish(writer, source, work)
-        except BaseException:  # Ctrl-C too
-            work.keep()
-            raise
-        work.note.unlink(missing_ok=True)  # a short run wrote none
-    work.path.unlink()  # only now: some systems do not remove an open file
-    return Embedded(out, state.rows, encoder.dim, encoder.name, ids, tuple(state.skipped))
+        for about in _embed(encoder, source, journal, done, batch_size, strict, on_done):
+            skipped += about
+        if len(skipped) == count:
+            _write_skipped(listed["skipped"], skipped)
+            raise UnreadableImage(
+                "nothing-readable",
+                f"none of the {count} images of {source.label} could be read; the first: "
+                f"{skipped[0].reason}",
+            )
+        with together():
+            ids = _finish(writer, listed.get("ids"), journal)
+            _write_skipped(listed["skipped"], skipped)
+        if not skipped:
+            listed["skipped"].unlink(missing_ok=True)  # of an earlier run
+        journal.remove()
+    return Embedded(out, count - len(skipped), encoder.dim, encoder.name, ids, tuple(skipped))
+
+
+def _refuse_others(journal: Journal, asked: dict[str, Any]) -> None:
+    """An unfinished run of something else is not gone on with, and not thrown away either."""
+    for name, have in journal.others().items():
+        said = f": {have} there, {asked[name]} now" if name != "digest" else ""
+        raise FileError(
+            "another-run",
+            f"{journal.path} is of an unfinished run with another {MUST_MATCH[name]}{said}; finish "
+            "that run, delete this file to start over, or write to another file",
+        )
 
 
 def _embed(
     encoder: Encoder,
     source: Source,
-    work: _Work,
+    journal: Journal,
+    first: int,
     batch_size: int,
     strict: bool,
     on_done: OnDone | None,
-) -> None:
-    """Batch after batch to the work file, from where the state says."""
-    state = work.state
-    first = state.done
-    left = islice(source.inputs(), first, None)
-    names = islice(source.items(), first, None)
-    skipped: list[tuple[int, Exception]] = []
-    say = on_done or (lambda done: None)
-    if first:
-        say(first)
+) -> Iterator[list[Skipped]]:
+    """Batch after batch to the journal, from input ``first`` on; yields what has no row."""
+    waiting: deque[str] = deque()
+    seen = Fingerprint(source.kind)
+
+    def inputs() -> Iterator[str]:
+        for number, item in enumerate(source.items()):
+            seen.add(item)
+            if number >= first:
+                waiting.append(item)
+                yield source.ready(item)
+
+    lost: dict[int, Exception] = {}
     if source.kind == "images":
         batches = encoder.iter_image_batches(
-            left,
+            inputs(),
             batch_size=batch_size,
             on_unreadable="raise" if strict else "skip",
-            on_skip=lambda index, error: skipped.append((index, error)),
+            on_skip=lambda index, error: lost.update({first + index: error}),
         )
     else:
-        batches = encoder.iter_text_batches(left, batch_size=batch_size)
-    written = perf_counter()
-    for (_, rows), batch in zip(batches, batched(names, batch_size), strict=True):
-        work.file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
-        for index, error in skipped:
-            name = batch[first + index - state.done]
-            state.skipped.append(Skipped(first + index, _utf8(name), _utf8(str(error))))
-        skipped.clear()
-        state.done += len(batch)
-        state.rows += len(rows)
-        if perf_counter() - written > STATE_SECONDS:
-            work.keep()
-            written = perf_counter()
-        say(state.done)
-    work.file.flush()
+        batches = encoder.iter_text_batches(inputs(), batch_size=batch_size)
+    say = on_done or (lambda done: None)
+    done = first
+    if first:
+        say(first)
+    for _, rows in batches:
+        batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
+        named = list(enumerate(batch, done))
+        skipped = [Skipped(i, written(n), written(str(lost[i]))) for i, n in named if i in lost]
+        about = {
+            "ids": [name for i, name in named if i not in lost],
+            "skipped": [asdict(item) for item in skipped],
+        }
+        lost.clear()
+        journal.append(about, np.ascontiguousarray(rows, dtype="<f4").tobytes())
+        done += len(batch)
+        yield skipped
+        say(done)
+    if seen.found != source.fingerprint:
+        journal.remove()  # its rows and names are of two lists
+        raise FileError(
+            "inputs-changed",
+            f"{source.label} changed while it was read ({source.fingerprint[0]} inputs when it was "
+            f"counted, {seen.count} read); nothing is written: run again once it is complete",
+        )
 
 
-class _Work:
-    """The work file and its state, for one run alone where the system has advisory locks."""
+def beside(out: Path) -> dict[str, Path]:
+    """The lists that go with a file of rows: inputs without a row, and identities of its rows."""
+    endings = {"skipped": ".skipped.json"}
+    if out.suffix.lower() != ".parquet":  # which holds them as a column
+        endings["ids"] = ".ids.json"
+    return {name: out.with_name(out.name + ending) for name, ending in endings.items()}
 
-    file: BinaryIO
 
-    def __init__(self, out: Path, state: _State) -> None:
-        self.state = state
-        self.path, self.note = _named(out, ".partial"), _named(out, ".partial.json")
+def _finish(writer: RowWriter, ids: Path | None, journal: Journal) -> Path | None:
+    """The journal -> the file asked for, with the identities of its rows."""
+    names: deque[str] = deque()
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one an entry
 
-    def __enter__(self) -> _Work:
-        self.file = open(self.path, "a+b")
-        try:
-            self._lock()
-            self._resume()
-        except BaseException:
-            self.file.close()
-            raise
-        return self
+    def pieces() -> Iterator[np.ndarray]:
+        for about, data in journal.steps():
+            names.extend(about["ids"])
+            yield np.frombuffer(data, dtype="<f4").reshape(-1, writer.dim)
 
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def keep(self) -> None:
-        """Rows to the disk, and only then the state that counts them."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        write_json(self.note, asdict(self.state))
-
-    def _lock(self) -> None:
-        try:
-            from fcntl import LOCK_EX, LOCK_NB, flock
-        except ImportError:
-            return
-        try:
-            flock(self.file, LOCK_EX | LOCK_NB)
-        except OSError:
-            raise FileError(
-                "file-in-use", f"{self.path} is in use by another run; wait for it to end"
-            ) from None
-
-    def _resume(self) -> None:
-        """Fill the state from an earlier run and cut the work file to what it counts."""
-        state = self.state
-        if self.note.exists():
-            old = _read_state(self.note)
-            for name, what in MUST_MATCH.items():
-                have, want = getattr(old, name), getattr(state, name)
-                if have != want:
-                    said = f": {have} there, {want} now" if name != "digest" else ""
-                    raise FileError(
-                        "another-run",
-                        f"{self.note} is of an unfinished run with another {what}{said}; finish "
-                        f"that run, delete {self.note} and {self.path.name} to start over, or "
-                        "write to another file",
-                    )
-            state.done, state.rows, state.skipped = old.done, old.rows, old.skipped
-        size = state.rows * state.dim * 4
-        have = self.file.seek(0, os.SEEK_END)
-        if have < size:
-            raise CorruptFile(
-                "cut-short",
-                f"{self.path} holds {have} of {size} bytes; delete it and {self.note.name}",
+    with ExitStack() as stack:
+        stack.enter_context(writer)
+        if ids is not None:
+            listed = stack.enter_context(atomic_path(ids))
+            file = stack.enter_context(open(listed, "w", encoding="utf-8", newline="\n"))
+        for block in exact_blocks(pieces(), CHUNK):
+            own = [names.popleft() for _ in block]
+            if ids is None:
+                writer.write(block, {"id": np.array(own, object)})
+                continue
+            file.writelines(
+                ("[\n" if writer.written + i == 0 else ",\n") + encode(name)
+                for i, name in enumerate(own)
             )
-        self.file.truncate(size)
-        self.file.seek(size)
-
-
-def _read_state(note: Path) -> _State:
-    try:
-        data = json.loads(note.read_text(encoding="utf-8"))
-        data["skipped"] = [Skipped(**item) for item in data["skipped"]]
-        return _State(**data)
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptFile(
-            "damaged-file",
-            f"{note} is not the state of an unfinished run ({error}); delete it to start over",
-        ) from None
-
-
-def _finish(writer: RowWriter, source: Source, work: _Work) -> Path | None:
-    """The work file -> the file asked for, with the identities of its rows."""
-    gone = {item.index for item in work.state.skipped}
-
-    def kept() -> Iterator[str]:
-        return (_utf8(item) for index, item in enumerate(source.items()) if index not in gone)
-
-    out, dim = Path(writer.path), work.state.dim
-    parquet = out.suffix.lower() == ".parquet"
-    ids = None if parquet else _named(out, ".ids.json")
-    if ids is not None:
-        _write_list(ids, kept())
-    identities = batched(kept(), CHUNK)
-    with open(work.path, "rb") as rows_file, writer:
-        while data := rows_file.read(CHUNK * dim * 4):
-            block = np.frombuffer(data, dtype="<f4").reshape(-1, dim)
-            writer.write(block, {"id": np.array(next(identities), object)} if parquet else None)
+            writer.write(block)
+        if ids is not None:
+            file.write("\n]\n")
     return ids
 
 
-def _write_list(path: Path, items: Iterator[str]) -> None:
-    """A JSON list, one entry a line, without holding it."""
-    encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one an entry
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for number, item in enumerate(items):
-            file.write(("[\n" if number == 0 else ",\n") + encode(item))
-        file.write("\n]\n")
-
-
-def _report_skipped(out: Path, state: _State) -> None:
-    path = _named(out, ".skipped.json")
-    if state.skipped:
-        write_json(path, [asdict(item) for item in state.skipped])
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _utf8(text: str) -> str:
-    """File names that are not UTF-8 have no form in JSON or Parquet: show their bytes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _named(out: Path, suffix: str) -> Path:
-    return out.with_name(out.name + suffix)
+def _write_skipped(path: Path, skipped: list[Skipped]) -> None:
+    if skipped:
+        write_json(path, [asdict(item) for item in skipped])

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from isthmus.data.atomic import atomic_path
+from isthmus.data.atomic import atomic_path, written
 from isthmus.data.file_errors import os_errors
 from isthmus.report import words
 from isthmus.report.figures import Figure
@@ -50,7 +50,7 @@ def script_json(value: Any) -> str:
 def write_page(path: str | os.PathLike[str], page: str) -> None:
     """Write a page's text to ``path``, atomically. Raises FileError where it cannot."""
     with atomic_path(path) as temporary, os_errors(path, "written"):
-        temporary.write_text(page, encoding="utf-8", newline="\n")
+        temporary.write_text(written(page), encoding="utf-8", newline="\n")
 
 
 class Plots:

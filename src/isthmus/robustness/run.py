@@ -21,9 +21,9 @@ import numpy as np
 
 from isthmus._version import __version__
 from isthmus.closers.maps import Closer
-from isthmus.data.atomic import atomic_path, plain, write_json
+from isthmus.data.atomic import plain, write_json
 from isthmus.data.journal import Journal
-from isthmus.data.records import arrow_table
+from isthmus.data.records import write_parquet
 from isthmus.errors import OptionError
 from isthmus.robustness.measurements import measure_perturbation
 from isthmus.robustness.perturbations import Perturbation, check_perturbation
@@ -193,8 +193,5 @@ def write_table(out: Path, rows: Sequence[Row]) -> None:
     """Rows as Parquet or JSON, renamed into place."""
     if out.suffix == ".json":
         write_json(out, list(rows))
-        return
-    import pyarrow.parquet as pq
-
-    with atomic_path(out) as path:
-        pq.write_table(arrow_table(rows), path)
+    else:
+        write_parquet(out, rows)

@@ -16,6 +16,7 @@ from isthmus.closers.registry import METHODS
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
+from isthmus.data.overwriting import refuse_overwriting
 from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning, worst_first
 from isthmus.errors import OptionError
@@ -177,8 +178,12 @@ def stress(
     check_noise(levels, convention or "total")
     check_counts(fit_share, trials, max_queries, max_candidates, seeds)
     path = None if out is None else Path(out)
+    said = {"relevance": relevance, "labels": labels, "paired": paired}
     if path is not None:
         check_table_suffix(path)
+        items = {"query_items": query_items, "candidate_items": candidate_items}
+        sides = {"queries": queries, "candidates": candidates}
+        refuse_overwriting({"out": path}, sides | said | items)
     say = progress or quiet
     task = open_task(
         queries,
@@ -196,7 +201,6 @@ def stress(
         progress=say,
     )
     names = _name_of(queries, "queries"), _name_of(candidates, "candidates")
-    said = {"relevance": relevance, "labels": labels, "paired": paired}
     task, found = look_at_pairs(task, names, **said)
     task = task.distinct()
     if convention is None:

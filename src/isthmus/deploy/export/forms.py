@@ -13,6 +13,7 @@ import numpy as np
 from isthmus.closers.maps import Closer
 from isthmus.data import atomic_path, open_rows
 from isthmus.data.file_errors import read_text
+from isthmus.data.overwriting import refuse_overwriting
 from isthmus.data.records import Record
 from isthmus.deploy.export.closer_json import from_json, to_json
 from isthmus.deploy.export.models import fold_into_siglip
@@ -94,6 +95,7 @@ def export_closer(
         raise OptionError(
             "unknown-role", f"role {role}: an ONNX graph has one role, say query or candidate"
         )
+    refuse_overwriting({"out": out}, {"closer": closer, "model": model, "candidates": candidates})
     fitted = closer if isinstance(closer, Closer | Evened) else _read(Path(closer))
     fitted = _for_store(fitted, store, candidates)
     name = None if model is None else os.fspath(model)

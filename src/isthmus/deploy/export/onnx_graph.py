@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from isthmus.closers.maps import Closer, Role
 from isthmus.data import atomic_path
+from isthmus.data.atomic import together
 from isthmus.deploy.export.stores import Evened
 from isthmus.encoders.libraries import library, loading
 from isthmus.errors import CorruptFile, OptionError, ShapeError
@@ -237,12 +238,21 @@ def _weights_apart(onnx: Any, graph: Any) -> bool:
 
 
 def _write(onnx: Any, model: Any, target: Path, apart: bool) -> None:
-    with atomic_path(target) as temporary:
-        if not apart:
-            onnx.save_model(model, str(temporary))
-            return
-        data = f"{target.name}.data"
-        target.with_name(data).unlink(missing_ok=True)  # the library would append to it
-        onnx.save_model(
-            model, str(temporary), save_as_external_data=True, location=data, size_threshold=0
-        )
+    """The graph, and in a file of its own what is too large to stay in it."""
+    beside = target.with_name(f"{target.name}.data")
+    with together(), atomic_path(target) as temporary:
+        if apart:
+            with atomic_path(beside) as weights, weights.open("wb") as file:
+                for tensor in model.graph.initializer:
+                    if tensor.HasField("raw_data"):
+                        _move_out(onnx, tensor, file, beside.name)
+        temporary.write_bytes(model.SerializeToString())
+
+
+def _move_out(onnx: Any, tensor: Any, file: BinaryIO, name: str) -> None:
+    """Append a tensor's numbers to a file, on a page of its own, and say in the graph where."""
+    file.write(b"\0" * (-file.tell() % 4096))
+    at, data = file.tell(), tensor.raw_data
+    file.write(data)
+    onnx.external_data_helper.set_external_data(tensor, name, offset=at, length=len(data))
+    tensor.ClearField("raw_data")

@@ -22,6 +22,7 @@ from isthmus.closers.maps import Closer
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.data import write_json
+from isthmus.data.atomic import output_folder, together
 from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning, broken_of
 from isthmus.engines.local import Executor
@@ -92,19 +93,20 @@ class Audit(Record):
         out = Path(path)
         if out.suffix and not out.is_dir():
             return super().save(out)
-        out.mkdir(parents=True, exist_ok=True)
-        for entry in self.report["directions"]:
-            name = f"{entry['query']}_to_{entry['candidate']}"
-            if name in self.closers:
-                file = f"closer-{name}.safetensors"
-                self.closers[name].save(out / file)
-                entry["recommendation"]["file"] = file
-        if self.pool is not None:
-            file = "closer-pool.safetensors"
-            self.pool.save(out / file)
-            self.report["mixed"]["verdict"]["file"] = file
-        write_json(out / "report.json", self.report)
-        self._save_page(out / "report.html")
+        output_folder(out)
+        with together():
+            for entry in self.report["directions"]:
+                name = f"{entry['query']}_to_{entry['candidate']}"
+                if name in self.closers:
+                    file = f"closer-{name}.safetensors"
+                    self.closers[name].save(out / file)
+                    entry["recommendation"]["file"] = file
+            if self.pool is not None:
+                file = "closer-pool.safetensors"
+                self.pool.save(out / file)
+                self.report["mixed"]["verdict"]["file"] = file
+            write_json(out / "report.json", self.report)
+            self._save_page(out / "report.html")
         return out
 
     def _save_page(self, path: Path) -> None:

@@ -54,6 +54,5 @@ def save_rows(out: Path, rows: DemoRows) -> None:
     """Write ``pictures.npy`` and ``names.npy``, so that every command can be tried on them."""
     from isthmus.data import write_rows
 
-    out.mkdir(parents=True, exist_ok=True)
     write_rows(out / "pictures.npy", rows.unseen.astype("float32"))
     write_rows(out / "names.npy", rows.names.astype("float32"))
