@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test bench lint faults clean
+.PHONY: demo test bench lint faults reliability clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +27,9 @@ lint: $(VENV)/.installed  ## ruff (lint and format) and mypy
 
 faults: $(VENV)/.installed  ## plant faults one by one and see that a test catches each
 	$(BIN)/python tests/mutants.py
+
+reliability: $(VENV)/.installed  ## kills, two runs at once, full disk, hostile words, strace
+	PYTHONPATH=tests $(BIN)/python -m campaigns --write
 
 clean:
 	rm -rf $(VENV) isthmus-demo isthmus-report
