@@ -9,7 +9,17 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from campaigns.jobs import JOBS, Commands, Job, contents, half, make_inputs, reference, stale
+from campaigns.jobs import (
+    JOBS,
+    Commands,
+    Job,
+    contents,
+    earlier,
+    half,
+    make_inputs,
+    reference,
+    stale,
+)
 
 SIZE = 64 << 20
 
@@ -36,7 +46,7 @@ def run(points: int, folder: Path, jobs: tuple[Job, ...] = JOBS) -> Counter[str]
                 needed = sum(map(len, whole.values()))
                 for number in range(points):
                     room = needed * number // points
-                    old = {name: b"old" for name in job.outputs if number % 2}
+                    old = earlier(job) if number % 2 else {}
                     _point(
                         job, commands, job.command(inputs, disk / "out"), room, old, whole, found
                     )

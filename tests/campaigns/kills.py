@@ -10,7 +10,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from campaigns.jobs import JOBS, Commands, Job, contents, half, make_inputs, reference, stale
+from campaigns.jobs import (
+    JOBS,
+    Commands,
+    Job,
+    contents,
+    earlier,
+    half,
+    make_inputs,
+    reference,
+    stale,
+)
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 MOST_IN_A_ROW = 4
@@ -47,7 +57,7 @@ def _rows_of_kills(
         job = jobs[rows % len(jobs)]
         out = folder / f"out-{rows}"
         out.mkdir()
-        old = dict.fromkeys(job.outputs, b"old " * 1000) if rows % 8 < 4 else {}
+        old = earlier(job) if rows % 8 < 4 else {}
         for name, data in old.items():
             (out / name).write_bytes(data)
         for _ in range(min(draw.randint(1, MOST_IN_A_ROW), count - found["kills"])):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +25,6 @@ from isthmus.data import write_json
 from isthmus.data.atomic import output_folder, together
 from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning, broken_of
-from isthmus.engines.local import Executor
 from isthmus.metrics.gap_report import gap_of
 from isthmus.metrics.picture import gap_picture
 from isthmus.robustness import GAUSSIAN_LEVELS, Result
@@ -37,6 +36,9 @@ from isthmus.workflows.audits.direction import direction_part
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.pool import pool_verdict
 from isthmus.workflows.recommendation import DEFAULT_FLOOR, nothing_recommended
+
+if TYPE_CHECKING:
+    from isthmus.engines.local import Executor
 
 SCHEMA = 1
 FIT_EQUALS_SCORE = InputWarning(
