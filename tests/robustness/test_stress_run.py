@@ -330,6 +330,8 @@ def test_stress_refuses(options: dict[str, Any], code: str, fact: str, files: Pa
     [
         (("--strengths", "much"), "--strengths much: expected numbers, such as 0.5,1"),
         (("--kept", "-3"), "--kept -3: expected dimensions to keep, or shares below 1"),
+        (("--kept", "inf"), "--kept inf: expected dimensions to keep, or shares below 1"),
+        (("--levels", "nan"), "--levels nan: expected numbers"),
         (("--page", "t.pdf"), "--page t.pdf: a page is a .html file"),
         (("--out", "t.csv"), "the table is a .parquet or .json file"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -78,13 +79,13 @@ def split_numbers(
     """``0.005,0.022`` -> (0.005, 0.022).
 
     Raises:
-        OptionError: no number at all, or, unless ``signed``, one that is not above 0.
+        OptionError: no number at all, one that is not finite, or, unless ``signed``, not above 0.
     """
     try:
         values = tuple(float(p) for p in text.split(",") if p.strip())
     except ValueError:
         values = ()
-    if not values or not (signed or all(v > 0 for v in values)):
+    if not values or not all(isfinite(v) and (signed or v > 0) for v in values):
         raise OptionError("bad-numbers", f"{option} {text}: expected {what}")
     return values
 
