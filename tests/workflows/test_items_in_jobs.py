@@ -79,7 +79,7 @@ def test_advice_by_item_has_the_accuracy_of_items(pictures, crops) -> None:
     options = {"perturb": "sq8", "closers": "center-queries"}
     named = recommend(captions, rows, candidate_items=of, **options)
     by_row = recommend(captions, rows, **options)
-    assert "candidates: 250 rows are 50 items" in named.notes
+    assert "candidates: 250 rows are 50 items, as they are named" in named.notes
     assert named.plain.test.clean_accuracy > 0.85 > by_row.plain.test.clean_accuracy
     assert named.plain.test.flips <= by_row.plain.test.flips
 
