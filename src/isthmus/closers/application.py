@@ -85,9 +85,9 @@ def apply_to_file(
         raise OptionError(
             "no-bias", "--bias-out: this closer has no candidate bias for these rows; leave it out"
         )
-    list_file = _beside(target, ".skipped.txt") if skip_invalid else None
+    list_file = _neighbour(target, ".skipped.txt") if skip_invalid else None
     if bias_out is None and biased and not in_column:
-        bias_out = _beside(target, ".bias.npy")
+        bias_out = _neighbour(target, ".bias.npy")
         _refuse_foreign_bias(Path(bias_out), target)
     if list_file is not None:
         refuse_foreign(list_file, target, "")
@@ -138,7 +138,7 @@ def apply_to_file(
     )
 
 
-def _beside(target: Path, ending: str) -> Path:
+def _neighbour(target: Path, ending: str) -> Path:
     return target.with_name(target.stem + ending)
 
 

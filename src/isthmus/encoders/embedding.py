@@ -13,7 +13,7 @@ from isthmus.data.overwriting import refuse_overwriting
 from isthmus.encoders import load_encoder
 from isthmus.encoders.base import Encoder
 from isthmus.encoders.inputs import Inputs, Kind, open_source
-from isthmus.encoders.rows_file import Embedded, beside, embed_to_file
+from isthmus.encoders.rows_file import Embedded, embed_to_file, lists_of
 from isthmus.errors import FileError, OptionError
 
 
@@ -101,7 +101,7 @@ def embed(
             raise OptionError("number-too-small", f"{name} {number}: expected at least 1")
     if out is not None:
         inside = {"images": images, "texts": texts, "encoder": encoder}
-        refuse_overwriting({"out": out} | beside(Path(out)), inside)
+        refuse_overwriting({"out": out} | lists_of(Path(out)), inside)
     if out is None and not isinstance(inputs, (str, os.PathLike)):
         inputs = list(inputs)  # these may be images in memory
         label, count = "the given list", len(inputs)

@@ -102,7 +102,7 @@ def embed_to_file(
     """
     out = Path(out)
     writer = RowWriter(out, encoder.dim, dtype="float32")  # refuses a bad name before the work
-    listed = beside(out)
+    listed = lists_of(out)
     for path in listed.values():
         refuse_foreign(path, out, "", OUR_LIST if path == listed["skipped"] else None)
     count, digest = source.fingerprint
@@ -207,7 +207,7 @@ def _embed(
         )
 
 
-def beside(out: Path) -> dict[str, Path]:
+def lists_of(out: Path) -> dict[str, Path]:
     """The lists that go with a file of rows: inputs without a row, and identities of its rows."""
     endings = {"skipped": ".skipped.json"}
     if out.suffix.lower() != ".parquet":  # which holds them as a column

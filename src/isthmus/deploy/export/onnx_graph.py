@@ -239,13 +239,13 @@ def _weights_apart(onnx: Any, graph: Any) -> bool:
 
 def _write(onnx: Any, model: Any, target: Path, apart: bool) -> None:
     """The graph, and in a file of its own what is too large to stay in it."""
-    beside = target.with_name(f"{target.name}.data")
+    weights_file = target.with_name(f"{target.name}.data")
     with together(), atomic_path(target) as temporary:
         if apart:
-            with atomic_path(beside) as weights, weights.open("wb") as file:
+            with atomic_path(weights_file) as weights, weights.open("wb") as file:
                 for tensor in model.graph.initializer:
                     if tensor.HasField("raw_data"):
-                        _move_out(onnx, tensor, file, beside.name)
+                        _move_out(onnx, tensor, file, weights_file.name)
         temporary.write_bytes(model.SerializeToString())
 
 
