@@ -154,7 +154,6 @@ def main() -> None:
     kept = json.loads(OUT.read_text()) if OUT.exists() else []
     for name in given.cases or list(CASES):
         case = CASES[name]
-        kept = [run for run in kept if run["case"] != name]
         for seed in (0,) if case.planted else HEALTHY:
             history, spent = watched(case, seed, data)
             share = spent["monitor"] / spent["training"]
@@ -162,12 +161,11 @@ def main() -> None:
             run["overhead"] = round(share, 5)
             run["step_ms"] = round(1000 * spent["training"] / EPOCHS / (len(data.mine) // BATCH), 2)
             run["history"] = [{k: _short(v) for k, v in line.items()} for line in history]
-            kept.append(run)
+            kept = [old for old in kept if (old["case"], old["seed"]) != (name, seed)] + [run]
+            kept.sort(key=lambda run: (list(CASES).index(run["case"]), run["seed"]))
+            OUT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
             print(name, seed, f"{share:.2%} of a step of {run['step_ms']} ms", flush=True)
             print("  ", run["history"][-1], flush=True)
-    order = list(CASES)
-    kept.sort(key=lambda run: (order.index(run["case"]), run["seed"]))
-    OUT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def _short(value: Any) -> Any:

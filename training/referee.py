@@ -240,7 +240,8 @@ def run(name: str, seed: int, data: Data) -> Path:
     rows = found.pop("rows")
     record = {"recipe": name, "seed": seed, "options": asdict(RECIPES[name]), **found}
     finite = all(np.isfinite(found).all() for found in rows.values())
-    record |= measured(rows, data.world) if finite else {"diverged": True}
+    start = name in ("infonce", "offset")  # the models that the plan closes afterwards
+    record |= measured(rows, data.world, start) if finite else {"diverged": True}
     out.with_suffix(".tmp").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     out.with_suffix(".tmp").replace(out)
     (CACHE / f"{name}-{seed}.pt").unlink(missing_ok=True)

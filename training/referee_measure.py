@@ -138,7 +138,7 @@ def outcomes(rows: dict[str, np.ndarray], world: EmojiWorld) -> dict[str, float]
 
 
 def afterwards(
-    rows: dict[str, np.ndarray], google: np.ndarray, world: EmojiWorld
+    rows: dict[str, np.ndarray], google: np.ndarray, world: EmojiWorld, closers: bool
 ) -> dict[str, dict[str, float]]:
     """The same outcomes with closers fitted on the training emoji; drawings ask for names.
 
@@ -148,7 +148,8 @@ def afterwards(
     a, b, tagged = rows["twitter"], rows["names"], rows["tagged"]
     fit_a, fit_b = google[world.train], b[world.train]
     found = {}
-    for name, score in {**AFTERWARDS, "none-euclidean": "euclidean"}.items():
+    tried = {**AFTERWARDS, "none-euclidean": "euclidean"} if closers else {"none": "dot"}
+    for name, score in tried.items():
         method = name.removesuffix("-euclidean")
         options = {"variance": VARIANCE_KEPT} if method == "orthogonal-shift" else {}
         closer = im.fit(method, fit_a, fit_b, score=score, **options)
@@ -213,13 +214,13 @@ def pool_of(
     return tagged, a, b
 
 
-def measured(rows: dict[str, np.ndarray], world: EmojiWorld) -> dict[str, Any]:
-    """Everything that is kept of a run's rows."""
+def measured(rows: dict[str, np.ndarray], world: EmojiWorld, closers: bool) -> dict[str, Any]:
+    """Everything that is kept of a run's rows; ``closers``: closed afterwards as well."""
     rows = {name: unit(found) for name, found in rows.items()}
     found = {
         "metrics": metrics(rows["twitter"], rows["names"]),
         "outcomes": outcomes(rows, world),
-        "afterwards": afterwards(rows, rows["google"], world),
+        "afterwards": afterwards(rows, rows["google"], world, closers),
     }
     return _rounded(found)
 

@@ -36,6 +36,7 @@ STREAMS: dict[str, int] = {
     "lab.inputs": 0x1AB2,  # what towers read
     "lab.noise": 0x1AB3,  # noise on candidates of the laboratory
     "lab.vectors": 0x1AB1,  # vectors and weights at the start of a training
+    "lab.referee": 0x1AB2EF,  # recipes of the referee, resampled
     "mixed.draws": 0x3D1,  # which documents of a mixed pool are stored as side a
     "mixed.split": 0x3D2,  # queries that strengths and means are chosen on; those that are scored
     "picture": 0x91C,  # rows drawn

@@ -158,5 +158,15 @@ for _name, _words, _home in (
         "Trainings that differ in the gap alone: answers lost to noise (Theorems 3.4 and A).",
         "harm:gap_robustness",
     ),
+    (
+        "referee",
+        "Does the size of a gap predict retrieval, flips, mixed search, clusters? Kept trainings.",
+        "referee:referee",
+    ),
+    (
+        "closing",
+        "Is a gap better closed in training or afterwards? The same kept trainings.",
+        "referee:closing",
+    ),
 ):
     EXPERIMENTS.register(_name, Experiment(_name, _words, f"isthmus.lab.{_home}"))
