@@ -546,6 +546,39 @@ FAULTS = (
         "Noise that candidates share changes no answer, whatever the gap.",
         ("test_experiments.py::test_consistency_falls_with_the_gap_alone",),
     ),
+    # --- the laboratory: monitor and referee ------------------------------------------------------
+    Fault(
+        "monitor-row-sums",
+        "lab/monitor/window.py",
+        "rows = (grown / np.maximum(grown.sum(1, keepdims=True), floor)).sum(0)",
+        "rows = (grown / np.maximum(grown.sum(1, keepdims=True), floor)).sum(1)",
+        "Row sums of a row softmax are 1: every training would look doubly stochastic.",
+        ("test_monitor.py::test_batch_values_are_the_softmaxes_own",),
+    ),
+    Fault(
+        "monitor-one-side-along-the-gap",
+        "lab/monitor/window.py",
+        "along = a.variance_along(gap) + b.variance_along(gap)",
+        "along = 2 * a.variance_along(gap)",
+        "A gap that closes along the other tower's variance would be called frozen.",
+        ("test_monitor.py::test_numbers_are_those_of_all_rows_whatever_the_batches",),
+    ),
+    Fault(
+        "monitor-recall-without-loss",
+        "lab/monitor/diagnosis.py",
+        "worse, lower = after[-2:].max() < 0.75 * recall[best], loss[-1] < loss[best]",
+        "worse, lower = after[-2:].max() < 0.75 * recall[best], loss[-1] > loss[best]",
+        "Recall that falls while the loss falls would go unnamed.",
+        ("test_monitor.py::test_each_rule_names_its_case_and_nothing_else",),
+    ),
+    Fault(
+        "referee-sees-what-it-predicts",
+        "lab/referee.py",
+        "np.moveaxis(part.sum(axis=1, keepdims=True) - part, 2, 0)",
+        "np.moveaxis(part.sum(axis=1, keepdims=True) - 0 * part, 2, 0)",
+        "Lines would be judged on the recipe that they were fitted on.",
+        ("test_referee.py::test_the_left_out_square_is_that_of_lines_fitted_one_by_one",),
+    ),
 )
 
 GUARD = '''"""Loaded into the tests' process: the package imported is the copy, or nothing runs."""

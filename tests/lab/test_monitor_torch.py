@@ -404,3 +404,14 @@ def test_a_missing_library_is_one_sentence(module: str, library: str, monkeypatc
         __import__(name)
     if kept is not None:
         sys.modules[name] = kept
+
+
+def test_the_example_trains_and_the_penalty_closes_the_gap_sooner(monkeypatch) -> None:
+    import importlib.util
+
+    path = Path(__file__).parents[2] / "examples" / "monitor_torch.py"
+    spec = importlib.util.spec_from_file_location("monitor_example", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    plain, closed = (example.main(weight, steps=50).monitor.history[0] for weight in (0.0, 1.0))
+    assert closed["gap"] < 0.6 * plain["gap"]

@@ -27,7 +27,7 @@ from isthmus.lab.monitor.window import Window, batch_values, predicted_flips
 
 __all__ = ["Finding", "Monitor", "diagnose"]
 
-EVERY = 4
+EVERY = 10
 NOISE = 0.022
 
 

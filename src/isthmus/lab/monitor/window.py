@@ -23,6 +23,8 @@ AVERAGED = (
 VARIANCE_KEPT = 0.95
 LARGEST = 512
 """Rows of a batch that are compared with each other; the moments take all."""
+RESOLUTION = 1e-13
+"""Relative size below which an eigenvalue of a float64 scatter is rounding."""
 FLIP_ROWS = 48
 NODES = 32
 
@@ -47,7 +49,16 @@ class Window:
             value = values.get(name)
             if value is not None and np.isfinite(value):
                 sums[place] = value * len(a), len(a)
-        return cls(PairMoments.of(a, b, precise=True, normalised=True), sums)
+        mean_a, mean_b = a.mean(0), b.mean(0)
+        x, y = a - mean_a, b - mean_b
+        return cls(
+            PairMoments(
+                Moments(len(a), mean_a, x.T @ x, RESOLUTION, True),
+                Moments(len(b), mean_b, y.T @ y, RESOLUTION, True),
+                x.T @ y,
+            ),
+            sums,
+        )
 
     def merge(self, other: Window) -> Window:
         """Both together; in any order the same to rounding of float64."""
@@ -70,7 +81,7 @@ class Window:
         count, mean_a, mean_b, *squares, sums = np.split(packed, np.cumsum(sizes))
         scatter_a, scatter_b, cross = (part.reshape(dim, dim) for part in squares)
         a, b = (
-            Moments(int(count[0]), mean, scatter, 0.0, True)
+            Moments(int(count[0]), mean, scatter, RESOLUTION, True)
             for mean, scatter in ((mean_a, scatter_a), (mean_b, scatter_b))
         )
         return cls(PairMoments(a, b, cross), sums.reshape(-1, 2))
