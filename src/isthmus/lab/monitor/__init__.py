@@ -116,8 +116,8 @@ class Monitor:
     def read(self, **more: float | None) -> dict[str, Any]:
         """The numbers since the last reading; a new window begins.
 
-        ``more`` is kept with them: ``step``, and ``held_out_recall`` where there is one, which the
-        diagnosis trusts more than recall inside batches.
+        ``more`` is kept with them: ``step``, and ``held_out_recall`` of ``held_out_rows`` queries
+        where there is one, which the diagnosis trusts more than recall inside batches.
         """
         numbers = {**more, **self.window.numbers()}
         self.history.append(numbers)

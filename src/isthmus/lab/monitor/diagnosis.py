@@ -18,6 +18,8 @@ MAX_SCALE = 100.0
 LEAST = 4
 """Readings before anything is said."""
 FROZEN = 0.05
+USUAL_ROWS = 1000
+"""Held-out rows that a recall is taken to be of, where nothing is said."""
 MODERATE = 0.19
 """Smallest gap that is called one: I0T's scale, as ``severity`` of the gap report."""
 
@@ -123,11 +125,13 @@ def recall_falling(history: Sequence[Reading], max_scale: float) -> Finding | No
         return None
     loss, recall = np.array(both, np.float64).T
     best = int(recall.argmax())
-    after = recall[best + 1 :]
-    if len(after) < 2 or recall[best] < 0.01:
+    after, top = recall[best + 1 :], recall[best]
+    if len(after) < 2:
         return None
-    worse, lower = after[-2:].max() < 0.75 * recall[best], loss[-1] < loss[best]
-    if not (worse and lower):
+    size = "rows" if name == "recall" else "held_out_rows"
+    error = np.sqrt(top * (1 - top) / (history[-1].get(size) or USUAL_ROWS))
+    worse = after[-2:].max() < min(0.75 * top, top - 3 * error)
+    if not (worse and loss[-1] < loss[best]):
         return None
     where = "held-out recall" if name == "held_out_recall" else "recall inside batches"
     return Finding(

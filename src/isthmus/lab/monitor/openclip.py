@@ -74,6 +74,7 @@ def _results(path: Path) -> dict[int, dict[str, Any]]:
         found[int(said["epoch"])] = {
             "loss": said.get("clip_val_loss"),
             "held_out_recall": sum(recalls) / len(recalls) if recalls else None,
+            "held_out_rows": said.get("num_samples"),
         }
     return found
 
