@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import types
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -258,33 +257,39 @@ def test_the_metric_of_torchmetrics() -> None:
     assert float(first["rows"]) == BATCH
 
 
+def word_model() -> Any:
+    """A SentenceTransformer of random word vectors."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from test_encoders_models import WORDS
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token=WORDS[0]))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    torch.manual_seed(0)
+    static = StaticEmbedding(words, embedding_dim=16)
+    return SentenceTransformer(modules=[static], device="cpu")
+
+
 def test_the_evaluator_of_sentence_transformers(tmp_path: Path) -> None:
     pytest.importorskip("sentence_transformers")
     from isthmus.lab.monitor.sbert import GapEvaluator
 
-    said: dict[str, float] = {}
-
-    class Model:
-        """What the evaluator asks of a model; rows by the first letters' codes."""
-
-        model_card_data = types.SimpleNamespace(
-            set_evaluation_metrics=lambda evaluator, metrics, *when: said.update(metrics)
-        )
-
-        def encode(self, texts: list[str], **options: Any) -> np.ndarray:
-            return np.array([[ord(letter) for letter in text[:4]] for text in texts], np.float32)
-
-    evaluator = GapEvaluator(["abcd", "zzaa", "aqaz"], ["abce", "zzab", "aqay"], name="toy")
-    found = evaluator(Model(), str(tmp_path), epoch=2, steps=30)
+    a, b = ["red cat", "green dog", "blue bird"], ["cat red photo", "photo green dog", "bird photo"]
+    model = word_model()
+    evaluator = GapEvaluator(a, b, name="toy")
+    found = evaluator(model, str(tmp_path), epoch=2, steps=30)
     assert evaluator.primary_metric == "toy_recall"
+    assert evaluator.greater_is_better
+    x, y = (model.encode(side, normalize_embeddings=True) for side in (a, b))
+    gap = np.linalg.norm(x.mean(0) - y.mean(0))
+    assert found["toy_gap"] == pytest.approx(gap, rel=1e-5)
     assert found["toy_recall"] == 1.0
-    assert found["toy_gap"] > 0
-    assert said == found
     line = json.loads((tmp_path / "gap_toy.jsonl").read_text())
     assert (line["epoch"], line["step"], line["gap"]) == (2, 30, found["toy_gap"])
-    assert not GapEvaluator(["a", "b"], ["a", "b"], primary="gap").greater_is_better
-    with refused("unequal-lengths", "2 and 1"):
-        GapEvaluator(["a", "b"], ["a"])
+    assert not GapEvaluator(a, b, primary="gap").greater_is_better
+    with refused("unequal-lengths", "3 and 1"):
+        GapEvaluator(a, b[:1])
 
 
 def test_a_run_of_open_clip_is_read_from_its_folder(tmp_path: Path) -> None:
