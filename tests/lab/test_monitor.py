@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+import isthmus as im
 from isthmus.lab.monitor import Monitor, diagnose
 from isthmus.lab.monitor.logs import plain_numbers, to_jsonl
 from isthmus.lab.monitor.window import Window, batch_values, predicted_flips
@@ -206,6 +207,19 @@ def test_held_out_recall_is_trusted_more_than_recall_inside_batches() -> None:
 def test_faults_come_first() -> None:
     both = readings(scale=lambda t: 14 - 12.8 * t, gap=lambda t: 0.9 - 0.5 * t)
     assert [f.code for f in diagnose(both)] == ["scale-falling", "gap-closing"]
+
+
+def test_planted_faults_are_all_named_and_healthy_trainings_name_none() -> None:
+    rows = im.lab["monitor"].run().rows()
+    assert {row["planted"] for row in rows} == {None, *CASES} - {"gap-closing"}
+    for row in rows:
+        fault = row["planted"] in CASES and CASES[row["planted"]][1]
+        assert row["faults"] == (row["planted"] if fault else None), row["case"]
+        if row["planted"] and not fault:
+            assert row["planted"] in row["notes"].split(", ")
+        assert row["overhead"] < 0.02
+    healthy = [row for row in rows if row["planted"] is None]
+    assert sorted(row["seed"] for row in healthy) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_logs_take_plain_numbers(tmp_path, pairs) -> None:

@@ -159,6 +159,11 @@ for _name, _words, _home in (
         "harm:gap_robustness",
     ),
     (
+        "monitor",
+        "Faults planted in emoji trainings, and what the monitor says of them. Kept trainings.",
+        "monitor.planted:monitor",
+    ),
+    (
         "referee",
         "Does the size of a gap predict retrieval, flips, mixed search, clusters? Kept trainings.",
         "referee:referee",
