@@ -18,6 +18,7 @@ from worlds import two_modalities
 
 COMMAND = [sys.executable, "-c", "from isthmus.cli import main; main()"]
 JOURNAL = re.compile(r"\.journal(-journal)?$")
+TIME = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\+00:00| UTC)")
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -178,8 +179,12 @@ class Running:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file by its name."""
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    """Every file by its name; a report's own time, which differs from run to run, is taken out."""
+    found = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    return {
+        name: TIME.sub(b"TIME", data) if name.startswith("report.") else data
+        for name, data in found.items()
+    }
 
 
 def earlier(job: Job) -> dict[str, bytes]:
