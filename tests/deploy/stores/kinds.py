@@ -64,4 +64,35 @@ def lancedb(folder: Path) -> Filled:
     return fill
 
 
-KINDS: dict[str, Callable[[Path], Filled]] = {"postgresql": postgres, "lancedb": lancedb}
+def qdrant_edge(folder: Path) -> Filled:
+    """Qdrant's engine in folders."""
+    from itertools import count
+
+    import qdrant_edge as engine
+
+    numbers = count()
+    names = {"dot": "Dot", "cosine": "Cosine", "euclidean": "Euclid"}
+
+    def fill(rows: np.ndarray, score: str) -> str:
+        place = folder / f"shard{next(numbers)}"
+        place.mkdir()
+        distance = getattr(engine.Distance, names[score])
+        vectors = {"image": engine.EdgeVectorParams(rows.shape[1], distance)}
+        shard = engine.EdgeShard.create(str(place), engine.EdgeConfig(vectors=vectors))
+        points = [
+            engine.Point(i, {"image": row.tolist()}, {"kind": "image" if i % 2 else "text"})
+            for i, row in enumerate(rows, 1)
+        ]
+        shard.update(engine.UpdateOperation.upsert_points(points))
+        shard.flush()
+        shard.close()
+        return f"qdrant-edge:{place}?vector=image"
+
+    return fill
+
+
+KINDS: dict[str, Callable[[Path], Filled]] = {
+    "postgresql": postgres,
+    "lancedb": lancedb,
+    "qdrant-edge": qdrant_edge,
+}
