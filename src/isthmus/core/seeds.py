@@ -39,6 +39,7 @@ STREAMS: dict[str, int] = {
     "lab.referee": 0x1AB2EF,  # recipes of the referee, resampled
     "mixed.draws": 0x3D1,  # which documents of a mixed pool are stored as side a
     "mixed.split": 0x3D2,  # queries that strengths and means are chosen on; those that are scored
+    "page.live": 0x11FE,  # rows that a page shakes
     "picture": 0x91C,  # rows drawn
     "plan.sample": 0x91A,  # queries used
     "plan.split": 0x91B,  # validation and test queries, and codec rows

@@ -1,4 +1,4 @@
-"""Plots as plain dicts (traces and layout) in the form that plotly.js draws.
+"""Plots as plain dicts of traces and layout, in the terms of plotly; :mod:`.svg` draws them.
 
 Every function takes a part of the report and returns a figure, or None where the part is missing.
 """
@@ -86,6 +86,58 @@ def _add_gap(figure: Figure, means: dict[str, Any], called: dict[str, str], norm
     label |= {"text": f"<b>gap {number(norm)}</b>", "font": {"color": INK, "size": 13}}
     label |= {"bgcolor": "rgba(255,255,255,0.85)"}
     figure["layout"]["annotations"] = [arrow, label]
+
+
+def only_chosen(direction: dict[str, Any]) -> dict[str, Any]:
+    """The direction with today's search and the recommended closing alone, of all closers."""
+    chosen = direction.get("recommendation") or {}
+    kept = {("none", direction.get("score")), (chosen.get("closer"), chosen.get("score"))}
+    names = {name for name, _ in kept}
+    curve = direction.get("closing_curve") or []
+    rows = direction.get("stress") or []
+    return direction | {
+        "stress": [r for r in rows if (r.get("closer"), r.get("score")) in kept],
+        "closing_curve": [p for p in curve if p.get("closer") in names],
+    }
+
+
+def verdict_figure(direction: dict[str, Any]) -> Figure | None:
+    """First answers that change under each disturbance: today, and with the closing advised."""
+    entries = [e for e in direction.get("verdict") or [] if e.get("flips_before") is not None]
+    if not entries:
+        return None
+    labels = [safe(said(e.get("disturbance"))) for e in entries]
+    helped = [e for e in entries if e.get("state") == "closing helps"]
+    traces = []
+    for entry in helped:
+        y = safe(said(entry.get("disturbance")))
+        x = [entry["flips_before"], entry.get("flips_after")]
+        traces.append(
+            {"x": x, "y": [y, y], "mode": "lines", "line": {"color": "#009e73", "width": 2}}
+        )
+    today = {"color": "#5f6b76", "symbol": "circle", "size": 10}
+    closed = {"color": "#009e73", "symbol": "square", "size": 10}
+    traces.append(points("today", [e["flips_before"] for e in entries], labels, today))
+    if helped:
+        after = [e.get("flips_after") for e in helped]
+        places = [safe(said(e.get("disturbance"))) for e in helped]
+        traces.append(points("with the closing advised", after, places, closed))
+    axis = {
+        "type": "category",
+        "autorange": "reversed",
+        "categoryorder": "array",
+        "categoryarray": labels,
+    }
+    figure = layout(
+        "first answers that change",
+        "",
+        height=76 + 26 * len(labels),
+        xaxis=SHARE | {"rangemode": "tozero"},
+        yaxis=axis,
+        showlegend=True,
+        legend=LEGEND,
+    )
+    return {"data": traces, "layout": figure}
 
 
 def closing_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:

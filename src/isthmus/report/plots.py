@@ -1,4 +1,4 @@
-"""What the offline pages have in common: templates, and figures on their way into a script."""
+"""What the offline pages have in common: templates, and figures drawn for them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from isthmus.data.atomic import atomic_path, written
 from isthmus.data.file_errors import os_errors
 from isthmus.report import words
 from isthmus.report.figures import Figure
+from isthmus.report.svg import svg
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -54,17 +55,21 @@ def write_page(path: str | os.PathLike[str], page: str) -> None:
 
 
 class Plots:
-    """Figures by element id, in the order they are met."""
+    """Figures drawn in the order they are met, each with an id of its own."""
 
     def __init__(self) -> None:
         self.figures: dict[str, Figure] = {}
 
-    def add(self, figure: Figure | None, title: str = "") -> dict[str, Any] | None:
+    def add(
+        self, figure: Figure | None, title: str = "", *, wide: bool = False
+    ) -> dict[str, Any] | None:
+        """``title`` and ``svg`` of a figure, or None where there is nothing to draw."""
         if figure is None:
             return None
         name = f"plot-{len(self.figures) + 1}"
         self.figures[name] = figure
-        return {"id": name, "title": title, "height": figure["layout"]["height"]}
+        return {"id": name, "title": title, "svg": svg(figure, name, title, wide=wide)}
 
     def add_all(self, titled: Iterable[tuple[str, Figure]]) -> list[dict[str, Any] | None]:
+        """Figures with their titles."""
         return [self.add(figure, title) for title, figure in titled]

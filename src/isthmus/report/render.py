@@ -1,7 +1,8 @@
 """``report.html``: one page that needs nothing but itself.
 
-plotly.js is inside it, once; a content security policy in its head forbids every request, so the
-page loads nothing even where a browser would like to.
+Figures are SVG and tables are HTML: without script everything but sliders, sorting and filters is
+there. A content security policy in its head forbids every request, so the page loads nothing even
+where a browser would like to.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from isthmus.report import figures as draw
 from isthmus.report import words
 from isthmus.report.demo_figure import inputs_figure
 from isthmus.report.plots import Plots, script_json, template, write_page
-from isthmus.report.style import colours, mark
+from isthmus.report.style import INK, SIDE_COLOURS, colours, mark
 from isthmus.report.verdict_words import LEGEND, accuracy_rows, pool_rows, score_rows, verdict_cells
 
 DEMO_CONTENTS = (("pictures", "Pictures"), ("perturbed", "Perturbed inputs"))
@@ -43,29 +44,23 @@ def render_html(report: dict[str, Any]) -> str:
 
     Missing keys and nulls leave their place out or show a dash.
     """
-    from plotly.offline import get_plotlyjs
-
-    page, plots = _page(plain(report))
-    return template("page.html.j2").render(page, plotly_js=get_plotlyjs(), plots=script_json(plots))
+    return template("page.html.j2").render(_page(plain(report))[0])
 
 
 def _contents(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Ids and titles of the page's parts; the demo's own come before the long table."""
-    if not report.get("demo"):
-        return list(CONTENTS)
-    place = next((i for i, (name, _) in enumerate(CONTENTS) if name == "stress"), len(CONTENTS))
-    return [*CONTENTS[:place], *DEMO_CONTENTS, *CONTENTS[place:]]
+    """Ids and titles of the page's parts; the demo's own come first."""
+    return [*(DEMO_CONTENTS if report.get("demo") else ()), *CONTENTS]
 
 
 def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure]]:
-    """Everything the template shows, and the figures by element id."""
+    """Everything that the template shows, and the figures by element id."""
     plots, called = Plots(), words.names(report)
-    picture = plots.add(draw.gap_figure(report))
+    picture = plots.add(draw.gap_figure(report), "The two clouds", wide=True)
     page = {
         "report": report,
         "contents": _contents(report),
         "demo": report.get("demo"),
-        "demo_plot": plots.add(inputs_figure(report.get("demo") or {})),
+        "demo_plot": plots.add(inputs_figure(report.get("demo") or {}), wide=True),
         "names": called,
         "facts": _facts(report, called),
         "tiles": _tiles(report, called),
@@ -76,7 +71,7 @@ def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure
         "gap_rows": words.gap_rows(report),
         "gap_sample": (report.get("gap") or {}).get("sample"),
         "mixed": report.get("mixed") or {},
-        "mixed_plot": plots.add(draw.mixed_figure(report)),
+        "mixed_plot": plots.add(draw.mixed_figure(report), wide=True),
         "closer_key": _closer_key(report),
         "convention": words.CONVENTION_WORDS,
         "verdict_legend": LEGEND,
@@ -89,6 +84,7 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
     chosen = direction.get("recommendation") or {}
     closer = chosen.get("closer")
     clean = direction.get("clean") or {}
+    main = draw.only_chosen(direction)
     closable = direction.get("closable") or {}
     return {
         "name": words.arrow(direction),
@@ -112,10 +108,17 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "apply_note": words.chosen_closer(direction).get("use") or "",
         "guarantee": words.chosen_closer(direction).get("guarantee") or {},
         "closable": closable,
-        "closing_plots": plots.add_all(draw.closing_figures(direction)),
+        "verdict_plot": plots.add(draw.verdict_figure(direction), "Answers that change"),
+        "closing_plots": plots.add_all(draw.closing_figures(main)),
+        "all_closing_plots": plots.add_all(draw.closing_figures(direction)),
         "closable_plot": plots.add(draw.closable_figure(direction), "What could be closed"),
-        "flip_plots": plots.add_all(draw.flip_figures(direction)),
-        "codec_plots": plots.add_all(draw.codec_figures(direction)),
+        "flip_plots": plots.add_all(draw.flip_figures(main)),
+        "all_flip_plots": plots.add_all(draw.flip_figures(direction)),
+        "codec_plots": plots.add_all(draw.codec_figures(main)),
+        "all_codec_plots": plots.add_all(draw.codec_figures(direction)),
+        "live": direction.get("live"),
+        "live_json": script_json(_live(direction)),
+        "key": _closer_key({"directions": [main]}),
         "predicted": any(
             r.get("predicted_consistency") is not None for r in direction.get("stress") or []
         ),
@@ -124,6 +127,13 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "radius": _radius(direction),
         "radius_score": (direction.get("radius") or {}).get("score") or {},
     }
+
+
+def _live(direction: dict[str, Any]) -> dict[str, Any]:
+    """The sample that the page shakes, with the colours of its two sides."""
+    sides = (str(direction.get("query")), str(direction.get("candidate")))
+    tints = [SIDE_COLOURS.get(side, INK) for side in sides]
+    return {**(direction.get("live") or {}), "colours": tints}
 
 
 def _stress_row(row: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from isthmus.data.atomic import plain
 from isthmus.report import words
-from isthmus.report.plots import Plots, script_json, template, write_page
+from isthmus.report.figures import Figure
+from isthmus.report.plots import Plots, template, write_page
 from isthmus.report.stress_figures import (
     level_figures,
     line_key,
@@ -22,24 +23,29 @@ def write_stress_page(path: str | os.PathLike[str], rows: list[TableRow], **abou
     """Write the page of stress ``rows`` to ``path``, atomically. Raises FileError where it cannot.
 
     ``rows`` are those of ``docs/files.md``, averaged over seeds
-    (:func:`isthmus.robustness.averaged`); ``about`` as :func:`stress_page` has it.
+    (:func:`isthmus.robustness.averaged`); ``about`` as :func:`_page` has it.
     """
     write_page(path, stress_page(rows, **about))
 
 
-def stress_page(
+def stress_page(rows: list[TableRow], **about: Any) -> str:
+    """The page as text; see :func:`write_stress_page`."""
+    return template("stress.html.j2").render(_page(rows, **about)[0])
+
+
+def _page(
     rows: list[TableRow],
     *,
     queries: str,
     candidates: str,
     warnings: Sequence[dict[str, Any]] = (),
     notes: Sequence[str] = (),
-) -> str:
-    """The page as text. ``queries`` and ``candidates`` are what a reader calls the two sides;
-    ``warnings`` and ``notes`` stand above the figures, what makes every number meaningless first.
-    """
-    from plotly.offline import get_plotlyjs
+) -> tuple[dict[str, Any], dict[str, Figure]]:
+    """Everything that the template shows, and the figures by element id.
 
+    ``queries`` and ``candidates`` are what a reader calls the two sides; ``warnings`` and ``notes``
+    stand above the figures, what makes every number meaningless first.
+    """
     rows, plots = [plain(row) for row in rows], Plots()
     page = {
         "queries": queries,
@@ -59,9 +65,7 @@ def stress_page(
         "several": any(row.get("seeds", 1) > 1 for row in rows),
         "rows": [_line(row) for row in rows],
     }
-    return template("stress.html.j2").render(
-        page, plotly_js=get_plotlyjs(), plots=script_json(plots.figures)
-    )
+    return page, plots.figures
 
 
 def _facts(rows: list[TableRow]) -> list[str]:

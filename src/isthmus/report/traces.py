@@ -1,6 +1,6 @@
-"""What plots are made of: a closer's curve or bar, with its interval, as plotly.js wants it.
+"""What plots are made of: a closer's curve or bar, with its interval.
 
-Text that came from a user is escaped for plotly's small markup by :func:`safe`.
+Text that came from a user is escaped by :func:`safe`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LONGEST_NAME = 40
 
 
 def safe(text: Any) -> str:
-    """User text for a plotly label: cut to 40 characters, markup shown as it is written."""
+    """User text for a label: cut to 40 characters, markup shown as it is written."""
     words = " ".join(str(text).split())
     cut = words if len(words) <= LONGEST_NAME else words[: LONGEST_NAME - 1] + "…"
     return escape(cut, quote=False)

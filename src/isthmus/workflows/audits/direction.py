@@ -17,6 +17,7 @@ from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles, wilson
 from isthmus.data.moments import Moments
+from isthmus.metrics.live_sample import live_sample
 from isthmus.robustness import (
     Perturbation,
     Result,
@@ -29,7 +30,7 @@ from isthmus.robustness import (
     trials_for,
 )
 from isthmus.search.relevance import outcome_of
-from isthmus.search.scores import Ranking
+from isthmus.search.scores import Ranking, top1
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.radii import candidate_radius, query_radius
 from isthmus.workflows.audits.options import AuditOptions
@@ -141,6 +142,7 @@ def direction_part(
         "candidates": len(task.candidates),
         "clean": _clean(task),
         "by_score": by_score(task),
+        "live": _live(one),
         "verdict": verdict.entries,
         "ruler": verdict.ruler,
         "changes": [change.to_dict() for change in verdict.changes],
@@ -179,6 +181,14 @@ def _closer_entry(result: Result) -> dict[str, Any]:
         "clean_agreement_ci": [share.low, share.high],
         "facts": dict(search.closer.facts),
     }
+
+
+def _live(one: Direction) -> dict[str, Any]:
+    """Rows that the page shakes: with each query its clean first answer by inner product."""
+    task = one.task
+    first = top1(Ranking.of(task.queries, task.candidates, "dot"))
+    means = (one.queries.mean, one.candidates.mean)
+    return live_sample(task.queries, task.candidates, first, *means, seed=one.opts.seed)
 
 
 def rejected(task: RetrievalTask, results: Sequence[Result], floor: float) -> list[dict[str, Any]]:
