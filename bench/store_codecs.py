@@ -81,8 +81,7 @@ def qdrant_edge(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
         shard = engine.EdgeShard.create(
             str(place),
             engine.EdgeConfig(
-                vectors={"v": vector},
-                optimizers=engine.EdgeOptimizersConfig(indexing_threshold=1),
+                vectors={"v": vector}, optimizers=engine.EdgeOptimizersConfig(indexing_threshold=1)
             ),
         )
         points = [engine.Point(i, {"v": row.tolist()}) for i, row in enumerate(rows)]
@@ -102,10 +101,7 @@ STORES: dict[str, Callable[[np.ndarray, Path], Iterator[tuple[str, str]]]] = {
 
 def rows_of_table(images: np.ndarray, captions: np.ndarray) -> Iterator[dict[str, Any]]:
     """One line for each store, codec, direction and closer."""
-    directions = {
-        "image to text": (images, captions),
-        "text to image": (captions, images),
-    }
+    directions = {"image to text": (images, captions), "text to image": (captions, images)}
     for store, filled in STORES.items():
         for direction, (queries, candidates) in directions.items():
             folder = Path(tempfile.mkdtemp(prefix="isthmus-bench-"))
