@@ -63,7 +63,13 @@ JOBS = (
     Job(
         "audit",
         "audit IN/a.npy IN/b.npy --trials 2 --out OUT",
-        ("report.json", "report.html", "closer-a_to_b.safetensors", "closer-b_to_a.safetensors"),
+        (
+            "report.json",
+            "report.html",
+            "closer-a_to_b.safetensors",
+            "closer-b_to_a.safetensors",
+            "closer-pool.safetensors",
+        ),
     ),
 )
 

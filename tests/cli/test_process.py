@@ -85,6 +85,25 @@ def test_places_that_cannot_be_written_are_one_sentence(
     assert sorted(os.listdir()) == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "apply c.safetensors images.npy --role candidate --out .",
+        "embed --encoder emoji --texts t.txt --out .",
+        "mixed images.npy captions.npy captions.npy --fit-share nan",
+    ],
+)
+def test_odd_words_are_one_sentence(
+    files_wide: Path, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("t.txt").write_text("a dog\n")
+    im.fit("biased-shift", "images.npy", "captions.npy").save("c.safetensors")
+    code, _, err = commands.run(capsys, *words.split())
+    assert code == 1
+    assert err.startswith("isthmus: ")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_stopped_run_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     rng = np.random.default_rng(0)

@@ -139,7 +139,7 @@ def apply_to_file(
 
 
 def _neighbour(target: Path, ending: str) -> Path:
-    return target.with_name(target.stem + ending)
+    return target.parent / f"{target.stem}{ending}"  # a name that is no file's is refused later
 
 
 def _refuse_foreign_bias(path: Path, target: Path) -> None:

@@ -212,7 +212,7 @@ def lists_of(out: Path) -> dict[str, Path]:
     endings = {"skipped": ".skipped.json"}
     if out.suffix.lower() != ".parquet":  # which holds them as a column
         endings["ids"] = ".ids.json"
-    return {name: out.with_name(out.name + ending) for name, ending in endings.items()}
+    return {name: Path(f"{out}{ending}") for name, ending in endings.items()}
 
 
 def _finish(writer: RowWriter, ids: Path | None, journal: Journal) -> Path | None:

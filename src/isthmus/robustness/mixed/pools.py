@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.checks import share
 from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
 from isthmus.data.names import names_of
@@ -88,7 +89,7 @@ class Given:
         if items is not None:  # in the order in which their items are drawn
             first = np.unique(items[drawn], return_index=True, return_inverse=True)[1:]
             drawn = drawn[np.argsort(first[0][first[1]], kind="stable")]
-        cut = round(self.fit_share * len(drawn))
+        cut = round(share(self.fit_share, "fit share", "bad-share") * len(drawn))
         if items is not None:
             while 0 < cut < len(drawn) and items[drawn[cut]] == items[drawn[cut - 1]]:
                 cut += 1
