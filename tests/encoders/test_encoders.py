@@ -857,6 +857,13 @@ def test_a_list_that_changes_while_it_is_read_gives_no_rows(tmp_path: Path) -> N
     assert json.loads(done.ids.read_text()) == [f"another {i}" for i in range(3100)]
 
 
+def test_a_pipe_of_texts_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", "/dev/zero"):
+        with refused("not-a-file", "pipe or a device"):
+            embed(Tiny(), texts=place, out=tmp_path / "rows.npy")
+
+
 def test_names_are_those_of_the_texts_that_were_embedded(tmp_path: Path) -> None:
     """A list of texts is read once for rows and names: what follows changes neither."""
     texts, out = tmp_path / "t.txt", tmp_path / "rows.parquet"

@@ -108,6 +108,11 @@ def open_source(inputs: Inputs, kind: Kind) -> Source:
         return Source(kind, name, _some(sorted(found, key=natural), name).__iter__)
     if not path.exists():
         raise FileError("no-such-file", f"{name} does not exist; expected {EXPECTED[kind]}")
+    if not path.is_dir() and not path.is_file():
+        raise FileError(
+            "not-a-file",
+            f"{name} is a pipe or a device, and a list is read twice; write it to a file first",
+        )
     folder = path.parent if kind == "images" else None
     if path.is_dir():
         if kind == "texts":
