@@ -465,7 +465,7 @@ BAD: dict[type[IsthmusError], list[tuple[Callable[[Path], str], str, str]]] = {
         (lambda p: f"{p}/*.npy", "no-match", "*.npy"),
         (lambda p: f"{p}/*.npz:k", "no-match", "*.npz:k"),
         (lambda p: str(p), "no-shards", ".safetensors"),
-        (put("x.pt", b"PK\3\4"), "unknown-suffix", "'.pt'"),
+        (put("x.docx", b"PK\3\4"), "unknown-suffix", "'.docx'"),
         (put("x", b"1"), "unknown-suffix", "''"),
         (keyed("x.npz:", k=F4), "empty-key", "x.npz:'"),
         (lambda p: saved(F4)(p) + ":k", "no-keys", "key 'k'"),

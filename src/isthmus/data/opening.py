@@ -6,7 +6,7 @@ import glob
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,19 @@ from isthmus.data.addresses import address_of, open_store
 from isthmus.data.dtypes import is_float
 from isthmus.data.file_errors import choose, no_such_file, os_errors
 from isthmus.data.flat import FlatSource, Layout
+from isthmus.data.foreign import CONVERT, read_faiss, read_hdf5, read_torch
 from isthmus.data.npy import npy_layout, npz_layouts
 from isthmus.data.parquet import open_parquet
 from isthmus.data.source import ArraySource, BaseSource, Rows
+from isthmus.data.tables import (
+    Found,
+    one_vector_a_file,
+    read_arrow,
+    read_csv,
+    read_json_lines,
+    read_json_rows,
+    single_vectors,
+)
 from isthmus.data.tensors import tensor_layouts
 from isthmus.errors import FileError, ShapeError
 
@@ -27,10 +37,36 @@ FORMATS = {
     ".safetensors": "safetensors",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".faiss": "faiss",
+    ".index": "faiss",
+    ".pt": "torch",
+    ".pth": "torch",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
 }
+WHOLE: dict[str, Callable[[str, str | None, str], Found]] = {
+    "json": read_json_rows,
+    "jsonl": read_json_lines,
+    "csv": read_csv,
+    "arrow": read_arrow,
+    "faiss": read_faiss,
+    "torch": read_torch,
+    "hdf5": read_hdf5,
+}
+"""Formats that are read whole, into memory, when they are opened."""
+SHARDS = ("npy", "npz", "safetensors", "parquet", "arrow")
+"""Formats that shards of rows come in; others in their folder are taken for tables about them."""
+_PICKLES = (".pkl", ".pickle", ".joblib", ".p")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LOG = logging.getLogger("isthmus.data")
-_READABLE = ".npy, .npz, .safetensors or .parquet"
+_READABLE = ", ".join(sorted(FORMATS))
 
 
 @dataclass(frozen=True)
@@ -48,8 +84,9 @@ def open_rows(spec: str | os.PathLike[str] | np.ndarray | Rows) -> Rows:
     """Open rows of embeddings; reads headers only.
 
     ``spec`` is ``FILE.npy``, ``FILE.npz:KEY``, ``FILE.safetensors:KEY``, ``FILE.parquet:COLUMN``,
-    or a folder or glob of such shards in natural order (shard_10 follows shard_9), where ``:KEY``
-    applies to every shard. KEY may be left out where only one array fits. An array becomes an
+    another file of ``docs/files.md`` (these are read whole), the address of a store, or a folder
+    or glob of such shards in natural order (shard_10 follows shard_9), where ``:KEY`` applies to
+    every shard. KEY may be left out where only one array fits. An array becomes an
     :class:`ArraySource`, and a source is returned as it is.
 
     Raises FileError (missing, unreadable, unknown or ambiguous), CorruptFile (not what its name
@@ -63,6 +100,8 @@ def open_rows(spec: str | os.PathLike[str] | np.ndarray | Rows) -> Rows:
         return open_store(address).rows()
     target = split_spec(spec)
     if target.shards is not None:
+        if found := one_vector_a_file(target.shards, f"'{target.spec}'"):
+            return ArraySource(found[0], target.name, target.spec, found[1])
         return ShardSource(target)
     source = open_file(target.path, target.key, target.spec, target.name)
     if source.dim == 0:
@@ -147,6 +186,8 @@ def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
         if not n.startswith(".") and os.path.splitext(n)[1].lower() in FORMATS
     ]
     paths = [p for p in paths if os.path.isfile(p)]
+    of_rows = [p for p in paths if FORMATS[os.path.splitext(p)[1].lower()] in SHARDS]
+    paths = of_rows or paths  # a table beside shards of rows describes them
     if not paths:
         raise FileError(
             "no-shards", f"the folder '{typed}' has no shards in it; expected files in {_READABLE}"
@@ -155,7 +196,7 @@ def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
     kinds: dict[str, str] = {}
     for path in shards:
         kinds.setdefault(_unnumbered(_stem(path)), path)
-    if len(kinds) > 1:
+    if len(kinds) > 1 and not single_vectors(shards):
         names = [os.path.basename(path) for path in kinds.values()]
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         raise FileError(
@@ -201,8 +242,14 @@ def _one_format(paths: list[str], typed: str) -> tuple[str, ...]:
 def open_file(path: str, key: str | None, spec: str, name: str) -> BaseSource:
     """Open one file by its suffix; see :func:`open_rows` for what is raised."""
     suffix = os.path.splitext(path)[1].lower()
-    if FORMATS.get(suffix) == "parquet":
+    kind = FORMATS.get(suffix, "")
+    if kind == "parquet":
         return open_parquet(path, key, spec, name)
+    if kind in WHOLE:
+        rows, ids = WHOLE[kind](path, key, f"'{spec}'")
+        return ArraySource(rows, name, spec, ids)
+    if suffix in _PICKLES:
+        raise FileError("pickle", f"'{path}' is a pickle; {CONVERT}")
     return FlatSource(open_layout(path, key, spec), spec, name)
 
 

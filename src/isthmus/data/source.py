@@ -120,6 +120,11 @@ class BaseSource(ABC):
         """Row offsets where shards begin, plus the end."""
         return [0, self.rows]
 
+    @property
+    def ids(self) -> np.ndarray | None:
+        """Id of each row (n,) where the source has them, else None."""
+        return None
+
     @abstractmethod
     def pieces(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
         """Rows start … stop in order, in arrays of any length; ``size`` suits the caller."""
@@ -187,7 +192,15 @@ class ArraySource(BaseSource):
 
     array: np.ndarray
 
-    def __init__(self, array: np.ndarray, name: str = "array", spec: str | None = None) -> None:
+    row_ids: np.ndarray | None
+
+    def __init__(
+        self,
+        array: np.ndarray,
+        name: str = "array",
+        spec: str | None = None,
+        ids: np.ndarray | None = None,
+    ) -> None:
         what = f"the array '{name}'"
         if not isinstance(array, np.ndarray):
             raise DtypeError(
@@ -206,6 +219,12 @@ class ArraySource(BaseSource):
         plain = (plain.view(np.uint16) if stored.name == "bfloat16" else plain).view()
         plain.flags.writeable = False
         object.__setattr__(self, "array", plain)
+        object.__setattr__(self, "row_ids", ids)
+
+    @property
+    def ids(self) -> np.ndarray | None:
+        """As given."""
+        return self.row_ids
 
     def pieces(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
         """Views of ``size`` rows, decoded where needed."""
