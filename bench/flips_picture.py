@@ -1,4 +1,6 @@
-"""The picture of the README: ``python -m bench.flips_picture isthmus-demo/report.json docs/flips.svg``.
+"""The picture of the README: ``python -m bench.flips_picture REPORT.json docs/flips.svg``.
+
+The report is that of ``isthmus demo``.
 
 Names whose stored picture was disturbed: the answer before, the wrong one under noise, and the one
 with closing, as the demo found them. The drawings are Twemoji (NOTICE).
@@ -33,6 +35,7 @@ def picture(report: dict) -> str:
     ]
     for i, item in enumerate(items):
         x = 30 + 170 * i
+        right = x + SIZE + 10
         name = f"“{item['query']}”"
         parts.append(
             f'<text x="{x + 60}" y="58" font-size="14" font-weight="600" text-anchor="middle" '
@@ -45,8 +48,8 @@ def picture(report: dict) -> str:
                 f'fill="none" stroke="{colour}" stroke-width="3"/>'
                 f'<image x="{x}" y="{y}" width="{SIZE}" height="{SIZE}" '
                 f'href="{item[key]["picture"]}"/>'
-                f'<text x="{x + SIZE + 10}" y="{y + 30}" font-size="12" fill="#5b6875">{label}</text>'
-                f'<text x="{x + SIZE + 10}" y="{y + 48}" font-size="16" fill="{colour}">'
+                f'<text x="{right}" y="{y + 30}" font-size="12" fill="#5b6875">{label}</text>'
+                f'<text x="{right}" y="{y + 48}" font-size="16" fill="{colour}">'
                 f"{'×' if key == 'flipped' else '✓'}</text>"
             )
     return "\n".join([*parts, "</svg>"]) + "\n"
