@@ -62,10 +62,14 @@ def command(
 ) -> None:
     """Which closer for this perturbation, or none, and why.
 
-    Settings are chosen on one part of the queries; figures are of the others.
+    Settings are chosen on one part of the queries; figures are of the others. With --perturb store,
+    CANDIDATES is the address of a store, and each closer is tried in the store itself.
 
     Example: isthmus recommend images.npy captions.npy --perturb rabitq --out closer.safetensors
     """
+    if perturb == "store":
+        _in_store(queries, candidates, closers, max_queries, seed, json)
+        return
     from isthmus.report.advice_table import print_advice
 
     check_suffix(out, ".safetensors", "a closer")
@@ -103,3 +107,21 @@ def command(
         screen.print(f"wrote {out}", soft_wrap=True, markup=False)
     if json:
         print_json(result)
+
+
+def _in_store(
+    queries: str, store: str, closers: str | None, max_queries: int, seed: int, json: bool
+) -> None:
+    """Closers through the store's own index and codec."""
+    from isthmus.deploy.stores import CLOSERS, recommend_in_store
+
+    tried = CLOSERS if closers is None else split_words(closers)
+    with progress_bar() as say:
+        advice = recommend_in_store(
+            store, queries, closers=tried, max_queries=max_queries, seed=seed, progress=say
+        )
+    screen = console(as_json=json)
+    for line in advice.sentences():
+        screen.print(line, soft_wrap=True, markup=False)
+    if json:
+        print_json(advice.to_dict())

@@ -16,11 +16,12 @@ from isthmus.deploy.stores.deploying import (
 )
 from isthmus.deploy.stores.forms import Form, choose_form
 from isthmus.deploy.stores.store import Mark, Store, StoreFacts, StoreRows
-from isthmus.deploy.stores.trying import StoreAdvice, recommend_in_store
+from isthmus.deploy.stores.trying import CLOSERS, StoreAdvice, recommend_in_store
 
 module_is_registry(__name__, lambda: STORES)
 
 __all__ = [
+    "CLOSERS",
     "Deployment",
     "DeploymentCheck",
     "Form",

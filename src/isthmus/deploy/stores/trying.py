@@ -50,6 +50,27 @@ class StoreAdvice(Record):
         """A line a closer."""
         return [dict(line) for line in self.tried]
 
+    def sentences(self) -> list[str]:
+        """What was found, a line each."""
+        lines = [
+            f"{self.store}: index {self.index}, codec {self.codec}, ranked by {self.score}",
+            f"first answers that are those of exact search, of {self.queries[1]} test queries:",
+        ]
+        for one in self.tried:
+            if "left_out" in one:
+                lines.append(f"  {one['closer']}: left out, {one['left_out']}")
+            elif "gain" in one:
+                span = f"{100 * one['gain_lo']:+.1f} to {100 * one['gain_hi']:+.1f}"
+                lines.append(
+                    f"  {one['closer']}: {one['kept']:.1%}, {100 * one['gain']:+.1f} points "
+                    f"(95 % interval {span}), as {one['form']}"
+                )
+            else:
+                lines.append(f"  {one['closer']}: {one['kept']:.1%}")
+        chosen = "do nothing" if self.choice == "none" else f"use {self.choice}"
+        lines.append(f"{chosen}: chosen on {self.queries[0]} validation queries")
+        return lines
+
 
 def recommend_in_store(
     store: str,
