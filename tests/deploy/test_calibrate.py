@@ -349,7 +349,7 @@ def test_the_record_comes_back_and_refuses_other_rows(world, here):
     ):
         with refused(code, *map(str, other.values())):
             Calibration.load(here / "match.json", **other)
-    with refused("unknown-per", "pair or search"):
+    with refused("unknown-per", "pair, search"):
         again.p_value(0.1, per="row")
     with refused("unknown-suffix", "match.npy"):
         found.save(here / "match.npy")

@@ -303,7 +303,7 @@ def test_candidates_beyond_the_limit_are_refused() -> None:
         even.apply(np.stack([CANDIDATES[0], 9 * CANDIDATES[1], CANDIDATES[2]]), "candidate")
     wider = as_cosine(raw, CANDIDATES, headroom=100.0)
     assert np.isfinite(wider.apply(9 * CANDIDATES, "candidate")).all()
-    with refused("number-too-small", "headroom=-1; expected 0 or more"):
+    with refused("number-too-small", "headroom -1; expected at least 0"):
         as_cosine(raw, CANDIDATES, headroom=-1)
 
 
@@ -351,7 +351,7 @@ def test_scores_stay_within_the_bound_of_the_dtype(name: str, dtype: str) -> Non
 
 
 def test_the_bound_knows_two_dtypes() -> None:
-    with refused("unknown-dtype", "say float32 or float16"):
+    with refused("unknown-dtype", "float32, float16"):
         rounding_bound(QUERIES, CANDIDATES, "int8")
 
 
@@ -506,7 +506,7 @@ def test_onnx_says_what_is_in_it_and_refuses_twice(tmp_path: Path) -> None:
         append_to_onnx(tmp_path / "closed.onnx", closer, "candidate", tmp_path / "more.onnx")
     with refused("same-file", "is the encoder itself"):
         append_to_onnx(tmp_path / "encoder.onnx", closer, "query", tmp_path / "encoder.onnx")
-    with refused("unknown-role", "query or candidate"):
+    with refused("unknown-role", "query, candidate"):
         append_to_onnx(tmp_path / "encoder.onnx", closer, "both", tmp_path / "x.onnx")  # type: ignore[arg-type]
     with refused("no-such-model", "cannot load"):
         append_to_onnx(tmp_path / "nothing.onnx", closer, "query", tmp_path / "x.onnx")

@@ -120,7 +120,7 @@ def test_modules_refuse() -> None:
         torch_module(ALL["none"], "query")(torch.zeros(2, DIM + 1))
     with refused("no-bias"):
         torch_module(ALL["center-queries"], "query").candidate_bias(torch.zeros(2, DIM))
-    with refused("unknown-role", "query or candidate"):
+    with refused("unknown-role", "query, candidate"):
         torch_module(ALL["none"], "both")  # type: ignore[arg-type]
 
 

@@ -234,7 +234,7 @@ def test_names_of_models() -> None:
     assert default.bias is None
     assert default.logit_scale is not None
     assert 1 < default.logit_scale <= 100.001
-    with refused("unknown-model", "known are: gap, contrastive, sigmoid"):
+    with refused("unknown-model", "gap, contrastive, sigmoid"):
         load_encoder("emoji:clip")
     with refused("no-such-device", "on 'cpu' only"):
         EmojiEncoder(device="cuda")

@@ -285,11 +285,11 @@ SILENCE = np.zeros(8, np.float32)
         ("images", Path("folder"), {}, "not-a-list", "wrap it"),
         ("texts", ["a", 2], {}, "wrong-type", "text 1 is of type int"),
         ("texts", ["a"], {"batch_size": 0}, "number-too-small", "at least 1"),
-        ("images", [], {"on_unreadable": "ignore"}, "unknown-option", "'raise' or 'skip'"),
+        ("images", [], {"on_unreadable": "ignore"}, "unknown-option", "raise, skip"),
         ("audio", [(SILENCE, 48000)], {}, "no-such-side", "no audio side"),
         ("audio", [(SILENCE.astype(np.int16), 48000)], {}, "not-floats", "expected floats"),
         ("audio", [(SILENCE.reshape(2, 4), 48000)], {}, "wrong-axes", "one channel"),
-        ("audio", [(SILENCE, 0)], {}, "number-too-small", "a sampling rate of 0"),
+        ("audio", [(SILENCE, 0)], {}, "number-too-small", "sampling rate 0"),
     ],
 )
 def test_wrong_use_is_refused_with_one_sentence(

@@ -152,12 +152,12 @@ def test_refusals(split: Any) -> None:
         ("pq7x4", {}, "parts-do-not-divide", "7 parts do not divide 24"),
         ("pq0x4", {}, "parts-do-not-divide", "0 parts"),
         ("pq6x8", {}, "too-few-rows", "or at most 7 bits"),
-        ("pq6x13", {}, "option-range", "1 to 12"),
-        ("opq6x4", {"rounds": 0}, "option-range", "0 rounds"),
-        ("rabitq", {"query_bits": 9}, "option-range", "9 query bits"),
-        ("rabitq1", {}, "option-range", "1 bits a number"),
+        ("pq6x13", {}, "option-range", "at most 12"),
+        ("opq6x4", {"rounds": 0}, "option-range", "rounds 0"),
+        ("rabitq", {"query_bits": 9}, "option-range", "query_bits 9"),
+        ("rabitq1", {}, "option-range", "bits of rabitq 1"),
         ("rabitq4", {"query_bits": 4}, "unknown-option", "it takes none"),
-        ("bins-1", {}, "option-range", "2 to 65536"),
+        ("bins-1", {}, "option-range", "at most 65536"),
     ]
     for name, options, code, fact in cases:
         with refused(code, fact):
@@ -794,7 +794,7 @@ def test_search_refusals(sides: Any) -> None:
     with refused("wrong-shape", "(300, 2)"):
         search_through(queries, stored, codec, k=5, index=lambda ranking, depth: np.zeros((300, 2)))
     exact = Ranking.of(queries, stored, "dot")
-    with refused("bad-k", "k=0 of 4"):
+    with refused("bad-k", "k of 4 rescored candidates 0"):
         rescore(np.zeros((300, 4), int), exact, 0)
     with refused("unequal-lengths", "2 shortlists for 300"):
         rescore(np.zeros((2, 4), int), exact, 1)

@@ -84,7 +84,7 @@ def test_importing_brings_in_neither_pillow_nor_the_library() -> None:
 @pytest.mark.parametrize(
     ("family", "level", "said"),
     [
-        ("haze", 1, "the image family is 'haze', expected one of: gaussian_noise, "),
+        ("haze", 1, "image family 'haze' is unknown; choose one of gaussian_noise, "),
         ("fog", 0, "the severity of fog is 0, expected a whole number from 1 to 5"),
         ("fog", 6, "the severity of fog is 6"),
         ("fog", 2.5, "the severity of fog is 2.5"),
@@ -269,7 +269,7 @@ def test_threads_do_not_share_draws(stand_in: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("seed", "index", "said"),
-    [(-1, 0, "seed is -1, expected"), (0, -2, "index is -2, expected"), (0.5, 0, "seed is 0.5")],
+    [(-1, 0, "seed -1; expected"), (0, -2, "index -2; expected"), (0.5, 0, "seed is 0.5")],
 )
 def test_seeds_and_indices_count_from_nought(
     stand_in: dict[str, Any], seed: Any, index: int, said: str

@@ -21,9 +21,10 @@ import numpy as np
 
 from isthmus.closers.validity import refuse_invalid_rows
 from isthmus.core.arrays import Array, like, namespace, to_numpy, unit, working
+from isthmus.core.checks import one_of
 from isthmus.data import open_rows
 from isthmus.data.saved import Parts, SavedRecord
-from isthmus.errors import CloserError, OptionError, ShapeError
+from isthmus.errors import CloserError, ShapeError
 from isthmus.search.scores import SCORES
 
 Role = Literal["query", "candidate"]
@@ -221,8 +222,7 @@ def check_role(role: Any) -> Role:
     Raises:
         OptionError: it is neither ``query`` nor ``candidate``.
     """
-    if role not in ROLES:
-        raise OptionError("unknown-role", f"role '{role}' is unknown; say query or candidate")
+    one_of(role, ROLES, "role")
     return ROLES[ROLES.index(role)]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from isthmus.errors import OptionError
+from isthmus.core.checks import in_range, one_of
 
 CONVENTIONS = ("total", "coordinate", "spread", "relative")
 
@@ -32,14 +30,7 @@ def total_variance(
     Raises:
         OptionError: another convention, or a level that is negative or not finite.
     """
-    if not (np.isfinite(level) and level >= 0):
-        raise OptionError(
-            "bad-level", f"noise level {level} is not a variance; expected a number >= 0"
-        )
-    if convention not in CONVENTIONS:
-        raise OptionError(
-            "unknown-convention",
-            f"level convention '{convention}' is unknown; choose one of {', '.join(CONVENTIONS)}",
-        )
+    in_range(level, "noise level", "bad-level", least=0, hint=", a variance")
+    one_of(convention, CONVENTIONS, "level convention", "unknown-convention")
     units = {"total": 1.0, "coordinate": float(dim), "spread": spread, "relative": square_norm}
     return level * units[convention]

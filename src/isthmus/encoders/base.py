@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from isthmus.core.checks import in_range, one_of
 from isthmus.encoders.batches import ahead, batched
 from isthmus.errors import DtypeError, OptionError, ShapeError, ValuesError
 
@@ -158,10 +159,7 @@ class Encoder(ABC):
         from isthmus.encoders.images import UnreadableImage
         from isthmus.encoders.opening import Opener
 
-        if on_unreadable not in ("raise", "skip"):
-            raise OptionError(
-                "unknown-option", f"on_unreadable must be 'raise' or 'skip', got {on_unreadable!r}"
-            )
+        one_of(on_unreadable, ("raise", "skip"), "on_unreadable", "unknown-option")
         _refuse_bare(images, "images")
         strict = on_unreadable == "raise"
         opened = Opener(self._prepare_image, self.workers, stop=strict)
@@ -285,8 +283,5 @@ def _mono(sound: Sound, index: int) -> Sound:
             "wrong-axes",
             f"sound {index} has shape {samples.shape}, expected one channel of samples (s,)",
         )
-    if rate <= 0:
-        raise OptionError(
-            "number-too-small", f"sound {index} has a sampling rate of {rate}, expected Hz above 0"
-        )
+    in_range(rate, f"sound {index}: sampling rate", "number-too-small", above=0, hint=" Hz")
     return samples, int(rate)

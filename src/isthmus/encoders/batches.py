@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from isthmus.errors import OptionError
+from isthmus.core.checks import at_least
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,8 +16,7 @@ R = TypeVar("R")
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Cut any iterable into lists of ``size``, lazily: never more than one list is held."""
-    if size < 1:
-        raise OptionError("number-too-small", f"batch_size must be at least 1, got {size}")
+    at_least(size, 1, "batch_size")
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

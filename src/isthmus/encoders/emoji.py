@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.core.checks import one_of
 from isthmus.encoders.base import Encoder
 from isthmus.encoders.emoji_pixels import SIZE, small
 from isthmus.encoders.emoji_text import tokenize
@@ -52,10 +53,7 @@ def _chosen(model: str | None) -> str:
     known = shipped_models()
     if model is None:
         return known[0]
-    if model not in known:
-        raise OptionError(
-            "unknown-model", f"unknown emoji model '{model}'; known are: {', '.join(known)}"
-        )
+    one_of(model, known, "emoji model", "unknown-model")
     return model
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isthmus.core.checks import one_of
 from isthmus.errors import CorruptFile, FileError, IsthmusError, MissingExtra, OptionError
 
 if TYPE_CHECKING:
@@ -147,10 +148,7 @@ def load_world() -> EmojiWorld:
 @lru_cache(maxsize=2)
 def _sheet(drawing: str) -> Image:
     """One sprite, decoded, composited on white, RGB."""
-    if drawing not in DRAWINGS:
-        raise OptionError(
-            "unknown-drawing", f"unknown drawing '{drawing}'; known are: {', '.join(DRAWINGS)}"
-        )
+    one_of(drawing, DRAWINGS, "drawing")
     try:
         from PIL import Image
     except ImportError as error:

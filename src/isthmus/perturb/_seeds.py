@@ -7,6 +7,7 @@ import operator
 
 import numpy as np
 
+from isthmus.core.checks import at_least
 from isthmus.errors import OptionError
 
 
@@ -33,6 +34,5 @@ def _whole(value: int, name: str) -> int:
         raise OptionError(
             "bad-number", f"{name} is {value!r}, expected a whole number from 0 up"
         ) from None
-    if number < 0:
-        raise OptionError("bad-number", f"{name} is {number}, expected a whole number from 0 up")
+    at_least(number, 0, name, "bad-number")
     return number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from isthmus.errors import OptionError
+from isthmus.core.checks import one_of
 from isthmus.perturb._seeds import item_rng
 from isthmus.perturb._words import TextEdit, choose, clusters, edited, is_letter, is_mark, pieces
 
@@ -33,10 +33,7 @@ def change_case(text: str, level: int | float, seed: int, index: int, *, case: s
     change; 1.0 is all of them. ``edits`` counts words. Case follows Unicode without a language,
     and can change the length (ß becomes SS).
     """
-    if case not in _CASES:
-        raise OptionError(
-            "unknown-case", f"the case is {case!r}, expected one of: {', '.join(CASES)}"
-        )
+    one_of(case, CASES, "case")
     words = pieces(text)
     turn = _CASES[case]
     rng = item_rng(seed, index, "case", case, level)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from isthmus.core.checks import one_of
 from isthmus.errors import MissingExtra, OptionError, ShapeError
 from isthmus.perturb import _corruptions, _recode
 
@@ -118,12 +119,7 @@ class ImagePerturbation:
     level: int | float
 
     def __post_init__(self) -> None:
-        if self.family not in IMAGE_FAMILIES:
-            raise OptionError(
-                "unknown-family",
-                f"the image family is {self.family!r}, expected one of: "
-                f"{', '.join(IMAGE_FAMILIES)}",
-            )
+        one_of(self.family, IMAGE_FAMILIES, "image family", "unknown-family")
         _check_level(self.family, IMAGE_FAMILIES[self.family].unit, self.level)
 
     def apply(self, image: Image, seed: int, index: int) -> Image:

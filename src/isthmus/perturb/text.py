@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import MappingProxyType
 
-from isthmus.errors import OptionError
+from isthmus.core.checks import one_of
 from isthmus.perturb._words import TextEdit, how_many
 from isthmus.perturb.casing import add_punctuation, change_case, drop_punctuation
 from isthmus.perturb.options import OptionOrder, reorder_options
@@ -99,11 +99,7 @@ class TextPerturbation:
     level: int | float
 
     def __post_init__(self) -> None:
-        if self.family not in TEXT_FAMILIES:
-            raise OptionError(
-                "unknown-family",
-                f"the text family is {self.family!r}, expected one of: {', '.join(TEXT_FAMILIES)}",
-            )
+        one_of(self.family, TEXT_FAMILIES, "text family", "unknown-family")
         how_many(self.level, 0)
 
     def apply(self, text: str, seed: int, index: int) -> TextEdit:

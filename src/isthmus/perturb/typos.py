@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from isthmus.errors import OptionError
+from isthmus.core.checks import one_of
 from isthmus.perturb._seeds import item_rng
 from isthmus.perturb._words import TextEdit, choose, clusters, edited, is_letter, pieces
 
@@ -98,11 +98,7 @@ def typos(text: str, level: int | float, seed: int, index: int, *, kind: str = "
     Raises :class:`~isthmus.errors.OptionError` for another kind or level. Time is linear in the
     text.
     """
-    if kind not in TYPO_KINDS:
-        raise OptionError(
-            "unknown-typo",
-            f"the kind of typo is {kind!r}, expected one of: {', '.join(TYPO_KINDS)}",
-        )
+    one_of(kind, TYPO_KINDS, "kind of typo", "unknown-typo")
     kinds = list(_KINDS) if kind == "any" else [kind]
     words = pieces(text)
     parts = [clusters(word) for word in words]

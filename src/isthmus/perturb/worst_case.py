@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from isthmus.core.checks import one_of
 from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking, top1
+
+NORMS = ("l2", "linf")
 
 
 def worst_queries(
@@ -29,8 +32,7 @@ def worst_queries(
     Raises:
         OptionError: unknown norm or score.
     """
-    if norm not in ("l2", "linf"):
-        raise OptionError("unknown-norm", f"norm '{norm}' is unknown; choose one of l2, linf")
+    one_of(norm, NORMS, "norm")
     ranking = Ranking.of(queries, candidates, score, bias)
     first = top1(ranking)
     rows = candidates if ranking.scale is None else candidates * ranking.scale[:, None]
@@ -96,8 +98,7 @@ def worst_candidates(
     Raises:
         OptionError: unknown norm, or cosine.
     """
-    if norm not in ("l2", "linf"):
-        raise OptionError("unknown-norm", f"norm '{norm}' is unknown; choose one of l2, linf")
+    one_of(norm, NORMS, "norm")
     moved = np.array(candidates, np.float64)
     if score == "dot":
         size = np.linalg.norm(query)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.checks import at_least, one_of, share
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data.records import Record
@@ -89,27 +90,16 @@ class _Options:
 
     def checked(self, *, both: bool) -> _Options:
         check_score(self.score)
-        if not 0 <= self.max_flips <= 1:
-            raise OptionError(
-                "not-a-share",
-                f"max_flips {self.max_flips} is not a share; expected 0 to 1, such as 0.01 for "
-                "one in 100",
-            )
-        if self.gate not in GATES:
-            raise OptionError(
-                "unknown-gate", f"gate '{self.gate}' is unknown; choose one of {', '.join(GATES)}"
-            )
+        share(self.max_flips, "max_flips", hint=", such as 0.01 for one in 100")
+        one_of(self.gate, GATES, "gate")
         if self.gate in ("old-new", "new-new") and not both:
             raise OptionError(
                 "gate-without-candidates",
                 f"gate '{self.gate}' is a search of the candidates' new version; give "
                 "after_candidates too, or choose another gate",
             )
-        if self.k < 1 or self.max_queries < 2:
-            raise OptionError(
-                "number-too-small",
-                f"k {self.k}, max_queries {self.max_queries}; expected at least 1 and at least 2",
-            )
+        at_least(self.k, 1, "k")
+        at_least(self.max_queries, 2, "max_queries")
         return self
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.maps import Closer
+from isthmus.core.checks import ends_in, one_of
 from isthmus.data import atomic_path, open_rows
 from isthmus.data.file_errors import read_text
 from isthmus.data.overwriting import refuse_overwriting
@@ -86,8 +87,7 @@ def export_closer(
         OptionError: an unknown form, store or role, or options that do not go together.
         CloserError: the form cannot hold this closer. FileError: a file cannot be read.
     """
-    if to not in FORMS:
-        raise OptionError("unknown-form", f"to '{to}' is unknown; choose one of {', '.join(FORMS)}")
+    one_of(to, FORMS, "to", "unknown-form")
     if (to in MODELS) != (model is not None):
         said = "name the encoder's file or folder" if to in MODELS else "leave it out"
         raise OptionError("model-with-form", f"model with the form {to}: {said}")
@@ -118,10 +118,7 @@ def _for_store(closer: Closer | Evened, store: str | None, candidates: Any) -> C
         )
     if store is None:
         return closer
-    if store not in STORES:
-        raise OptionError(
-            "unknown-store", f"store '{store}' is unknown; choose one of {', '.join(STORES)}"
-        )
+    one_of(store, STORES, "store")
     if isinstance(closer, Evened):
         raise OptionError("store-twice", "this closer has its coordinates for a store already")
     source = open_rows(candidates)
@@ -134,8 +131,7 @@ def _for_store(closer: Closer | Evened, store: str | None, candidates: Any) -> C
 
 def _closer(closer: Closer | Evened, out: Path, **_: Any) -> dict[str, Any]:
     plain = _plain(closer, "closer")
-    if out.suffix != ".safetensors":
-        raise OptionError("unknown-suffix", f"{out}: a closer is a .safetensors file; name it so")
+    ends_in(out, (".safetensors",), "a closer")
     plain.save(out)
     return {}
 

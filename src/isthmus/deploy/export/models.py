@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.maps import AffineMap, Closer, Role
+from isthmus.core.checks import one_of
 from isthmus.deploy.export.stores import Evened
 from isthmus.encoders.libraries import library
 from isthmus.errors import CloserError, OptionError, ShapeError
@@ -161,5 +162,4 @@ def _raw(closer: Closer, role: Role) -> AffineMap:
 
 
 def _side(query: str) -> None:
-    if query not in SIDES:
-        raise OptionError("unknown-side", f"query='{query}' is unknown; say 'image' or 'text'")
+    one_of(query, SIDES, "query", "unknown-side")

@@ -13,7 +13,8 @@ import numpy as np
 
 from isthmus.closers.maps import AffineMap, Closer, Guarantee, Role, chain
 from isthmus.core.arrays import Array, like, namespace, to_numpy, working
-from isthmus.errors import CloserError, OptionError, ShapeError, ValuesError
+from isthmus.core.checks import at_least, one_of
+from isthmus.errors import CloserError, ShapeError, ValuesError
 
 HEADROOM = 0.02
 
@@ -243,8 +244,7 @@ def as_euclidean(closer: Closer, candidates: Array, *, headroom: float = HEADROO
 
 
 def _evened(closer: Closer, score: str, candidates: Array, headroom: float) -> Evened:
-    if not headroom >= 0:
-        raise OptionError("number-too-small", f"headroom={headroom}; expected 0 or more")
+    at_least(headroom, 0, "headroom")
     moved = to_numpy(closer.apply(working(candidates, double=True), "candidate"))
     used = _used(closer, moved, candidates, closer.score != "euclidean")
     longest = float(np.einsum("ij,ij->i", moved, moved).max())
@@ -267,8 +267,7 @@ def rounding_bound(queries: Array, candidates: Array, dtype: str = "float32") ->
     Raises:
         OptionError: another dtype.
     """
-    if dtype not in ("float32", "float16"):
-        raise OptionError("unknown-dtype", f"dtype '{dtype}' is unknown; say float32 or float16")
+    one_of(dtype, ("float32", "float16"), "dtype")
     q, x = (to_numpy(working(rows, double=True)) for rows in (queries, candidates))
     limits = np.finfo(dtype)
     longest = float(np.linalg.norm(x, axis=1).max())

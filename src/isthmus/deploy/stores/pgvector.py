@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from isthmus.core.checks import one_of
 from isthmus.deploy.stores.store import Mark, Store, StoreFacts, check_score, in_order
 from isthmus.encoders.libraries import first_line, library
 from isthmus.errors import FileError, OptionError
@@ -227,10 +228,7 @@ class Pgvector(Store):
             OptionError: another codec.
         """
         said = self.address.options.get("codec", "none")
-        if said not in _CODECS:
-            raise OptionError(
-                "unknown-codec", f"codec '{said}' of pgvector; choose one of {', '.join(_CODECS)}"
-            )
+        one_of(said, _CODECS, "codec of pgvector", "unknown-codec")
         return said
 
     @cached_property

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from isthmus.core.checks import one_of
 from isthmus.data.addresses import Address
 from isthmus.data.source import BaseSource
 from isthmus.errors import FileError, OptionError, ShapeError
@@ -255,10 +256,7 @@ def check_score(score: str) -> str:
     Raises:
         OptionError: another one.
     """
-    if score not in ("dot", "cosine", "euclidean"):
-        raise OptionError(
-            "unknown-score", f"score '{score}' is unknown; choose dot, cosine or euclidean"
-        )
+    one_of(score, ("dot", "cosine", "euclidean"), "score")
     return score
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.maps import Closer
+from isthmus.core.checks import in_range
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.data.names import names_of
@@ -26,7 +27,7 @@ from isthmus.deploy.thresholds.mapping import closed, opened, score_of
 from isthmus.deploy.thresholds.null_table import Null
 from isthmus.deploy.thresholds.nulls import collect
 from isthmus.deploy.thresholds.record import Calibration
-from isthmus.errors import OptionError, ShapeError
+from isthmus.errors import ShapeError
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import LEAST
 
@@ -83,12 +84,8 @@ def calibrate(
     >>> match.is_match([0.9, 0.1]).tolist()
     [True, False]
     """
-    if not 0 < false_match_rate < 1:
-        raise OptionError(
-            "rate-out-of-range",
-            f"false_match_rate {false_match_rate} is not between 0 and 1; expected such as 0.001, "
-            "one in 1,000",
-        )
+    hint = ", such as 0.001, one in 1,000"
+    in_range(false_match_rate, "false_match_rate", "rate-out-of-range", above=0, below=1, hint=hint)
     if isinstance(closer, (str, PathLike)):
         closer = Closer.load(closer)
     said = {"relevance": relevance, "labels": labels, "paired": paired}

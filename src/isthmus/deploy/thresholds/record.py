@@ -11,6 +11,7 @@ import numpy as np
 
 from isthmus._version import __version__
 from isthmus.closers.maps import Closer
+from isthmus.core.checks import at_least, one_of
 from isthmus.data.names import names_of
 from isthmus.data.saved import Parts, SavedRecord
 from isthmus.deploy.thresholds.decisions import Best, Decisions, decisions
@@ -85,8 +86,8 @@ class Calibration(SavedRecord):
 
         Cost: O(n m d) for rows. Source: Vovk, Gammerman & Shafer 2005.
         """
-        if size is not None and size < 1:
-            raise OptionError("bad-size", f"size {size}; expected how many candidates, at least 1")
+        if size is not None:
+            at_least(size, 1, "size", "bad-size")
         if candidates is None:
             best = Best.given(queries)
             given = np.where(best.size == 0, self.candidates, best.size)
@@ -140,8 +141,7 @@ class Calibration(SavedRecord):
         return np.asarray(scores, np.float64) > self.thresholds[per]
 
     def _null(self, per: str) -> Null:
-        if per not in self.nulls:
-            raise OptionError("unknown-per", f"per '{per}' is unknown; say pair or search")
+        one_of(per, self.nulls, "per")
         return self.nulls[per]
 
     def check(

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isthmus.core.checks import in_range, one_of
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs.base import calibration_rows, checked
 from isthmus.perturb.codecs.stores import FaissCodec, library, one_thread, single
@@ -87,10 +88,7 @@ class RaBitQ(FaissCodec):
         Raises:
             OptionError: another score. ShapeError: dimensions that do not fit.
         """
-        if score not in ("dot", "euclidean"):
-            raise OptionError(
-                "unknown-score", f"score '{score}' is unknown to FAISS; say dot or euclidean"
-            )
+        one_of(score, ("dot", "euclidean"), "score")
         faiss = library()
         metric = faiss.METRIC_INNER_PRODUCT if score == "dot" else faiss.METRIC_L2
         index = faiss.IndexRaBitQ(self.dim, metric, *([self.bits] if self.bits > 1 else []))
@@ -148,8 +146,7 @@ def fit_multi_bit(calibration: np.ndarray, bits: int) -> MultiBitRaBitQ:
         OptionError: bits outside 2 to 9, values that are not finite, or a FAISS without it.
             ShapeError: no rows.
     """
-    if not 2 <= bits <= 9:
-        raise OptionError("option-range", f"rabitq{bits}: {bits} bits a number; expected 2 to 9")
+    in_range(bits, "bits of rabitq", least=2, most=9)
     faiss = library()
     if not has_multi_bit():
         raise OptionError(
@@ -176,10 +173,7 @@ def fit_rabitq(calibration: np.ndarray, *, query_bits: int = 0) -> RaBitQ:
         OptionError: query bits outside 0 to 8, values that are not finite, or a FAISS older than
             1.11. ShapeError: no rows.
     """
-    if not 0 <= query_bits <= 8:
-        raise OptionError(
-            "option-range", f"{query_bits} query bits; expected 0 (float queries) to 8"
-        )
+    in_range(query_bits, "query_bits", least=0, most=8, hint="; 0 is float queries")
     faiss = library()
     if not hasattr(faiss, "IndexRaBitQ"):
         raise OptionError(

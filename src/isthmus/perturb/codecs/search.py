@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.core.arrays import to_numpy
+from isthmus.core.checks import in_range
 from isthmus.errors import OptionError, ShapeError
 from isthmus.perturb.codecs.base import Codec
 from isthmus.search.scores import Ranking, top_k
@@ -70,8 +71,7 @@ def rescore(shortlist: np.ndarray, exact: Ranking, k: int) -> np.ndarray:
         OptionError: k is below 1 or above r. ShapeError: not one line per query.
     """
     count, depth = shortlist.shape
-    if not 1 <= k <= depth:
-        raise OptionError("bad-k", f"k={k} of {depth} rescored candidates; expected 1 to {depth}")
+    in_range(k, f"k of {depth} rescored candidates", "bad-k", least=1, most=depth)
     if count != int(exact.queries.shape[0]):
         raise ShapeError(
             "unequal-lengths", f"{count} shortlists for {int(exact.queries.shape[0])} queries"

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.checks import at_least, in_range
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs.base import calibration_rows, checked
 
@@ -183,8 +184,7 @@ def fit_opq(
     Raises:
         OptionError: as :func:`fit_pq`, or no round. ShapeError: no rows.
     """
-    if rounds < 1:
-        raise OptionError("option-range", f"{rounds} rounds of OPQ; expected 1 or more")
+    at_least(rounds, 1, "rounds", "option-range")
     faiss = library()
     name = f"opq{parts}x{bits}"
     rows = _for_codebook(calibration, name, parts, bits)
@@ -204,8 +204,7 @@ def fit_opq(
 
 def _for_codebook(calibration: np.ndarray, name: str, parts: int, bits: int) -> np.ndarray:
     rows = calibration_rows(calibration, name)
-    if not 1 <= bits <= 12:
-        raise OptionError("option-range", f"{name}: {bits} bits a part; expected 1 to 12")
+    in_range(bits, f"bits a part of {name}", least=1, most=12)
     if parts < 1 or rows.shape[1] % parts:
         raise OptionError(
             "parts-do-not-divide",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus.errors import OptionError
+from isthmus.core.checks import in_range
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ class UniformQuantiser:
         Raises:
             OptionError: fewer than 2 or more than 65,536 bins.
         """
-        if not 2 <= bins <= 65536:
-            raise OptionError("option-range", f"{bins} bins; expected 2 to 65536")
+        in_range(bins, "bins", least=2, most=65536)
         return cls(bins, float(calibration.min()), float(calibration.max()))
 
     @property
