@@ -18,6 +18,7 @@ MODULES = {
     "moments_product": ("moments_vs_gemm", "moments_vs_syrk"),
     "moments_file": ("moments_file_float32", "moments_file_float16"),
     "moments_sklearn": ("moments_vs_sklearn",),
+    "gallery": ("gallery_vs_gemm", "gallery_mb"),
     "apply_copy": ("apply_vs_copy",),
     "closers_fit": ("closers_fit_seconds",),
     "peak_memory": ("peak_rss_mb",),

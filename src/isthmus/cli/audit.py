@@ -35,6 +35,16 @@ def command(
     fit_share: options.FitShare = 0.0,
     max_queries: options.MaxQueries = 2000,
     max_candidates: options.MaxCandidates = 10_000,
+    neighbours: Annotated[
+        str | None,
+        typer.Option(
+            help="What a store returned for the rows of A: query row, candidate row or id, score "
+            "(.parquet, .csv). B then holds 10,000 or more random rows of its gallery."
+        ),
+    ] = None,
+    gallery_rows: Annotated[
+        int | None, typer.Option(help="Rows of that gallery; left out: estimated.")
+    ] = None,
     seed: options.Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for reports and closers.")] = Path(
         "isthmus-report"
@@ -71,6 +81,8 @@ def command(
             fit_share=fit_share,
             max_queries=max_queries,
             max_candidates=max_candidates,
+            neighbours=neighbours,
+            gallery_rows=gallery_rows,
             seed=seed,
             progress=say,
         )

@@ -119,6 +119,7 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
 
     from isthmus.report.words import closer_label
 
+    gallery = any(row.get("gallery_consistency") is not None for row in rows)
     table = Table(box=None, pad_edge=False)
     for name, right in (
         ("closer", 0),
@@ -127,6 +128,7 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
         ("consistency", 1),
         ("predicted", 1),
         ("gain", 1),
+        *((("all", 1), ("gain of all", 1)) if gallery else ()),
         ("clean", 1),
         ("accuracy", 1),
     ):
@@ -144,6 +146,7 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
             mean("consistency"),
             mean("predicted_consistency"),
             mean("gain", sign="+"),
+            *((mean("gallery_consistency"), mean("gallery_gain", sign="+")) if gallery else ()),
             mean("clean_agreement"),
             mean("accuracy"),
         )

@@ -27,6 +27,7 @@ STREAMS: dict[str, int] = {
     "demo.flips": 0xF11,  # examples shown
     "demo.inputs": 0xDE1,  # codec rows of the demo
     "demo.quiz": 0x9012,  # wrong options of a question
+    "gallery.random-rows": 0x6A11,  # rows that stand for those which are among nobody's best
     "gap.separability": 0x5E9,  # held-out rows of the linear classifier
     "deploy.check": 0xDEC,  # queries that a deployment is checked with
     "deploy.try": 0xDE7,  # queries that closers are fitted on, chosen on and judged on in a store

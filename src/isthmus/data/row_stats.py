@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -33,7 +34,9 @@ BROKEN = frozenset(
     }
 )
 """Codes of findings that make every number meaningless."""
-NOTES = frozenset({"fewer-rows-than-dimensions", "fit-equals-score", "queries-sampled"})
+NOTES = frozenset(
+    {"fewer-rows-than-dimensions", "fit-equals-score", "queries-sampled", "candidates-sampled"}
+)
 
 
 @dataclass(frozen=True)
@@ -134,13 +137,21 @@ class RowStats:
         """Standard deviation of the norms (population)."""
         return float(np.sqrt(max(self.norm_square_sum / self.rows - self.norm_mean**2, 0.0)))
 
-    @property
+    @cached_property
     def duplicates(self) -> int:
         """How many rows repeat an earlier row bit for bit (64-bit hashes compared)."""
         if not self.hashes:
             return 0
         hashes = np.concatenate(self.hashes)
         return len(hashes) - len(np.unique(hashes))
+
+    @property
+    def repeats(self) -> np.ndarray:
+        """(n,) bool: the rows that repeat an earlier row."""
+        hashes = np.concatenate(self.hashes)
+        found = np.ones(len(hashes), bool)
+        found[np.unique(hashes, return_index=True)[1]] = False
+        return found
 
     def refuse(self, name: str, *, cosine: bool) -> None:
         """Refuse what would make every later number wrong.

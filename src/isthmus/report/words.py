@@ -276,10 +276,33 @@ def _verdict(before: dict[str, Any], after: dict[str, Any]) -> str:
     return "fewer" if high_after < low else ""
 
 
+def gallery_lines(found: dict[str, Any] | None) -> list[str]:
+    """Flips over a whole gallery by law, level by level: plain search, and the closer that removes
+    most."""
+    lines = []
+    rows = (found or {}).get("stress") or []
+    for level in dict.fromkeys(row["level"] for row in rows):
+        mine = [row for row in rows if row["level"] == level and row["gain"] is not None]
+        best = max(mine, key=lambda row: row["gain"], default=None)
+        if best is None or found is None:
+            continue
+        before = next(r for r in mine if (r["closer"], r["score"]) == ("none", best["score"]))
+        line = (
+            f"Among all {number(found['rows'])} candidates noise {level:g} flips "
+            f"{percent(1 - before['consistency'])} of answers by {best['score']}"
+        )
+        if best["gain_lo"] > 0:
+            span = interval([best["gain_lo"], best["gain_hi"]], percent)
+            after = percent(1 - best["consistency"])
+            line += f", {after} with {best['closer']} (gain {percent(best['gain'])}, {span})"
+        lines.append(line + ", by law.")
+    return lines
+
+
 def caveats(direction: dict[str, Any]) -> list[str]:
-    """Where the recommended closer keeps clearly fewer answers than plain search."""
+    """What the whole gallery says, and where the recommended closer keeps clearly fewer answers."""
     worse = [c for c in compared(direction) if c["verdict"] == "fewer"]
-    return [
+    return gallery_lines(direction.get("gallery")) + [
         f"Under {c['what']} on {c['side']} it keeps fewer answers than plain search: "
         f"{percent(c['after'].get('consistency'))} against "
         f"{percent(c['before'].get('consistency'))}."

@@ -21,13 +21,14 @@ from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning, worst_first
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs.lint import OUTSIDE_VALUES
+from isthmus.robustness.gallery import is_sampled, sampled_note, with_gallery
 from isthmus.robustness.perturbations import (
     GAUSSIAN_LEVELS,
     SHARES_KEPT,
     check_noise,
     perturbations_of,
 )
-from isthmus.robustness.run import check_table_suffix, run_grid
+from isthmus.robustness.run import check_table_suffix, run_grid, write_table
 from isthmus.robustness.table import averaged
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import RetrievalTask, item_notes, open_task
@@ -232,7 +233,14 @@ def stress(
         out=path,
         say=lambda done, of: say("stress", done, of),
     )
+    rows, whole = with_gallery(rows, scored, fitted, progress=say)
     notes = (*(w.text for w in item_notes(task)), *left_out(asked, fitted), *range_notes(rows))
+    if is_sampled(scored):
+        assert scored.candidate_input is not None
+        there = scored.candidate_input.source.rows
+        notes += (sampled_note(len(scored.candidates), there, names[1]),)
+    if path is not None and whole is not None:
+        write_table(path, rows)
     return StressTable(rows, notes, names, worst_first(found))
 
 

@@ -274,10 +274,10 @@ def _by_tiles(ranking: Ranking, k: int, tile: tuple[int, int]) -> TopK:
             some = slice(first, min(first + width, count))
             size = some.stop - first
             scores = buffer[: len(q) * size].reshape(len(q), size)
-            pool.add(_scored(ranking, q, some, scores), first)
+            pool.add(scored(ranking, q, some, scores), first)
         rows, scores, ties = pool.best()
         for i in np.flatnonzero(pool.crowded):
-            line = _scored(ranking, q[i : i + 1], slice(0, count), None)
+            line = scored(ranking, q[i : i + 1], slice(0, count), None)
             rows[i], scores[i], ties[i] = (
                 x[0] for x in lines_top_k(line, k, pool.widths[i : i + 1, None])
             )
@@ -285,7 +285,8 @@ def _by_tiles(ranking: Ranking, k: int, tile: tuple[int, int]) -> TopK:
     return _joined(parts)
 
 
-def _scored(ranking: Ranking, q: np.ndarray, some: slice, out: np.ndarray | None) -> np.ndarray:
+def scored(ranking: Ranking, q: np.ndarray, some: slice, out: np.ndarray | None) -> np.ndarray:
+    """Rankings (b, c) of queries ``q`` (b, d) and ``some`` candidates; NumPy rows."""
     scores = np.matmul(q, ranking.candidates[some].T, out=out)
     if ranking.scale is not None:
         scores *= ranking.scale[some]

@@ -51,6 +51,7 @@ class Input:
         twins: (n,) for each kept row the place of the first that has the same values as read and is
             not named as another item; None where no row repeats another.
         apart: how many repeat an earlier row's values and are named as another item.
+        items: lowest row of each row's item, of *all* rows of the source; None: nothing is named.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Input:
     moments: Moments | None = None
     twins: np.ndarray | None = None
     apart: int = 0
+    items: np.ndarray | None = None
 
     def at(self, places: np.ndarray) -> Input:
         """The same with some of the kept rows."""
@@ -403,7 +405,7 @@ def open_task(
         if twins is not None and named is not None:
             alike, twins = twins, both_items(twins, named[kept])
             apart = len(np.unique(twins)) - len(np.unique(alike))
-        inputs.append(Input(name, source, seen, kept, whole, twins, apart))
+        inputs.append(Input(name, source, seen, kept, whole, twins, apart, named))
     if not normalised and unit_tolerance is not None:
         normalised = all(near_unit(side, unit_tolerance) for side in rows)
     if normalised:

@@ -54,10 +54,17 @@ class LevelGroup:
     table: LogTable | None
 
 
-def count_leads(query: np.ndarray, found: Leads, queries: int, group: LevelGroup) -> np.ndarray:
+def count_leads(
+    query: np.ndarray,
+    found: Leads,
+    queries: int,
+    group: LevelGroup,
+    weight: np.ndarray | None = None,
+) -> np.ndarray:
     """Rivals in each bin of their lead, and moments inside it: (queries, 3 or 7 · bins).
 
-    A lead below the lowest bin counts in it: such a rival is as good as sure to win.
+    ``weight``: how many rows each rival stands for; None: one. A lead below the lowest bin counts
+    in it: such a rival is as good as sure to win.
     """
     bins = len(group.leads)
     place = np.rint(found.lead * found.lead.dtype.type(1 / BIN))
@@ -70,7 +77,8 @@ def count_leads(query: np.ndarray, found: Leads, queries: int, group: LevelGroup
         assert found.bend is not None
         moments += [found.slope, found.slope * rest, found.slope**2, found.bend]
     out = np.empty((queries, len(moments) * bins), np.float32)
-    for i, weights in enumerate(moments):
+    for i, moment in enumerate(moments):
+        weights = moment if weight is None else weight if moment is None else moment * weight
         found_here = np.bincount(key, weights, queries * bins).reshape(queries, bins)
         out[:, i * bins : (i + 1) * bins] = found_here
     out[:, group.own] -= 1  # the winner is no rival of its own

@@ -40,14 +40,17 @@ class Sweep:
         moved: Moved | None = None,
         like: Sweep | None = None,
         items: np.ndarray | None = None,
+        count: int | None = None,
     ) -> None:
         """``moved``: where blocks are of products of other rows. ``like``: one of as many
-        candidates, dimensions and levels, whose tables are taken."""
+        candidates, dimensions and levels, whose tables are taken. ``count``: of the candidates,
+        where some stand for others."""
         from scipy.special import ndtri
 
         self.levels, self.score, self.items, self.moved = levels, ranking.score, items, moved
-        self.reach = -float(ndtri(LEFT_OUT / (len(ranking.candidates) - 1))) * np.sqrt(2)
-        step = STEP if len(ranking.candidates) <= MANY else 0.8 * STEP
+        count = count or len(ranking.candidates)
+        self.reach = -float(ndtri(LEFT_OUT / (count - 1))) * np.sqrt(2)
+        step = STEP if count <= MANY else 0.8 * STEP
         t = step * np.arange(-round(LAST / step), round(LAST / step) + 1)
         weights = np.exp(-0.5 * t**2)
         self.weights = (weights / weights.sum()).astype(np.float32)
@@ -89,13 +92,18 @@ class Sweep:
         return np.asarray(-lead - self.nodes.t)
 
     def block(
-        self, scores: np.ndarray, part: np.ndarray, aimed: np.ndarray | None = None
+        self,
+        scores: np.ndarray,
+        part: np.ndarray,
+        aimed: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """P[the answer] and its error of the queries ``part`` (b,), (L, b), from scores (b, K).
 
         Args:
             aimed: (b,) the candidate whose chance to be the answer is asked; None: the best, whose
                 chance is that of keeping the answer.
+            weights: (b, K) how many candidates each score stands for; None: one.
         """
         rows, first = np.arange(len(scores)), aimed
         best = scores.max(axis=1)
@@ -109,6 +117,7 @@ class Sweep:
         kept, error = np.ones((2, len(self.levels), len(best)))
         error[:] = 0.0
         query = candidate = margin = np.empty(0, np.int64)
+        weight: np.ndarray | None = None
         for number, group in enumerate(self._grouped(aimed is not None)):
             noise = self._noise(float(self.levels[group.levels[-1]]), own, part, first)
             if not number:  # less noise, fewer rivals: all are among these, and the winner too
@@ -119,12 +128,14 @@ class Sweep:
                 at = np.flatnonzero(scores >= level[:, None])
                 query, candidate = np.divmod(at, scores.shape[1])
                 margin = own[query] - scores.ravel()[at]
+                weight = None if weights is None else weights.ravel()[at]
             found = noise.leads(margin, query, candidate)
             near = found.lead <= group.reach
             if not near.all():
                 found = found.among(near)
                 query, candidate, margin = query[near], candidate[near], margin[near]
-            counted = count_leads(query, found, len(best), group)
+                weight = None if weight is None else weight[near]
+            counted = count_leads(query, found, len(best), group, weight)
             chance = np.exp(noise.logs(counted, group)) @ self.weights  # (b, levels of the group)
             if aimed is not None:
                 chance[lost] = 0.0

@@ -23,6 +23,7 @@ from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.data import write_json
 from isthmus.data.atomic import output_folder, together
+from isthmus.data.neighbours import Neighbours, read_neighbours
 from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning, broken_of
 from isthmus.metrics.gap_report import gap_of
@@ -32,7 +33,8 @@ from isthmus.robustness.mixed import PoolCloser, mixed_share
 from isthmus.robustness.stress_runs import MAX_CANDIDATES, MAX_QUERIES
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import Input, RetrievalTask, open_task
-from isthmus.workflows.audits.direction import direction_part
+from isthmus.workflows.audits.direction import Direction, direction_part
+from isthmus.workflows.audits.gallery import gallery_entry, sample_warning
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.pool import pool_verdict
 from isthmus.workflows.recommendation import DEFAULT_FLOOR, nothing_recommended
@@ -136,6 +138,8 @@ def audit(
     max_queries: int = MAX_QUERIES,
     max_candidates: int = MAX_CANDIDATES,
     seed: int = 0,
+    neighbours: Any = None,
+    gallery_rows: int | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> Audit:
@@ -155,11 +159,15 @@ def audit(
         floor: least share of today's answers that a recommended closer keeps undisturbed.
         fit_share: part of the queries that closers are fitted on and that is not scored.
         max_queries, max_candidates: most that are searched, seeded samples.
+        neighbours: what a store returned for each row of a from a gallery that cannot be read: a
+            file, or three columns, of query row, candidate row or id, score. b then holds random
+            rows of that gallery, 10,000 or more. gallery_rows: how many it has; None: estimated.
         seed: of everything random. executor: maps over shards; processes of this machine.
         progress: called with (what, done, all).
 
     Cost: one streaming pass over all rows, O((n + m) d²); then about 60 searches of 2,000 × 10,000
-    at most for each of 6 closers and 15 perturbations.
+    at most for each of 6 closers and 15 perturbations. Where there are more candidates, one more
+    pass in which the queries are searched among all of them (``docs/gallery.md``).
 
     Raises:
         IsthmusError: rows or options that are refused; the sentence says why.
@@ -184,6 +192,8 @@ def audit(
         seed=seed,
     )
     say = progress or quiet
+    if neighbours is not None and relevance is None and labels is None:
+        paired = False  # b holds random rows
     task = open_task(
         a,
         b,
@@ -203,27 +213,47 @@ def audit(
         progress=say,
     )
     said = {"relevance": relevance, "labels": labels, "paired": paired}
+    lists = None
+    if neighbours is not None:
+        assert task.query_input is not None
+        asked = task.query_input.source.rows
+        lists = read_neighbours(neighbours, asked, distances=score == "euclidean")
     task, about_pairs = look_at_pairs(task, names, **said)
-    return _audited(task, about_pairs, opts, say)
+    return _audited(task, about_pairs, opts, say, (lists, gallery_rows))
 
 
 def _audited(
-    task: RetrievalTask, about_pairs: list[InputWarning], opts: AuditOptions, say: Progress
+    task: RetrievalTask,
+    about_pairs: list[InputWarning],
+    opts: AuditOptions,
+    say: Progress,
+    beyond: tuple[Neighbours | None, int | None] = (None, None),
 ) -> Audit:
-    """Both directions of an opened task, whose queries are a and whose candidates are b."""
+    """Both directions of an opened task, whose queries are a and whose candidates are b.
+
+    ``beyond``: neighbours of a in a gallery of which b holds random rows, and its size.
+    """
     opts = replace(opts, convention=opts.convention or usual_convention(task.unit_rows))
     say("gap", 0, 1)
     gap = gap_of(task, opts.names, about_pairs=about_pairs, seed=opts.seed)
     say("gap", 1, 1)
     once = task.distinct()
     parts = {whole.direction: direction_part(whole, opts, say) for whole in (once, once.reversed())}
+    sampled = []
+    for whole in (once, once.reversed()):
+        entry, lists = parts[whole.direction][0], beyond if whole is once else (None, None)
+        found = entry["gallery"] = gallery_entry(Direction.of(whole, opts), say, *lists)
+        if found:
+            sampled.append(
+                sample_warning(entry["candidates"], found["rows"], entry["candidate_name"])
+            )
     broken = broken_of(gap.warnings)
     if broken is not None:
         for entry, _, _ in parts.values():
             entry["recommendation"] |= nothing_recommended(broken)
     moments = task.query_moments, task.candidate_moments
     pool, levelling = ({}, None) if broken else pool_verdict(task, opts.names, opts.seed)
-    warnings = [*gap.warnings, *([] if opts.fit_share else [FIT_EQUALS_SCORE])]
+    warnings = [*gap.warnings, *sampled, *([] if opts.fit_share else [FIT_EQUALS_SCORE])]
     report = {
         "schema": SCHEMA,
         "isthmus": __version__,

@@ -162,6 +162,8 @@ class Advice(Record):
             far they lie from plain search; else None.
         skipped: closers that could not be fitted, and why.
         setup: what was asked: score, target, family, levels, floor, trials, seed, sizes.
+        gallery: where the candidates searched are a sample, and Gaussian noise hits them: the same
+            closer and plain search among all candidates, by law (``docs/gallery.md``); else None.
         warnings: what is suspicious about the rows; where one makes every number meaningless, it
             is the reason why nothing is recommended.
     """
@@ -180,6 +182,7 @@ class Advice(Record):
     skipped: Mapping[str, str] = field(repr=False)
     setup: Mapping[str, Any] = field(repr=False)
     warnings: tuple[InputWarning, ...] = ()
+    gallery: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def rows(self) -> list[dict[str, Any]]:
         """A flat row per closer, in the order of ``closers``."""
@@ -218,5 +221,6 @@ class Advice(Record):
             "control": None if self.control is None else dict(self.control),
             "skipped": dict(self.skipped),
             "setup": dict(self.setup),
+            "gallery": None if self.gallery is None else dict(self.gallery),
             "warnings": [warning.to_dict() for warning in self.warnings],
         }

@@ -13,14 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.closers import fit
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data.row_stats import InputWarning, broken_of, worst_first
 from isthmus.errors import OptionError
 from isthmus.metrics.warnings import collapsed
+from isthmus.report.words import gallery_lines
 from isthmus.robustness import Perturbation, check_perturbation, perturbations_at, trials_for
+from isthmus.robustness.gallery import gallery_figures, is_sampled, sampled_note
 from isthmus.search.pair_warnings import look_at_pairs
+from isthmus.search.scores import SCORES
 from isthmus.search.task import UNIT_TOLERANCE, RetrievalTask, item_notes, open_task
 from isthmus.workflows.recommendation.advice import Advice
 from isthmus.workflows.recommendation.deciding import (
@@ -208,7 +212,33 @@ def recommend(
         for name, rows in (("queries", task.queries), ("candidates", task.candidates)):
             found += collapsed(name, rows)
     task = task.distinct().sample(max_queries, stream("recommend.sample", seed))
-    return advise(task, question, progress, worst_first(found))
+    advice = advise(task, question, progress, worst_first(found))
+    return _among_all(advice, task, question.about(task), progress) if is_sampled(task) else advice
+
+
+def _among_all(
+    advice: Advice, task: RetrievalTask, question: Question, progress: Progress | None
+) -> Advice:
+    """The same advice with what the law says of its closer among all candidates."""
+    assert task.candidate_input is not None
+    name, rows = task.candidate_input.name, task.candidate_input.source.rows
+    notes = [*advice.notes, sampled_note(len(task.candidates), rows, name)]
+    asked, found = question.perturbations, None
+    if (asked[0].family, asked[0].target) == ("gaussian", "candidates"):
+        moments = task.query_moments, task.candidate_moments
+        plain = [fit("none", *moments, score=s, normalised=task.normalised) for s in SCORES]
+        closers = [*plain, *([] if advice.closer.name == "none" else [advice.closer])]
+        levels = [perturbation.level for perturbation in asked]
+        found = gallery_figures(
+            task,
+            closers,
+            levels,
+            asked[0].convention or "total",
+            seed=question.seed,
+            progress=progress,
+        ).to_dict()
+        notes += gallery_lines(found)
+    return replace(advice, gallery=found, notes=tuple(notes))
 
 
 def advise(
