@@ -24,6 +24,8 @@ from isthmus.search.relevance import outcome_of
 from isthmus.search.scores import Ranking, top_k
 from isthmus.search.task import RetrievalTask, open_task
 from isthmus.theory.curves import consistency_curve
+from isthmus.theory.curves.consistency import swept
+from isthmus.theory.curves.sweep import Sweep
 from isthmus.theory.rows import closed_ranking
 from refusals import refused
 from worlds import two_modalities
@@ -95,6 +97,19 @@ def test_one_pass_gives_the_figures_of_the_whole_gallery() -> None:
     agrees(found, whole, closers, 2e-5)
     assert (found.rows, found.different, found.queries) == (ROWS, ROWS - 20, 60)
     assert found.left_out == []
+    # chances of the right row over all rows, from tests/theory, of plain search and a closer
+    for closer in closers:
+        if closer.name not in ("none", "center-queries"):
+            continue
+        ranking = closed_ranking(closer, whole.queries, whole.candidates).single()
+        right = np.full(60, -1)
+        right[whole.relevance.pairs[:, 0]] = whole.relevance.pairs[:, 1]
+        (curve,) = swept([Sweep(ranking, np.array(LEVELS))], ranking, [right])
+        assert curve.aimed is not None
+        mine = [r for r in found.table if (r["closer"], r["score"]) == (closer.name, closer.score)]
+        np.testing.assert_allclose(
+            [row["accuracy"] for row in mine], curve.aimed[0].mean(axis=1), atol=5e-5
+        )
     outcome = outcome_of(whole.plain(), whole.relevance)
     assert found.clean is not None
     for k in (1, 5, 10):

@@ -146,12 +146,12 @@ class RowStats:
         return len(hashes) - len(np.unique(hashes))
 
     @property
-    def repeats(self) -> np.ndarray:
-        """(n,) bool: the rows that repeat an earlier row."""
-        hashes = np.concatenate(self.hashes)
-        found = np.ones(len(hashes), bool)
-        found[np.unique(hashes, return_index=True)[1]] = False
-        return found
+    def firsts(self) -> np.ndarray:
+        """(n,) the first row with the same values as each row, by 64-bit hashes."""
+        first, back = np.unique(
+            np.concatenate(self.hashes), return_index=True, return_inverse=True
+        )[1:]
+        return first[back.reshape(-1)]
 
     def refuse(self, name: str, *, cosine: bool) -> None:
         """Refuse what would make every later number wrong.

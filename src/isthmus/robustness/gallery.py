@@ -122,7 +122,8 @@ def gallery_figures(
     if stats.rows != source.rows:
         stats = summarise(source, normalised=task.normalised).stats_a
         stats.refuse(given.name, cosine=task.normalised)
-    repeats = stats.repeats if given.items is None and stats.duplicates else None
+    firsts = stats.firsts if given.items is None and stats.duplicates else None
+    repeats = None if firsts is None else firsts != np.arange(len(firsts))
     # the first search is today's, which places what is right
     closers = sorted(closers, key=lambda c: (c.name, c.score) != ("none", task.score))
     searches = [_Mapped(closer, task.queries) for closer in closers]
@@ -130,6 +131,8 @@ def gallery_figures(
     leaders = shared(searches, probes)
     right = np.array(task.relevance.pairs, np.int64)
     right[:, 1] = given.rows[right[:, 1]]
+    if firsts is not None:
+        right[:, 1] = firsts[right[:, 1]]
     lawful = [search.has_law(probes) for search in searches]
     alone = sorted({0, *(leader for leader, law in zip(leaders, lawful) if law)})
     gallery = search_gallery(
@@ -143,9 +146,10 @@ def gallery_figures(
         seed=seed,
         progress=progress,
     )
+    one = _one_right(right, len(task.queries)) if given.items is None else None
     heads = dict(zip(alone, gallery.heads, strict=True))
     held = [
-        _held(searches, i, leader, heads[leader], gallery, given.items) if law else None
+        _held(searches, i, leader, heads[leader], gallery, given.items, one) if law else None
         for i, (leader, law) in enumerate(zip(leaders, lawful, strict=True))
     ]
     law = _Law(task, searches, held, gallery.random, levels, convention)
@@ -226,7 +230,8 @@ def neighbour_figures(
     plain = next(i for i, c in enumerate(closers) if (c.name, c.score) == ("none", task.score))
     probes = random[:PROBES]
     leaders = shared([searches[plain], *searches], probes)[1:]
-    head = Head(rows, np.where(rows >= 0, scores, -np.inf).astype(np.float32))
+    unknown = np.full(len(rows), -np.inf)
+    head = Head(rows, np.where(rows >= 0, scores, -np.inf).astype(np.float32), unknown)
     gallery = Gallery(count, count, [head], np.full(len(rows), -1), random, np.arange(0))
     held = [
         _held(searches, i, plain, head, gallery, None)
@@ -275,15 +280,30 @@ def _held(
     head: Head,
     gallery: Gallery,
     items: np.ndarray | None,
+    one: np.ndarray | None = None,
 ) -> HeldRows:
-    """What is held for a search, from the best rows of the one that it ranks like."""
-    scores = head.scores
+    """What is held for a search, from the best rows of the one that it ranks like.
+
+    ``one`` (n,): the row that is right, -1 where there is none or more; None: not known.
+    """
+    scores, known = head.scores, head.right
     if number != leader:
         some = gallery.random[:PROBES]
         change = _scores(searches[number](some)) - _scores(searches[leader](some))
-        scores = scores + change.mean(axis=1, keepdims=True)
+        constant = change.mean(axis=1)
+        scores, known = scores + constant[:, None], known + constant
+    right = None if one is None else np.where(one >= 0, known, -np.inf)
     random = gallery.random_rows if len(gallery.random_rows) else None
-    return HeldRows(gallery.count, head.rows, scores, random, items)
+    return HeldRows(gallery.count, head.rows, scores, random, items, right, one)
+
+
+def _one_right(pairs: np.ndarray, queries: int) -> np.ndarray | None:
+    """The row that is right for each query, (n,); -1 where there is none or more than one."""
+    pairs = np.unique(pairs, axis=0)
+    row = np.full(queries, -1, np.int64)
+    row[pairs[:, 0]] = pairs[:, 1]
+    row[np.bincount(pairs[:, 0], minlength=queries) != 1] = -1
+    return row if (row >= 0).any() else None
 
 
 def _clean(above: np.ndarray) -> dict[str, Any] | None:
@@ -362,7 +382,7 @@ class _Law:
             if found is None:
                 left_out.append(f"{closer.name}, {closer.score}")
                 continue
-            kept, error = found
+            kept, error, right = found
             before = plain.get(closer.score)
             for i, level in enumerate(self.levels):
                 row = {
@@ -376,6 +396,9 @@ class _Law:
                     **_share("consistency", kept[i], error[i], (0.0, 1.0)),
                     "error": error[i],
                 }
+                if right is not None:
+                    known = right[i][np.isfinite(right[i])]
+                    row |= _share("accuracy", known, error[i], (0.0, 1.0))
                 gain: dict[str, float | None] = dict.fromkeys(("gain", "gain_lo", "gain_hi"))
                 if before is not None:
                     both = error[i] + before[1][i]
@@ -385,8 +408,9 @@ class _Law:
 
     def _kept(
         self, search: _Mapped, held: HeldRows | None
-    ) -> tuple[np.ndarray, list[float]] | None:
-        """P[keep] of each level and query, and what the means are known to; None: no law."""
+    ) -> tuple[np.ndarray, list[float], np.ndarray | None] | None:
+        """P[keep] of each level and query, what the means are known to, and P[the right row is the
+        answer]; None: no law."""
         if held is None:
             return None
         ranking, closer = search(self.random), search.closer
@@ -400,7 +424,10 @@ class _Law:
         if closer.memo:
             spreads = np.linalg.norm(ranking.queries[:, :stored], axis=1) / np.sqrt(stored)
         curve = gallery_curve(ranking, totals, held, spreads=spreads)
-        return None if curve is None else (curve.kept, curve.error.tolist())
+        if curve is None:
+            return None
+        right = None if curve.aimed is None else curve.aimed[0]
+        return curve.kept, curve.error.tolist(), right
 
 
 def _share(

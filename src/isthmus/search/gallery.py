@@ -8,7 +8,7 @@ law of noise needs, and all that is kept in memory (``docs/gallery.md``).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,10 +35,15 @@ Rank = Callable[[np.ndarray], Ranking]
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """What the pass leaves of one search: ``rows`` and ``scores`` (n, m), best first."""
+    """What the pass leaves of one search.
+
+    ``rows`` and ``scores`` (n, m), best first. ``right`` (n,): the score of the best right row;
+    -inf where nothing is known to be right.
+    """
 
     rows: np.ndarray
     scores: np.ndarray
+    right: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +102,11 @@ def search_gallery(
     chosen = np.sort(rng.choice(count, min(random, count), replace=False, shuffle=False))
     held = np.empty((len(chosen), source.dim), np.float32)
     n = len(searches[0](ready(source.take([0]), normalised)).queries)
+    best = np.full((len(searches), n), -np.inf, np.float32)
     line = None
     if right is not None and len(right):
-        line = _lines(source, searches[0], right, normalised, n)
+        widths = _right_scores(source, searches, right, normalised, best)
+        line = np.where(np.isinf(best[0]), np.inf, best[0] + widths)
     parts = [slice(at, min(at + TILE, n)) for at in range(0, n, TILE)]
     states = [[_Tile(p, top, None if i else line) for p in parts] for i in range(len(searches))]
     say, start, at = progress or quiet, 0, 0
@@ -116,12 +123,15 @@ def search_gallery(
             start, at = start + len(raw), at + len(rows)
             say("gallery", start, source.rows)
         found = [list(pool.map(_Tile.best, state)) for state in states]
-    heads = [Head(*(np.concatenate(column) for column in zip(*each))) for each in found]
+    heads = []
+    for each, own in zip(found, best, strict=True):
+        rows, scores = (np.concatenate(column) for column in zip(*each))
+        heads.append(Head(rows, scores, own))
     above = np.full(n, -1, np.int64)
     if line is not None:
         above = np.where(np.isinf(line), -1, np.concatenate([tile.above for tile in states[0]]))
     if fresh is not None:
-        chosen, heads = fresh[chosen], [Head(fresh[head.rows], head.scores) for head in heads]
+        chosen, heads = fresh[chosen], [replace(h, rows=fresh[h.rows]) for h in heads]
     return Gallery(source.rows, count, heads, above, held, chosen)
 
 
@@ -175,17 +185,20 @@ class _Tile:
         return rows, scores
 
 
-def _lines(source: Rows, search: Rank, right: np.ndarray, normalised: bool, n: int) -> np.ndarray:
-    """The score (n,) above which a row stands before the best right one; inf where none is."""
-    line = np.full(n, np.inf, np.float32)
+def _right_scores(
+    source: Rows, searches: Sequence[Rank], right: np.ndarray, normalised: bool, best: np.ndarray
+) -> np.ndarray:
+    """Put the score of each query's best right row by each search into ``best`` (searches, n);
+    return the widths of ties (n,) by the first search."""
+    widths = np.zeros(best.shape[1], np.float32)
     for at in range(0, len(right), PAIRS):
         query, row = right[at : at + PAIRS].T
         distinct, place = np.unique(row, return_inverse=True)
-        ranking = search(ready(source.take(distinct), normalised))
-        widths = ranking.tie_widths[query, 0]
-        own = ranking.scores_of(place, query) + widths
-        best = np.full(n, -np.inf, np.float32)
-        np.maximum.at(best, query, own.astype(np.float32))
-        seen = np.unique(query)
-        line[seen] = np.where(np.isinf(line[seen]), best[seen], np.maximum(line[seen], best[seen]))
-    return line
+        rows = ready(source.take(distinct), normalised)
+        for number, search in enumerate(searches):
+            ranking = search(rows)
+            own = ranking.scores_of(place.reshape(-1), query).astype(np.float32)
+            np.maximum.at(best[number], query, own)
+            if not number:
+                np.maximum.at(widths, query, ranking.tie_widths[query, 0])
+    return widths

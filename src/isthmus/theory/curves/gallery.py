@@ -32,6 +32,8 @@ class HeldRows:
         random: (R,) numbers of the random rows, rising. None: not known; one that scores as high as
             the last of a query's best rows is taken to be among them.
         items: (K,) lowest row of each row's item, by row number; None: every row is an item.
+        right: (n,) the score of the one row that is right, -inf where there is none or more, and
+            ``right_rows`` (n,) its number. None: nothing is known to be right.
     """
 
     count: int
@@ -39,6 +41,8 @@ class HeldRows:
     scores: np.ndarray
     random: np.ndarray | None
     items: np.ndarray | None = None
+    right: np.ndarray | None = None
+    right_rows: np.ndarray | None = None
 
     def weighted(
         self, rest: np.ndarray, part: slice, step: int = 1, first: int = 0
@@ -76,6 +80,26 @@ class HeldRows:
         found[query, at[query, place]] = True
         return found
 
+    def aimed(
+        self, scores: np.ndarray, weights: np.ndarray, part: slice
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same scores and weights with the right row in a column of its own, the first, and
+        which queries of ``part`` have one that is not their answer."""
+        assert self.right is not None
+        assert self.right_rows is not None
+        assert self.random is not None
+        rows = np.concatenate([self.rows[part], np.tile(self.random, (len(scores), 1))], axis=1)
+        own, mine = self.right[part], self.right_rows[part]
+        some = np.flatnonzero(np.isfinite(own) & (mine != self.rows[part, 0]))
+        others = np.where(rows[some] == mine[some, None], -np.inf, scores[some])
+        first = own[some, None].astype(scores.dtype)
+        ones = np.ones_like(first)
+        return (
+            np.concatenate([first, others], axis=1),
+            np.concatenate([ones, weights[some]], axis=1),
+            some,
+        )
+
 
 def has_law(ranking: Ranking) -> bool:
     """Whether :func:`gallery_curve` has a formula for a search, told from some of its candidates:
@@ -99,6 +123,7 @@ def gallery_curve(
     Returns:
         None where there is no formula (:func:`has_law`). ``error`` holds 95 % limits of what
         another draw of random rows would change, from tenths of them at the first queries.
+        ``aimed`` (1, L, n): chances that the right row is the answer, NaN where there is not one.
 
     Cost: a product of the queries and the random rows, and a few passes a level over the rivals
     within reach. Memory: the scores of 256 queries.
@@ -109,14 +134,23 @@ def gallery_curve(
     sweep = Sweep(ranking, levels, spreads, count=held.count)
     kept, error = np.empty((2, len(levels), len(ranking.queries)))
     missed = np.zeros(len(levels))
+    right = None if held.right is None else np.full((1, *kept.shape), np.nan)
     for start, rest in ranking.score_blocks(TILE):
         part = slice(start, start + len(rest))
         scores, weights = held.weighted(rest, part)
         asked = np.arange(part.start, part.stop)
         kept[:, part], error[:, part] = sweep.block(scores, asked, weights=weights)
+        if right is not None:
+            one = np.isfinite(held.right[part])  # type: ignore[index]
+            right[0, :, part] = np.where(one, kept[:, part], np.nan)
+            aimed, heavy, some = held.aimed(scores, weights, part)
+            if len(some):
+                first = np.zeros(len(some), np.int64)
+                found, _ = sweep.block(aimed, asked[some], first, heavy)
+                right[0, :, start + some] = found.T
         if not start and PARTS <= len(ranking.candidates) < held.count:
             tenths = [held.weighted(rest, part, PARTS, first) for first in range(PARTS)]
             means = [sweep.block(s, asked, weights=w)[0].mean(axis=1) for s, w in tenths]
             missed = T95 * np.std(means, axis=0, ddof=1) / np.sqrt(PARTS)
     error = error.mean(axis=1) + missed
-    return Curve(levels, kept.mean(axis=1), kept, error, "bins of leads, whole gallery")
+    return Curve(levels, kept.mean(axis=1), kept, error, "bins of leads, whole gallery", right)
