@@ -36,6 +36,7 @@ STREAMS: dict[str, int] = {
     "lab.batches": 0x1AB4,  # which pairs a step of a training sees
     "lab.inputs": 0x1AB2,  # what towers read
     "lab.noise": 0x1AB3,  # noise on candidates of the laboratory
+    "lab.paper": 0x1AB5,  # queries that the gap is taken from, and those that are scored
     "lab.vectors": 0x1AB1,  # vectors and weights at the start of a training
     "lab.referee": 0x1AB2EF,  # recipes of the referee, resampled
     "mixed.draws": 0x3D1,  # which documents of a mixed pool are stored as side a

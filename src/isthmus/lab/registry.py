@@ -15,6 +15,7 @@ from isthmus.core.registry import Registry
 from isthmus.data.atomic import atomic_path
 from isthmus.data.file_errors import os_errors
 from isthmus.data.records import Record
+from isthmus.errors import OptionError
 from isthmus.report.charts import Chart
 
 
@@ -24,8 +25,9 @@ class Findings(Record):
 
     Attributes:
         name: of the experiment. words: the sentence that it is about. seed: of everything random.
-        table: one flat dict per row, measured beside predicted. figures: name -> chart. notes:
-            sentences that the numbers alone do not say.
+        table: one flat dict per row, measured beside predicted; where rows have a ``part``, each
+            part is a table. figures: name -> chart. notes: sentences that the numbers alone do not
+            say. summary: rows that stand for a long table on a screen; none: the table is short.
     """
 
     name: str
@@ -34,38 +36,47 @@ class Findings(Record):
     table: Sequence[dict[str, Any]]
     figures: dict[str, Chart] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    summary: Sequence[dict[str, Any]] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """The table."""
         return [dict(row) for row in self.table]
 
     def card(self) -> tuple[str, list[dict[str, Any]]]:
-        return self.words, self.rows()
+        return self.words, [dict(row) for row in self.summary or self.table]
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write NAME.csv and one NAME-FIGURE.svg per figure; the paths, in this order.
+        """Write NAME.csv (or a NAME-PART.csv per part) and one NAME-FIGURE.svg per figure.
+
+        Returns:
+            The paths, in this order.
 
         Raises:
             FileError: a file cannot be written.
         """
-        table = Path(folder) / f"{self.name}.csv"
-        rows = self.rows()
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        with (
-            atomic_path(table) as temporary,
-            os_errors(table, "written"),
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        written = [table]
+        written = []
+        for part in dict.fromkeys(row.get("part") for row in self.table):
+            rows = [row for row in self.table if row.get("part") == part]
+            written.append(Path(folder) / f"{self.name}{'' if part is None else f'-{part}'}.csv")
+            _write_csv(written[-1], rows)
         for figure, chart in self.figures.items():
             path = Path(folder) / f"{self.name}-{figure}.svg"
             with atomic_path(path) as temporary, os_errors(path, "written"):
                 temporary.write_text(chart.to_svg(), encoding="utf-8", newline="\n")
             written.append(path)
         return written
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with (
+        atomic_path(path) as temporary,
+        os_errors(path, "written"),
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 @dataclass(frozen=True)
@@ -75,18 +86,29 @@ class Experiment:
     Attributes:
         name: lower case with hyphens. words: one sentence that says what it shows. home:
             "module:function", loaded when it is run, so that listing costs nothing; the function
-            takes (seed, progress) and returns (rows, figures by name, notes).
+            takes (seed, progress), and its own ``options`` by name, and returns (rows, figures by
+            name, notes) and perhaps a summary.
     """
 
     name: str
     words: str
     home: str
+    options: tuple[str, ...] = ()
 
-    def run(self, *, seed: int = 0, progress: Progress = quiet) -> Findings:
-        """Run it. Cost: seconds to a minute on one core, unless its sentence says otherwise."""
+    def run(self, *, seed: int = 0, progress: Progress = quiet, **options: Any) -> Findings:
+        """Run it. Cost: seconds to a minute on one core, unless its sentence says otherwise.
+
+        Raises:
+            OptionError: an option that it does not have. Others: what its options say.
+        """
+        for name in options:
+            if name not in self.options:
+                own = ", ".join(self.options) or "none"
+                text = f"{self.name} has no option '{name}'; its options are: {own}"
+                raise OptionError("unknown-option", text)
         module, function = self.home.split(":")
-        table, figures, notes = getattr(import_module(module), function)(seed, progress)
-        return Findings(self.name, self.words, seed, table, figures, notes)
+        found = getattr(import_module(module), function)(seed, progress, **options)
+        return Findings(self.name, self.words, seed, *found)
 
 
 EXPERIMENTS: Registry[Experiment] = Registry("experiment", group="isthmus.lab", kind=Experiment)
@@ -175,3 +197,25 @@ for _name, _words, _home in (
     ),
 ):
     EXPERIMENTS.register(_name, Experiment(_name, _words, f"isthmus.lab.{_home}"))
+
+# it walks through encoders, closers, stress and theory, which stand above; loaded when it is run
+EXPERIMENTS.register(
+    "paper",
+    Experiment(
+        "paper",
+        "The base paper's tables and figures for your model and data, or for the emoji world.",
+        "isthmus.workflows.paper.reproduced:paper",
+        (
+            *("encoder", "images", "labels", "classes", "texts", "questions"),
+            *(
+                "queries",
+                "candidates",
+                "rephrased",
+                "strengths",
+                "trials",
+                "max_queries",
+                "fit_share",
+            ),
+        ),
+    ),
+)

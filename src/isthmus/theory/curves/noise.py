@@ -226,6 +226,7 @@ class CosineNoise:
 
 def expanded_moments(mean: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, spread and a sixth of the skewness of √χ'²_d(λ), d + λ = mean, to order 1/d²."""
+    mean = np.maximum(mean, dim)  # λ is no less than 0; grids of leads behind the winner go on
     share = 1 / mean
     square = 1 + share * ((1 - dim) / 2 + share * (-1.5 * dim + share * 0.875 * dim * dim))
     half = 4 * mean - 2 * dim  # the variance of χ'²
