@@ -10,12 +10,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from isthmus.core.checks import one_of
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.registry import Registry
 from isthmus.data.atomic import atomic_path
 from isthmus.data.file_errors import os_errors
 from isthmus.data.records import Record
 from isthmus.errors import OptionError
+from isthmus.report.axes import draw
 from isthmus.report.charts import Chart
 
 
@@ -44,6 +46,16 @@ class Findings(Record):
 
     def card(self) -> tuple[str, list[dict[str, Any]]]:
         return self.words, [dict(row) for row in self.summary or self.table]
+
+    def plot(self, *figures: str, axes: Any = None) -> list[Any]:
+        """Figures by name, or all, on matplotlib axes side by side.
+
+        Raises:
+            MissingExtra: matplotlib is not installed. OptionError: it has no such figure.
+        """
+        for figure in figures:
+            one_of(figure, self.figures, "figure")
+        return draw([self.figures[figure] for figure in figures or self.figures], axes)
 
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write NAME.csv (or a NAME-PART.csv per part) and one NAME-FIGURE.svg per figure.

@@ -52,6 +52,9 @@ class Chart:
     log_x: bool = False
     log_y: bool = False
 
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
     def to_svg(self) -> str:
         """The chart as one SVG document of 640 units of width, text as text."""
         across = _Axis.of([v for s in self.series for v in s.x], self.log_x, tight=True)

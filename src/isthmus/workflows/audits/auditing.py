@@ -19,6 +19,7 @@ import numpy as np
 
 from isthmus._version import __version__
 from isthmus.closers.maps import Closer
+from isthmus.core.checks import one_of
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.data import write_json
@@ -28,6 +29,8 @@ from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning, broken_of
 from isthmus.metrics.gap_report import gap_of
 from isthmus.metrics.picture import gap_picture
+from isthmus.report.axes import draw
+from isthmus.report.charts import Chart, Series
 from isthmus.robustness import GAUSSIAN_LEVELS, Result
 from isthmus.robustness.mixed import PoolCloser, mixed_share
 from isthmus.robustness.stress_runs import MAX_CANDIDATES, MAX_QUERIES
@@ -84,6 +87,35 @@ class Audit(Record):
             for entry in self.report["directions"]
         ]
         return f"Modality gap {self.report['gap']['norm']:.3f}", rows
+
+    def plot(self, direction: str = "a_to_b", *, axes: Any = None) -> list[Any]:
+        """The paper's figure: consistency under noise (predicted) and clean accuracy, or agreement
+        where nothing is known to be right, against the strength of each closing.
+
+        Args:
+            direction: ``a_to_b`` or ``b_to_a``. axes: two matplotlib axes; None: a new figure.
+
+        Returns:
+            The two axes.
+
+        Raises:
+            MissingExtra: matplotlib is not installed. OptionError: another direction.
+        """
+        entries = {f"{e['query']}_to_{e['candidate']}": e for e in self.report["directions"]}
+        entry = entries[one_of(direction, entries, "direction")]
+        curve = entry["closing_curve"]
+        right = "accuracy" if curve[0]["accuracy"] is not None else "clean_agreement"
+        about = f"{entry['query_name']} asks for {entry['candidate_name']}"
+        charts = []
+        for key, words in (("predicted_consistency", "consistency"), (right, right)):
+            series = []
+            for name in dict.fromkeys(point["closer"] for point in curve):
+                own = [point for point in curve if point["closer"] == name]
+                at, up = ([point[part] for point in own] for part in ("strength", key))
+                series.append(Series(name, at, up))
+            said = words.replace("_", " ")
+            charts.append(Chart(f"{said}: {about}", "strength of the closing", said, series))
+        return draw(charts, axes)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """``.json`` is the report, ``.html`` its page, ``.parquet`` its stress rows.

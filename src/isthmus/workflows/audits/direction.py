@@ -32,6 +32,7 @@ from isthmus.robustness import (
 from isthmus.search.relevance import outcome_of
 from isthmus.search.scores import Ranking, top1
 from isthmus.search.task import RetrievalTask
+from isthmus.theory.curves import Curve, consistency_curves
 from isthmus.theory.radii import candidate_radius, query_radius
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.scores import by_score
@@ -65,6 +66,13 @@ class Direction:
     def convention(self) -> str:
         """What a noise level is."""
         return self.opts.convention or usual_convention(self.task.unit_rows)
+
+    @property
+    def middle_noise(self) -> tuple[float, float]:
+        """The middle level, and what it is as E‖ε‖² of a candidate's noise."""
+        level, rows = sorted(self.opts.levels)[len(self.opts.levels) // 2], self.task.candidates
+        spread, square = float(rows.var(axis=0).sum()), self.task.candidate_square_norm
+        return level, total_variance(level, self.convention, rows.shape[1], spread, square)
 
     @property
     def trials(self) -> int:
@@ -255,12 +263,16 @@ def closable(one: Direction) -> dict[str, Any]:
 
 
 def closing_curve(one: Direction) -> list[dict[str, Any]]:
-    """Each closer at growing strength: what closing alone does to answers and accuracy."""
+    """Each closer at growing strength: what closing alone does to answers and accuracy, and the
+    consistency that is predicted under noise of the middle level."""
     scores = {"mean-shift": one.opts.score, "orthogonal-shift": None, "center-queries": None}
     fitted = [one.fit(name, score, strength=s) for name, score in scores.items() for s in STRENGTHS]
-    relevance = one.task.relevance
+    task, relevance = one.task, one.task.relevance
+    curves: Sequence[Curve | None] = [None] * len(fitted)
+    if task.candidate_items is None and task.lists is None:
+        curves = consistency_curves(task.queries, task.candidates, fitted, [one.middle_noise[1]])
     points = []
-    for search in closed_searches(one.task, fitted):
+    for search, curve in zip(closed_searches(task, fitted), curves, strict=True):
         correct = relevance.correct(search.clean_top1)[relevance.judged]
         apart = search.queries.mean(axis=0) - search.candidates.mean(axis=0)
         points.append(
@@ -270,6 +282,7 @@ def closing_curve(one: Direction) -> list[dict[str, Any]]:
                 "gap": float(np.linalg.norm(apart)),
                 "clean_agreement": float(search.clean_agreement.mean()),
                 "accuracy": float(correct.mean()) if len(correct) else None,
+                "predicted_consistency": None if curve is None else float(curve.value[0]),
             }
         )
     return points
@@ -299,10 +312,8 @@ def control_rows(
     searches = closed_searches(task, [*made, own, stretching, *others])
     plain, (mine, stretched, *moved) = searches[: len(made)], searches[len(made) :]
 
-    level = sorted(opts.levels)[len(opts.levels) // 2]
+    level, total = one.middle_noise
     spread = float(task.candidates.var(axis=0).sum())
-    square = task.candidate_square_norm
-    total = total_variance(level, one.convention, task.candidates.shape[1], spread, square)
     share = total / spread if spread else 0.0
     compared = (
         (Perturbation("gaussian", "candidates", level, one.convention), [plain[0], mine, *moved]),
