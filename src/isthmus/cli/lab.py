@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _of_paper(words: str) -> Any:
-    return typer.Option(help=words, rich_help_panel="Options of: isthmus lab paper")
+    return typer.Option(help=f"Of paper: {words}")
 
 
 def command(
