@@ -18,7 +18,7 @@ test: $(VENV)/.installed  ## the quick suite: no network, no torch, no private d
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not torch and not corruptions and not browser and not stores and not real_data" --cov --cov-report=term
 
 bench: $(VENV)/.installed  ## side-by-side ratios as JSON on standard output
-	$(BIN)/python -m bench
+	@$(BIN)/python -m bench
 
 lint: $(VENV)/.installed  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

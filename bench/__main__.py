@@ -27,6 +27,7 @@ MODULES = {
     "embedding": ("embed_vs_session",),
     "opening": ("open_workers",),
     "audit_time": ("audit_seconds",),
+    "audit_cpu": ("audit_vs_sgemm", "recommend_vs_sgemm", "audit_cpu_seconds", "audit_two_threads"),
 }
 
 

@@ -104,7 +104,7 @@ def _measured(
     return result(
         whole["value"],
         "time of drawing the noise / time of the sweep",
-        at_least=50 if score == "dot" else None,
+        at_least=130 if score == "dot" else 60,
         what="11 strengths x 5 levels x 20 trials: noise added to the candidates, product, argmax, "
         "over isthmus.theory.curves.consistency_curves of the 11 closers, maps and search included",
         least=float(found.min()),

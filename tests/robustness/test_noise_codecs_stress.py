@@ -306,9 +306,10 @@ def test_gaussian_cells_by_a_double_loop(task: RetrievalTask, side: Any) -> None
         before = np.array(loop_answers(task.queries, task.candidates, closer.score, None))
         answers = []
         for trial in range(trials):
-            named = {"seed": seed, "trial": trial, "level": 0.05}
-            e = gaussian(50, 40, 0.05, role="query", **named) if side != "candidates" else 0
-            f = gaussian(70, 40, 0.05, role="candidate", **named) if side != "queries" else 0
+            named = {"seed": seed, "trial": trial, "level": 0.0}  # of all levels
+            size = np.sqrt(0.05 / 40)
+            e = size * gaussian(50, 40, 40, role="query", **named) if side != "candidates" else 0
+            f = size * gaussian(70, 40, 40, role="candidate", **named) if side != "queries" else 0
             answers.append(loop_answers(q + e, c + f, closer.score, bias))
         expected = np.array(answers)
         assert (result.answers == expected).mean() > 0.998  # float32 against float64

@@ -121,8 +121,9 @@ def test_noise_cells_play_as_by_hand(family: str, few: RetrievalTask) -> None:
     perturbation = Perturbation(family, "candidates", 0.3, "total")
     result = measure_perturbation(few, [search], perturbation, trials=3, seed=11)[0]
     for trial in range(3):
-        name: dict[str, Any] = {"seed": 11, "trial": trial, "role": "candidate", "level": 0.3}
-        noise = (uniform if family == "uniform" else gaussian)(6, 24, 0.3, **name)
+        name: dict[str, Any] = {"seed": 11, "trial": trial, "role": "candidate", "level": 0.0}
+        noise = (uniform if family == "uniform" else gaussian)(6, 24, 24, **name)
+        noise = noise * np.sqrt(0.3 / 24)
         shape = search.candidate_shape(family)
         noise = noise if shape is None else shape(noise)
         scores = full_scores(search.queries, search.candidates + noise, "euclidean")
@@ -175,7 +176,8 @@ def test_one_shared_shift_of_all_candidates(task: RetrievalTask) -> None:
     result = measure_perturbation(task, [search], perturbation, trials=5, seed=0)[0]
     assert not result.kept.all()
     for trial in range(5):
-        shift = gaussian(1, 24, 0.3, seed=0, trial=trial, role="candidate", level=0.3)
+        shift = gaussian(1, 24, 24, seed=0, trial=trial, role="candidate", level=0.0)
+        shift = shift * np.sqrt(0.3 / 24)
         scores = full_scores(search.queries - shift, search.candidates, "euclidean")
         np.testing.assert_array_equal(result.answers[trial], scores.argmax(axis=1))
 

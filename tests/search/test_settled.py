@@ -24,8 +24,9 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def closer_than_float32() -> tuple[np.ndarray, np.ndarray]:
     """Every candidate has a twin that is 1e-10 nearer to the query it is for, in a higher row."""
-    queries = unit(RNG.normal(size=(60, 24)) + 1)
-    twins = unit(queries + 0.1 * RNG.normal(size=queries.shape))
+    rng = np.random.default_rng(4)
+    queries = unit(rng.normal(size=(60, 24)) + 1)
+    twins = unit(queries + 0.05 * rng.normal(size=queries.shape))
     return queries, np.vstack([twins, twins + 1e-10 * queries])
 
 

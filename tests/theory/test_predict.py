@@ -579,7 +579,9 @@ def test_predict_normalises_under_cosine_or_where_it_is_asked() -> None:
 def test_predict_refuses_what_has_no_formula() -> None:
     a, b = two_modalities(30, 8, seed=4)
     with refused("no-formula", "under cosine"):
-        predict(a, b, score="cosine")
+        predict(a, b, score="cosine")  # below 64 dimensions
+    with refused("no-formula", "under cosine"):
+        predict(*two_modalities(30, 64, seed=4), score="cosine", query_noise=0.1)
     with refused("score-mismatch", "searched by dot, not euclidean"):
         predict(a, b, score="euclidean", closer=fitted("center-queries", a, b))
     with refused("unknown-convention", "sigma"):

@@ -259,6 +259,9 @@ def test_cosine_is_the_integral_of_each_query(level: float) -> None:
     exact = cosine_kept(q, c, level)
     assert np.abs(curve.kept[0] - exact).max() < 3e-5 + 2 * curve.error[0]
     assert abs(curve.value[0] - exact.mean()) < 1e-5 + curve.error[0]
+    alone = keep_probabilities(Ranking.of(q, c, "cosine"), level)
+    assert (np.abs(alone.value - exact) < 2e-5 + alone.error_bound).all()
+    assert abs(curve.value[0] - alone.value.mean()) < (1e-5 if level < 0.1 else curve.error[0])
 
 
 @pytest.mark.parametrize("score", ["dot", "euclidean", "cosine"])
@@ -270,7 +273,7 @@ def test_chances_of_any_candidate_agree_with_400_draws(score: str) -> None:
     second = np.argsort(-next(plain.score_blocks())[1], axis=1)[:, :3]
     aims = [second[:, 0], second[:, 1], second[:, 2], np.full(120, -1)]
     levels = [0.04, 0.3]
-    curve = swept([Sweep(plain.single(), np.array(levels))], plain.single(), aims)[0]
+    curve = swept([Sweep(plain.single(), np.array(levels))], plain.single(), [aims])[0]
     np.testing.assert_allclose(curve.aimed[0], curve.kept)
     assert not curve.aimed[3].any()
     rng = np.random.default_rng(5)
@@ -295,13 +298,15 @@ def test_biases_that_bend_the_law_are_in_its_error() -> None:
     assert abs((curve.kept[0] - exact).mean()) < curve.error[0]
 
 
-def test_there_is_none_for_a_single_candidate_nor_for_cosine_of_rows_of_any_length() -> None:
+def test_there_is_none_for_a_single_candidate_nor_for_cosine_of_few_dimensions() -> None:
     q, c = two_modalities(10, 16)
     assert consistency_curve(Ranking.of(q, c[:1], "dot"), [0.1]) is None
     assert consistency_curve(Ranking.of(q, c, "cosine"), [0.1]) is None
     q, c = two_modalities(10, 64)
-    uneven = c * np.linspace(1, 2, 10)[:, None]
-    assert consistency_curve(Ranking.of(q, uneven, "cosine"), [0.1]) is None
+    uneven = Ranking.of(q, c * np.linspace(1, 2, 10)[:, None], "cosine")
+    curve = consistency_curve(uneven, [0.1])
+    assert curve.method == "level by level"
+    np.testing.assert_allclose(curve.kept[0], keep_probabilities(uneven, 0.1).value)
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -83,9 +83,10 @@ def brute_flips(q: np.ndarray, c: np.ndarray, score: str, bias: Any, trials: int
             found = found / np.linalg.norm(stored, axis=1)
         return (found + (0 if bias is None else bias)).argmax(axis=1)
 
-    clean = answers(c)
+    clean, dim = answers(c), c.shape[1]
+    size = np.sqrt(LEVEL / dim)  # draws are of unit variance, for all levels
     noisy = [
-        answers(c + gaussian(*c.shape, LEVEL, seed=seed, trial=t, role="candidate", level=LEVEL))
+        answers(c + size * gaussian(*c.shape, dim, seed=seed, trial=t, role="candidate", level=0))
         for t in range(trials)
     ]
     return np.mean([n != clean for n in noisy])
@@ -402,7 +403,7 @@ def test_codecs_of_queries_are_fitted_on_the_calibration_half(pair: Pair) -> Non
     task = RetrievalTask.of(q, c, score="dot")
     half = trials_of(task, first, second, Question("sq4", "queries")).test
     m = Moments.of(q[first], precise=True), Moments.of(c, precise=True)
-    got = half.measured([half.search(fit("none", *m, score="dot"))])[0]
+    got = half.measured(half.searches([fit("none", *m, score="dot")]))[0]
     coded = fit_codec("sq4", q[first]).through(q[second]).astype(float)
     want = ((coded @ c.T).argmax(axis=1) != (q[second] @ c.T).argmax(axis=1)).mean()
     assert got.flips.mean() == pytest.approx(want)
@@ -698,12 +699,13 @@ def test_two_texts_of_one_name_leave_nothing_to_gain(real: Path) -> None:
 
 
 def test_the_page_runs_and_names_what_the_record_has(
-    files: Path, pair: Pair, advice: Advice, capsys: pytest.CaptureFixture[str]
+    files: Path, advice: Advice, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (Path(__file__).parents[2] / "docs/recommend.md").read_text(encoding="utf-8")
     block = re.search(r"<!-- runnable: advise -->\n```python\n(.*?)^```$", page, re.M | re.S)
     assert block is not None
-    for name, side in zip(("images", "captions"), pair, strict=True):
+    wide = two_modalities(120, 64, seed=1, gap=1.2)
+    for name, side in zip(("images", "captions"), wide, strict=True):
         np.save(f"{name}.npy", side)
     left: dict[str, Any] = {}
     exec(compile(block[1], "docs/recommend.md", "exec"), left)

@@ -52,14 +52,15 @@ def wilson(hits: float, count: int, confidence: float = CONFIDENCE) -> Share:
 def share_over_trials(
     outcomes: np.ndarray, *, seed: int = 0, confidence: float = CONFIDENCE
 ) -> Share:
-    """Mean of 0/1 outcomes (trials, queries), interval by resampling trials and queries.
+    """Mean of 0/1 outcomes, or of chances, (trials, queries), interval by resampling both.
 
-    One trial is a plain sample of queries and gets Wilson's interval, as do outcomes that are all
-    alike (resampling them would claim certainty).
+    One trial of outcomes is a plain sample of queries and gets Wilson's interval, as do outcomes
+    that are all alike (resampling them would claim certainty).
     """
     trials, queries = outcomes.shape
     mean = float(outcomes.mean()) if outcomes.size else float("nan")
-    if trials == 1 or mean in (0.0, 1.0):
+    whole = outcomes.dtype == bool or bool(((outcomes == 0) | (outcomes == 1)).all())
+    if (trials == 1 and whole) or mean in (0.0, 1.0):
         return wilson(outcomes.mean(axis=0).sum(), queries, confidence)
     means = resampled_means(outcomes, seed=seed)
     tail = (1 - confidence) / 2
@@ -99,7 +100,7 @@ def paired_difference(
     before: np.ndarray, after: np.ndarray, *, seed: int = 0, confidence: float = CONFIDENCE
 ) -> Share:
     """Mean of ``after`` minus mean of ``before`` (each (trials, queries)), resampled together."""
-    gain = after.astype(np.float32) - before.astype(np.float32)
+    gain = after.astype(np.float32) - before.astype(np.float32)  # one trial stands beside many
     means = resampled_means(gain, seed=seed)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])

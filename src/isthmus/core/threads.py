@@ -60,5 +60,10 @@ def over_blocks(work: Callable[[slice], None], rows: int, step: int) -> None:
     What one slice gives must not depend on others. The first error is raised.
     """
     parts = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
-    with own_threads(min(MOST, len(parts))) as pool:
-        list(pool.map(work, parts))
+    with one_blas_thread():
+        if min(len(parts), blas_threads()) < 2:
+            for part in parts:
+                work(part)
+            return
+        with own_threads(min(MOST, len(parts))) as pool:
+            list(pool.map(work, parts))

@@ -14,7 +14,7 @@ top-1 before both. ``clean_agreement``: the same without perturbing. "Before bot
 with the same score on the same rows (``today``). :func:`stress` does all of it for two inputs.
 """
 
-from isthmus.robustness.measurements import grid, measure_perturbation
+from isthmus.robustness.measurements import grid, measure_perturbation, measure_perturbations
 from isthmus.robustness.perturbations import (
     BIN_COUNTS,
     GAUSSIAN_LEVELS,
@@ -50,6 +50,7 @@ __all__ = [
     "gain",
     "grid",
     "measure_perturbation",
+    "measure_perturbations",
     "overlap_at",
     "perturbations_at",
     "perturbations_of",

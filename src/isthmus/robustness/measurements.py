@@ -1,12 +1,16 @@
 """Perturb, search, compare: every closer through every perturbation, under common draws.
 
-Noise and cuts are drawn alike for all closers; codecs have no draws. :func:`measure_perturbation`
-takes one perturbation, :func:`grid` all of them.
+Noise goes by its law or is drawn, cuts are drawn, alike for all closers; codecs have no draws.
+:func:`measure_perturbation` takes one perturbation, :func:`measure_perturbations` several,
+:func:`grid` all of them for closers that are not set up yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
@@ -21,17 +25,17 @@ from isthmus.perturb.codecs import (
     range_lints,
     rescore,
 )
-from isthmus.perturb.noise import gaussian, stream, uniform
+from isthmus.perturb.noise import stream
+from isthmus.robustness.draws import Drawn
+from isthmus.robustness.laws import checks_for, laws
 from isthmus.robustness.perturbations import Perturbation, check_perturbation
-from isthmus.robustness.searches import ClosedSearch, Result, closed_searches
+from isthmus.robustness.searches import HEAD, ClosedSearch, Result, closed_searches
 from isthmus.search.scores import Ranking, top_k
+from isthmus.search.shared import Moved, Product
 from isthmus.search.task import RetrievalTask
-from isthmus.theory.curves import consistency_curve
-from isthmus.theory.prediction import keep_probabilities
 
 DECIMALS = 6
 """Predictions are rounded, so that they do not depend on how a sum was cut."""
-SHAPED = ("covariance", "in-span", "off-span", "along-gap")
 FLOAT_BYTES = 4
 
 
@@ -42,21 +46,65 @@ def measure_perturbation(
     *,
     trials: int,
     seed: int,
+    by_law: bool = False,
 ) -> list[Result]:
     """Perturb, search, compare: one result per search, all under the same noise.
 
     Noise, dropped dimensions and random projections run ``trials`` times; truncation and codecs,
-    which have no chance in them, once.
+    which have no chance in them, once. ``by_law``: see :func:`measure_perturbations`.
 
     Raises:
         OptionError: an unknown family, target, level or convention.
     """
-    kind = check_perturbation(perturbation).kind
-    if kind == "noise":
-        return _measure_noise(task, searches, perturbation, trials, seed)
-    if kind == "cut":
-        return _measure_cut(task, searches, perturbation, trials, seed)
-    return [_measure_codec(task, search, perturbation) for search in searches]
+    return measure_perturbations(
+        task, searches, [perturbation], trials=trials, seed=seed, by_law=by_law
+    )[0]
+
+
+def measure_perturbations(
+    task: RetrievalTask,
+    searches: Sequence[ClosedSearch],
+    perturbations: Sequence[Perturbation],
+    *,
+    trials: int,
+    seed: int,
+    control_trials: int | None = None,
+    by_law: bool = False,
+    on_perturbation: Callable[[Perturbation], None] | None = None,
+) -> list[list[Result]]:
+    """Every search through every perturbation: for each perturbation one result per search.
+
+    Levels of one kind of noise share their draws, and the product of the rows.
+
+    Args:
+        trials: draws where candidates alone are hit; ``control_trials`` elsewhere (queries, both).
+        by_law: Gaussian noise goes by its law where there is one, and few draws check it
+            (:mod:`isthmus.robustness.laws`).
+        on_perturbation: called after each perturbation, for progress bars.
+    """
+    results: list[list[Result]] = []
+    for group in _alike(perturbations):
+        first = check_perturbation(group[0])
+        count = trials if first.target in ("candidates", "shared") else control_trials or trials
+        if first.kind == "noise":
+            results += _measure_noise(task, searches, group, count, seed, by_law)
+        elif first.kind == "cut":
+            results.append(_measure_cut(task, searches, first, count, seed))
+        else:
+            results.append(_measure_codec(task, searches, first))
+        for perturbation in group:
+            if on_perturbation is not None:
+                on_perturbation(perturbation)
+    return results
+
+
+def _alike(perturbations: Sequence[Perturbation]) -> Iterator[list[Perturbation]]:
+    """Runs of noise that differs in its level alone; others by themselves."""
+    for _, run in groupby(
+        enumerate(perturbations),
+        lambda one: replace(one[1], level=0.0) if one[1].kind == "noise" else one[0],
+    ):
+        yield [check_perturbation(perturbation) for _, perturbation in run]
 
 
 def grid(
@@ -67,6 +115,7 @@ def grid(
     trials: int,
     control_trials: int | None = None,
     seed: int = 0,
+    by_law: bool = False,
     on_perturbation: Callable[[Perturbation], None] | None = None,
 ) -> list[Result]:
     """Every closer through every perturbation. Noise is common to all closers of a perturbation.
@@ -75,19 +124,19 @@ def grid(
 
     Args:
         closers: fitted for this direction; each is searched with its own score.
-        trials: noise draws where candidates alone are hit; ``control_trials`` elsewhere
-            (queries, both), by default the same.
-        on_perturbation: called after each perturbation, for progress bars.
+        the others: as :func:`measure_perturbations` has them.
     """
-    searches = closed_searches(task, closers)
-    results = []
-    for perturbation in perturbations:
-        count = trials if perturbation.target == "candidates" else (control_trials or trials)
-        results += measure_perturbation(task, searches, perturbation, trials=count, seed=seed)
-        if on_perturbation is not None:
-            on_perturbation(perturbation)
-    order = {id(search): i for i, search in enumerate(searches)}
-    return sorted(results, key=lambda r: order[id(r.search)])
+    found = measure_perturbations(
+        task,
+        closed_searches(task, closers),
+        perturbations,
+        trials=trials,
+        control_trials=control_trials,
+        seed=seed,
+        by_law=by_law,
+        on_perturbation=on_perturbation,
+    )
+    return [result for results in zip(*found, strict=True) for result in results]
 
 
 # --- noise ---
@@ -96,74 +145,85 @@ def grid(
 def _measure_noise(
     task: RetrievalTask,
     searches: Sequence[ClosedSearch],
-    perturbation: Perturbation,
+    perturbations: Sequence[Perturbation],
     trials: int,
     seed: int,
-) -> list[Result]:
+    by_law: bool,
+) -> list[list[Result]]:
     """Noise after the closer's maps (queries: through their matrices), ``trials`` times.
 
-    ``shared`` is one row of noise per trial that every candidate gets.
+    ``shared`` is one row of noise per trial that every candidate gets. The perturbations differ in
+    their level alone.
     """
-    dim = max([task.queries.shape[1], *(search.stored_dims for search in searches)])
-    square = task.candidate_square_norm
-    totals = [_total(perturbation, s.candidates[:, : s.stored_dims], square) for s in searches]
-    total = max(totals, default=0.0)
-    asked = _total(perturbation, task.candidates, square)
-    q_ratio = _ratio(asked, total, task.queries.shape[1], dim)
-    n = len(task.queries)
-    k = 1 if perturbation.target == "shared" else len(task.candidates)
-    answers = np.empty((len(searches), trials, n), np.int64)
-    overlaps = np.full(len(searches), np.nan)
-    drawn = uniform if perturbation.family == "uniform" else gaussian
-    for trial in range(trials):
-
-        def draw(rows: int, role: str, trial: int = trial) -> np.ndarray:
-            return drawn(
-                rows, dim, total, seed=seed, trial=trial, role=role, level=perturbation.level
-            )
-
-        q_noise = draw(n, "query") if perturbation.target in ("queries", "both") else None
-        c_noise = draw(k, "candidate") if perturbation.target != "queries" else None
+    totals = np.array([[_total(p, s) for s in searches] for p in perturbations])
+    known = laws(task, searches, perturbations[0], totals)
+    lawful = [by_law and law is not None and law[0].today is not None for law in known]
+    results: list[list[Result]] = [[] for _ in perturbations]
+    drawn: dict[int, tuple[Drawn, int]] = {}
+    for mine, count in ((True, min(trials, checks_for(task))), (False, trials)):
+        places = [i for i, law in enumerate(lawful) if law is mine]
+        if places:
+            some = [searches[i] for i in places]
+            sizes = _deviations(task, some, perturbations, totals[:, places])
+            found = Drawn.of(task, some, perturbations, sizes, trials=count, seed=seed)
+            drawn |= {i: (found, place) for place, i in enumerate(places)}
+    for p, perturbation in enumerate(perturbations):
         for i, search in enumerate(searches):
-            ratio = _ratio(totals[i], total, search.stored_dims, dim)
-            noisy = _noisy(search, perturbation, q_noise, c_noise, ratio, q_ratio)
-            clean = c_noise is None or k == 1 or totals[i] == 0
-            answers[i, trial] = task.best(noisy, ties=clean)
-            if trial == 0:
-                overlaps[i] = search.overlap(noisy)
-    results = []
-    for i, search in enumerate(searches):
-        predicted = _predicted(task, search, perturbation, totals[i])
-        results.append(
-            Result(perturbation, search, answers[i], trials, float(overlaps[i]), None, predicted)
-        )
+            found, place = drawn[i]
+            law = known[i]
+            answers = found.answers[p, place]
+            results[p].append(
+                Result(
+                    perturbation,
+                    search,
+                    answers,
+                    len(answers),
+                    float(found.overlaps[p, place]),
+                    None,
+                    None if law is None else round(float(law[p].kept.mean()), DECIMALS),
+                    law=law[p] if law is not None and lawful[i] else None,
+                )
+            )
     return results
 
 
-def _predicted(
-    task: RetrievalTask, search: ClosedSearch, perturbation: Perturbation, total: float
-) -> float | None:
-    """Mean of D11 or D12 over the queries, where Gaussian noise hits candidates alone.
+def _deviations(
+    task: RetrievalTask,
+    searches: Sequence[ClosedSearch],
+    perturbations: Sequence[Perturbation],
+    totals: np.ndarray,
+) -> np.ndarray:
+    """Standard deviation of a coordinate of the queries' and of the candidates' noise,
+    (perturbations, searches, 2); 0 where a side is not hit.
 
-    Under dot the noise may have any shape: what counts is its spread along each query.
+    Noise on queries is that of the candidates, unless the query's map has a matrix: then it is what
+    was asked of the rows before it.
     """
-    shaped = perturbation.family in SHAPED and search.score == "dot" and search.closer.memo == 0
-    if not (perturbation.family == "gaussian" or shaped) or task.lists is not None:
-        return None
-    if perturbation.target != "candidates":
-        return None
-    if search.closer.memo:
-        kept = keep_probabilities(
-            search.clean, total, noisy_dims=search.stored_dims, items=task.candidate_items
-        )
-        return None if kept is None else round(float(kept.value.mean()), DECIMALS)
-    shape = search.candidate_shape(perturbation.family)
-    spreads = None if shape is None else shape.spreads(search.queries, 1.0)
-    curve = consistency_curve(search.clean, [total], spreads=spreads, items=task.candidate_items)
-    return None if curve is None else round(float(curve.value[0]), DECIMALS)
+    target = perturbations[0].target
+    out = np.zeros((*totals.shape, 2))
+    for i, search in enumerate(searches):
+        stored = np.sqrt(totals[:, i] / search.stored_dims)
+        asked = stored
+        if any(step.matrix is not None for step in search.closer.query.steps):
+            dim = task.queries.shape[1]
+            asked = np.sqrt([_asked(task, p) / dim for p in perturbations])
+        if target in ("queries", "both"):
+            out[:, i, 0] = asked
+        if target != "queries":
+            out[:, i, 1] = stored
+    return out
 
 
-def _total(perturbation: Perturbation, stored: np.ndarray, square_norm: float) -> float:
+def _total(perturbation: Perturbation, search: ClosedSearch) -> float:
+    stored = search.candidates[:, : search.stored_dims]
+    return _variance(perturbation, stored, search.task.candidate_square_norm)
+
+
+def _asked(task: RetrievalTask, perturbation: Perturbation) -> float:
+    return _variance(perturbation, task.candidates, task.candidate_square_norm)
+
+
+def _variance(perturbation: Perturbation, stored: np.ndarray, square_norm: float) -> float:
     """E‖ε‖² of a perturbation: under ``spread`` relative to the variance of these candidates,
     under ``relative`` to the mean squared norm of the candidates before closing."""
     spread = float(stored.var(axis=0).sum())
@@ -172,62 +232,48 @@ def _total(perturbation: Perturbation, stored: np.ndarray, square_norm: float) -
     )
 
 
-def _ratio(own: float, total: float, own_dim: int, dim: int) -> np.floating | None:
-    """What turns noise drawn with ``total`` over ``dim`` coordinates into that of ``own``."""
-    if total == 0 or (own == total and own_dim == dim):
-        return None
-    return np.float32(np.sqrt(own / own_dim) / np.sqrt(total / dim))
-
-
-def _noisy(
-    search: ClosedSearch,
-    perturbation: Perturbation,
-    q_noise: np.ndarray | None,
-    c_noise: np.ndarray | None,
-    ratio: np.floating | None,
-    q_ratio: np.floating | None,
-) -> Ranking:
-    """The search under noise.
-
-    Noise on candidates hits what is stored: rows after the map, its memo coordinates apart. Noise
-    on queries goes through the map's matrices, if it has any: the query is disturbed, then mapped.
-    """
-    q, c = search.queries.astype(np.float32), search.candidates.astype(np.float32)
-    if q_noise is not None:
-        matrices = [m.matrix for m in search.closer.query.steps if m.matrix is not None]
-        own = q_ratio if matrices else ratio
-        if own is not None:
-            q_noise = q_noise * own
-        shape = search.query_shape(perturbation.family)
-        if shape is not None:
-            q_noise = shape(q_noise[:, : search.closer.query.dim])
-        for matrix in matrices:
-            q_noise = q_noise @ matrix.T.astype(np.float32)
-        q = q + q_noise
-    if c_noise is not None:
-        c_noise = c_noise[:, : search.stored_dims]
-        shape = search.candidate_shape(perturbation.family)
-        if shape is not None:
-            c_noise = shape(c_noise)
-        c[:, : search.stored_dims] += c_noise if ratio is None else c_noise * ratio
-    return Ranking.of(q, c, search.score, search.bias).single()
-
-
 # --- codecs ---
 
 
-def _measure_codec(task: RetrievalTask, search: ClosedSearch, perturbation: Perturbation) -> Result:
+def _measure_codec(
+    task: RetrievalTask, searches: Sequence[ClosedSearch], perturbation: Perturbation
+) -> list[Result]:
     """One search over codes. Target candidates: float queries (asymmetric); both: symmetric.
 
     ``own`` calibration fits the candidates' codec on half of the candidates and, for ``both``, the
     queries' on half of the queries; ``other`` swaps the two, ``union`` fits both on both halves.
-    Where the best are rescored, what is lost splits into what the code loses
-    (1 - ``coded_consistency``), what rescoring wins back (up to ``in_shortlist``) and the rest.
+    Closers that store the same rows share the codec, the codes and their product with the queries.
     """
-    dim = search.stored_dims
+    found: dict[int, Result] = {}
+    left = list(range(len(searches)))
+    while left:
+        alike = [i for i in left if _stores_alike(searches[left[0]], searches[i], perturbation)]
+        left = [i for i in left if i not in alike]
+        some = [searches[i] for i in alike]
+        found |= dict(zip(alike, _coded(task, some, perturbation), strict=True))
+    return [found[i] for i in range(len(searches))]
+
+
+def _stores_alike(one: ClosedSearch, other: ClosedSearch, perturbation: Perturbation) -> bool:
+    """Whether two searches have the same codec and codes of candidates."""
+    if one is other:
+        return True
+    own = perturbation.target == "candidates" and perturbation.convention in (None, "own")
+    if not own or one.stored_dims != other.stored_dims:
+        return False
+    dim = one.stored_dims
+    return np.array_equal(one.candidates[:, :dim], other.candidates[:, :dim])
+
+
+def _coded(
+    task: RetrievalTask, searches: Sequence[ClosedSearch], perturbation: Perturbation
+) -> list[Result]:
+    """Results of searches that store the same rows."""
+    first = searches[0]
+    dim = first.stored_dims
     fit_rows = [
-        search.candidates[task.candidate_calibration, :dim],
-        search.queries[task.query_calibration, :dim],
+        first.candidates[task.candidate_calibration, :dim],
+        first.queries[task.query_calibration, :dim],
     ]
     if perturbation.convention == "other":
         fit_rows.reverse()
@@ -237,39 +283,108 @@ def _measure_codec(task: RetrievalTask, search: ClosedSearch, perturbation: Pert
         fit_codec(perturbation.codec, rows) if perturbation.target in (side, "both") else None
         for side, rows in zip(("candidates", "queries"), fit_rows, strict=True)
     )
-    q, c = search.queries, search.candidates
     extra: dict[str, object] = {}
-    if codec is None:
-        assert query_codec is not None
-        asked = np.hstack([query_codec.through(q[:, :dim]), q[:, dim:]])
-        coded = Ranking.of(asked, c, search.score, search.bias)
-    else:
-        unseen = np.setdiff1d(np.arange(len(c)), task.candidate_calibration)
-        extra = _codec_columns(codec, c[:, :dim], unseen)
-        coded = coded_ranking(
-            q, c, codec, score=search.score, bias=search.bias, query_codec=query_codec, stored=dim
+    stored = None
+    if codec is not None:
+        unseen = np.setdiff1d(np.arange(len(first.candidates)), task.candidate_calibration)
+        stored = np.asarray(codec.through(first.candidates[:, :dim]), np.float64)
+        extra = _codec_columns(codec, first.candidates[:, :dim], stored, unseen)
+    rankings = [_coded_ranking(s, codec, query_codec, stored) for s in searches]
+    answers, overlaps = _searched(task, searches, rankings, codec, query_codec, stored)
+    results = []
+    for search, coded, best, overlap in zip(searches, rankings, answers, overlaps, strict=True):
+        own = dict(extra)
+        if perturbation.rescored and task.lists is None:
+            best, more = _rescored(task, search, coded, best, perturbation.rescored)
+            own |= more
+        size = None if codec is None else float(codec.bytes_per_vector(dim))
+        results.append(Result(perturbation, search, best[None, :], 1, overlap, size, None, own))
+    return results
+
+
+def _coded_ranking(
+    search: ClosedSearch, codec: Codec | None, query_codec: Codec | None, stored: np.ndarray | None
+) -> Ranking:
+    q, c, dim = search.queries, search.candidates, search.stored_dims
+    if codec is not None:
+        return coded_ranking(
+            q,
+            c,
+            codec,
+            score=search.score,
+            bias=search.bias,
+            query_codec=query_codec,
+            stored=dim,
+            coded=stored,
         )
-    answers = task.best(coded)
-    if perturbation.rescored and task.lists is None:
-        depth = min(perturbation.rescored, len(c))
-        shortlist = top_k(coded, depth).rows
-        extra["rescored"] = depth
-        extra["coded_consistency"] = float((answers == search.clean_top1).mean())
-        found = task.items(shortlist) == search.clean_top1[:, None]
-        extra["in_shortlist"] = float(found.any(axis=1).mean())
-        answers = task.items(rescore(shortlist, search.clean, 1)[:, 0])
-    size = None if codec is None else float(codec.bytes_per_vector(dim))
-    return Result(
-        perturbation, search, answers[None, :], 1, search.overlap(coded), size, None, extra
-    )
+    assert query_codec is not None
+    asked = np.hstack([query_codec.through(q[:, :dim]), q[:, dim:]])
+    return Ranking.of(asked, c, search.score, search.bias)
 
 
-def _codec_columns(codec: Codec, rows: np.ndarray, unseen: np.ndarray) -> dict[str, object]:
+def _searched(
+    task: RetrievalTask,
+    searches: Sequence[ClosedSearch],
+    rankings: Sequence[Ranking],
+    codec: Codec | None,
+    query_codec: Codec | None,
+    stored: np.ndarray | None,
+) -> tuple[list[np.ndarray], list[float]]:
+    """First answers and overlaps at ten; float queries that were only moved share a product."""
+    moves: list[Moved | None] = [None] * len(searches)
+    product = None
+    floats = query_codec is None and not hasattr(codec, "query_through")
+    if stored is not None and floats and task.lists is None:
+        product = Product.of(task.queries, stored)
+        for i, (search, ranking) in enumerate(zip(searches, rankings, strict=True)):
+            if search.moved is not None and search.moved.rate is None:
+                moves[i] = Moved.of(product, ranking, (search.moved.moves[0], None))
+    heads: dict[int, list[tuple[int, np.ndarray]]] = {}
+
+    def watch(i: int, part: slice, scores: np.ndarray) -> None:
+        if part.start < HEAD:
+            top = searches[i].top_of(scores[: HEAD - part.start])
+            heads.setdefault(i, []).append((part.start, top))
+
+    answers = task.answers(list(zip(rankings, moves, strict=True)), product, watch)
+    overlaps = [
+        search.overlap(ranking.single())
+        if i not in heads
+        else search.overlap_of(
+            np.concatenate([top for _, top in sorted(heads[i], key=itemgetter(0))])
+        )
+        for i, (search, ranking) in enumerate(zip(searches, rankings, strict=True))
+    ]
+    return answers, overlaps
+
+
+def _rescored(
+    task: RetrievalTask, search: ClosedSearch, coded: Ranking, best: np.ndarray, asked: int
+) -> tuple[np.ndarray, dict[str, object]]:
+    """Answers after the best by code are ranked again in float, and what that says of them.
+
+    What is lost splits into what the code loses (1 - ``coded_consistency``), what rescoring wins
+    back (up to ``in_shortlist``) and the rest.
+    """
+    depth = min(asked, len(search.candidates))
+    shortlist = top_k(coded, depth).rows
+    found = task.items(shortlist) == search.clean_top1[:, None]
+    extra: dict[str, object] = {
+        "rescored": depth,
+        "coded_consistency": float((best == search.clean_top1).mean()),
+        "in_shortlist": float(found.any(axis=1).mean()),
+    }
+    return task.items(rescore(shortlist, search.clean, 1)[:, 0]), extra
+
+
+def _codec_columns(
+    codec: Codec, rows: np.ndarray, coded: np.ndarray, unseen: np.ndarray
+) -> dict[str, object]:
     """What kind of error the codec makes on the rows under test, and whether its ranges fit them.
 
     Ranges are looked at on rows that no ``own`` calibration has seen.
     """
-    error = measure_error(codec, rows)
+    error = measure_error(codec, rows, coded=coded)
     found: dict[str, object] = {
         "codec_error": float(f"{error.squared:.9g}"),
         "codec_slope": round(error.slope, 9),

@@ -45,6 +45,7 @@ def run_grid(
     *,
     trials: int,
     control_trials: int | None = None,
+    by_law: bool = False,
     out: Path | None = None,
     say: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
@@ -56,13 +57,14 @@ def run_grid(
         closers: with ``none`` among them for gains; one fitted closer per strength.
         perturbations: see :func:`perturbations_of`.
         trials: noise draws per perturbation, ``control_trials`` of those on queries or both.
+        by_law: Gaussian noise goes by its law where there is one.
         out: ``.parquet`` or ``.json`` file, or None for rows alone.
         say: called with (perturbations done, all of them).
 
     Raises:
         OptionError: nothing to do, or an output of another kind.
     """
-    work = _Work(tasks, closers, perturbations, trials, control_trials or trials)
+    work = _Work(tasks, closers, perturbations, trials, control_trials or trials, by_law)
     work.check()
     if out is not None:
         check_table_suffix(out)
@@ -97,6 +99,7 @@ class _Work:
     perturbations: Sequence[Perturbation]
     trials: int
     control_trials: int
+    by_law: bool
 
     def check(self) -> None:
         if not self.tasks or not self.closers or not self.perturbations:
@@ -133,7 +136,12 @@ class _Work:
                         drawn = perturbation.target in ("candidates", "shared")
                         count = self.trials if drawn else self.control_trials
                         results = measure_perturbation(
-                            task, searches, perturbation, trials=count, seed=seed
+                            task,
+                            searches,
+                            perturbation,
+                            trials=count,
+                            seed=seed,
+                            by_law=self.by_law,
                         )
                         yield rows_of(task, results, seed)[plain_only:]
 
@@ -172,7 +180,12 @@ class _Work:
                 digest.update(f"{step.dim} {step.normalised} {step.renormalised}".encode())
                 take(step.matrix)
                 take(step.offset)
-        asked = [repr(p) for p in self.perturbations], self.trials, self.control_trials
+        asked = (
+            [repr(p) for p in self.perturbations],
+            self.trials,
+            self.control_trials,
+            self.by_law,
+        )
         digest.update(f"{asked} {__version__}".encode())
         return digest.hexdigest()
 

@@ -14,10 +14,15 @@ from isthmus.core.arrays import unit
 from isthmus.perturb.shapes import Shape, covariance_shape, line_shape, span_shape
 from isthmus.robustness.perturbations import FlipReference, Perturbation
 from isthmus.search.items import ItemColumns
+from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking
+from isthmus.search.shared import Moved
 from isthmus.search.task import RetrievalTask
+from isthmus.theory.rows import moved_search
 
 OVERLAP_AT = 10
+HEAD = 512
+"""Queries that overlap at ten is of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,18 +46,21 @@ class ClosedSearch:
     @classmethod
     def of(cls, task: RetrievalTask, closer: Closer, today_top1: np.ndarray) -> ClosedSearch:
         """Map the rows once; O((n + K) d) and one clean search."""
-        queries = np.asarray(closer.query(task.queries))
-        candidates = np.asarray(closer.candidate(task.candidates))
-        bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
-        clean = Ranking.of(queries, candidates, closer.score, bias)
-        answers = task.best(clean)
-        return cls(
-            closer, closer.score, queries, candidates, bias, clean, answers, today_top1, task
+        return closed_searches(task, [closer], today_top1)[0]
+
+    @cached_property
+    def moved(self) -> Moved | None:
+        """How its scores come from the products of the task's rows, where it only moves rows."""
+        return moved_search(
+            self.task.product, self.closer, self.clean, normalised=self.task.normalised
         )
 
     @cached_property
     def _clean_head(self) -> np.ndarray:
-        return _top_of_head(self.clean, OVERLAP_AT, self._columns)
+        if self.moved is None:
+            return _top_of_head(self.clean.single(), OVERLAP_AT, self._columns)
+        head = slice(0, min(HEAD, len(self.queries)))
+        return self.top_of(self.moved.scores(self.task.product.block(head), head))
 
     @cached_property
     def _columns(self) -> ItemColumns | None:
@@ -64,7 +72,19 @@ class ClosedSearch:
         count = len(self.candidates) if self._columns is None else len(self._columns.rows)
         if count < 2 * OVERLAP_AT:
             return float("nan")
-        return _overlap(self._clean_head, _top_of_head(perturbed, OVERLAP_AT, self._columns))
+        return self.overlap_of(_top_of_head(perturbed, OVERLAP_AT, self._columns))
+
+    def overlap_of(self, top: np.ndarray) -> float:
+        """The same from the best rows (or items) of the first queries, :meth:`top_of`."""
+        return _overlap(self._clean_head, top) if len(top) else float("nan")
+
+    def top_of(self, scores: np.ndarray) -> np.ndarray:
+        """(b, 10) best rows (or items) of scores (b, K), in no order; (0, 10) of too few."""
+        if self._columns is not None:
+            scores = self._columns.best(scores)
+        if scores.shape[1] < 2 * OVERLAP_AT:
+            return np.empty((0, OVERLAP_AT), np.int64)
+        return _best(scores, OVERLAP_AT)
 
     @property
     def stored_dims(self) -> int:
@@ -134,22 +154,54 @@ class ClosedSearch:
         return self.clean_top1 == self.today_top1
 
 
-def closed_searches(task: RetrievalTask, closers: Iterable[Closer]) -> list[ClosedSearch]:
-    """Every closer set up on a task; its ``today`` is plain search under its own score."""
-    today: dict[str, np.ndarray] = {}
+def closed_searches(
+    task: RetrievalTask, closers: Iterable[Closer], today_top1: np.ndarray | None = None
+) -> list[ClosedSearch]:
+    """Every closer set up on a task, from one product where it only moves rows.
+
+    ``today_top1``: None takes plain search under each closer's own score.
+    """
     searches = []
+    unknown = np.empty(0, np.int64)
     for closer in closers:
-        if closer.score not in today:
-            today[closer.score] = task.today(closer.score)
-        searches.append(ClosedSearch.of(task, closer, today[closer.score]))
-    return searches
+        queries = np.asarray(closer.query(task.queries))
+        candidates = np.asarray(closer.candidate(task.candidates))
+        bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
+        clean = Ranking.of(queries, candidates, closer.score, bias)
+        today = task.today(closer.score) if today_top1 is None else today_top1
+        searches.append(
+            ClosedSearch(
+                closer, closer.score, queries, candidates, bias, clean, unknown, today, task
+            )
+        )
+    answers = task.answers([(search.clean, search.moved) for search in searches])
+    return [
+        replace(search, clean_top1=found) for search, found in zip(searches, answers, strict=True)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """What a formula says of each query, (n,) chances: its answer is that of the same closer
+    undisturbed (``kept``), today's (``today``), right (``right``; None where nothing is known to
+    be).
+
+    ``today`` is None where the formula speaks of the own answer alone. ``error``: what the mean of
+    ``kept`` is known to.
+    """
+
+    kept: np.ndarray
+    today: np.ndarray | None
+    right: np.ndarray | None
+    error: float
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
     """What a perturbation did to a closer: answers (trials, n), and the rest of its table row.
 
-    ``extra`` are further columns: what a codec's error is like, how deep was rescored.
+    ``extra`` are further columns: what a codec's error is like, how deep was rescored. Where there
+    is a ``law``, shares are its chances, and the answers are the draws that check it.
     """
 
     perturbation: Perturbation
@@ -160,19 +212,40 @@ class Result:
     bytes_per_vector: float | None
     predicted: float | None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    law: Law | None = None
 
     def flips(self, reference: FlipReference) -> np.ndarray:
-        """(trials, n) bool: the answer differs from that of the reference.
+        """The answer differs from that of the reference: (trials, n) bool, or (1, n) chances.
 
         ``own``: the same closer, undisturbed. ``today``: plain exact search.
         """
-        search = self.search
-        return self.answers != (search.clean_top1 if reference == "own" else search.today_top1)
+        same = self.kept if reference == "own" else self.as_today
+        return ~same if same.dtype == bool else 1 - same
 
     @property
     def kept(self) -> np.ndarray:
-        """(trials, n) bool: no flip against ``own``."""
-        return ~self.flips("own")
+        """No flip against ``own``: (trials, n) bool, or (1, n) chances."""
+        if self.law is not None:
+            return self.law.kept[None]
+        return self.answers == self.search.clean_top1
+
+    @property
+    def as_today(self) -> np.ndarray:
+        """No flip against ``today``: (trials, n) bool, or (1, n) chances."""
+        if self.law is not None and self.law.today is not None:
+            return self.law.today[None]
+        return self.answers == self.search.today_top1
+
+    def correct(self, relevance: Relevance) -> np.ndarray:
+        """The answer is right: (trials, n) bool, or (1, n) chances."""
+        if self.law is not None and self.law.right is not None:
+            return self.law.right[None]
+        return relevance.correct(self.answers)
+
+    @property
+    def checked(self) -> np.ndarray | None:
+        """No flip against ``own`` in the draws that check the law, (trials, n) bool."""
+        return None if self.law is None else self.answers == self.search.clean_top1
 
 
 def overlap_at(clean: Ranking, perturbed: Ranking, k: int = OVERLAP_AT) -> float:
@@ -183,10 +256,14 @@ def overlap_at(clean: Ranking, perturbed: Ranking, k: int = OVERLAP_AT) -> float
 
 
 def _top_of_head(ranking: Ranking, k: int, columns: ItemColumns | None = None) -> np.ndarray:
-    """The k best rows (or items), in no order, of the first 512 queries: enough for one column."""
-    head = replace(ranking, queries=ranking.queries[:512])
+    """The k best rows (or items), in no order, of the first queries: enough for one column."""
+    head = replace(ranking, queries=ranking.queries[:HEAD])
     blocks = (s if columns is None else columns.best(s) for _, s in head.score_blocks())
-    return np.concatenate([np.argpartition(-s, k, axis=1)[:, :k] for s in blocks])
+    return np.concatenate([_best(s, k) for s in blocks])
+
+
+def _best(scores: np.ndarray, k: int) -> np.ndarray:
+    return np.argpartition(scores, -k, axis=1)[:, -k:]
 
 
 def _overlap(top_a: np.ndarray, top_b: np.ndarray) -> float:

@@ -16,6 +16,7 @@ from isthmus.closers.registry import METHODS
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
+from isthmus.core.threads import one_blas_thread
 from isthmus.data.overwriting import refuse_overwriting
 from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning, worst_first
@@ -103,6 +104,7 @@ class StressTable(Record):
         )
 
 
+@one_blas_thread()
 def stress(
     queries: Any,
     candidates: Any,
@@ -147,7 +149,9 @@ def stress(
             unit norm, else relative.
         calibration: rows that codecs are fitted on: own, other or union.
         rescored: codecs only: so many of the best by code are ranked again in float.
-        trials: draws per level; None: 60, fewer for large inputs, a third on queries or both.
+        trials: draws per level; None: Gaussian noise goes by its law where there is one, which few
+            draws check, and other noise is drawn 60 times, less often for large inputs, a third on
+            queries or both.
         seeds: seeds 0, 1 … of noise and codec rows. controls: also close along other vectors.
         fit_share: part of the queries that closers are fitted on and that is not scored.
         max_queries, max_candidates: most that are searched, seeded samples.
@@ -230,6 +234,7 @@ def stress(
         perturbations,
         trials=count,
         control_trials=max(1, count // 3),
+        by_law=trials is None,
         out=path,
         say=lambda done, of: say("stress", done, of),
     )

@@ -47,7 +47,7 @@ def row_of(task: RetrievalTask, result: Result, seed: int) -> dict[str, Any]:
     """
     search, perturbation = result.search, result.perturbation
     consistency = share_over_trials(result.kept, seed=seed)
-    agreement = share_over_trials(~result.flips("today"), seed=seed)
+    agreement = share_over_trials(result.as_today, seed=seed)
     clean = wilson(int(search.clean_agreement.sum()), len(search.clean_agreement))
     found = {
         "direction": task.direction,
@@ -72,9 +72,24 @@ def row_of(task: RetrievalTask, result: Result, seed: int) -> dict[str, Any]:
         "bytes_per_vector": result.bytes_per_vector,
         "floats_beside": search.floats_per_candidate,
         "flip_reference": "own",
+        **_covered(result, seed),
         **result.extra,
     }
     return {name: found[name] for name in COLUMNS} | found
+
+
+def _covered(result: Result, seed: int) -> dict[str, Any]:
+    """Whether the row goes by a law or was drawn, what its intervals cover, and the draws that
+    check a law (``trials`` of them), nulls where there is none."""
+    checked = result.checked
+    found: dict[str, Any] = {
+        "by": "drawn" if checked is None else "law",
+        "interval_covers": "queries" if len(result.kept) == 1 else "queries and draws",
+        "law_error": None if result.law is None else result.law.error,
+    }
+    if checked is None:
+        return found | dict.fromkeys(("checked", "checked_lo", "checked_hi"))
+    return found | _interval("checked", share_over_trials(checked, seed=seed))
 
 
 def _interval(name: str, share: Share) -> dict[str, float]:
@@ -86,7 +101,7 @@ def _accuracies(relevance: Relevance, result: Result, seed: int) -> dict[str, An
     judged = relevance.judged
     if not judged.any():
         return {"accuracy": None, "clean_accuracy": None}
-    correct = np.stack([relevance.correct(answers) for answers in result.answers])[:, judged]
+    correct = result.correct(relevance)[:, judged]
     clean = relevance.correct(result.search.clean_top1)[judged]
     return _interval("accuracy", share_over_trials(correct, seed=seed)) | {
         "clean_accuracy": float(clean.mean())
@@ -161,8 +176,7 @@ def _mean_row(same: list[dict[str, Any]]) -> dict[str, Any]:
 def gain(before: Result, after: Result, seed: int = 0) -> dict[str, float]:
     """How many flips a closer removes against another, with a paired 95 % interval.
 
-    Both must have met the same perturbation with the same trials.
+    Both must have met the same perturbation with the same trials, unless one goes by its law.
     """
-    trials = min(before.trials, after.trials)
-    change = paired_difference(before.kept[:trials], after.kept[:trials], seed=seed)
+    change = paired_difference(before.kept, after.kept, seed=seed)
     return {"gain": change.mean, "gain_lo": change.low, "gain_hi": change.high}

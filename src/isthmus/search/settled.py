@@ -42,12 +42,14 @@ class Settled:
     near: np.ndarray
 
     @classmethod
-    def of(cls, ranking: Ranking) -> Settled:
-        """O((n + K) d)."""
-        sizes = np.asarray(ranking.rounding(1.0 / TIE_ULPS))[:, 0]
+    def of(cls, ranking: Ranking, terms: np.ndarray | None = None) -> Settled:
+        """O((n + K) d). ``terms`` (n,): sizes of the terms that float32 scores are made of, where
+        these are larger than the ranking's own."""
+        own = np.asarray(ranking.rounding(1.0 / TIE_ULPS))[:, 0]
+        sizes = own if terms is None else np.maximum(own, terms)
         dim = ranking.queries.shape[1]
         near = (NEAR * max(1.0, float(np.sqrt(dim / 512))) * sizes).astype(np.float32)
-        return cls(ranking, sizes, TIE_ULPS * EPS64 * sizes, near)
+        return cls(ranking, sizes, TIE_ULPS * EPS64 * own, near)
 
     @property
     def fits(self) -> bool:

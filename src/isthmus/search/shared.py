@@ -76,25 +76,28 @@ class Product:
 class Moved:
     """How a search of moved rows gets its scores from the products of the rows, all float32.
 
-    ``(product + column + row) · rate · scale + offset``, where what is None is left out. ``rest``
-    (n,) is what the scores of a query lack of the ranking's own: it changes no order. ``sizes``
-    (n,): the largest terms of a query's scores.
+    ``(product + column + row) · rate · length · scale + offset``, where what is None is left out:
+    ``rate`` and ``length`` divide moved rows by their norms, ``scale`` and ``offset`` are the
+    score's. ``rest`` (n,) is what the scores of a query lack of the ranking's own: it changes no
+    order. ``sizes`` (n,): the largest terms of a query's scores. ``moves``: of both sides.
     """
 
     column: np.ndarray
     row: np.ndarray | None
     rate: np.ndarray | None
+    length: np.ndarray | None
     scale: np.ndarray | None
     offset: np.ndarray | None
     rest: np.ndarray | None
     sizes: np.ndarray
+    moves: tuple[np.ndarray | None, np.ndarray | None]
 
     @classmethod
     def of(
         cls,
         product: Product,
         ranking: Ranking,
-        moves: tuple[np.ndarray | None, np.ndarray | None],
+        moves: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
         renormalised: tuple[bool, bool] = (False, False),
     ) -> Moved:
         """From what both sides are moved by, (d,) or None, and whether they are divided by their
@@ -106,38 +109,37 @@ class Moved:
         if a is not None and b is not None:
             column += a @ b
         single = ranking.single()
-        scale, offset, rate = single.scale, single.offset, None
-        if renormalised[1]:
-            length = 1 / row_norms(x if b is None else x + b)
-            scale = length if scale is None else scale * length
-        if renormalised[0]:
-            rate = 1 / row_norms(q if a is None else q + a)
+        scale, offset = single.scale, single.offset
+        rate = 1 / row_norms(q if a is None else q + a) if renormalised[0] else None
+        length = 1 / row_norms(x if b is None else x + b) if renormalised[1] else None
         sizes = np.asarray(product.sizes, np.float64)
         sizes = sizes + sum(float(np.abs(t).max()) for t in (column, row) if t is not None)
-        if rate is not None:
-            sizes = sizes * rate
-        if scale is not None:
-            sizes = sizes * float(scale.max())
+        sizes = sizes if rate is None else sizes * rate
+        for factor in (length, scale):
+            sizes = sizes if factor is None else sizes * float(factor.max())
         if offset is not None:
             sizes = sizes + float(np.abs(offset).max())
-        if scale is None and rate is None:  # a number of the query changes no order
+        if scale is None and rate is None and length is None:
+            # a number of the query changes no order
             column = column if offset is None else column + offset
-            return cls(column, None, None, None, None, row, sizes)
-        return cls(column, row, rate, scale, offset, None, sizes)
+            return cls(column, None, None, None, None, None, row, sizes, (a, b))
+        return cls(column, row, rate, length, scale, offset, None, sizes, (a, b))
+
+    @property
+    def plain(self) -> bool:
+        """Whether products and a number per candidate are all of it."""
+        return self.rate is None and self.length is None and self.scale is None
 
     def scores(self, product: np.ndarray, part: slice) -> np.ndarray:
         """Scores (b, K) of the queries in ``part`` from their products; a new array."""
         out = product + self.column
-        return self.finished(out, part)
-
-    def finished(self, out: np.ndarray, part: slice) -> np.ndarray:
-        """The same from products that the column was added to, in place."""
         if self.row is not None:
             out += self.row[part, None]
-        if self.scale is not None:
-            out *= self.scale
         if self.rate is not None:
             out *= self.rate[part, None]
+        for factor in (self.length, self.scale):
+            if factor is not None:
+                out *= factor
         if self.offset is not None:
             out += self.offset
         return out

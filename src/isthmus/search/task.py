@@ -7,7 +7,7 @@ labels, relevance judgements, multiple choice, nothing), it becomes one :class:`
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -33,6 +33,8 @@ from isthmus.search.relevance import (
     relevance_by_pairs,
 )
 from isthmus.search.scores import Ranking, check_score, top1
+from isthmus.search.settled import Settled
+from isthmus.search.shared import Moved, Product
 
 LEAST = 2
 """Queries in a part of a split."""
@@ -172,7 +174,60 @@ class RetrievalTask:
 
     def today(self, score: str | None = None) -> np.ndarray:
         """(n,): the answers of plain exact search."""
-        return self.best(self.plain(score))
+        score = score or self.score
+        if score not in self._today:
+            plain = self.plain(score)
+            self._today[score] = self.answers([(plain, Moved.of(self.product, plain))])[0]
+        return self._today[score]
+
+    @cached_property
+    def _today(self) -> dict[str, np.ndarray]:
+        return {}
+
+    @cached_property
+    def product(self) -> Product:
+        """Inner products of the rows in float32, which searches of moved rows share."""
+        return Product.of(self.queries, self.candidates)
+
+    def answers(
+        self,
+        searches: Sequence[tuple[Ranking, Moved | None]],
+        product: Product | None = None,
+        watch: Callable[[int, slice, np.ndarray], None] | None = None,
+    ) -> list[np.ndarray]:
+        """The answers of several float64 searches of these rows, (n,) each, ties as in ``best``.
+
+        A search of moved rows takes its scores from the product, and near ties are settled in
+        float64.
+
+        Args:
+            product: that of the task's rows by default; that of coded rows, for example.
+            watch: called with (number of the search, queries, their scores (b, K)) of all searches
+                that take their scores from the product.
+        """
+        product = product or self.product
+        found: list[np.ndarray | None] = [None] * len(searches)
+        shared: list[tuple[int, Settled, Moved]] = []
+        for i, (ranking, moved) in enumerate(searches):
+            settled = None if moved is None else Settled.of(ranking, moved.sizes)
+            if settled is None or moved is None or self.lists is not None or not settled.fits:
+                found[i] = self.best(ranking)
+            else:
+                shared.append((i, settled, moved))
+        rows = np.empty((len(shared), len(self.queries)), np.int64)
+
+        def work(part: slice, products: np.ndarray) -> None:
+            for row, (i, settled, moved) in zip(rows, shared, strict=True):
+                scores = moved.scores(products, part)
+                if watch is not None:
+                    watch(i, part, scores)
+                row[part] = settled.best(scores, part)
+
+        if shared:
+            product.blocks(work)
+        for row, (i, _, _) in zip(rows, shared, strict=True):
+            found[i] = self.items(row)
+        return [answers for answers in found if answers is not None]
 
     def reversed(self) -> RetrievalTask:
         """The same task with the roles exchanged: candidates ask for queries.

@@ -1,4 +1,6 @@
-"""Noise on candidates alone: D11 (dot) and D12 (Euclidean), exact for any number of candidates.
+"""Noise on candidates alone: D11 (dot), D12 (Euclidean), and the law of cosine.
+
+The first two are exact for any number of candidates, the last up to a normal approximation.
 
 Error bounds. Leaving out rivals can only raise the integral, by at most the sum of their pairwise
 chances to beat the winner (union bound): Φ(-m/(√2 σ‖q‖)) under dot, Chernoff's bound under
@@ -15,7 +17,7 @@ import numpy as np
 from isthmus.theory.integrals import Kept, RivalPairs, Winner, integrate, legendres, trapezoids
 from isthmus.theory.rows import CleanRows
 from isthmus.theory.tables import NEAR, SMALL, Roots, Table, horner, table_of
-from isthmus.theory.tails import REACH, mixture
+from isthmus.theory.tails import REACH, SHAPE, expanded_moments, mixture
 
 PRUNED = 1e-9
 """Rivals are left out while their chances sum to less than this."""
@@ -159,3 +161,68 @@ def _by_slope(table: Table, mine: Roots) -> Winner:
         return _normal(horner(series[queries], v)) * horner(slope[queries], v)
 
     return winner
+
+
+def cosine_kept(clean: CleanRows, norms: np.ndarray, total: float) -> Kept:
+    """The law of cosine over every query, nothing expanded but the moments of a root of χ'².
+
+    A rival is below k = cot of the winner's angle where A_j - k R_j < 0 (``docs/formulas.md``).
+    That is nearly normal; what is not is in the error, ``SHAPE`` / μ. O(n K d), and as many normal
+    tails as :func:`dot_kept`.
+
+    Args:
+        norms: (K,) of the stored candidates, which ``clean`` holds divided by them.
+    """
+    from scipy.special import ndtr, ndtri
+
+    n, count = len(clean.queries), len(clean.candidates)
+    dim = clean.queries.shape[1]
+    sizes = norms / np.sqrt(total / dim)
+    lengths = np.linalg.norm(clean.queries, axis=1)
+    limit = -ndtri(PRUNED / count) * np.sqrt(2)
+    value, error = np.ones(n), np.zeros(n)
+    for part, margins, first in clean.blocks():
+        rows = np.arange(len(first))
+        silent = lengths[part] == 0
+        cosine = clean.queries[part] @ clean.candidates.T
+        cosine /= np.where(silent, 1.0, lengths[part])[:, None]
+        along = sizes * np.clip(cosine, -1.0, 1.0)
+        mean = dim - 1 + sizes**2 - along**2
+        centre, spread, _ = expanded_moments(mean, dim - 1)
+        steep = (along / centre)[rows, first][:, None]
+        lead = (steep * centre - along) / np.sqrt(1 + steep**2 * spread**2)
+        lead[np.isinf(margins) | silent[:, None]] = np.inf
+        lead[rows, first] = np.inf
+        near = lead < limit
+        pairs = RivalPairs.of(near)
+        at = pairs.query, pairs.rival
+        theirs = along[at], centre[at], spread[at]
+        mine = tuple(x[rows, first] for x in (along, centre, spread))
+
+        def winner(queries: np.ndarray, v: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(REACH * _normal(REACH * v), (len(queries), len(v)))
+
+        def survival(
+            which: np.ndarray,
+            v: np.ndarray,
+            theirs: tuple[np.ndarray, ...] = theirs,
+            mine: tuple[np.ndarray, ...] = mine,
+            query: np.ndarray = pairs.query,
+        ) -> np.ndarray:
+            at, (a, c, s) = query[which], (x[which, None] for x in theirs)
+            k = _cotangent(mine[0][at, None], mine[1][at, None], mine[2][at, None], REACH * v)
+            return np.asarray(ndtr((k * c - a) / np.sqrt(1 + k * k * s * s)))
+
+        value[part], change = integrate(rows, pairs, winner, survival, trapezoids())
+        missed = np.where(near, 0.0, ndtr(-lead / np.sqrt(2))).sum(axis=1)
+        error[part] = change + missed + ROUNDING + SHAPE / mean[rows, first]
+    return Kept(np.clip(value, 0, 1), error, np.zeros(n), "one-dimensional integral, cosine")
+
+
+def _cotangent(
+    along: np.ndarray, centre: np.ndarray, spread: np.ndarray, t: np.ndarray
+) -> np.ndarray:
+    """k at which the winner's score is t standard deviations up: (k μ - C) / √(1 + k² s²) = t."""
+    square = centre**2 - t * t * spread**2
+    root = np.maximum((centre * along) ** 2 - square * (along**2 - t * t), 0.0)
+    return np.asarray((centre * along + np.sign(t) * np.sqrt(root)) / square)

@@ -18,7 +18,7 @@ from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking
 from isthmus.search.task import open_task
 from isthmus.theory.both import averaged_kept, two_kept
-from isthmus.theory.candidates import dot_kept, euclidean_kept
+from isthmus.theory.candidates import cosine_kept, dot_kept, euclidean_kept
 from isthmus.theory.integrals import Kept
 from isthmus.theory.queries import query_kept
 from isthmus.theory.rows import CleanRows, check_dims, check_noise, closed_ranking
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from isthmus.closers.maps import Closer
 
 LEAST_DRAWS = 4
+LEAST_COSINE = 64
+"""Dimensions from which on the law of cosine is known well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ def predict(
 
     Args:
         queries, candidates: (n, d) and (K, d) arrays, tensors, paths, globs or ``Rows``.
-        score: dot or euclidean; cosine has a formula for noise on queries alone. None: the
+        score: dot, euclidean or cosine; cosine has formulas for noise on one side alone. None: the
             closer's score, or dot.
         noise, query_noise: levels of noise on every candidate and on every query, after the
             closer's maps. convention: what a level means: ``total`` (E‖ε‖² of a row),
@@ -147,7 +149,7 @@ def predict(
     if kept is None:
         raise OptionError(
             "no-formula",
-            f"noise on candidates has no formula under {score}; search by dot or euclidean",
+            f"such noise on candidates has no formula under {score}; search by dot or euclidean",
         )
     reach = kept.error_bound + Z95 * kept.standard_error
     mean = float(kept.value.mean())
@@ -180,8 +182,8 @@ def keep_probabilities(
 
     Args:
         ranking: clean queries (n, d) and candidates (K, d) as they are searched (after a closer's
-            maps), candidate biases included. Its score is dot or euclidean; cosine has a formula
-            for noise on queries alone.
+            maps), candidate biases included. Cosine has formulas for noise on one side alone, from
+            64 dimensions on where that is the candidates.
         total: E‖ε‖² of one candidate's noise. query_total: E‖e‖² of a query's noise.
         noisy_dims: candidates carry noise in their first ``noisy_dims`` coordinates only, ``total``
             spread evenly over those; a query's noise is in all.
@@ -192,8 +194,8 @@ def keep_probabilities(
             where the winner's item has several rows. None: every row is an item.
 
     Returns:
-        :class:`Kept`. Noise on candidates, and K = 2, is exact to ``error_bound`` (about 1e-8);
-        the rest has a ``standard_error``.
+        :class:`Kept`. Noise on candidates, and K = 2, is exact to ``error_bound`` (about 1e-8, and
+        1e-5 under cosine); the rest has a ``standard_error``.
 
     Raises:
         OptionError: a level that is no variance, ``noisy_dims`` or ``draws`` out of range.
@@ -204,10 +206,14 @@ def keep_probabilities(
     check_noise(query_total, "query_total")
     dims = check_dims(noisy_dims, int(ranking.candidates.shape[1]))
     count = len(ranking.candidates) if items is None else len(np.unique(items))
-    if count < 2 or (ranking.score == "cosine" and total > 0):
+    if count < 2:
         return None
     clean = CleanRows.of(ranking, items)
     n = len(clean.queries)
+    if ranking.score == "cosine" and total > 0:
+        if query_total > 0 or not LEAST_COSINE <= dims == clean.queries.shape[1]:
+            return None
+        return cosine_kept(clean, 1 / to_numpy(ranking.scale).astype(np.float64), total)
     if total == 0 and query_total == 0:
         return Kept(np.ones(n), np.zeros(n), np.zeros(n), "no noise")
     if total == 0:

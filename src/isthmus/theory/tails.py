@@ -19,6 +19,9 @@ from __future__ import annotations
 import numpy as np
 
 LEGENDRE = 96
+SHAPE = 0.06
+"""Times 1/μ: error of the expansions for Euclidean search and cosine, as found against the exact
+integrals."""
 WIDE = 13.0
 REACH = 8.5
 """Tails are resolved to this many standard deviations, Φ(-8.5) = 1e-17; beyond, they are 0."""
@@ -125,3 +128,12 @@ def root_moments(dim: int, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centre and spread of √χ'²_d(λ) to first order: what tails are standardised with."""
     mean, variance = dim + lam, 2 * dim + 4 * lam
     return np.sqrt(mean - variance / (4 * mean)), np.sqrt(variance / (4 * mean))
+
+
+def expanded_moments(mean: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, spread and a sixth of the skewness of √χ'²_d(λ), d + λ = mean, to order 1/d²."""
+    share = 1 / mean
+    square = 1 + share * ((1 - dim) / 2 + share * (-1.5 * dim + share * 0.875 * dim * dim))
+    half = 4 * mean - 2 * dim  # the variance of χ'²
+    skew = 8 * (3 * mean - 2 * dim) / half**1.5 - 1.5 * np.sqrt(half) * share
+    return np.sqrt(mean - square), np.sqrt(square), skew / 6

@@ -97,11 +97,13 @@ class CodecError:
         }[self.kind]
 
 
-def measure_error(codec: Codec, rows: np.ndarray, *, full: bool = False) -> CodecError:
+def measure_error(
+    codec: Codec, rows: np.ndarray, *, full: bool = False, coded: np.ndarray | None = None
+) -> CodecError:
     """The error of a codec on rows (n, d) float; O(n d), or O(n d²) for the ``full`` covariance.
 
     Measure it on rows the codec was not fitted on, in the same place: codecs of centred rows on
-    centred rows.
+    centred rows. ``coded``: the rows as the codec gives them back, where they are known already.
 
     Raises:
         ShapeError: fewer than 2 rows, or dimensions that do not fit.
@@ -111,7 +113,7 @@ def measure_error(codec: Codec, rows: np.ndarray, *, full: bool = False) -> Code
         raise ShapeError(
             "too-few-rows", f"rows have shape {x.shape}; the error needs (n, d) with 2 rows or more"
         )
-    e = np.asarray(codec.through(x), np.float64) - x
+    e = np.asarray(codec.through(x) if coded is None else coded, np.float64) - x
     inner, squared = np.einsum("ij,ij->i", x, e), np.einsum("ij,ij->i", e, e)
     mean = e.mean(axis=0)
     about, spread = e - mean, x - x.mean(axis=0)

@@ -29,6 +29,7 @@ def coded_ranking(
     bias: np.ndarray | None = None,
     query_codec: Codec | None = None,
     stored: int | None = None,
+    coded: np.ndarray | None = None,
 ) -> Ranking:
     """What a store ranks by when it keeps ``candidates`` coded.
 
@@ -40,13 +41,14 @@ def coded_ranking(
         bias: (K,) candidate biases or None.
         query_codec: codes the queries too (symmetric); None compares float queries (asymmetric).
         stored: how many leading coordinates are coded; the rest stays in float. All by default.
+        coded: those coordinates as the codec gives them back, where they are known already.
 
     Raises:
         ShapeError: dimensions or lengths that do not fit. OptionError: unknown score.
     """
     dim = candidates.shape[1] if stored is None else stored
     head, tail = candidates[:, :dim], candidates[:, dim:]
-    coded = codec.through(head)
+    coded = codec.through(head) if coded is None else coded
     offsets = getattr(codec, "offsets", None)
     extra = None if offsets is None else offsets(head, score)
     if extra is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +41,7 @@ class Curve:
     kept: np.ndarray
     error: np.ndarray
     method: str
-    aimed: np.ndarray | None = None
+    aimed: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
 
 
 def consistency_curve(
@@ -140,17 +140,13 @@ def consistency_curves(
             out[i] = consistency_curve(ranking, totals)
         else:
             mine = groups.setdefault(normalised, {})
-            mine[i] = Sweep(ranking, levels, moved=moved, like=sweep_like(mine.values(), closer))
+            like = next((one for one in mine.values() if one.score == closer.score), None)
+            mine[i] = Sweep(ranking, levels, moved=moved, like=like)
     for normalised, searches in groups.items():
         found = swept(list(searches.values()), products[normalised])
         for i, curve in zip(searches, found, strict=True):
             out[i] = curve
     return out
-
-
-def sweep_like(sweeps: Iterable[Sweep], closer: Closer) -> Sweep | None:
-    """One that has the same bins and tables, if there is one."""
-    return next((s for s in sweeps if s.score == closer.score), None)
 
 
 def has_curve(ranking: Ranking) -> bool:
@@ -168,26 +164,30 @@ def has_curve(ranking: Ranking) -> bool:
 
 
 def swept(
-    searches: Sequence[Sweep], product: Product | Ranking, aims: Sequence[np.ndarray] = ()
+    searches: Sequence[Sweep],
+    product: Product | Ranking,
+    aims: Sequence[Sequence[np.ndarray]] | None = None,
 ) -> list[Curve]:
     """Every search through the blocks of one product.
 
     Args:
         product: of the rows that the searches move; of one search that moves none, its ranking.
-        aims: (n,) candidates whose chances to be the answer are asked too; -1: none.
+        aims: for each search (n,) candidates whose chances to be the answer are asked too; -1:
+            none. As many for each.
     """
     n = len(product.queries)
     levels = searches[0].levels
     kept, error = (np.empty((len(searches), len(levels), n)) for _ in range(2))
-    aimed = np.zeros((len(searches), len(aims), len(levels), n))
+    aims = aims or [[]] * len(searches)
+    aimed = np.zeros((len(searches), len(aims[0]), len(levels), n))
 
     def work(part: slice, products: np.ndarray) -> None:
         rows = np.arange(part.start, part.stop)
         for i, search in enumerate(searches):
             scores = products if search.moved is None else search.moved.scores(products, part)
             kept[i, :, part], error[i, :, part] = search.block(scores, rows)
-            first = scores.argmax(axis=1) if aims else None
-            for a, aim in enumerate(aims):
+            first = scores.argmax(axis=1) if aims[i] else None
+            for a, aim in enumerate(aims[i]):
                 aimed[i, a, :, part] = np.where(aim[part] == first, kept[i, :, part], 0.0)
                 some = np.flatnonzero((aim[part] != first) & (aim[part] >= 0))
                 if len(some):

@@ -12,12 +12,12 @@ from collections.abc import Callable
 import numpy as np
 
 from isthmus.theory.curves.leads import Leads, LevelGroup, LogTable, Nodes, bent, tabulated
+from isthmus.theory.tails import SHAPE, expanded_moments
 
-SHAPE = 0.06
-"""Times 1/μ: error of the expansions for Euclidean search and cosine, as found against the exact
-integrals."""
 LIFTED = 0.2
 """The same with candidate biases under Euclidean search."""
+LEAST_MEAN = 0.75
+"""Least μ / d that moments are asked for: no rival is below 1, and tables look a little further."""
 ALIKE = 1e-5
 """Change of a lead, from one winner's distance to another, that is let pass."""
 
@@ -106,8 +106,8 @@ class EuclideanNoise:
 
     def _assumed(self, lead: np.ndarray, query: np.ndarray) -> np.ndarray:
         """s_1 / s_j of a rival whose lead has nothing to do with a bias, which tables are of."""
-        root = self.centre[query] + self.spread[query] * lead
-        _, theirs, _ = expanded_moments(root**2 + 1, self.nodes.dim)
+        root, dim = self.centre[query] + self.spread[query] * lead, self.nodes.dim
+        _, theirs, _ = expanded_moments(np.maximum(root**2 + 1, LEAST_MEAN * dim), dim)
         return np.asarray(self.spread[query] / theirs, self.dtype)
 
     def logs(self, counted: np.ndarray, group: LevelGroup) -> np.ndarray:
@@ -152,7 +152,8 @@ class EuclideanNoise:
         def w(lead: np.ndarray) -> np.ndarray:
             theirs = np.full_like(lead, spread)
             for _ in range(8):  # their mean and spread, given where the lead puts their centre
-                _, theirs, skews = expanded_moments((centre + theirs * lead) ** 2 + theirs**2, dim)
+                mean_of = np.maximum((centre + theirs * lead) ** 2 + theirs**2, LEAST_MEAN * dim)
+                _, theirs, skews = expanded_moments(mean_of, dim)
             v = (root - centre) / theirs - lead
             return np.asarray(v - skews * (v * v - 1) + skews**2 * (4 * v**3 - 7 * v))
 
@@ -222,13 +223,3 @@ class CosineNoise:
             plain = tabulated(lambda lead: -lead - self.nodes.t, group.leads)
             self.nodes.tables[key] = bent(plain, self.nodes.t)
         return (counted @ self.nodes.tables[key])[:, None, :]
-
-
-def expanded_moments(mean: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, spread and a sixth of the skewness of √χ'²_d(λ), d + λ = mean, to order 1/d²."""
-    mean = np.maximum(mean, dim)  # λ is no less than 0; grids of leads behind the winner go on
-    share = 1 / mean
-    square = 1 + share * ((1 - dim) / 2 + share * (-1.5 * dim + share * 0.875 * dim * dim))
-    half = 4 * mean - 2 * dim  # the variance of χ'²
-    skew = 8 * (3 * mean - 2 * dim) / half**1.5 - 1.5 * np.sqrt(half) * share
-    return np.sqrt(mean - square), np.sqrt(square), skew / 6

@@ -21,7 +21,7 @@ TOGETHER = 16.0
 """Levels within this factor share their bins under dot, where only the unit of a lead changes."""
 BINS_AND_NODES = 1e-5
 """What bins and nodes change in a probability, at most: found by halving them (in the tests)."""
-SLOPED = 0.05
+SLOPED = 0.01
 """Times the mean square of the slopes that candidate biases give to leads: error of the expansion,
 as found against the exact integral."""
 STEEPEST = 0.4

@@ -22,6 +22,7 @@ from isthmus.closers.maps import Closer
 from isthmus.core.checks import one_of
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
+from isthmus.core.threads import one_blas_thread
 from isthmus.data import write_json
 from isthmus.data.atomic import output_folder, together
 from isthmus.data.neighbours import Neighbours, read_neighbours
@@ -151,6 +152,7 @@ class Audit(Record):
         write_html(path, self.report)
 
 
+@one_blas_thread()
 def audit(
     a: Any,
     b: Any,

@@ -31,6 +31,7 @@ from isthmus.robustness import (
 )
 from isthmus.search.relevance import outcome_of
 from isthmus.search.scores import Ranking, top1
+from isthmus.search.shared import Moved
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import Curve, consistency_curves
 from isthmus.theory.radii import candidate_radius, query_radius
@@ -135,6 +136,7 @@ def direction_part(
         trials=one.trials,
         control_trials=one.control_trials,
         seed=opts.seed,
+        by_law=opts.trials is None,
         on_perturbation=tick,
     )
     roles = dict(zip("ab", opts.names, strict=True))
@@ -241,19 +243,24 @@ def closable(one: Direction) -> dict[str, Any]:
     total = float(gap @ gap)
     task = one.task
     before = task.today("euclidean")
-    curve = []
-    for variance in VARIANCES:
-        rank = hull_rank(one.candidates, variance)
-        part = off_hull(one.candidates, gap, rank)
-        moved = task.best(Ranking.of(task.queries, task.candidates + part, "euclidean"))
-        curve.append(
-            {
-                "variance_kept": variance,
-                "rank": rank,
-                "share": float(part @ part) / total if total else 0.0,
-                "clean_agreement": float((moved == before).mean()),
-            }
-        )
+    ranks = [hull_rank(one.candidates, variance) for variance in VARIANCES]
+    parts = [off_hull(one.candidates, gap, rank) for rank in ranks]
+    rankings = [Ranking.of(task.queries, task.candidates + part, "euclidean") for part in parts]
+    answers = task.answers(
+        [
+            (ranking, Moved.of(task.product, ranking, (None, part)))
+            for ranking, part in zip(rankings, parts, strict=True)
+        ]
+    )
+    curve = [
+        {
+            "variance_kept": variance,
+            "rank": rank,
+            "share": float(part @ part) / total if total else 0.0,
+            "clean_agreement": float((moved == before).mean()),
+        }
+        for variance, rank, part, moved in zip(VARIANCES, ranks, parts, answers, strict=True)
+    ]
     return {
         "exact_share": curve[-1]["share"],
         "rank": curve[-1]["rank"],
@@ -322,7 +329,12 @@ def control_rows(
     rows = []
     for perturbation, some in compared:
         results = measure_perturbation(
-            task, some, perturbation, trials=one.control_trials, seed=opts.seed
+            task,
+            some,
+            perturbation,
+            trials=one.control_trials,
+            seed=opts.seed,
+            by_law=opts.trials is None,
         )
         rows += rows_of(task, results, opts.seed)
     return rows

@@ -10,7 +10,13 @@ import numpy as np
 from isthmus.closers.maps import Closer
 from isthmus.core.arrays import EPS32, to_numpy
 from isthmus.core.statistics import paired_difference, share_over_trials, wilson
-from isthmus.robustness import ClosedSearch, Perturbation, Result, measure_perturbation
+from isthmus.robustness import (
+    ClosedSearch,
+    Perturbation,
+    Result,
+    closed_searches,
+    measure_perturbations,
+)
 from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.advice import PartFigures
@@ -84,6 +90,7 @@ class Part:
     perturbations: tuple[Perturbation, ...]
     trials: int
     seed: int
+    by_law: bool
 
     @classmethod
     def of(
@@ -94,24 +101,26 @@ class Part:
         *,
         trials: int,
         seed: int,
+        by_law: bool = False,
     ) -> Part:
         """The queries ``rows`` of a task; plain search by the task's score is today's."""
         if any(perturbation.kind != "codec" for perturbation in perturbations):
             task = replace(task.restricted(rows), query_calibration=np.arange(len(rows)))
             rows = np.arange(len(rows))
         plain = task.plain()
-        return cls(task, rows, plain, task.best(plain)[rows], tuple(perturbations), trials, seed)
+        today = task.today()[rows]
+        return cls(task, rows, plain, today, tuple(perturbations), trials, seed, by_law)
 
     @property
     def judged(self) -> np.ndarray:
         """(n,) bool: queries whose right answer is known."""
         return self.task.relevance.judged[self.rows]
 
-    def search(self, closer: Closer) -> ClosedSearch:
-        """The closer set up on this part."""
+    def searches(self, closers: Sequence[Closer]) -> list[ClosedSearch]:
+        """The closers set up on this part."""
         whole = np.empty(len(self.task.queries), np.int64)
         whole[self.rows] = self.today
-        return ClosedSearch.of(self.task, closer, whole)
+        return closed_searches(self.task, closers, whole)
 
     def answers(self, search: ClosedSearch) -> np.ndarray:
         """(n,): undisturbed answers after closing."""
@@ -150,23 +159,33 @@ class Part:
 
     def measured(self, searches: Sequence[ClosedSearch]) -> list[Measured]:
         """Every search under all perturbations, with the same draws for all searches."""
-        results = [
-            measure_perturbation(
-                self.task, searches, perturbation, trials=self.trials, seed=self.seed
-            )
-            for perturbation in self.perturbations
-        ]
+        if not searches:
+            return []
+        results = self.results(searches, self.perturbations)
         return [
             self.summary(search, found) for search, *found in zip(searches, *results, strict=True)
         ]
+
+    def results(
+        self, searches: Sequence[ClosedSearch], perturbations: Sequence[Perturbation]
+    ) -> list[list[Result]]:
+        """For each perturbation a result per search, with the same draws for all searches."""
+        return measure_perturbations(
+            self.task,
+            searches,
+            perturbations,
+            trials=self.trials,
+            seed=self.seed,
+            by_law=self.by_law,
+        )
 
     def summary(self, search: ClosedSearch, results: Sequence[Result]) -> Measured:
         """One search, from the results of its perturbations."""
         clean = self.answers(search)
         same = self.same(clean)
         flips = [r.flips(r.perturbation.flip_reference)[:, self.rows] for r in results]
-        answers = [result.answers[:, self.rows] for result in results]
-        shares = [self.accuracy(line) for some in answers for line in some]
+        judged = self.rows[self.judged]
+        right = [r.correct(self.task.relevance)[:, judged] for r in results]
         known = [1 - r.predicted for r in results if r.predicted is not None]
         before = float(self.task.candidates.var(axis=0).sum())
         stored = float(search.candidates[:, : search.stored_dims].var(axis=0).sum())
@@ -175,13 +194,18 @@ class Part:
             int((same & (clean != self.today)).sum()),
             stored / before if before else 1.0,
             np.mean(flips, axis=0),
-            float(np.mean([some == self.today for some in answers])),
-            float(np.mean([s for s in shares if s is not None])) if self.judged.any() else None,
+            float(np.mean([self._as_today(r).mean() for r in results])),
+            float(np.mean([some.mean() for some in right])) if len(judged) else None,
             self.accuracy(clean),
             float(np.mean(known)) if len(known) == len(results) else None,
             search.floats_per_candidate,
             results[-1].bytes_per_vector,
         )
+
+    def _as_today(self, result: Result) -> np.ndarray:
+        if result.law is not None:
+            return result.as_today[:, self.rows]
+        return np.asarray(result.answers[:, self.rows] == self.today)
 
 
 def _item_scores(ranking: Ranking, items: np.ndarray, *answers: np.ndarray) -> list[np.ndarray]:

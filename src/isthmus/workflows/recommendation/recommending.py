@@ -17,6 +17,7 @@ from isthmus.closers import fit
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
+from isthmus.core.threads import one_blas_thread
 from isthmus.data.row_stats import InputWarning, broken_of, worst_first
 from isthmus.errors import OptionError
 from isthmus.metrics.warnings import collapsed
@@ -114,6 +115,7 @@ class Question:
         }
 
 
+@one_blas_thread()
 def recommend(
     queries: Any,
     candidates: Any,
@@ -301,10 +303,12 @@ def trials_of(
     half = np.sort(drawn[: max(1, count // 2)])
     task = replace(task, candidate_calibration=half, query_calibration=train)
     draws = question.trials or trials_for(len(test), count, TRIALS, LEAST_TRIALS)
-    perturbations, seed = question.perturbations, question.seed
+    perturbations, seed, by_law = question.perturbations, question.seed, question.trials is None
     return Trials(
-        Part.of(task, train, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED),
-        Part.of(task, test, perturbations, trials=draws, seed=seed),
+        Part.of(
+            task, train, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED, by_law=by_law
+        ),
+        Part.of(task, test, perturbations, trials=draws, seed=seed, by_law=by_law),
         FitRows.of(task, train, perturbations),
         task.score,
         question.rules,

@@ -82,7 +82,7 @@ def _validated(trials: Trials, fitted: Sequence[tuple[Closer, dict[str, Any]]]) 
     part, rules = trials.validation, trials.rules
     out: list[Tried] = []
     for some in _batches(fitted, part.batch()):
-        searches = [part.search(closer) for closer, _ in some]
+        searches = part.searches([closer for closer, _ in some])
         answers = [part.answers(search) for search in searches]
         shares = [float(part.same(given).mean()) for given in answers]
         worth = [share >= rules.floor - ROUNDING and not rules.control for share in shares]
@@ -120,7 +120,7 @@ def tested(trials: Trials, tried: dict[Key, list[Tried]], progress: Progress) ->
         found: list[Measured] = []
         for some in _batches(picked, part.batch()):
             progress("test", len(found), len(picked))
-            found += part.measured([part.search(setting.closer) for _, setting, _ in some])
+            found += part.measured(part.searches([setting.closer for _, setting, _ in some]))
         parts.append(found)
     progress("test", len(picked), len(picked))
     reference = trials.test.perturbations[0].flip_reference
@@ -159,9 +159,9 @@ def accuracy_gains(trials: Trials, tried: dict[Key, list[Tried]]) -> list[Accura
         if (changing := [t for t in settings if t.agreement < 1 - ROUNDING])
     ]
     out = []
-    for setting in moved:
-        closer = setting.closer
-        answers = second.answers(second.search(closer))
+    searches = second.searches([setting.closer for setting in moved])
+    for setting, search in zip(moved, searches, strict=True):
+        closer, answers = setting.closer, second.answers(search)
         after = second.right(answers)
         p = min(1.0, mcnemar(before, after) * len(moved))
         gain = AccuracyGain(

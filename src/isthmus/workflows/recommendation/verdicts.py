@@ -19,7 +19,7 @@ from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.errors import CloserError, OptionError
-from isthmus.robustness import ClosedSearch, Perturbation, Result, measure_perturbation
+from isthmus.robustness import Perturbation, Result, closed_searches, measure_perturbation
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.advice import AccuracyGain, CloserFigures
 from isthmus.workflows.recommendation.deciding import (
@@ -227,7 +227,7 @@ def _deployable(trials: Trials) -> list[Closer]:
 
 
 def _agreement(part: Part, closer: Closer) -> float:
-    return float(part.same(part.answers(part.search(closer))).mean())
+    return float(part.same(part.answers(part.searches([closer])[0])).mean())
 
 
 def _measured(
@@ -246,21 +246,23 @@ def _measured(
     today = np.empty(len(task.queries), np.int64)
     for part in parts:
         today[part.rows] = part.today
-    searches = [ClosedSearch.of(task, closer, today) for closer in closers]
+    searches = closed_searches(task, closers, today)
     for one in (*CODES, *(RULER_ONLY if first else ())):
         some = searches[:1] if one in RULER_ONLY else searches
         results = measure_perturbation(task, some, one.perturbation, trials=1, seed=0)
         found = [[part.summary(r.search, [r]) for r in results] for part in parts]
         yield one, found, results
-    own = [[part.search(c) for c in closers] for part in (noise.validation, noise.test)]
-    for one in noises:
-        found, results = [], []
-        for part, some in zip((noise.validation, noise.test), own, strict=True):
-            results = measure_perturbation(
-                part.task, some, one.perturbation, trials=part.trials, seed=part.seed
-            )
-            found.append([part.summary(r.search, [r]) for r in results])
-        yield one, found, results
+    levels = [one.perturbation for one in noises]
+    both = [
+        (part, part.results(part.searches(closers), levels))
+        for part in (noise.validation, noise.test)
+    ]
+    for i, one in enumerate(noises):
+        yield (
+            one,
+            [[part.summary(r.search, [r]) for r in results[i]] for part, results in both],
+            both[-1][1][i],
+        )
 
 
 def _entry(
@@ -410,7 +412,7 @@ def _changes(trials: Trials) -> tuple[list[AccuracyGain], str | None]:
     part = trials.validation
     if not (part.judged.any() and trials.test.judged.any()):
         return [], None
-    tried: dict[tuple[str, str], list[Tried]] = {}
+    fitted: list[tuple[Closer, dict[str, Any]]] = []
     for name in METHODS:
         method = METHODS[name]
         if method.guarantee == "exact":
@@ -419,12 +421,15 @@ def _changes(trials: Trials) -> tuple[list[AccuracyGain], str | None]:
             for strength in STRENGTHS if method.has_strength else (1.0,):
                 options = {"strength": strength} if method.has_strength else {}
                 try:
-                    closer = trials.fit_rows.fit(name, score, options)
+                    fitted.append((trials.fit_rows.fit(name, score, options), options))
                 except (OptionError, CloserError):
                     continue
-                answers = part.answers(part.search(closer))
-                same, right = float(part.same(answers).mean()), part.accuracy(answers)
-                one = Tried(closer, options, same, right, None)
-                tried.setdefault((name, score), []).append(one)
+    tried: dict[tuple[str, str], list[Tried]] = {}
+    searches = part.searches([closer for closer, _ in fitted])
+    for (closer, options), search in zip(fitted, searches, strict=True):
+        answers = part.answers(search)
+        same, right = float(part.same(answers).mean()), part.accuracy(answers)
+        one = Tried(closer, options, same, right, None)
+        tried.setdefault((closer.name, closer.score), []).append(one)
     found = accuracy_gains(trials, tried)
     return found, on_purpose(found)

@@ -1,0 +1,257 @@
+"""Noise drawn once for all closers and levels.
+
+A trial draws rows of unit variance: z for candidates, e for queries. A level s turns them into
+noise, so that every closer and level meets the same draws, and under
+
+    ⟨q + s e, x + s z⟩ = ⟨q, x⟩ + s ⟨q, z⟩ + s ⟨e, x⟩ + s² ⟨e, z⟩
+
+three products serve all searches that only move rows (:mod:`isthmus.search.shared`); each adds
+sums of its own. Other searches are disturbed and searched one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus.core.arrays import EPS32
+from isthmus.perturb.noise import gaussian, uniform
+from isthmus.robustness.perturbations import Perturbation
+from isthmus.robustness.searches import HEAD, ClosedSearch
+from isthmus.search.scores import TIE_ULPS, Ranking, first_best
+from isthmus.search.task import RetrievalTask
+
+ISOTROPIC = ("gaussian", "uniform")
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """One trial: standard deviations are 1. ``queries`` (n, d) or None, ``candidates`` (K, d), or
+    (1, d) where all have it in common, or None."""
+
+    queries: np.ndarray | None
+    candidates: np.ndarray | None
+
+    @classmethod
+    def drawn(
+        cls, task: RetrievalTask, perturbation: Perturbation, dim: int, seed: int, trial: int
+    ) -> Noise:
+        """The draws of a family and target, whatever the level."""
+        draw = uniform if perturbation.family == "uniform" else gaussian
+        target = perturbation.target
+
+        def rows(count: int, role: str) -> np.ndarray:
+            return draw(count, dim, float(dim), seed=seed, trial=trial, role=role, level=0.0)
+
+        asked = rows(len(task.queries), "query") if target in ("queries", "both") else None
+        count = 1 if target == "shared" else len(task.candidates)
+        return cls(asked, None if target == "queries" else rows(count, "candidate"))
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Answers (perturbations, searches, trials, n) and overlaps at ten (perturbations, searches).
+
+    ``sizes`` (perturbations, searches, 2): standard deviation of a coordinate of the queries' and
+    of the candidates' noise.
+    """
+
+    task: RetrievalTask
+    searches: Sequence[ClosedSearch]
+    perturbations: Sequence[Perturbation]
+    sizes: np.ndarray
+    answers: np.ndarray
+    overlaps: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        task: RetrievalTask,
+        searches: Sequence[ClosedSearch],
+        perturbations: Sequence[Perturbation],
+        sizes: np.ndarray,
+        *,
+        trials: int,
+        seed: int,
+    ) -> Drawn:
+        """Draw ``trials`` times. The perturbations differ in their level alone."""
+        shape = len(perturbations), len(searches)
+        answers = np.empty((*shape, trials, len(task.queries)), np.int64)
+        found = cls(task, searches, perturbations, sizes, answers, np.full(shape, np.nan))
+        dim = max([task.queries.shape[1], *(search.stored_dims for search in searches)])
+        for trial in range(trials):
+            noise = Noise.drawn(task, perturbations[0], dim, seed, trial)
+            found._shared(noise, trial)
+            found._alone(noise, trial)
+        for i, search in enumerate(searches):
+            for p in range(shape[0]):
+                if not sizes[p, i].any():  # no noise, whatever the trial
+                    answers[p, i] = search.clean_top1
+        return found
+
+    def _shares(self, search: ClosedSearch) -> bool:
+        moved = search.moved
+        if moved is None or self.perturbations[0].family not in ISOTROPIC:
+            return False
+        return self.task.lists is None and moved.offset is None
+
+    def _alone(self, noise: Noise, trial: int) -> None:
+        ties = noise.candidates is None or len(noise.candidates) == 1
+        for i, search in enumerate(self.searches):
+            if self._shares(search):
+                continue
+            for p, perturbation in enumerate(self.perturbations):
+                noisy = _noisy(search, perturbation.family, noise, *self.sizes[p, i])
+                self.answers[p, i, trial] = self.task.best(noisy, ties=ties)
+                if trial == 0:
+                    self.overlaps[p, i] = search.overlap(noisy)
+
+    def _shared(self, noise: Noise, trial: int) -> None:
+        mine = [(i, search) for i, search in enumerate(self.searches) if self._shares(search)]
+        if not mine:
+            return
+        product = self.task.product
+        heads: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
+        own = {
+            (p, i): _Own(search, noise, *self.sizes[p, i].astype(np.float32))
+            for p in range(len(self.perturbations))
+            for i, search in mine
+        }
+        ties = noise.candidates is None or len(noise.candidates) == 1
+        across = None if noise.candidates is None else noise.candidates.T
+
+        def work(part: slice, products: np.ndarray) -> None:
+            e = None if noise.queries is None else noise.queries[part]
+            parts = _Products(
+                products,
+                None if across is None else product.queries[part] @ across,
+                None if e is None else e @ product.candidates.T,
+                None if e is None or across is None else e @ across,
+            )
+            sums: dict[tuple[float, float], np.ndarray] = {}
+            for (p, i), one in own.items():
+                scores = one.scores(parts, part, sums)
+                if ties:
+                    width = TIE_ULPS * EPS32 * one.moved.sizes[part, None]
+                    first = first_best(scores, width.astype(np.float32))
+                else:
+                    first = scores.argmax(axis=1)
+                self.answers[p, i, trial, part] = self.task.items(first)
+                if trial == 0 and part.start < HEAD:
+                    top = one.search.top_of(scores[: HEAD - part.start])
+                    heads.setdefault((p, i), []).append((part.start, top))
+
+        product.blocks(work)
+        for place, tops in heads.items():
+            found = np.concatenate([top for _, top in sorted(tops, key=lambda t: t[0])])
+            self.overlaps[place] = self.searches[place[1]].overlap_of(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Products:
+    """⟨q, x⟩, ⟨q, z⟩, ⟨e, x⟩, ⟨e, z⟩ of a block, (b, K) each or None."""
+
+    clean: np.ndarray
+    stored: np.ndarray | None
+    asked: np.ndarray | None
+    both: np.ndarray | None
+
+    def sum(self, asked: float, stored: float) -> np.ndarray:
+        """The products of rows with noise of these sizes."""
+        out = self.clean
+        for part, size in ((self.stored, stored), (self.asked, asked), (self.both, asked * stored)):
+            if part is not None:
+                out = out + size * part
+        return out
+
+
+class _Own:
+    """What one search adds to the products at one level in one trial.
+
+    With r = ``rate`` and g = ``length`` the rows are r (q + a) + s e and g (x + b) + s z.
+    """
+
+    def __init__(self, search: ClosedSearch, noise: Noise, asked: float, stored: float) -> None:
+        moved = search.moved
+        assert moved is not None
+        self.search, self.moved, self.sizes = search, moved, (asked, stored)
+        (a, b), z = moved.moves, noise.candidates
+        self.across = None if b is None or noise.queries is None else asked * (noise.queries @ b)
+        self.tilt = None if z is None or a is None else stored * (z @ a)
+        self.column, self.scale = moved.column, moved.scale
+        if z is not None and search.score != "dot":
+            x = search.clean.single().candidates
+            change = 2 * stored * np.einsum("kd,kd->k", x, np.broadcast_to(z, x.shape))
+            change += stored**2 * np.einsum("kd,kd->k", z, z)
+            if search.score == "euclidean":
+                self.column = self.column - 0.5 * change
+            else:
+                self.scale = 1 / np.sqrt(np.einsum("kd,kd->k", x, x) + change)
+        if not self._bends:  # then all that is the candidate's own is one sum
+            self.column = self.column if self.tilt is None else self.column + self.tilt
+
+    @property
+    def _bends(self) -> bool:
+        return self.moved.rate is not None or self.moved.length is not None
+
+    def scores(
+        self, parts: _Products, part: slice, sums: dict[tuple[float, float], np.ndarray]
+    ) -> np.ndarray:
+        """(b, K); ``sums`` are kept for other searches at the same level."""
+        if self._bends:
+            return self._bent(parts, part)
+        if self.sizes not in sums:
+            sums[self.sizes] = parts.sum(*self.sizes)
+        out = sums[self.sizes] + self.column
+        if self.scale is not None:
+            for row in (self.moved.row, self.across):
+                if row is not None:
+                    out += row[part, None]
+            out *= self.scale
+        return out
+
+    def _bent(self, parts: _Products, part: slice) -> np.ndarray:
+        moved, (asked, stored) = self.moved, self.sizes
+        rate = np.float32(1) if moved.rate is None else moved.rate[part, None]
+        out = parts.clean + self.column
+        if moved.row is not None:
+            out += moved.row[part, None]
+        out *= rate
+        if parts.asked is not None:
+            out += asked * parts.asked
+        if self.across is not None:
+            out += self.across[part, None]
+        if moved.length is not None:
+            out *= moved.length
+        if parts.stored is not None:
+            out += stored * rate * parts.stored
+        if self.tilt is not None:
+            out += rate * self.tilt
+        if parts.both is not None:
+            out += asked * stored * parts.both
+        return out if self.scale is None else out * self.scale
+
+
+def _noisy(search: ClosedSearch, family: str, noise: Noise, asked: float, stored: float) -> Ranking:
+    """The search under noise.
+
+    Noise on candidates hits what is stored: rows after the map, its memo coordinates apart. Noise
+    on queries goes through the map's matrices, if it has any: the query is disturbed, then mapped.
+    """
+    q, c = search.queries.astype(np.float32), search.candidates.astype(np.float32)
+    if noise.queries is not None:
+        e = noise.queries[:, : search.closer.query.dim] * np.float32(asked)
+        shape = search.query_shape(family)
+        if shape is not None:
+            e = shape(e)
+        for step in search.closer.query.steps:
+            if step.matrix is not None:
+                e = e @ step.matrix.T.astype(np.float32)
+        q = q + e
+    if noise.candidates is not None:
+        z = noise.candidates[:, : search.stored_dims] * np.float32(stored)
+        shape = search.candidate_shape(family)
+        c[:, : search.stored_dims] += z if shape is None else shape(z)
+    return Ranking.of(q, c, search.score, search.bias).single()

@@ -1,0 +1,119 @@
+"""Rows of the stress table that go by a law: against draws, and what they say of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from isthmus.robustness import (
+    Perturbation,
+    closed_searches,
+    measure_perturbation,
+    measure_perturbations,
+    row_of,
+)
+from isthmus.robustness.laws import CHECKS
+from isthmus.search.relevance import relevance_by_judgements
+from isthmus.search.task import RetrievalTask
+from worlds import fitted, task_of, two_modalities
+
+CLOSERS = (
+    ("none", {"score": "cosine"}),
+    ("none", {"score": "dot"}),
+    ("none", {"score": "euclidean"}),
+    ("center-queries", {}),
+    ("orthogonal-shift", {}),
+    ("biased-shift", {"score": "euclidean"}),
+    ("mean-shift", {"score": "cosine"}),
+    ("span", {}),
+)
+LEVELS = [Perturbation("gaussian", "candidates", level, "total") for level in (0.05, 0.3)]
+
+
+@pytest.fixture(scope="module")
+def task() -> RetrievalTask:
+    q, c = two_modalities(160, 72, seed=21)
+    right = np.column_stack([np.arange(120), np.arange(120)])
+    right = np.vstack([right, [[5, 40], [7, 41], [7, 42]]])  # some have several right answers
+    return task_of(q[:130], c, relevance_by_judgements(right, 130, 160))
+
+
+def searches_of(task: RetrievalTask) -> list:
+    closers = [fitted(name, task.queries, task.candidates, **o) for name, o in CLOSERS]
+    return closed_searches(task, closers)
+
+
+def test_shares_by_law_are_those_of_400_draws(task: RetrievalTask) -> None:
+    searches = searches_of(task)
+    by_law = measure_perturbations(task, searches, LEVELS, trials=60, seed=3, by_law=True)
+    drawn = measure_perturbations(task, searches, LEVELS, trials=400, seed=4)
+    judged = task.relevance.judged
+    for laws, draws in zip(by_law, drawn, strict=True):
+        for law, draw in zip(laws, draws, strict=True):
+            name = f"{law.search.closer.name} {law.search.score}"
+            assert law.law is not None, name
+            assert law.kept.shape == (1, 130)
+            pairs = (
+                (law.kept, draw.kept),
+                (law.as_today, draw.as_today),
+                (law.correct(task.relevance)[:, judged], draw.correct(task.relevance)[:, judged]),
+                (law.flips("own"), draw.flips("own")),
+            )
+            for found, outcomes in pairs:
+                shares = outcomes.mean(axis=1)
+                error = shares.std(ddof=1) / np.sqrt(len(shares))
+                # 64 comparisons: 3.5 standard errors are one in 2,000 each
+                assert abs(found.mean() - shares.mean()) < 3.5 * error + law.law.error, name
+            assert draw.predicted == pytest.approx(law.kept.mean(), abs=1e-6)
+
+
+def test_a_row_says_what_it_goes_by_and_what_its_intervals_cover(task: RetrievalTask) -> None:
+    searches = searches_of(task)[:2]
+    law, drawn = (
+        row_of(
+            task, measure_perturbation(task, searches, LEVELS[0], trials=30, seed=3, by_law=b)[1], 3
+        )
+        for b in (True, False)
+    )
+    assert (law["by"], law["interval_covers"], law["trials"]) == ("law", "queries", CHECKS)
+    assert (drawn["by"], drawn["interval_covers"], drawn["trials"]) == (
+        "drawn",
+        "queries and draws",
+        30,
+    )
+    assert law["checked_lo"] < law["checked"] < law["checked_hi"]
+    assert drawn["checked"] is drawn["checked_lo"] is drawn["law_error"] is None
+    assert (
+        law["checked"]
+        != law["consistency"]
+        == pytest.approx(law["predicted_consistency"], abs=1e-6)
+    )
+    # the check is of the same draws as the first of a drawn row
+    again = measure_perturbation(task, searches, LEVELS[0], trials=CHECKS, seed=3)[1]
+    assert law["checked"] == again.kept.mean()
+    assert law["consistency_lo"] < law["consistency"] < law["consistency_hi"]
+
+
+def test_there_is_no_law_for_what_no_formula_speaks_of(task: RetrievalTask) -> None:
+    searches = searches_of(task)[:1]
+    items = np.arange(160)
+    items[1] = 0
+    of_items = replace(task, candidate_items=items)
+    many = np.column_stack([np.zeros(6, int), np.arange(6)])
+    of_many = replace(task, relevance=relevance_by_judgements(many, 130, 160))
+    cases = [
+        (task, Perturbation("uniform", "candidates", 0.05, "total")),
+        (task, Perturbation("gaussian", "shared", 0.05, "total")),
+        (task, Perturbation("covariance", "candidates", 0.05, "total")),
+        (task_of(task.queries[:, :40], task.candidates[:, :40], task.relevance), LEVELS[0]),
+        (of_items, LEVELS[0]),
+        (of_many, LEVELS[0]),
+    ]
+    for case, perturbation in cases:
+        mine = searches if case is task else searches_of(case)[:1]
+        result = measure_perturbation(case, mine, perturbation, trials=5, seed=0, by_law=True)[0]
+        assert result.law is None
+        assert result.answers.shape == (5, 130)
+        assert row_of(case, result, 0)["by"] == "drawn"
