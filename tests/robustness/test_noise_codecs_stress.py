@@ -145,7 +145,7 @@ def test_one_range_serves_both_sides_and_edge_cases() -> None:
     assert UniformQuantiser.fit(np.eye(2), 32).bytes_per_vector(512) == 320
     assert UniformQuantiser.fit(np.eye(2), 33).bytes_per_vector(8) == 6
     for bins in (1, 0, 65537):
-        with pytest.raises(OptionError, match=rf"bins {bins}; expected at least 2 and at most 65536"):
+        with pytest.raises(OptionError, match=rf"bins {bins}; expected at least 2 and at most"):
             UniformQuantiser.fit(np.eye(2), bins)
 
 

@@ -75,6 +75,7 @@ def laws(
 
 def _laws_of(curve: Curve) -> list[Law]:
     aimed = curve.aimed
+    assert aimed is not None
     found = []
     for level, (kept, error) in enumerate(zip(curve.kept, curve.error, strict=True)):
         if not len(aimed):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +41,7 @@ class Curve:
     kept: np.ndarray
     error: np.ndarray
     method: str
-    aimed: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
+    aimed: np.ndarray | None = None
 
 
 def consistency_curve(
