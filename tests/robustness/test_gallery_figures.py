@@ -104,7 +104,7 @@ def test_one_pass_gives_the_figures_of_the_whole_gallery() -> None:
         ranking = closed_ranking(closer, whole.queries, whole.candidates).single()
         right = np.full(60, -1)
         right[whole.relevance.pairs[:, 0]] = whole.relevance.pairs[:, 1]
-        (curve,) = swept([Sweep(ranking, np.array(LEVELS))], ranking, [[right]])
+        (curve,) = swept([Sweep(ranking, np.array(LEVELS))], ranking, [right])
         assert curve.aimed is not None
         mine = [r for r in found.table if (r["closer"], r["score"]) == (closer.name, closer.score)]
         np.testing.assert_allclose(

@@ -273,7 +273,7 @@ def test_chances_of_any_candidate_agree_with_400_draws(score: str) -> None:
     second = np.argsort(-next(plain.score_blocks())[1], axis=1)[:, :3]
     aims = [second[:, 0], second[:, 1], second[:, 2], np.full(120, -1)]
     levels = [0.04, 0.3]
-    curve = swept([Sweep(plain.single(), np.array(levels))], plain.single(), [aims])[0]
+    curve = swept([Sweep(plain.single(), np.array(levels))], plain.single(), aims)[0]
     np.testing.assert_allclose(curve.aimed[0], curve.kept)
     assert not curve.aimed[3].any()
     rng = np.random.default_rng(5)

@@ -68,7 +68,9 @@ def laws(
     for number, group in groups.items():
         product = task.product if number < 0 else searches[number].clean.single()
         aims = [[] if right is None else [searches[i].today_top1, *right] for i, _ in group]
-        for (i, _), curve in zip(group, swept([s for _, s in group], product, aims), strict=True):
+        for (i, _), curve in zip(
+            group, swept([s for _, s in group], product, own_aims=aims), strict=True
+        ):
             out[i] = _laws_of(curve)
     return out
 

@@ -166,28 +166,29 @@ def has_curve(ranking: Ranking) -> bool:
 def swept(
     searches: Sequence[Sweep],
     product: Product | Ranking,
-    aims: Sequence[Sequence[np.ndarray]] | None = None,
+    aims: Sequence[np.ndarray] = (),
+    own_aims: Sequence[Sequence[np.ndarray]] | None = None,
 ) -> list[Curve]:
     """Every search through the blocks of one product.
 
     Args:
         product: of the rows that the searches move; of one search that moves none, its ranking.
-        aims: for each search (n,) candidates whose chances to be the answer are asked too; -1:
-            none. As many for each.
+        aims: (n,) candidates whose chances to be the answer are asked too; -1: none.
+        own_aims: for each search some of its own after them, as many for each.
     """
     n = len(product.queries)
     levels = searches[0].levels
     kept, error = (np.empty((len(searches), len(levels), n)) for _ in range(2))
-    aims = aims or [[]] * len(searches)
-    aimed = np.zeros((len(searches), len(aims[0]), len(levels), n))
+    asked = [[*aims, *own] for own in own_aims or [[]] * len(searches)]
+    aimed = np.zeros((len(searches), len(asked[0]), len(levels), n))
 
     def work(part: slice, products: np.ndarray) -> None:
         rows = np.arange(part.start, part.stop)
         for i, search in enumerate(searches):
             scores = products if search.moved is None else search.moved.scores(products, part)
             kept[i, :, part], error[i, :, part] = search.block(scores, rows)
-            first = scores.argmax(axis=1) if aims[i] else None
-            for a, aim in enumerate(aims[i]):
+            first = scores.argmax(axis=1) if asked[i] else None
+            for a, aim in enumerate(asked[i]):
                 aimed[i, a, :, part] = np.where(aim[part] == first, kept[i, :, part], 0.0)
                 some = np.flatnonzero((aim[part] != first) & (aim[part] >= 0))
                 if len(some):
