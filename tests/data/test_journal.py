@@ -120,6 +120,16 @@ def test_what_others_asked_is_named_and_can_be_started_anew(out: Path) -> None:
     assert list(out.parent.iterdir()) == []
 
 
+def test_nothing_is_left_of_a_killed_run_that_had_done_all(out: Path) -> None:
+    """A run that adds no step does not open SQLite's own journal, and so would not remove it."""
+    left = out.with_name(f"{out.name}.journal-journal")
+    left.write_bytes(bytes(512))
+    with Journal(out, ASKED) as journal:
+        assert list(journal.steps()) == READ
+        journal.remove()
+    assert list(out.parent.iterdir()) == []
+
+
 def text(file: Path) -> None:
     file.write_text("my own notes\n" * 100)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +128,32 @@ def test_a_bias_file_of_the_user_is_left_alone(closer: Path) -> None:
     again = apply_to_file("closer.safetensors", "captions.npy", "candidate", "new.npy")
     assert first == again
     assert np.load(mine).shape == (40,)
+
+
+DIES = """
+import os, signal
+from isthmus.closers import apply_to_file
+from isthmus.data import atomic
+real = os.replace
+def replace(source, target):
+    if str(target).endswith("new.npy"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(source, target)
+atomic.os.replace = replace
+apply_to_file("closer.safetensors", "captions.npy", "candidate", "new.npy")
+"""
+
+
+def test_a_set_that_was_half_renamed_is_no_file_of_the_user(closer: Path) -> None:
+    """The biases are in place, the rows not yet: the next run ends that before it looks."""
+    apply_to_file("closer.safetensors", "captions.npy", "candidate", "whole.npy")
+    done = subprocess.run([sys.executable, "-c", DIES])
+    assert done.returncode == -9
+    assert not Path("new.npy").exists()
+    apply_to_file("closer.safetensors", "captions.npy", "candidate", "new.npy")
+    for ending in (".npy", ".bias.npy"):
+        assert Path(f"new{ending}").read_bytes() == Path(f"whole{ending}").read_bytes()
+    assert not list(closer.glob(".isthmus-*"))
 
 
 @pytest.mark.parametrize("ending", [".ids.json", ".skipped.json"])

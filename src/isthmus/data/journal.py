@@ -124,6 +124,8 @@ class Journal:
             self._save()
         removed = False
         with suppress(OSError):  # some systems do not remove an open file
+            # SQLite's own journal: one that a killed run left is not this connection's to delete
+            self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
             self.path.unlink()
             removed = True
         self._base.close()

@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from isthmus.data.atomic import output_folder
 from isthmus.data.opening import FORMATS, splits
 from isthmus.errors import FileError
 
@@ -66,6 +67,8 @@ def refuse_foreign(path: Path, out: Path, hint: str, ours: bytes | None = None) 
     Raises:
         FileError: as above.
     """
+    if out.parent.is_dir():
+        output_folder(out.parent)  # first, what a run that was killed among its renames began
     if not path.exists() or out.exists():
         return
     if ours is not None and path.is_file():
