@@ -27,6 +27,8 @@ def _show_notes() -> None:
     """What the library notes while it reads, such as the shards of a folder, on standard error."""
     import logging
 
+    from isthmus.report.plain import visible
+
     class Once(logging.Handler):
         """A line each, the same line once."""
 
@@ -34,7 +36,7 @@ def _show_notes() -> None:
             line = record.getMessage()
             if line not in seen:
                 seen.add(line)
-                print(line, file=sys.stderr)
+                print(visible(line), file=sys.stderr)
 
     seen: set[str] = set()
     log = logging.getLogger("isthmus")

@@ -91,6 +91,6 @@ def command(
     screen = console(as_json=json)
     print_summary(result.report, screen, verbose=verbose)
     wrote = f"Wrote {out}/report.html, report.json and the recommended closers."
-    screen.print(wrote, soft_wrap=True, markup=False)
+    screen.print(wrote, soft_wrap=True)
     if json:
         print_json(result.report)

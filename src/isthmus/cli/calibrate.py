@@ -83,7 +83,7 @@ def command(
     screen = console(as_json=json)
     print_warnings([w for w in result["warnings"] if is_broken(w)], screen)
     for line in sentences(result):
-        screen.print(line, markup=False, width=min(screen.width, 80))
+        screen.print(line, width=min(screen.width, 80))
     if json:
         print_json(result)
 

@@ -88,8 +88,8 @@ def make(
     made.save(out)
     screen = console(as_json=json)
     for line in made_sentences(made):
-        screen.print(line, markup=False)
-    screen.print(f"wrote {out}", markup=False)
+        screen.print(line)
+    screen.print(f"wrote {out}")
     if json:
         print_json({**made.to_dict(), "out": str(out)})
 
@@ -122,7 +122,7 @@ def check(
     )
     screen = console(as_json=json)
     for line in check_sentences(found):
-        screen.print(line, markup=False)
+        screen.print(line)
     if json:
         print_json({"canary": str(canary), "rows": rows, **found.to_dict()})
     if not found.passed:

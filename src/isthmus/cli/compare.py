@@ -82,7 +82,7 @@ def command(
     screen = console(as_json=json)
     print_warnings([w for w in result["warnings"] if is_broken(w)], screen)
     for line in sentences(result):
-        screen.print(line, markup=False)
+        screen.print(line)
     if json:
         print_json(result)
     if found.exceeded:

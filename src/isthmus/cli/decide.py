@@ -48,15 +48,15 @@ def command(
         found.save(out)
     screen = console(as_json=json)
     title, rows = found.card()
-    screen.print(f"{title}.", markup=False)
+    screen.print(f"{title}.")
     for row in rows[:SHOWN]:
         where = "nothing" if row["decision"] == "nothing" else f"row {row['answer']}"
         p = "-" if row["p_value"] is None else f"{row['p_value']:.3g}"
         score = "-" if row["score"] is None else f"{row['score']:.4g}"
-        screen.print(f"query {row['query']}: {where} (best score {score}, p {p})", markup=False)
+        screen.print(f"query {row['query']}: {where} (best score {score}, p {p})")
     if len(rows) > SHOWN:
         screen.print(f"and {len(rows) - SHOWN} more" + ("" if out else ", in --out FILE"))
     if out is not None:
-        screen.print(f"wrote {out}", markup=False)
+        screen.print(f"wrote {out}")
     if json:
         print_json(found.to_dict())

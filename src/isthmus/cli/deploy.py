@@ -47,20 +47,20 @@ def command(
     screen = console(as_json=json)
     if undo:
         gone = stores.undo(closer, store, column=column)
-        screen.print(f"removed {gone}", markup=False)
+        screen.print(f"removed {gone}")
         done = {"removed": gone}
     elif check is not None:
         made = stores.check_deployment(
             closer, store, check, column=column, out=out, max_queries=max_queries, seed=seed
         )
         for line in made.sentences():
-            screen.print(line, markup=False)
+            screen.print(line)
         done = made.to_dict()
     else:
         with progress_bar() as say:
             wrote = stores.deploy(closer, store, column=column, out=out, progress=say)
         for line in wrote.sentences():
-            screen.print(line, markup=False)
+            screen.print(line)
         done = wrote.to_dict()
     if json:
         print_json(done)

@@ -70,12 +70,12 @@ def command(
     with progress_bar() as say:
         found = im.lab.EXPERIMENTS[name].run(seed=seed, progress=say, **own)
     words, rows = found.card()
-    screen.print(words, markup=False)
+    screen.print(words)
     screen.print(table_of(rows))
     for note in found.notes:
-        screen.print(note, markup=False)
+        screen.print(note)
     written = ", ".join(str(path) for path in found.write(out))
-    screen.print(f"Wrote {written}.", markup=False)
+    screen.print(f"Wrote {written}.")
     if json:
         print_json(found.rows())
 

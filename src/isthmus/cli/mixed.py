@@ -86,7 +86,7 @@ def command(
     for line in lines_of(found):
         screen.print(plain_text(line, width=PIPE_WIDTH))
     if out is not None:
-        screen.print(f"wrote {out}", markup=False)
+        screen.print(f"wrote {out}")
     if json:
         files = {"queries_file": asked, "a_file": first, "b_file": second}
         print_json({**files, "out": None if out is None else str(out), **found.to_dict()})

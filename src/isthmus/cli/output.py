@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from isthmus.report.plain import plain_console, visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -58,11 +60,9 @@ def print_in_any_encoding() -> None:
 
 def console(*, as_json: bool) -> Console:
     """Standard output for people; standard error when JSON has standard output to itself."""
-    from rich.console import Console
-
     stream = sys.stderr if as_json else sys.stdout
     terminal = stream.isatty()
-    return Console(file=stream, highlight=False, width=None if terminal else 110)
+    return plain_console(file=stream, width=None if terminal else 110)
 
 
 def print_json(value: Any) -> None:
@@ -78,7 +78,6 @@ def progress_bar() -> Iterator[Any]:
     if not sys.stderr.isatty():
         yield minute_lines()
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -87,12 +86,12 @@ def progress_bar() -> Iterator[Any]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=plain_console(stderr=True), transient=True) as bar:
         tasks: dict[str, Any] = {}
 
         def say(what: str, done: int, of: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=of)
+                tasks[what] = bar.add_task(visible(what), total=of)
             bar.update(tasks[what], completed=done, total=of)
 
         yield say
@@ -110,6 +109,6 @@ def minute_lines(
         if now - last >= every:
             last = now
             passed = round(now - start)
-            print(f"{what}: {done} of {of} ({passed} s)", file=sys.stderr, flush=True)
+            print(f"{visible(what)}: {done} of {of} ({passed} s)", file=sys.stderr, flush=True)
 
     return say

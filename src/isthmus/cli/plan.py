@@ -92,9 +92,9 @@ def command(
     for line in sentences(found):
         screen.print(plain_text(line, width=PIPE_WIDTH))
     for line in table(found):
-        screen.print(line, markup=False)
+        screen.print(line)
     if out is not None:
-        screen.print(f"wrote {out}", markup=False)
+        screen.print(f"wrote {out}")
     if json:
         files: dict[str, Any] = {"queries_file": queries, "candidates_file": candidates}
         print_json({**files, "out": None if out is None else str(out), **found.to_dict()})

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import IO, Any
 
 from isthmus.errors import IsthmusError
+from isthmus.report.plain import visible
 
 INTERRUPTED = 128 + signal.SIGINT
 NOTHING_LEFT = "nothing half-written is left behind"
@@ -123,5 +124,5 @@ def _code_of(command: Callable[[], Any]) -> int:
 
 
 def _say(sentence: str, code: int) -> int:
-    print(f"isthmus: {sentence}", file=sys.stderr)
+    print(f"isthmus: {visible(sentence, kept='')}", file=sys.stderr)
     return code

@@ -104,7 +104,7 @@ def command(
         advice.save(out)
     print_advice(result, screen)
     if out is not None:
-        screen.print(f"wrote {out}", soft_wrap=True, markup=False)
+        screen.print(f"wrote {out}", soft_wrap=True)
     if json:
         print_json(result)
 
@@ -122,6 +122,6 @@ def _in_store(
         )
     screen = console(as_json=json)
     for line in advice.sentences():
-        screen.print(line, soft_wrap=True, markup=False)
+        screen.print(line, soft_wrap=True)
     if json:
         print_json(advice.to_dict())

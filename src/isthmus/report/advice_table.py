@@ -39,7 +39,6 @@ def print_advice(advice: dict[str, Any], console: Console) -> None:
     ``dist.`` disturbed. Closers below the floor have a dash for their rank. 80 columns are enough.
     """
     from rich.table import Table
-    from rich.text import Text
 
     width = console.width if console.is_terminal else PIPE_WIDTH
     narrow = width < WIDE
@@ -54,9 +53,9 @@ def print_advice(advice: dict[str, Any], console: Console) -> None:
         chosen = (row["closer"], row["score"]) == taken
         texts[0] = f">{texts[0]}" if chosen else f" {texts[0]}"
         style = "bold green" if chosen else None
-        cells = [Text(texts[i]) for i in shown]
+        cells = [plain_text(texts[i]) for i in shown]
         if narrow:  # a long name takes two lines
-            cells[1] = Text("\n".join(textwrap.wrap(row["closer"], CLOSER_WIDTH)))
+            cells[1] = plain_text("\n".join(textwrap.wrap(row["closer"], CLOSER_WIDTH)))
         table.add_row(*cells, style=style)
     before, console.width = console.width, width
     console.print(table)

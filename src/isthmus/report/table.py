@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from isthmus.report import words
+from isthmus.report.plain import plain_console, visible
 from isthmus.report.verdict_words import (
     LEGEND,
     accuracy_rows,
@@ -39,9 +40,7 @@ def print_summary(
 
     ``verbose`` adds the ruler: what disturbs stored vectors by how much.
     """
-    from rich.console import Console
-
-    console = console or Console()
+    console = console or plain_console()
     piped, width = not console.is_terminal, console.width
     if piped:
         console.width = PIPE_WIDTH
@@ -218,7 +217,7 @@ def plain_text(text: str, style: str = "", width: int | None = None, indent: str
     """Text as it stands: a name in brackets is no markup. Broken at ``width`` where it is given."""
     from rich.text import Text
 
-    shown = "".join(c if c.isprintable() else " " for c in text)
+    shown = visible(text)
     if width is not None:
         lead = shown[: len(shown) - len(shown.lstrip())]
         shown = textwrap.fill(
