@@ -7,7 +7,7 @@ bootstrap, Owen 2007, https://doi.org/10.1214/07-AOAS122), which errs on the wid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,8 @@ from isthmus.core.seeds import stream
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
+EDGE = 1e-9
+"""Nearest to an end of a range that log odds are taken."""
 Z95 = 1.959964
 """Standard errors in a 95 % interval of a normal estimate, to either side."""
 
@@ -121,12 +123,15 @@ def grouped_jackknife(
     whole: dict[str, float],
     groups: int,
     confidence: float = CONFIDENCE,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Delete-a-group jackknife intervals of several statistics at once.
 
     Args:
         leave_out: the statistics without group g. whole: the statistics of everything.
         groups: number of groups of (nearly) equal size.
+        bounds: name -> range of the statistic. An interval that would leave it is made of the
+            statistic's log odds within its range instead, which cannot.
 
     Returns:
         name -> (low, high), from Student's t with groups - 1 degrees of freedom.
@@ -138,9 +143,23 @@ def grouped_jackknife(
     intervals = {}
     for name, value in whole.items():
         values = np.array([p[name] for p in parts])
-        error = np.sqrt((groups - 1) / groups * ((values - values.mean()) ** 2).sum())
-        intervals[name] = (value - reach * float(error), value + reach * float(error))
+        low, high = _around(value, values, reach)
+        least, most = (bounds or {}).get(name, (-np.inf, np.inf))
+        if np.isfinite(most) and (low < least or high > most):
+            odds = np.clip((np.array([value, *values]) - least) / (most - least), EDGE, 1 - EDGE)
+            odds = np.log(odds / (1 - odds))
+            ends = np.clip(_around(odds[0], odds[1:], reach), -700, 700)
+            low, high = (least + (most - least) / (1 + np.exp(-end)) for end in ends)
+        low, high = min(low, value), max(high, value)
+        intervals[name] = (max(float(low), least), min(float(high), most))
     return intervals
+
+
+def _around(value: float, values: np.ndarray, reach: float) -> tuple[float, float]:
+    """``value`` and ``reach`` jackknife errors to either side."""
+    groups = len(values)
+    error = float(np.sqrt((groups - 1) / groups * ((values - values.mean()) ** 2).sum()))
+    return value - reach * error, value + reach * error
 
 
 def quantiles(values: np.ndarray) -> dict[str, float | None]:

@@ -68,6 +68,10 @@ def worst_first(warnings: Iterable[InputWarning]) -> tuple[InputWarning, ...]:
     return tuple(sorted(warnings, key=lambda warning: warning.severity != "broken"))
 
 
+BEYOND = 1e150
+"""Norm whose square leaves float64."""
+
+
 @dataclass(frozen=True)
 class RowStats:
     """What one pass over rows finds. Mergeable; O(n d) time, 8 bytes a row."""
@@ -92,10 +96,10 @@ class RowStats:
         """
         exact = working(to_numpy(rows))
         norms = row_norms(exact).astype(np.float64)
-        wild = ~np.isfinite(norms)
+        wild = ~(norms < BEYOND)
         if wild.any():  # a norm may overflow float32 although each value is finite
             norms[wild] = row_norms(exact[wild].astype(np.float64))
-            wild[wild] = ~np.isfinite(exact[wild]).all(axis=1)
+            wild[wild] = ~(norms[wild] < BEYOND)
         norms = np.where(wild, 0.0, norms)
         zero = ~wild & (norms == 0.0)
         return cls(
@@ -157,12 +161,14 @@ class RowStats:
         """Refuse what would make every later number wrong.
 
         Raises:
-            ValuesError: NaN or infinity anywhere; a zero row where a cosine is asked for.
+            ValuesError: NaN, infinity or a length beyond BEYOND anywhere; a zero row where a cosine
+                is asked for.
         """
         if self.nonfinite:
             raise ValuesError(
                 "not-finite",
-                f"{name} holds NaN or infinity in {self.nonfinite} of {self.rows} rows "
+                f"{name} holds NaN, infinity or lengths beyond {BEYOND:g} in {self.nonfinite} of "
+                f"{self.rows} rows "
                 f"({first_rows(list(self.nonfinite_first), self.nonfinite)}); "
                 "drop or recompute these rows",
             )

@@ -34,6 +34,7 @@ def from_moments(
         shared = 2 * float(np.trace(pair.cross)) / pair.count / max(pair.count - 1, 1)
         unbiased_paired = float(np.sqrt(max(square - noise + shared, 0.0)))
     low, high = norm_interval(a, b, pair)
+    high = max(norm, min(high, 2.0)) if normalised else high
     lengths = float(np.linalg.norm(a.mean)), float(np.linalg.norm(b.mean))
     transport = bures_square(a, b)
     values: dict[str, Any] = {

@@ -32,6 +32,13 @@ SAMPLE_ROWS = 4000
 MAX_ROWS = 10_000
 """Rows of a side that :func:`measure` keeps; moments are of all rows."""
 JACKKNIFE_GROUPS = 20
+COSINES = ("centroid_cosine", "intra_cosine_a", "intra_cosine_b", "matched_cosine")
+BOUNDS = dict.fromkeys(COSINES, (-1.0, 1.0)) | {
+    "energy_top10": (0.0, 1.0),
+    "rmg": (0.0, 1.0),
+    "alignment": (0.0, 4.0),
+}
+"""Range of each measure that has an interval; the norm's is 0 to 2 for unit rows."""
 SEVERE, MODERATE = 0.63, 0.19
 
 
@@ -238,7 +245,8 @@ def sample_intervals(
                 values |= {k: v or 0.0 for k, v in pair_values(float(dots) / n, *intra).items()}
         return values
 
-    spans = grouped_jackknife(without, values_of(whole), groups)
+    bounds = BOUNDS | {"norm": (0.0, 2.0 if normalised else np.inf)}
+    spans = grouped_jackknife(without, values_of(whole), groups, bounds=bounds)
     return {name: [low, high] for name, (low, high) in spans.items()}
 
 

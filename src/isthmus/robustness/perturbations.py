@@ -19,6 +19,8 @@ that of plain exact search."""
 TARGETS = ("queries", "candidates", "both", "shared")
 CALIBRATIONS = ("own", "other", "union")
 
+MOST_NOISE = 1e12
+"""Beyond it nothing of the rows is left, and at last squares leave their range."""
 GAUSSIAN_LEVELS = (0.005, 0.022, 0.04)
 BIN_COUNTS = (256, 128, 64, 32)
 SHARES_KEPT = (0.5, 0.25)
@@ -83,7 +85,7 @@ def check_perturbation(perturbation: Perturbation) -> Perturbation:
             "target-not-offered",
             f"{family} cannot hit the target '{target}'; choose one of {', '.join(offered)}",
         )
-    if perturbation.kind == "cut" and not level > 0:
+    if perturbation.kind == "cut" and not (np.isfinite(level) and level > 0):
         raise OptionError(
             "bad-level", f"{family} at level {level:g}; expected how many dimensions to keep"
         )
@@ -199,7 +201,9 @@ def check_noise(levels: Sequence[float], convention: str) -> None:
         OptionError: as above.
     """
     total_variance(0.0, convention, 1, 0.0)  # refuses another convention
-    if any(not (np.isfinite(level) and level > 0) for level in levels):
+    if any(not 0 < level <= MOST_NOISE for level in levels):
         raise OptionError(
-            "bad-level", f"levels {tuple(levels)}: expected variances above 0, such as 0.022"
+            "bad-level",
+            f"levels {tuple(levels)}: expected variances above 0, such as 0.022, and "
+            f"at most {MOST_NOISE:g}",
         )

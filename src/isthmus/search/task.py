@@ -22,7 +22,7 @@ from isthmus.data.moments import Moments, PairMoments
 from isthmus.data.row_checks import check_same_space, decide_paired
 from isthmus.data.row_stats import InputWarning, RowStats
 from isthmus.data.summary import opened, summarise
-from isthmus.errors import OptionError, ShapeError
+from isthmus.errors import OptionError, ShapeError, ValuesError
 from isthmus.search.items import both_items, exact_items, items_among, named_items, one_row_each
 from isthmus.search.relevance import (
     Relevance,
@@ -38,6 +38,8 @@ from isthmus.search.shared import Moved, Product
 
 LEAST = 2
 """Queries in a part of a split."""
+ONE_VECTOR = 1e-6
+"""Rows as near to each other as this share of their length are one vector, as float32 sees them."""
 UNIT_TOLERANCE = 1e-5
 """Rows whose norms are this near 1 count as unit rows."""
 
@@ -465,6 +467,8 @@ def open_task(
         normalised = all(near_unit(side, unit_tolerance) for side in rows)
     if normalised:
         rows = [np.asarray(unit(side)) for side in rows]
+    for side, name in zip(rows, names, strict=True):
+        refuse_one_vector(side, name)
     task = RetrievalTask(
         rows[0],
         rows[1],
@@ -479,6 +483,21 @@ def open_task(
         candidate_items=items_among(items[1], places[1]),
     )
     return task.distinct() if distinct else task
+
+
+def refuse_one_vector(rows: np.ndarray, name: str) -> None:
+    """Refuse rows (n, d) that are one vector: no search can tell them apart. O(n d).
+
+    Raises:
+        ValuesError: several rows, all within :data:`ONE_VECTOR` of their length of the first.
+    """
+    apart = np.abs(rows - rows[:1]).max(initial=0.0)
+    if len(rows) > 1 and apart <= ONE_VECTOR * np.abs(rows[0]).max(initial=0.0):
+        raise ValuesError(
+            "one-vector",
+            f"{name}: all {len(rows)} rows are one vector to {ONE_VECTOR:g} of its length; "
+            "expected rows that differ: an encoder that fails, or lacks its last step, gives these",
+        )
 
 
 def item_notes(task: RetrievalTask) -> list[InputWarning]:
