@@ -41,6 +41,7 @@ import safetensors.numpy
 from io_helpers import FORMS, rows, save_any, save_parquet
 from isthmus.closers.maps import Closer
 from isthmus.data import open_rows, read_labels, read_relevance
+from isthmus.data.journal import Journal
 from isthmus.deploy.thresholds import Calibration
 from isthmus.errors import IsthmusError
 from saved_records import put_together, records, taken_apart
@@ -54,7 +55,14 @@ STRICTER = {
     "npy": LAYOUT | {"damaged-file"},  # NumPy 1.26 reads lengths below 0
     "npz": LAYOUT,
     "safetensors": {"damaged-file", "not-floats", "wrong-axes", "no-columns", "unknown-key"},
-    "parquet": {"not-floats", "null-value", "unequal-dimensions", "duplicate-column", "cut-short"},
+    "parquet": {
+        "wrong-kind",
+        "not-floats",
+        "null-value",
+        "unequal-dimensions",
+        "duplicate-column",
+        "cut-short",
+    },
     "labels": LINES,
     "relevance": LINES,
 }
@@ -218,7 +226,10 @@ def their_npy(path: Path) -> np.ndarray:
 
 def their_npz(path: Path) -> np.ndarray:
     with np.load(path, allow_pickle=False) as archive:
-        return archive["vec"]
+        found = archive["vec"]
+    if not isinstance(found, np.ndarray):  # NumPy hands out what is no array as bytes
+        raise ValueError("no array")
+    return found
 
 
 def their_tensor(path: Path) -> np.ndarray:
@@ -266,7 +277,11 @@ def their_lines(width: int) -> Callable[[Path], np.ndarray]:
         if width == 2:  # white space parts two numbers as well
             text = re.sub(r"(?<=[^\s,;])[^\S\n]+(?=[^\s,;])", ",", text)
         lines = csv.reader(re.sub(r"[;\t]", ",", text).split("\n"), skipinitialspace=True)
-        some = [[cell.strip().strip("'") for cell in line] for line in lines if any(line)]
+        some = [
+            [cell.strip().strip("'") for cell in line]
+            for line in lines
+            if any(map(str.strip, line))
+        ]
         try:
             found = [[int(cell) for cell in line] for line in some]
         except ValueError:
@@ -274,6 +289,25 @@ def their_lines(width: int) -> Callable[[Path], np.ndarray]:
         return np.array(found, np.int64).reshape((-1, 2) if width == 2 else (len(found),))
 
     return read
+
+
+STEPS = [({"at": i, "name": f"step {i}"}, bytes(range(i, i + 9))) for i in range(12)]
+ASKED = {"inputs": ["a", "b"], "seed": 3}
+
+
+def sound_journal(folder: Path) -> list[bytes]:
+    """The journal of an unfinished run."""
+    with Journal(folder / "sound", ASKED) as journal:
+        for about, data in STEPS:
+            journal.append(about, data)
+    return [(folder / "sound.journal").read_bytes()]
+
+
+def steps_are_ours(path: Path) -> np.ndarray:
+    """Whether a run that was asked the same would go on from what the run wrote, or from less."""
+    with Journal(path.with_suffix(""), ASKED) as journal:
+        found = [] if journal.others() else list(journal.steps())
+    return np.array(found == STEPS[: len(found)])
 
 
 def record_target(name: str) -> Target:
@@ -358,6 +392,9 @@ TARGETS: dict[str, Target] = {
     "parquet": Target(".parquet", sound_parquet, ours_of(":vec"), their_lists, changed),
     "labels": Target(".csv", sound_lines(1), read_labels, their_lines(1), changed),
     "relevance": Target(".csv", sound_lines(2), read_relevance, their_lines(2), changed),
+    "journal": Target(
+        ".journal", sound_journal, steps_are_ours, lambda path: np.array(True), changed
+    ),
     **{name: record_target(name) for name in records()},
 }
 

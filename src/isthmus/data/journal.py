@@ -62,8 +62,8 @@ class Journal:
                 if len(found) != 1:
                     raise self._damaged("it does not say what was asked")
                 self._before = found[0][0]
-                json.loads(self._before)
-        except ValueError as error:
+                dict(json.loads(self._before))
+        except (ValueError, TypeError) as error:
             self._base.close()
             raise self._damaged("it does not say what was asked") from error
         except BaseException:

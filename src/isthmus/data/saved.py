@@ -56,9 +56,9 @@ class Parts:
         return found
 
     def count(self, name: str, low: int = 0) -> int:
-        """A whole number."""
+        """A whole number that float64 holds."""
         found = self.value(name)
-        if type(found) is not int or found < low:
+        if type(found) is not int or not low <= found <= 2**53:
             raise ValueError(f"{name} is {found!r}")
         return found
 

@@ -241,4 +241,5 @@ class Calibration(SavedRecord):
 
 
 def _sizes(stored: Mapping[str, Any]) -> dict[int, Null]:
-    return {int(size): Null.read(table) for size, table in stored.items()}
+    sizes = Parts.of({size: int(size) for size in stored})
+    return {sizes.count(size, 1): Null.read(table) for size, table in stored.items()}
