@@ -167,9 +167,9 @@ class RowStats:
         if self.nonfinite:
             raise ValuesError(
                 "not-finite",
-                f"{name} holds NaN, infinity or lengths beyond {BEYOND:g} in {self.nonfinite} of "
-                f"{self.rows} rows "
-                f"({first_rows(list(self.nonfinite_first), self.nonfinite)}); "
+                f"{name} holds NaN or infinity in {self.nonfinite} of {self.rows} rows "
+                f"({first_rows(list(self.nonfinite_first), self.nonfinite)}), or lengths beyond "
+                f"{BEYOND:g}, whose squares are infinite; "
                 "drop or recompute these rows",
             )
         if cosine and self.zeros:

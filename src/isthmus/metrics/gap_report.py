@@ -155,6 +155,7 @@ def measure(
         names=names,
         max_rows=MAX_ROWS,
         summarised=True,
+        searched=False,
         seed=seed,
         progress=progress,
     )

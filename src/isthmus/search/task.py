@@ -398,6 +398,7 @@ def open_task(
     candidate_items: Any = None,
     distinct: bool = True,
     summarised: bool = False,
+    searched: bool = True,
     seed: int = 0,
     executor: Any = None,
     progress: Progress | None = None,
@@ -418,6 +419,7 @@ def open_task(
         distinct: rows that repeat an earlier row exactly are one item, and the task holds it once
             (:meth:`RetrievalTask.distinct`); ``query_input.rows`` and ``candidate_input.rows`` say
             which rows it holds. False: rows and what is right as they were given.
+        searched: rows are to be told apart, so a side that is one vector is refused.
         summarised: also sum moments over *all* rows of both inputs, in one streaming pass.
 
     Raises:
@@ -467,7 +469,7 @@ def open_task(
         normalised = all(near_unit(side, unit_tolerance) for side in rows)
     if normalised:
         rows = [np.asarray(unit(side)) for side in rows]
-    for side, name in zip(rows, names, strict=True):
+    for side, name in zip(rows, names, strict=True) if searched else ():
         refuse_one_vector(side, name)
     task = RetrievalTask(
         rows[0],
