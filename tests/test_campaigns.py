@@ -65,7 +65,8 @@ def strace() -> None:
 def test_no_command_opens_a_connection_or_writes_elsewhere(tmp_path: Path, strace: None) -> None:
     pytest.importorskip("onnxruntime")
     words = {name: offline.QUICK[name] for name in ("audit", "stress", "apply", "embed")}
-    assert offline.run(tmp_path / "work", words) == {"commands": 4}
+    found = offline.run(tmp_path / "work", words)
+    assert (found["commands"], +found) == (4, {"commands": 4})
 
 
 def test_the_watch_sees_a_connection_and_a_file_elsewhere(tmp_path: Path) -> None:

@@ -297,7 +297,8 @@ def test_leave_it_alone_is_said(report: Any) -> None:
         direction["recommendation"] |= {"closer": "none", "reason": "leave it alone: because"}
     page = Page(render_html(alone)).text
     assert page.count("Leave it alone: no closing kept") == 2
-    assert "isthmus apply" not in page
+    assert "--role query" not in page
+    assert not any(commands(alone, direction) for direction in alone["directions"])
 
 
 def test_recommended_closer_comes_with_its_commands(report: Any) -> None:
