@@ -93,7 +93,7 @@ def make_inputs(folder: Path, rows: int = 60_000) -> Path:
 PARENT = """
 import json, os, sys
 import isthmus.cli.app, isthmus.data.journal, isthmus.workflows.audits, isthmus.encoders.embedding
-import numpy, scipy.special, pyarrow.parquet, safetensors.numpy, rich.table, jinja2, plotly, faiss
+import numpy, scipy.special, pyarrow.parquet, safetensors.numpy, rich.table, jinja2, faiss
 import isthmus.report.render, isthmus.encoders.emoji, isthmus.encoders.libraries
 from isthmus.cli import main
 try:

@@ -112,7 +112,14 @@ def test_a_stopped_run_leaves_nothing(tmp_path: Path, number: signal.Signals) ->
     im.fit("center-queries", rows[:50], rows[50:100]).save(tmp_path / "c.safetensors")
     words = ["apply", "c.safetensors", "rows.npy", "--role", "query", "--out", "new.npy"]
     with subprocess.Popen(
-        [*COMMAND, *words], cwd=tmp_path, stdout=-1, stderr=-1, text=True
+        [*COMMAND, *words],
+        cwd=tmp_path,
+        stdout=-1,
+        stderr=-1,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            number, signal.SIG_DFL
+        ),  # a suite in the background has not
     ) as process:
         while not list(tmp_path.glob(".isthmus-*")) and process.poll() is None:
             time.sleep(0.002)
