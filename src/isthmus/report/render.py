@@ -8,6 +8,7 @@ where a browser would like to.
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from isthmus.data.atomic import plain
@@ -76,6 +77,7 @@ def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure
         "convention": words.CONVENTION_WORDS,
         "verdict_legend": LEGEND,
         "pool": pool_rows(report),
+        "pool_heading": ", ".join(re.split(r"  +", (pool_rows(report) or [""])[0][2:])),
     }
     return page, plots.figures
 
