@@ -248,8 +248,8 @@ FAULTS = (
     Fault(
         "codec-sees-test-rows",
         "robustness/measurements.py",
-        "search.candidates[task.candidate_calibration, :dim],",
-        "search.candidates[:, :dim],",
+        "first.candidates[task.candidate_calibration, :dim],",
+        "first.candidates[:, :dim],",
         "Codecs would be fitted on the rows that they are judged on.",
         ("test_noise_codecs_stress.py::test_codecs_never_see_rows_outside_the_calibration_split",),
     ),
@@ -266,8 +266,8 @@ FAULTS = (
     Fault(
         "flip-reference",
         "robustness/searches.py",
-        'search.clean_top1 if reference == "own" else search.today_top1',
-        'search.today_top1 if reference == "own" else search.today_top1',
+        "return self.answers == self.search.clean_top1\n\n    @property",
+        "return self.answers == self.search.today_top1\n\n    @property",
         "Consistency would be against the answers before closing, which is the column beside it.",
         ("test_noise_codecs_stress.py::test_gaussian_cells_by_a_double_loop",),
     ),
@@ -418,8 +418,8 @@ FAULTS = (
     Fault(
         "advice-tried-on-judging-half",
         "workflows/recommendation/recommending.py",
-        "Part.of(task, train, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED),",
-        "Part.of(task, test, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED),",
+        "task, train, perturbations, trials=max(2, draws // 3)",
+        "task, test, perturbations, trials=max(2, draws // 3)",
         "Settings would be chosen on the queries that the advice is judged on.",
         ("test_advise.py::test_nothing_of_the_judging_half_reaches_the_choice",),
     ),

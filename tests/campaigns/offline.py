@@ -45,6 +45,11 @@ def can_trace() -> str:
     return "" if done.returncode == 0 else "strace may not trace here"
 
 
+def _environment() -> dict[str, str]:
+    """This process's, less what would have a command write down which of its lines ran."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+
 def traced(words: str, inputs: Path, out: Path, log: Path) -> tuple[int, str]:
     """Run a command under strace: its exit code and standard error. The calls are in ``log``."""
     calls = "network,openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink"
@@ -54,7 +59,7 @@ def traced(words: str, inputs: Path, out: Path, log: Path) -> tuple[int, str]:
         capture_output=True,
         text=True,
         cwd=out,
-        env=os.environ | ENVIRONMENT | {"HOME": str(out.parent / "home")},
+        env=_environment() | ENVIRONMENT | {"HOME": str(out.parent / "home")},
     )
     return done.returncode, done.stderr
 
