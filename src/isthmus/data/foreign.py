@@ -145,7 +145,8 @@ class _Tensors(pickle.Unpickler):
         if len(raw) < int(count) * dtype.itemsize:
             raise damaged(self.what, "torch file")
         flat = np.frombuffer(raw, dtype, int(count))
-        return decode(flat, stored_as(dtype)) if kind == "BFloat16Storage" else flat
+        half = kind == "BFloat16Storage"  # as raw 16 bits: NumPy has no such number
+        return decode(flat.view(np.uint16), stored_as(dtype)) if half else flat
 
 
 def _rebuilt(storage: np.ndarray, offset: int, size: Any, stride: Any, *_: Any) -> np.ndarray:
