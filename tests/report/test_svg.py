@@ -50,6 +50,9 @@ def test_bars_stand_on_zero_with_heights_in_proportion() -> None:
     drawn = [r for r in root.iter("rect") if r.get("fill") == "url(#f-p0)"]
     heights = [float(r.get("height")) for r in drawn]  # type: ignore[arg-type]
     assert heights[0] == pytest.approx(2 * heights[1], rel=0.01)
+    feet = {float(r.get("y")) + float(r.get("height")) for r in drawn}  # type: ignore[arg-type]
+    floor = max(float(line.get("y1")) for line in root.iter("line"))  # type: ignore[arg-type]
+    assert max(abs(foot - floor) for foot in feet) < 0.2
     assert len(list(root.iter("pattern"))) == 1
 
 

@@ -22,6 +22,8 @@ from isthmus.errors import OptionError
 
 STORES: Registry[Any] = Registry("store", group="isthmus.stores")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?=.)")
+_SECRET = re.compile("(?i)password|secret|token|api_?key")
+"""Names of options whose values are shown nowhere."""
 _OWN_OPTIONS = ("table", "column", "vector", "id", "where", "modality", "score", "codec")
 
 
@@ -36,7 +38,7 @@ class Address:
             the store's own language), ``modality`` (``COLUMN:VALUE``: rows of one modality),
             ``score``, ``codec`` (how the store is
             asked to search, where that is part of a query), and what a store adds.
-        shown: the address without its password: what messages and reports show.
+        shown: the address without passwords, tokens and keys: what messages and reports show.
     """
 
     scheme: str
@@ -70,6 +72,11 @@ class Address:
     def theirs(self) -> dict[str, str]:
         """Options that are the server's own, not ours."""
         return {k: v for k, v in self.options.items() if k not in _OWN_OPTIONS}
+
+    @property
+    def theirs_shown(self) -> dict[str, str]:
+        """The server's own options, less passwords, tokens and keys."""
+        return {k: v for k, v in self.theirs.items() if not _SECRET.search(k)}
 
     @property
     def column(self) -> str:
@@ -108,7 +115,9 @@ def address_of(spec: Any) -> Address | None:
     ours = {k: v for k, v in given.items() if k in _OWN_OPTIONS}
     theirs = {k: v for k, v in given.items() if k not in _OWN_OPTIONS}
     place = head if "://" in head else unquote(head[found.end() :])
-    shown = _without_password(head) + (f"?{query}" if query else "")
+    public = {k: v for k, v in given.items() if not _SECRET.search(k)}
+    asked = urlencode(public, safe=":/,") if public != given else query
+    shown = _without_password(head) + (f"?{asked}" if asked else "")
     return Address(STORES.canonical(scheme), place, {**theirs, **ours}, shown)
 
 

@@ -32,7 +32,8 @@ def live_sample(
 
     Args:
         queries, candidates: (n, d) and (K, d) rows as they are searched.
-        right: (n,) a candidate of each query that must be there: its right or first answer.
+        right: (n,) a candidate of each query that must be there, its right or first answer; -1:
+            none.
         mean_query, mean_candidate: (d,) means of all rows of each side.
         seed: of the sample.
 
@@ -47,6 +48,7 @@ def live_sample(
     rng = stream("page.live", seed)
     asked = np.sort(rng.permutation(len(queries))[:QUERIES])
     needed = np.unique(right[asked])
+    needed = needed[needed >= 0]
     others = np.setdiff1d(rng.permutation(len(candidates)), needed, assume_unique=True)
     more = rng.permutation(others)[: max(0, CANDIDATES - len(needed))]
     stored = np.sort(np.concatenate([needed, more]))

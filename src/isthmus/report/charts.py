@@ -111,7 +111,7 @@ class _Axis:
         low, high = min(seen), max(seen)
         if low == high:
             low, high = low - 0.5, high + 0.5
-        step = _nice((high - low) / 5)
+        step = nice_step((high - low) / 5)
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         if tight:  # ends at the numbers themselves, ticks inside
             first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -128,7 +128,7 @@ class _Axis:
         return f"{0.0 if abs(tick) < 1e-12 * (self.high - self.low) else tick:.6g}"
 
 
-def _nice(step: float) -> float:
+def nice_step(step: float) -> float:
     """The least of 1, 2, 2.5 and 5 times a power of ten that is not below ``step``."""
     power = 10.0 ** math.floor(math.log10(step))
     return next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= step * (1 - 1e-9))

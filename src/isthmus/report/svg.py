@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from html import escape, unescape
 from typing import Any
 
+from isthmus.report.charts import nice_step
 from isthmus.report.style import GREY, GRID, INK
 
 WIDTH, WIDE = 380, 620
@@ -222,19 +223,13 @@ def _scale(
         low, high = min(low, 0.0), max(high, 0.0)
     if high <= low:
         low, high = low - 0.5, high + 0.5
-    step = float(axis.get("dtick") or _nice((high - low) / 5))
+    step = float(axis.get("dtick") or nice_step((high - low) / 5))
     if "range" not in axis:
         low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
     first = math.ceil(low / step - 1e-9)
     count = math.floor(high / step + 1e-9) - first + 1
     ticks = tuple((v, _number(v, step, axis)) for v in ((first + i) * step for i in range(count)))
     return Scale(start, end, low, high, ticks)
-
-
-def _nice(step: float) -> float:
-    """The least of 1, 2, 2.5 and 5 times a power of ten that is not below ``step``."""
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(n * power for n in (1, 2, 2.5, 5, 10) if n * power >= step * (1 - 1e-9))
 
 
 def _number(value: float, step: float, axis: dict[str, Any]) -> str:

@@ -18,9 +18,10 @@ from urllib.parse import urlencode
 import numpy as np
 
 from isthmus.core.checks import one_of
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, check_score, in_order
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, in_order
 from isthmus.encoders.libraries import first_line, library
 from isthmus.errors import FileError, OptionError
+from isthmus.search.scores import check_score
 
 OPERATORS = {"dot": "<#>", "cosine": "<=>", "euclidean": "<->"}
 _CODECS = {
@@ -41,8 +42,9 @@ class Pgvector(Store):
     def connect(self) -> Any:
         """Open a connection; every statement commits by itself unless a block says otherwise."""
         psycopg = library("psycopg", "Reading PostgreSQL", "psycopg", self.extra)
+        server = self.address.place + _asked(self.address.theirs)
         try:
-            return psycopg.connect(self.address.place + self._server_options, autocommit=True)
+            return psycopg.connect(server, autocommit=True)
         except psycopg.Error as why:
             raise FileError(
                 "store-unreachable",
@@ -306,12 +308,11 @@ class Pgvector(Store):
         return _EXAMPLE.format(place=self._shown_place(), statement=statement)
 
     def _shown_place(self) -> str:
-        return self.address.shown.partition("?")[0] + self._server_options
+        return self.address.shown.partition("?")[0] + _asked(self.address.theirs_shown)
 
-    @property
-    def _server_options(self) -> str:
-        theirs = self.address.theirs
-        return f"?{urlencode(theirs)}" if theirs else ""
+
+def _asked(options: dict[str, str]) -> str:
+    return f"?{urlencode(options)}" if options else ""
 
 
 _EXAMPLE = '''

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from isthmus.core.checks import one_of
 from isthmus.data.addresses import Address
 from isthmus.data.source import BaseSource
 from isthmus.errors import FileError, OptionError, ShapeError
@@ -136,8 +135,9 @@ class Store(ABC):
         if there is None or replace(there, complete=False) != replace(mark, complete=False):
             raise OptionError(
                 "column-exists",
-                f"'{self.address.column}' is there already and was not made by this closer; choose "
-                "another name with --column, or remove it with --undo if isthmus deploy made it",
+                f"'{self.address.column}' is there already and was not made by this closer "
+                "with these numbers; give the --out of the run that made it, choose another name "
+                "with --column, or remove it with --undo if isthmus deploy made it",
             )
 
     def need_mark(self) -> Mark:
@@ -250,14 +250,4 @@ def in_order(asked: np.ndarray, found_ids: list[Any], vectors: np.ndarray) -> np
     return vectors[[place[str(one)] for one in asked if str(one) in place]]
 
 
-def check_score(score: str) -> str:
-    """The score, where a store knows it.
-
-    Raises:
-        OptionError: another one.
-    """
-    one_of(score, ("dot", "cosine", "euclidean"), "score")
-    return score
-
-
-__all__ = ["Mark", "Store", "StoreFacts", "StoreRows", "check_score", "in_order"]
+__all__ = ["Mark", "Store", "StoreFacts", "StoreRows", "in_order"]

@@ -30,7 +30,7 @@ from isthmus.robustness import (
     trials_for,
 )
 from isthmus.search.relevance import outcome_of
-from isthmus.search.scores import Ranking, top1
+from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import Curve, consistency_curves
@@ -196,7 +196,7 @@ def _closer_entry(result: Result) -> dict[str, Any]:
 def _live(one: Direction) -> dict[str, Any]:
     """Rows that the page shakes: with each query its clean first answer by inner product."""
     task = one.task
-    first = top1(Ranking.of(task.queries, task.candidates, "dot"))
+    first = task.today("dot")
     means = (one.queries.mean, one.candidates.mean)
     return live_sample(task.queries, task.candidates, first, *means, seed=one.opts.seed)
 
