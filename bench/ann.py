@@ -23,7 +23,7 @@ from bench.mixed import emoji, rounded, unit
 from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.robustness.ann import held_out, index_recall, query_shift, work_at
-from isthmus.search.task import open_task
+from isthmus.search.opening import open_task
 
 SEED = 0
 METHODS = ("none", "center-queries", "center-both", "biased-shift", "mean-shift", "centering")

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers import METHODS, fit
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers import fit
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.data.moments import Moments
 from isthmus.perturb.codecs import SignBits, UniformQuantiser
 from isthmus.search.scores import Ranking, top1

@@ -39,7 +39,7 @@ import pyarrow.parquet as pq
 import safetensors.numpy
 
 from io_helpers import FORMS, rows, save_any, save_parquet
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.data import open_rows, read_labels, read_relevance
 from isthmus.data.journal import Journal
 from isthmus.deploy.thresholds import Calibration

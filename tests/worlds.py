@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from isthmus.closers import fit
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.robustness import ClosedSearch
 from isthmus.search.relevance import Relevance, relevance_by_pairs

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from isthmus import lab as lab
     from isthmus.closers import fit as fit
     from isthmus.closers import verify as verify
+    from isthmus.closers.closer import Closer as Closer
+    from isthmus.closers.closer import Guarantee as Guarantee
     from isthmus.closers.maps import AffineMap as AffineMap
-    from isthmus.closers.maps import Closer as Closer
-    from isthmus.closers.maps import Guarantee as Guarantee
     from isthmus.closers.verification import Verification as Verification
     from isthmus.data import Rows as Rows
     from isthmus.data import open_rows as open_rows
@@ -51,11 +51,11 @@ if TYPE_CHECKING:
     from isthmus.robustness.mixed.levelling import PoolCloser as PoolCloser
     from isthmus.robustness.mixed.measured import mixed as mixed
     from isthmus.robustness.mixed.verdict import Mixed as Mixed
+    from isthmus.search.opening import open_task as open_task
     from isthmus.search.relevance import Relevance as Relevance
     from isthmus.search.scores import Ranking as Ranking
     from isthmus.search.scores import top_k as top_k
     from isthmus.search.task import RetrievalTask as RetrievalTask
-    from isthmus.search.task import open_task as open_task
     from isthmus.theory.prediction import Prediction as Prediction
     from isthmus.theory.prediction import predict as predict
     from isthmus.workflows.audits import Audit as Audit
@@ -89,12 +89,12 @@ _NOUNS = {
     "Calibration": "deploy.thresholds",
     "Canary": "deploy.canary",
     "CanaryCheck": "deploy.canary",
-    "Closer": "closers.maps",
+    "Closer": "closers.closer",
     "Comparison": "deploy.comparison",
     "Decisions": "deploy.thresholds",
     "Embedded": "encoders.rows_file",
     "GapReport": "metrics.gap_report",
-    "Guarantee": "closers.maps",
+    "Guarantee": "closers.closer",
     "InputWarning": "data.row_stats",
     "Mixed": "robustness.mixed.verdict",
     "Moments": "data.moments",
@@ -110,7 +110,7 @@ _NOUNS = {
     "Verification": "closers.verification",
     "load_encoder": "encoders",
     "open_rows": "data",
-    "open_task": "search.task",
+    "open_task": "search.opening",
     "top_k": "search.scores",
     "write_rows": "data",
 }

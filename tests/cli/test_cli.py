@@ -17,7 +17,7 @@ from commands import run
 from isthmus.cli import main
 from isthmus.cli.app import COMMANDS, app
 from isthmus.cli.output import minute_lines
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 
 
 @pytest.fixture

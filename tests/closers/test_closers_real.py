@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from isthmus.closers import METHODS, fit
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec

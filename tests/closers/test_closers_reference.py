@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import linalg, optimize
 
 from isthmus.closers import METHODS, fit
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import CloserError, OptionError
 from isthmus.search.scores import SCORES

@@ -19,8 +19,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import _num_samples
 
 from isthmus.closers import METHODS
+from isthmus.closers.closer import Closer
 from isthmus.closers.estimators import GapCloser
-from isthmus.closers.maps import Closer
 from isthmus.data.moments import Moments
 from isthmus.search.scores import Ranking, top1
 from refusals import refused

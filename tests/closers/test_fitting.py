@@ -10,8 +10,8 @@ import pytest
 
 import isthmus as im
 from isthmus.closers import METHODS, apply_to_file, fit, verify
+from isthmus.closers.closer import Closer
 from isthmus.closers.fitting import options_of
-from isthmus.closers.maps import Closer
 from isthmus.data import write_rows
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.perturb.codecs import held_out_error

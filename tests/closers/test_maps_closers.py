@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.closers import METHODS, fit, hull_rank, off_hull
-from isthmus.closers.maps import AffineMap, Closer
+from isthmus.closers.closer import Closer
+from isthmus.closers.maps import AffineMap
 from isthmus.data.moments import Moments
 from isthmus.search.scores import SCORES, Ranking, top1
 from refusals import refused

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from isthmus.closers import fit
-from isthmus.closers.maps import AffineMap, Closer, Guarantee
+from isthmus.closers.closer import Closer, Guarantee
+from isthmus.closers.maps import AffineMap
 from isthmus.closers.verification import verify
 from isthmus.data.moments import Moments
 from refusals import refused

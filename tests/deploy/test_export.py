@@ -16,7 +16,8 @@ from bench.stores import stored_and_searched
 
 from isthmus.cli.export import command as run
 from isthmus.closers import METHODS
-from isthmus.closers.maps import AffineMap, Chain, Closer, Guarantee
+from isthmus.closers.closer import Closer, Guarantee
+from isthmus.closers.maps import AffineMap, Chain
 from isthmus.closers.verification import verify
 from isthmus.deploy.export import (
     Evened,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from isthmus.closers import fit
-from isthmus.closers.maps import AffineMap, Closer, Guarantee
+from isthmus.closers.closer import Closer, Guarantee
+from isthmus.closers.maps import AffineMap
 from isthmus.data.moments import Moments
 from isthmus.robustness import Perturbation, closed_searches, measure_perturbation
 from isthmus.search.relevance import no_relevance

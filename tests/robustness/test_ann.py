@@ -30,8 +30,9 @@ from isthmus.robustness.ann import (
     shrunk_spectrum,
     work_at,
 )
+from isthmus.search.opening import open_task
 from isthmus.search.scores import Ranking, top_k
-from isthmus.search.task import RetrievalTask, open_task
+from isthmus.search.task import RetrievalTask
 from refusals import refused
 from worlds import fitted, two_modalities, unit_rows
 

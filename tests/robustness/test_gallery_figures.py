@@ -11,7 +11,7 @@ import pytest
 
 from isthmus import stress
 from isthmus.closers import fit
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.data.neighbours import Neighbours, read_neighbours
 from isthmus.robustness import gallery as module
 from isthmus.robustness.gallery import (
@@ -20,9 +20,10 @@ from isthmus.robustness.gallery import (
     is_sampled,
     neighbour_figures,
 )
+from isthmus.search.opening import open_task
 from isthmus.search.relevance import outcome_of
 from isthmus.search.scores import Ranking, top_k
-from isthmus.search.task import RetrievalTask, open_task
+from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import consistency_curve
 from isthmus.theory.curves.consistency import swept
 from isthmus.theory.curves.sweep import Sweep

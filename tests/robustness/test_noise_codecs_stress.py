@@ -418,7 +418,8 @@ def test_no_noise_flips_nothing(task: RetrievalTask) -> None:
 
 def test_spread_is_measured_where_the_noise_falls(task: RetrievalTask) -> None:
     """Candidates made twice as large meet twice the noise: no gain from a mere rescaling."""
-    from isthmus.closers.maps import AffineMap, Closer, Guarantee
+    from isthmus.closers.closer import Closer, Guarantee
+    from isthmus.closers.maps import AffineMap
 
     def scaled(size: float) -> Closer:
         side = AffineMap(40, np.eye(40) * size)

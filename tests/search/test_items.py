@@ -19,9 +19,10 @@ from isthmus.search.items import (
     named_items,
     rows_for,
 )
+from isthmus.search.opening import item_notes, open_task
 from isthmus.search.relevance import outcome_of, relevance_by_judgements
 from isthmus.search.scores import Ranking, top_k
-from isthmus.search.task import RetrievalTask, item_notes, open_task
+from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import consistency_curve
 from isthmus.theory.prediction import keep_probabilities, predict
 from isthmus.theory.radii import candidate_radius, joint_radius, query_angle, query_radius

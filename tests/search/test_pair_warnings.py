@@ -10,8 +10,8 @@ import pytest
 
 from isthmus.metrics.gap_report import measure
 from isthmus.search import pair_rows as looked_at
+from isthmus.search.opening import open_task
 from isthmus.search.pair_warnings import look_at_pairs
-from isthmus.search.task import open_task
 from worlds import two_modalities, unit_rows
 
 NAMES = ("image", "text")

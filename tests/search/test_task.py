@@ -9,8 +9,9 @@ import pytest
 
 from isthmus.core.seeds import stream
 from isthmus.errors import OptionError, ShapeError
-from isthmus.search.relevance import no_relevance
-from isthmus.search.task import RetrievalTask, open_task, relevance_of
+from isthmus.search.opening import open_task
+from isthmus.search.relevance import no_relevance, relevance_of
+from isthmus.search.task import RetrievalTask
 from refusals import refused
 from worlds import two_modalities, unit_rows
 

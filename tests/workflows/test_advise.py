@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from commands import run
 from isthmus.closers import METHODS, fit
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import wilson
 from isthmus.data.moments import Moments

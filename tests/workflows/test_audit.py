@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.engines.local import SerialExecutor
 from isthmus.errors import IsthmusError, LabelsError, OptionError, ShapeError
 from isthmus.robustness import COLUMNS, trials_for
 from isthmus.robustness.mixed import PoolCloser
-from isthmus.search.task import open_task
+from isthmus.search.opening import open_task
 from isthmus.workflows.audits import AuditOptions, audit
 from isthmus.workflows.audits.direction import Direction
 from refusals import refused

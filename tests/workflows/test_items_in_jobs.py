@@ -13,8 +13,8 @@ from isthmus.deploy.comparison import compare
 from isthmus.deploy.thresholds import calibrate
 from isthmus.deploy.thresholds.nulls import same_side
 from isthmus.robustness.stress_runs import stress
+from isthmus.search.opening import open_task
 from isthmus.search.relevance import no_relevance
-from isthmus.search.task import open_task
 from isthmus.workflows.audits import audit
 from isthmus.workflows.recommendation import recommend
 from isthmus.workflows.recommendation.parts import Part

@@ -10,7 +10,7 @@ import pytest
 from isthmus.perturb.codecs import fit_codec
 from isthmus.report.table import summary_lines
 from isthmus.robustness.mixed.measured import mixed
-from isthmus.search.task import open_task
+from isthmus.search.opening import open_task
 from isthmus.workflows.audits import audit
 from isthmus.workflows.audits.auditing import withdraw_verdicts
 from isthmus.workflows.recommendation import Rules, recommend

@@ -1,4 +1,4 @@
-"""Closing methods: moments of queries and candidates -> a :class:`~isthmus.closers.maps.Closer`.
+"""Closing methods: moments of queries and candidates -> a :class:`~isthmus.closers.closer.Closer`.
 
 The package is also the mapping of its registry: ``list(isthmus.closers)`` are the names, and
 ``isthmus.closers["center-queries"]`` is what is known of one. One file per kind of map:
@@ -11,10 +11,11 @@ page each under ``docs/closers``.
 from __future__ import annotations
 
 from isthmus.closers.application import Applied, apply_to_file
+from isthmus.closers.closer import Closer
 from isthmus.closers.fitting import fit, needed, options_of
-from isthmus.closers.maps import Closer
+from isthmus.closers.method import ClosingMethod, Option
 from isthmus.closers.promises import Given, hull_rank, off_hull
-from isthmus.closers.registry import METHODS, ClosingMethod, Option
+from isthmus.closers.registry import METHODS
 from isthmus.closers.verification import Verification, verify
 from isthmus.core.registry import module_is_registry
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer, Role, check_role
+from isthmus.closers.closer import Closer, Role, check_role
 from isthmus.closers.validity import invalid_rows, refuse_invalid
 from isthmus.data import RowWriter, atomic_path, open_rows
 from isthmus.data.atomic import together

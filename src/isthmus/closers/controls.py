@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.closers.closer import Closer
 from isthmus.closers.fitting import fit
-from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.core.checks import one_of
 from isthmus.core.seeds import stream

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
+from isthmus.closers.method import ClosingMethod
 from isthmus.closers.promises import Given
-from isthmus.closers.registry import METHODS, ClosingMethod
+from isthmus.closers.registry import METHODS
 from isthmus.core.arrays import unit
 from isthmus.core.seeds import stream
 from isthmus.data import Rows
@@ -20,8 +21,8 @@ from isthmus.data.summary import opened, summarise
 from isthmus.errors import CloserError, OptionError
 from isthmus.perturb.codecs import held_out_error
 from isthmus.search.pair_warnings import look_at_order
+from isthmus.search.relevance import relevance_of
 from isthmus.search.scores import check_score
-from isthmus.search.task import relevance_of
 
 SAMPLE = {"queries": 2000, "candidates": 20_000}
 """Rows at most that are read for what moments do not tell, and for verifying."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from isthmus.closers.closer import Closer
 from isthmus.closers.controls import controls
 from isthmus.closers.fitting import fit, needed
-from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.data.moments import Moments, PairMoments
 

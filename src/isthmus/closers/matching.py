@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import AffineMap, Closer, chain
+from isthmus.closers.closer import Closer
+from isthmus.closers.maps import AffineMap, chain
 from isthmus.closers.promises import Given, length
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import ShapeError

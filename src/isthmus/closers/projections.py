@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import AffineMap, Closer, Guarantee
+from isthmus.closers.closer import Closer, Guarantee
+from isthmus.closers.maps import AffineMap
 from isthmus.closers.promises import Given, hull_rank, length
 from isthmus.core.checks import in_range
 from isthmus.errors import OptionError

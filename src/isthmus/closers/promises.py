@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import AffineMap, Closer, Guarantee, RowMap
+from isthmus.closers.closer import Closer, Guarantee
+from isthmus.closers.maps import AffineMap, RowMap
 from isthmus.core.checks import in_range
 from isthmus.data.moments import Moments
 from isthmus.errors import CloserError, OptionError

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer, Guarantee
+from isthmus.closers.closer import Closer, Guarantee
 from isthmus.closers.promises import Given, length
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError

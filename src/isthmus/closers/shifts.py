@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.closers.promises import Given, length
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from isthmus.closers.maps import Closer, Guarantee
+from isthmus.closers.closer import Closer, Guarantee
 from isthmus.closers.promises import Given, hull_rank, length, off_hull
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.closers.closer import Closer, is_place
 from isthmus.closers.fitting import SAMPLE, evenly
-from isthmus.closers.maps import Closer, is_place
 from isthmus.core.arrays import EPS32, to_numpy, unit, working
 from isthmus.data import open_rows
 from isthmus.data.records import Record

@@ -24,8 +24,9 @@ from isthmus.metrics.gap import (
     top_energy,
 )
 from isthmus.metrics.warnings import warnings_of_both
+from isthmus.search.opening import item_notes, open_task
 from isthmus.search.pair_warnings import look_at_pairs
-from isthmus.search.task import RetrievalTask, item_notes, open_task
+from isthmus.search.task import RetrievalTask
 
 SAMPLE_ROWS = 4000
 """Rows of a side that metrics which need rows look at."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.levels import total_variance
 from isthmus.core.progress import Progress
 from isthmus.core.statistics import Z95, wilson

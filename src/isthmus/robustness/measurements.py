@@ -14,7 +14,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.levels import total_variance
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import (

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from isthmus._version import __version__
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.data.atomic import plain, write_json
 from isthmus.data.journal import Journal
 from isthmus.data.records import write_parquet

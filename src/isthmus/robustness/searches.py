@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.arrays import unit
 from isthmus.perturb.shapes import Shape, covariance_shape, line_shape, span_shape
 from isthmus.robustness.perturbations import FlipReference, Perturbation

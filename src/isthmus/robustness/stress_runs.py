@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.closers.closer import Closer
 from isthmus.closers.many import fit_many
-from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
@@ -31,8 +31,9 @@ from isthmus.robustness.perturbations import (
 )
 from isthmus.robustness.run import check_table_suffix, run_grid, write_table
 from isthmus.robustness.table import averaged
+from isthmus.search.opening import item_notes, open_task
 from isthmus.search.pair_warnings import look_at_pairs
-from isthmus.search.task import RetrievalTask, item_notes, open_task
+from isthmus.search.task import RetrievalTask
 
 STRESSED = (
     "orthogonal-shift",

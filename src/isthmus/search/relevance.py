@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import to_numpy
+from isthmus.data import read_labels, read_relevance
 from isthmus.data.labels import checked_labels, checked_relevance
 from isthmus.data.row_checks import decide_paired
-from isthmus.errors import LabelsError
+from isthmus.errors import LabelsError, OptionError
 from isthmus.search.items import ItemColumns
 from isthmus.search.scores import Ranking, first_best
 
@@ -268,3 +270,43 @@ def _first_right(scores: np.ndarray, rows: list[np.ndarray], widths: np.ndarray)
         level = int((np.abs(line[:first] - best) <= width).sum())
         places[i] = above + level
     return places
+
+
+def relevance_of(
+    queries: int,
+    candidates: int,
+    *,
+    relevance: Any = None,
+    labels: Any = None,
+    paired: bool | None = None,
+    names: tuple[str, str] = ("queries", "candidates"),
+) -> Relevance:
+    """What is right among ``queries`` and ``candidates`` rows, however it was said.
+
+    Raises:
+        OptionError: it was said twice. LabelsError, NotPaired: it does not fit the rows.
+    """
+    if labels is not None and relevance is not None:
+        raise OptionError(
+            "relevance-twice",
+            "both labels and relevance were given; one of them says what is right",
+        )
+    if paired and (labels is not None or relevance is not None):
+        raise OptionError(
+            "relevance-twice", "paired rows and labels or relevance were both given; drop one"
+        )
+    if labels is not None:
+        given = read_labels(labels) if _is_path(labels) else labels
+        return relevance_by_labels(given, queries, candidates)
+    if isinstance(relevance, Relevance):
+        return relevance.checked(queries, candidates)
+    if relevance is not None:
+        given = read_relevance(relevance) if _is_path(relevance) else relevance
+        return relevance_by_judgements(given, queries, candidates)
+    if decide_paired(names[0], queries, names[1], candidates, paired):
+        return relevance_by_pairs(queries, candidates)
+    return no_relevance(queries, candidates)
+
+
+def _is_path(given: Any) -> bool:
+    return isinstance(given, (str, os.PathLike))

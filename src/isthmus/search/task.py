@@ -1,12 +1,10 @@
 """One retrieval task: who asks, what is searched, what is right, and by which score.
 
-Whatever holds rows (array, tensor, file, shards) and however it is said what is right (pairs,
-labels, relevance judgements, multiple choice, nothing), it becomes one :class:`RetrievalTask` here.
+:func:`isthmus.search.opening.open_task` makes one of whatever holds rows.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,32 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.arrays import row_norms, unit
-from isthmus.core.progress import Progress, quiet
-from isthmus.core.seeds import stream
-from isthmus.data import Rows, read_labels, read_relevance
+from isthmus.core.arrays import row_norms
+from isthmus.data import Rows
 from isthmus.data.moments import Moments, PairMoments
-from isthmus.data.row_checks import check_same_space, decide_paired
-from isthmus.data.row_stats import InputWarning, RowStats
-from isthmus.data.summary import opened, summarise
-from isthmus.errors import OptionError, ShapeError, ValuesError
-from isthmus.search.items import both_items, exact_items, items_among, named_items, one_row_each
-from isthmus.search.relevance import (
-    Relevance,
-    best_listed,
-    no_relevance,
-    relevance_by_judgements,
-    relevance_by_labels,
-    relevance_by_pairs,
-)
-from isthmus.search.scores import Ranking, check_score, top1
+from isthmus.data.row_stats import RowStats
+from isthmus.errors import OptionError, ShapeError
+from isthmus.search.items import both_items, exact_items, items_among, one_row_each
+from isthmus.search.relevance import Relevance, best_listed, no_relevance
+from isthmus.search.scores import Ranking, top1
 from isthmus.search.settled import Settled
 from isthmus.search.shared import Moved, Product
 
 LEAST = 2
 """Queries in a part of a split."""
-ONE_VECTOR = 1e-6
-"""Rows as near to each other as this share of their length are one vector, as float32 sees them."""
 UNIT_TOLERANCE = 1e-5
 """Rows whose norms are this near 1 count as unit rows."""
 
@@ -382,224 +367,9 @@ def _moments(given: Input | None, rows: np.ndarray, normalised: bool) -> Moments
     return Moments.of(rows, precise=True, normalised=normalised)
 
 
-def open_task(
-    queries: Any,
-    candidates: Any,
-    *,
-    relevance: Any = None,
-    labels: Any = None,
-    paired: bool | None = None,
-    score: str = "cosine",
-    names: tuple[str, str] = ("queries", "candidates"),
-    direction: str = "queries_to_candidates",
-    max_rows: int | None = None,
-    unit_tolerance: float | None = None,
-    query_items: Any = None,
-    candidate_items: Any = None,
-    distinct: bool = True,
-    summarised: bool = False,
-    searched: bool = True,
-    seed: int = 0,
-    executor: Any = None,
-    progress: Progress | None = None,
-) -> RetrievalTask:
-    """Open both sides, refuse what makes every later number wrong, and keep the rows to be scored.
-
-    Args:
-        queries, candidates: (n, d) and (K, d) arrays or tensors, paths, globs or ``Rows``.
-        relevance: a ``Relevance``, (r, 2) integers (query row, candidate row), or a file of them.
-        labels: (n,) integers or a file of them: query i belongs to candidate ``labels[i]``.
-        paired: query i belongs to candidate i; None takes equal lengths as pairs.
-        score: how the user searches today; under cosine rows are normalised here.
-        max_rows: most rows kept of a side, a seeded sample that keeps what is right together.
-        unit_tolerance: rows whose norms are all this near 1 are normalised under any score.
-        query_items, candidate_items: (n,), (K,) whole numbers or words, or a file of them: rows
-            with one name are one item (crops, chunks, views). An answer is an item, and what is
-            right for one row of an item is right for all.
-        distinct: rows that repeat an earlier row exactly are one item, and the task holds it once
-            (:meth:`RetrievalTask.distinct`); ``query_input.rows`` and ``candidate_input.rows`` say
-            which rows it holds. False: rows and what is right as they were given.
-        searched: rows are to be told apart, so a side that is one vector is refused.
-        summarised: also sum moments over *all* rows of both inputs, in one streaming pass.
-
-    Raises:
-        IsthmusError: as the sentence says.
-    """
-    check_score(score)
-    say = progress or quiet
-    first, second = opened(queries, names[0]), opened(candidates, names[1])
-    check_same_space(names[0], first.dim, names[1], second.dim)
-    right = relevance_of(
-        first.rows, second.rows, relevance=relevance, labels=labels, paired=paired, names=names
-    )
-    items = [
-        None if given is None else named_items(given, source.rows, f"{role}_items")
-        for given, source, role in (
-            (query_items, first, "query"),
-            (candidate_items, second, "candidate"),
-        )
-    ]
-    normalised = score == "cosine"
-    stats: Sequence[RowStats | None] = (None, None)
-    moments: Sequence[Moments | None] = (None, None)
-    pair = None
-    if summarised:
-        watch: dict[str, Any] = {"normalised": normalised, "executor": executor}
-        watch["on_partition"] = lambda done, of: say("moments", done, of)
-        as_pairs = relevance is None and labels is None and right.is_paired
-        whole_stats, moments, pair = _summed(first, second, as_pairs, watch)
-        stats = whole_stats
-        for summed, name in zip(whole_stats, names, strict=True):
-            summed.refuse(name, cosine=normalised)
-    places = _places(right, max_rows, seed)
-    rows, inputs = [], []
-    for source, kept, found, whole, name, named in zip(
-        (first, second), places, stats, moments, names, items, strict=True
-    ):
-        read = source.read() if len(kept) == source.rows else source.take(kept)
-        seen = found or _stats_of(read, kept)
-        seen.refuse(name, cosine=normalised)
-        rows.append(read.astype(np.float64))
-        twins, apart = exact_items(read) if seen.duplicates else None, 0
-        if twins is not None and named is not None:
-            alike, twins = twins, both_items(twins, named[kept])
-            apart = len(np.unique(twins)) - len(np.unique(alike))
-        inputs.append(Input(name, source, seen, kept, whole, twins, apart, named))
-    if not normalised and unit_tolerance is not None:
-        normalised = all(near_unit(side, unit_tolerance) for side in rows)
-    if normalised:
-        rows = [np.asarray(unit(side)) for side in rows]
-    for side, name in zip(rows, names, strict=True) if searched else ():
-        refuse_one_vector(side, name)
-    task = RetrievalTask(
-        rows[0],
-        rows[1],
-        right.restricted(*places),
-        score,
-        normalised,
-        direction=direction,
-        query_input=inputs[0],
-        candidate_input=inputs[1],
-        pair=pair,
-        query_items=items_among(items[0], places[0]),
-        candidate_items=items_among(items[1], places[1]),
-    )
-    return task.distinct() if distinct else task
-
-
-def refuse_one_vector(rows: np.ndarray, name: str) -> None:
-    """Refuse rows (n, d) that are one vector: no search can tell them apart. O(n d).
-
-    Raises:
-        ValuesError: several rows, all within :data:`ONE_VECTOR` of their length of the first.
-    """
-    apart = np.abs(rows - rows[:1]).max(initial=0.0)
-    if len(rows) > 1 and apart <= ONE_VECTOR * np.abs(rows[0]).max(initial=0.0):
-        raise ValuesError(
-            "one-vector",
-            f"{name}: all {len(rows)} rows are one vector to {ONE_VECTOR:g} of its length; "
-            "expected rows that differ: an encoder that fails, or lacks its last step, gives these",
-        )
-
-
-def item_notes(task: RetrievalTask) -> list[InputWarning]:
-    """What is said of each side whose rows are not items: what was found, and what was done."""
-    found: list[InputWarning] = []
-    for given, items in (
-        (task.query_input, task.query_items),
-        (task.candidate_input, task.candidate_items),
-    ):
-        if given is None:
-            continue
-        found += given.stats.repeated(given.name, given.apart)
-        count = 0 if items is None else len(np.unique(items))
-        if items is not None and len(items) - count != given.stats.duplicates:
-            text = f"{given.name}: {len(items)} rows are {count} items, as they are named"
-            found.append(InputWarning("duplicates", text))
-    return found
-
-
 def _twins(given: Input | None, rows: np.ndarray, items: np.ndarray | None) -> np.ndarray:
     """Place of the first row with the same values as read, and of the same item, (n,)."""
     if given is not None:
         return np.arange(len(rows)) if given.twins is None else given.twins
     exact = exact_items(rows)
     return exact if items is None else both_items(exact, items)
-
-
-def _summed(
-    first: Rows, second: Rows, as_pairs: bool, watch: dict[str, Any]
-) -> tuple[Sequence[RowStats], Sequence[Moments], PairMoments | None]:
-    """Statistics and moments of all rows of both inputs, and of their pairs."""
-    if not as_pairs:
-        parts = [summarise(source, **watch) for source in (first, second)]
-        return [p.stats_a for p in parts], [p.a for p in parts], None
-    both = summarise(first, second, **watch)
-    assert both.pair is not None
-    assert both.stats_b is not None
-    return (both.stats_a, both.stats_b), (both.pair.a, both.pair.b), both.pair
-
-
-def _stats_of(rows: np.ndarray, kept: np.ndarray) -> RowStats:
-    """Statistics of some rows of an input; bad rows are named by their number there."""
-    seen = RowStats.of(rows)
-    wild, zero = (
-        tuple(int(kept[row]) for row in found) for found in (seen.nonfinite_first, seen.zeros_first)
-    )
-    return replace(seen, nonfinite_first=wild, zeros_first=zero)
-
-
-def relevance_of(
-    queries: int,
-    candidates: int,
-    *,
-    relevance: Any = None,
-    labels: Any = None,
-    paired: bool | None = None,
-    names: tuple[str, str] = ("queries", "candidates"),
-) -> Relevance:
-    """What is right among ``queries`` and ``candidates`` rows, however it was said.
-
-    Raises:
-        OptionError: it was said twice. LabelsError, NotPaired: it does not fit the rows.
-    """
-    if labels is not None and relevance is not None:
-        raise OptionError(
-            "relevance-twice",
-            "both labels and relevance were given; one of them says what is right",
-        )
-    if paired and (labels is not None or relevance is not None):
-        raise OptionError(
-            "relevance-twice", "paired rows and labels or relevance were both given; drop one"
-        )
-    if labels is not None:
-        given = read_labels(labels) if _is_path(labels) else labels
-        return relevance_by_labels(given, queries, candidates)
-    if isinstance(relevance, Relevance):
-        return relevance.checked(queries, candidates)
-    if relevance is not None:
-        given = read_relevance(relevance) if _is_path(relevance) else relevance
-        return relevance_by_judgements(given, queries, candidates)
-    if decide_paired(names[0], queries, names[1], candidates, paired):
-        return relevance_by_pairs(queries, candidates)
-    return no_relevance(queries, candidates)
-
-
-def _is_path(given: Any) -> bool:
-    return isinstance(given, (str, os.PathLike))
-
-
-def _places(relevance: Relevance, most: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers kept of each side: all, or a seeded sample that keeps what is right together."""
-    n, m = relevance.queries, relevance.candidates
-    if most is None or (n <= most and m <= most):
-        return np.arange(n), np.arange(m)
-    rng = stream("audit.sample", seed)
-    kept = np.sort(rng.permutation(n)[:most]) if n > most else np.arange(n)
-    if m <= most:
-        return kept, np.arange(m)
-    wanted = np.unique(relevance.pairs[np.isin(relevance.pairs[:, 0], kept), 1])
-    others = np.setdiff1d(rng.permutation(m)[: 2 * most], wanted, assume_unique=True)
-    rng.shuffle(others)
-    rng.shuffle(wanted)
-    return kept, np.sort(np.concatenate([wanted, others])[:most])

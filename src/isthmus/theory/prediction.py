@@ -15,8 +15,8 @@ from isthmus.core.levels import total_variance
 from isthmus.core.statistics import Z95
 from isthmus.data.records import Record
 from isthmus.errors import OptionError
+from isthmus.search.opening import open_task
 from isthmus.search.scores import Ranking
-from isthmus.search.task import open_task
 from isthmus.theory.both import averaged_kept, two_kept
 from isthmus.theory.candidates import cosine_kept, dot_kept, euclidean_kept
 from isthmus.theory.integrals import Kept
@@ -24,7 +24,7 @@ from isthmus.theory.queries import query_kept
 from isthmus.theory.rows import CleanRows, check_dims, check_noise, closed_ranking
 
 if TYPE_CHECKING:
-    from isthmus.closers.maps import Closer
+    from isthmus.closers.closer import Closer
 
 LEAST_DRAWS = 4
 LEAST_COSINE = 64

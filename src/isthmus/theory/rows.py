@@ -14,7 +14,7 @@ from isthmus.search.scores import Ranking, top1
 from isthmus.search.shared import Moved, Product
 
 if TYPE_CHECKING:
-    from isthmus.closers.maps import Closer
+    from isthmus.closers.closer import Closer
 
 BLOCK = 2**18
 

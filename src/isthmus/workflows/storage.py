@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.closers.closer import Closer
 from isthmus.closers.fitting import fit
-from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
@@ -30,9 +30,10 @@ from isthmus.data.row_stats import InputWarning
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import Codec, coded_ranking, fit_codec, has_multi_bit
 from isthmus.search.items import best_items, rows_for
+from isthmus.search.opening import item_notes, open_task
 from isthmus.search.pair_warnings import look_at_order
 from isthmus.search.scores import Ranking, top_k
-from isthmus.search.task import RetrievalTask, item_notes, near_unit, open_task
+from isthmus.search.task import RetrievalTask, near_unit
 
 SYMMETRIC = "-both"
 """After a codec's name: queries are coded too, as where bits are compared with bits."""

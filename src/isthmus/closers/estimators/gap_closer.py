@@ -15,8 +15,8 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from isthmus.closers import METHODS, fit
+from isthmus.closers.closer import ROLES, Closer, Role, check_role
 from isthmus.closers.estimators.sides import DTYPES, Side, masks, opposite, sides_of
-from isthmus.closers.maps import ROLES, Closer, Role, check_role
 from isthmus.core.arrays import to_numpy
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import CloserError
@@ -25,7 +25,7 @@ from isthmus.errors import CloserError
 class GapCloser(TransformerMixin, BaseEstimator):
     """Close the modality gap inside a scikit-learn pipeline.
 
-    ``fit`` makes a frozen :class:`~isthmus.closers.maps.Closer` from both modalities;
+    ``fit`` makes a frozen :class:`~isthmus.closers.closer.Closer` from both modalities;
     ``transform`` maps
     rows of one role, ``role``. A closer is searched with its own score (``closer_.score``), and
     where it stores a number per candidate, :meth:`candidate_bias` is added to that score.

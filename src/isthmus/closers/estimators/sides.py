@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array
 
-from isthmus.closers.maps import ROLES, Role
+from isthmus.closers.closer import ROLES, Role
 from isthmus.core.arrays import unit, working
 from isthmus.data.moments import Moments
 from isthmus.errors import CloserError, LabelsError

@@ -27,10 +27,11 @@ from isthmus.deploy.comparison.answers import GATES, accuracy_of, gate_of, searc
 from isthmus.deploy.comparison.rotation import rotation_hint
 from isthmus.deploy.comparison.rows import Version, check_same_items, order_of, paired_figures
 from isthmus.errors import OptionError
+from isthmus.search.opening import item_notes
 from isthmus.search.pair_warnings import look_at_pairs
-from isthmus.search.relevance import Relevance
+from isthmus.search.relevance import Relevance, relevance_of
 from isthmus.search.scores import check_score
-from isthmus.search.task import Input, RetrievalTask, item_notes, relevance_of
+from isthmus.search.task import Input, RetrievalTask
 
 __all__ = ["GATES", "Comparison", "compare"]
 

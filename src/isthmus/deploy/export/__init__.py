@@ -1,6 +1,6 @@
 """A fitted closer as torch modules, parts of models, an ONNX graph, or plain numbers.
 
-Whatever the form, the rows are those of :meth:`isthmus.closers.maps.Closer.apply` within float32
+Whatever the form, the rows are those of :meth:`isthmus.closers.closer.Closer.apply` within float32
 rounding. What a form cannot hold (a bias per candidate in a model that returns one vector, a bias
 behind a normalisation) is refused in one sentence, never dropped. ``docs/export.md`` has the table.
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import KEYS, AffineMap, Chain, Closer, Guarantee, RowMap
+from isthmus.closers.closer import KEYS, Closer, Guarantee
+from isthmus.closers.maps import AffineMap, Chain, RowMap
 from isthmus.data.atomic import plain
 from isthmus.data.file_errors import parse_json
 from isthmus.data.saved import SCHEMA, Parts

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.checks import ends_in, one_of
 from isthmus.data import atomic_path, open_rows
 from isthmus.data.file_errors import read_text

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import AffineMap, Closer, Role
+from isthmus.closers.closer import Closer, Role
+from isthmus.closers.maps import AffineMap
 from isthmus.core.checks import one_of
 from isthmus.deploy.export.stores import Evened
 from isthmus.encoders.libraries import library

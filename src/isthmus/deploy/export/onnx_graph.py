@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from isthmus.closers.maps import Closer, Role
+from isthmus.closers.closer import Closer, Role
 from isthmus.data import atomic_path
 from isthmus.data.atomic import together
 from isthmus.deploy.export.stores import Evened

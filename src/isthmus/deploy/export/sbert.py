@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer, RowMap
+from isthmus.closers.closer import Closer
+from isthmus.closers.maps import RowMap
 from isthmus.deploy.export.stores import Evened
 from isthmus.encoders.libraries import library
 from isthmus.errors import CloserError, OptionError, ShapeError

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isthmus.closers.maps import AffineMap, Closer, Guarantee, Role, chain
+from isthmus.closers.closer import Closer, Guarantee, Role
+from isthmus.closers.maps import AffineMap, chain
 from isthmus.core.arrays import Array, like, namespace, to_numpy, working
 from isthmus.core.checks import at_least, one_of
 from isthmus.errors import CloserError, ShapeError, ValuesError

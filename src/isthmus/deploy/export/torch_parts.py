@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from isthmus.closers.maps import AffineMap, Closer, Role
+from isthmus.closers.closer import Closer, Role
+from isthmus.closers.maps import AffineMap
 from isthmus.deploy.export.stores import Evened
 from isthmus.errors import CloserError, ShapeError
 

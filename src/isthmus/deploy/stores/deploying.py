@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data import atomic_path, open_rows

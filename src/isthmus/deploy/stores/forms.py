@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.arrays import to_numpy, working
 from isthmus.deploy.export.closer_json import from_json, to_json
 from isthmus.deploy.export.stores import Evened, as_cosine, as_euclidean, as_inner_product

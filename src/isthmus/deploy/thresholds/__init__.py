@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.checks import in_range
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream

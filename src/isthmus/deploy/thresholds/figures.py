@@ -22,8 +22,9 @@ from isthmus.deploy.thresholds.null_table import Null
 from isthmus.deploy.thresholds.nulls import Scores, same_side
 from isthmus.deploy.thresholds.separation import separation_of
 from isthmus.deploy.thresholds.warnings import warnings_of
+from isthmus.search.opening import item_notes
 from isthmus.search.relevance import Relevance
-from isthmus.search.task import RetrievalTask, item_notes
+from isthmus.search.task import RetrievalTask
 
 RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0001)
 """Stated rates in the table of thresholds, as far as the nulls resolve them."""

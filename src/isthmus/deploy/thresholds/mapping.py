@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.errors import OptionError, ShapeError
+from isthmus.search.opening import open_task
 from isthmus.search.scores import check_score
-from isthmus.search.task import RetrievalTask, open_task
+from isthmus.search.task import RetrievalTask
 
 
 def score_of(score: str | None, closer: Closer | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 
 from isthmus._version import __version__
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.checks import at_least, one_of
 from isthmus.data.names import names_of
 from isthmus.data.saved import Parts, SavedRecord

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import CONFIDENCE, resampled_means
 from isthmus.errors import OptionError

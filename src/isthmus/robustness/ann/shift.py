@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.arrays import EPS64, row_norms
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError

@@ -1,6 +1,6 @@
 """A closing of one direction, used on a pool that holds both modalities.
 
-A :class:`~isthmus.closers.maps.Closer` has a map for queries and one for candidates of the other
+A :class:`~isthmus.closers.closer.Closer` has a map for queries and one for candidates of the other
 modality. A mixed pool also holds candidates of the queries' own modality. Where queries and stored
 rows of a modality are alike, these go through the queries' map; where queries are of another kind
 (questions against captions), through that of a closer fitted on the stored ones. For ``centering``
@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from isthmus.closers import fit
-from isthmus.closers.maps import Closer, RowMap
+from isthmus.closers.closer import Closer
+from isthmus.closers.maps import RowMap
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError, ShapeError
 from isthmus.robustness.mixed.levelling import PoolCloser, strengths_of

@@ -19,9 +19,10 @@ from isthmus.data.names import names_of
 from isthmus.data.row_stats import InputWarning, worst_first
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.items import exact_items, items_among, items_of, named_items
+from isthmus.search.opening import item_notes, open_task
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.relevance import Relevance, relevance_by_judgements
-from isthmus.search.task import RetrievalTask, item_notes, open_task
+from isthmus.search.task import RetrievalTask
 
 LEAST = 8
 """Queries in either part."""

@@ -18,7 +18,7 @@ from isthmus.theory.prediction import keep_probabilities
 from isthmus.theory.rows import closed_ranking, moved_search
 
 if TYPE_CHECKING:
-    from isthmus.closers.maps import Closer
+    from isthmus.closers.closer import Closer
 
 BLOCK_ELEMENTS, BLOCK_ROWS = 2**20, 1024  # scores a thread holds: 4 MB of float32
 LEAST_DIMENSIONS = 64

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus._version import __version__
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.checks import one_of
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
@@ -35,8 +35,9 @@ from isthmus.report.charts import Chart, Series
 from isthmus.robustness import GAUSSIAN_LEVELS, Result
 from isthmus.robustness.mixed import PoolCloser, mixed_share
 from isthmus.robustness.stress_runs import MAX_CANDIDATES, MAX_QUERIES
+from isthmus.search.opening import open_task
 from isthmus.search.pair_warnings import look_at_pairs
-from isthmus.search.task import Input, RetrievalTask, open_task
+from isthmus.search.task import Input, RetrievalTask
 from isthmus.workflows.audits.direction import Direction, direction_part
 from isthmus.workflows.audits.gallery import gallery_entry, sample_warning
 from isthmus.workflows.audits.options import AuditOptions

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers import fit, hull_rank, off_hull
+from isthmus.closers.closer import Closer
 from isthmus.closers.controls import controls
-from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.core.levels import total_variance, usual_convention
 from isthmus.core.progress import Progress

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers import fit
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.progress import Progress
 from isthmus.data.moments import Moments
 from isthmus.robustness import (

@@ -23,8 +23,9 @@ from isthmus.encoders.inputs import open_source
 from isthmus.errors import LabelsError, MissingExtra, OptionError, ShapeError
 from isthmus.perturb.templates import PAPER_SWAP, wrap
 from isthmus.search.aokvqa import load_aokvqa
+from isthmus.search.opening import open_task
 from isthmus.search.relevance import Relevance
-from isthmus.search.task import RetrievalTask, open_task
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.demo.quiz import emoji_quiz
 
 UNSEEN = "twitter"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning
 from isthmus.robustness import FlipReference

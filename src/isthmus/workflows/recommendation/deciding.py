@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.core.statistics import paired_difference
 from isthmus.data.row_stats import InputWarning

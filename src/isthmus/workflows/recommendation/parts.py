@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.core.arrays import EPS32, to_numpy
 from isthmus.core.statistics import paired_difference, share_over_trials, wilson
 from isthmus.robustness import (

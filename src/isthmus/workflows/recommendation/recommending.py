@@ -24,9 +24,10 @@ from isthmus.metrics.warnings import collapsed
 from isthmus.report.words import gallery_lines
 from isthmus.robustness import Perturbation, check_perturbation, perturbations_at, trials_for
 from isthmus.robustness.gallery import gallery_figures, is_sampled, sampled_note
+from isthmus.search.opening import item_notes, open_task
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.scores import SCORES
-from isthmus.search.task import UNIT_TOLERANCE, RetrievalTask, item_notes, open_task
+from isthmus.search.task import UNIT_TOLERANCE, RetrievalTask
 from isthmus.workflows.recommendation.advice import Advice
 from isthmus.workflows.recommendation.deciding import (
     DEFAULT_FLOOR,

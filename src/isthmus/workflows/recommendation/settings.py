@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.closers.closer import Closer
 from isthmus.closers.fitting import fit, needed
-from isthmus.closers.maps import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.core.levels import total_variance
 from isthmus.data.moments import Moments, PairMoments

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.core.progress import Progress
 from isthmus.core.statistics import mcnemar

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers.maps import Closer
+from isthmus.closers.closer import Closer
 from isthmus.closers.registry import METHODS
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress
