@@ -11,7 +11,7 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,20 +92,38 @@ def qdrant_edge(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
         yield name, f"qdrant-edge:{place}?vector=v"
 
 
+def sqlite(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
+    """Each thing that sqlite-vec can compare, over one table."""
+    import apsw
+
+    file = folder / "items.sqlite"
+    base = apsw.Connection(str(file))
+    base.execute("CREATE TABLE items (id INTEGER PRIMARY KEY, v BLOB)")
+    with base:
+        base.executemany(
+            "INSERT INTO items VALUES (?, ?)", ((i, r.tobytes()) for i, r in enumerate(rows))
+        )
+    for codec in ("none", "int8", "binary"):
+        yield codec, f"sqlite:{file}?table=items&column=v&score=dot&codec={codec}"
+
+
 STORES: dict[str, Callable[[np.ndarray, Path], Iterator[tuple[str, str]]]] = {
     "pgvector": pgvector,
     "LanceDB": lancedb,
     "Qdrant engine": qdrant_edge,
+    "sqlite-vec": sqlite,
 }
 
 
-def rows_of_table(images: np.ndarray, captions: np.ndarray) -> Iterator[dict[str, Any]]:
-    """One line for each store, codec, direction and closer."""
+def rows_of_table(
+    images: np.ndarray, captions: np.ndarray, only: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """One line for each store (all, or ``only`` these), codec, direction and closer."""
     directions = {"image to text": (images, captions), "text to image": (captions, images)}
-    for store, filled in STORES.items():
+    for store in only or STORES:
         for direction, (queries, candidates) in directions.items():
             folder = Path(tempfile.mkdtemp(prefix="isthmus-bench-"))
-            for codec, address in filled(candidates, folder):
+            for codec, address in STORES[store](candidates, folder):
                 for name in CLOSERS:
                     closer = im.fit(name, queries, candidates, score="dot")
                     with tempfile.TemporaryDirectory() as out:
@@ -139,6 +157,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images")
     parser.add_argument("captions")
+    parser.add_argument("--only", nargs="*", default=(), choices=STORES, metavar="STORE")
     given = parser.parse_args()
-    for line in rows_of_table(unit(given.images), unit(given.captions)):
+    for line in rows_of_table(unit(given.images), unit(given.captions), given.only):
         print(json.dumps(line), flush=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -66,8 +68,6 @@ def lancedb(folder: Path) -> Filled:
 
 def qdrant_edge(folder: Path) -> Filled:
     """Qdrant's engine in folders."""
-    from itertools import count
-
     import qdrant_edge as engine
 
     numbers = count()
@@ -91,8 +91,37 @@ def qdrant_edge(folder: Path) -> Filled:
     return fill
 
 
+def sqlite(folder: Path, made: str = "id INTEGER PRIMARY KEY, kind TEXT, image BLOB") -> Filled:
+    """SQLite in a file: an ordinary table, or what ``made`` says."""
+    import apsw
+    import sqlite_vec
+
+    base = apsw.Connection(str(folder / "items.sqlite"))
+    base.enable_load_extension(True)
+    base.load_extension(sqlite_vec.loadable_path())
+    numbers = count()
+
+    def fill(rows: np.ndarray, score: str) -> str:
+        table = f"items{next(numbers)}"
+        virtual = "VIRTUAL TABLE {} USING vec0({})" if "float[" in made else "TABLE {} ({})"
+        metric = "cosine" if score == "cosine" else "l2"
+        base.execute("CREATE " + virtual.format(table, made.format(rows.shape[1], metric)))
+        with base:
+            base.executemany(
+                f"INSERT INTO {table} (id, kind, image) VALUES (?, ?, ?)",
+                ((i, "image" if i % 2 else "text", row.tobytes()) for i, row in enumerate(rows, 1)),
+            )
+        return f"sqlite:{folder / 'items.sqlite'}?table={table}&column=image&score={score}"
+
+    return fill
+
+
+VEC0 = "id INTEGER PRIMARY KEY, kind TEXT, +title TEXT, image float[{}] distance_metric={}"
+
 KINDS: dict[str, Callable[[Path], Filled]] = {
     "postgresql": postgres,
     "lancedb": lancedb,
     "qdrant-edge": qdrant_edge,
+    "sqlite": sqlite,
+    "sqlite vec0": partial(sqlite, made=VEC0),
 }

@@ -9,9 +9,8 @@ library's default otherwise).
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -159,7 +158,7 @@ class LanceDB(Store):
         if self.address.column not in schema.names:
             return None
         text = (schema.field(self.address.column).metadata or {}).get(_KEY.encode())
-        return Mark(**json.loads(text)) if text else None
+        return Mark.of_text(text) if text else None
 
     def prepare(self, column: str, dim: int, mark: Mark) -> LanceDB:
         """Make an empty table with the items' other fields and a column of lists."""
@@ -228,7 +227,7 @@ class LanceDB(Store):
 
 
 def _metadata(mark: Mark) -> dict[str, str]:
-    return {_KEY: json.dumps(asdict(mark))}
+    return {_KEY: mark.text}
 
 
 def _literal(value: Any) -> str:

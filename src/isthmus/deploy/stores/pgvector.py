@@ -7,10 +7,9 @@ items that have no vector yet.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -18,7 +17,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from isthmus.core.checks import one_of
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, in_order
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, in_order
 from isthmus.encoders.libraries import first_line, library
 from isthmus.errors import FileError, OptionError
 from isthmus.search.scores import check_score
@@ -82,13 +81,9 @@ class Pgvector(Store):
     def _run(self, text: str, values: Any = None, **names: str) -> list[tuple[Any, ...]]:
         import psycopg
 
-        try:
+        with answering(self.address, psycopg.Error):
             done = self.connection.execute(self._named(text, **names), values)
             return done.fetchall() if done.description else []
-        except psycopg.Error as why:
-            raise FileError(
-                "store-refused", f"'{self.address.shown}' answered: {first_line(why)}"
-            ) from why
 
     def describe(self) -> StoreFacts:
         """Type and dimension of the column, and the first vector index on it."""
@@ -163,13 +158,8 @@ class Pgvector(Store):
     def _transaction(self) -> Iterator[None]:
         import psycopg
 
-        try:
-            with self.connection.transaction():
-                yield
-        except psycopg.Error as why:
-            raise FileError(
-                "store-refused", f"'{self.address.shown}' answered: {first_line(why)}"
-            ) from why
+        with answering(self.address, psycopg.Error), self.connection.transaction():
+            yield
 
     def fetch(self, ids: np.ndarray) -> np.ndarray:
         """Vectors in pgvector's binary form: 4 bytes of header, then big-endian floats."""
@@ -245,7 +235,7 @@ class Pgvector(Store):
             [self._named("{table}").as_string(), self.address.column],
         )
         text: str = (found[0][0] or "") if found else ""
-        return Mark(**json.loads(text[len(_MARK) :])) if text.startswith(_MARK) else None
+        return Mark.of_text(text[len(_MARK) :]) if text.startswith(_MARK) else None
 
     def _columns(self) -> list[str]:
         found = self._run(
@@ -269,7 +259,7 @@ class Pgvector(Store):
         return new
 
     def _write_mark(self, mark: Mark) -> None:
-        text = self._sql.Literal(_MARK + json.dumps(asdict(mark)))
+        text = self._sql.Literal(_MARK + mark.text)
         self.connection.execute(
             self._named("COMMENT ON COLUMN {table}.{column} IS ") + self._sql.SQL("{}").format(text)
         )

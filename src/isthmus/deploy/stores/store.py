@@ -7,15 +7,18 @@ written once, on these methods.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from isthmus.data.addresses import Address
 from isthmus.data.source import BaseSource
+from isthmus.encoders.libraries import first_line
 from isthmus.errors import FileError, OptionError, ShapeError
 
 
@@ -55,6 +58,29 @@ class Mark:
     bias: bool = False
     source: str = ""
     more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """As a store keeps it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """From what a store kept."""
+        return cls(**json.loads(text))
+
+
+@contextmanager
+def answering(address: Address, *errors: type[Exception]) -> Iterator[None]:
+    """What a client raises becomes one sentence.
+
+    Raises:
+        FileError: one of ``errors`` was raised.
+    """
+    try:
+        yield
+    except errors as why:
+        raise FileError("store-refused", f"'{address.shown}' answered: {first_line(why)}") from why
 
 
 class Store(ABC):
@@ -250,4 +276,4 @@ def in_order(asked: np.ndarray, found_ids: list[Any], vectors: np.ndarray) -> np
     return vectors[[place[str(one)] for one in asked if str(one) in place]]
 
 
-__all__ = ["Mark", "Store", "StoreFacts", "StoreRows", "in_order"]
+__all__ = ["Mark", "Store", "StoreFacts", "StoreRows", "answering", "in_order"]

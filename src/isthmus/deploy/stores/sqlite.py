@@ -1,0 +1,326 @@
+"""SQLite: ``sqlite:FILE?table=T&column=C``, vectors as BLOBs of float32, compared by sqlite-vec.
+
+In an ordinary table a deployed column lies beside the original, its candidate bias in ``C_bias``. A
+``vec0`` table takes no new columns, so its items get a second one, ``T_COLUMN``, with the same
+other columns. Marks lie in a table of ours, ``isthmus_marks``. Each batch is one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from isthmus.core.checks import one_of
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, in_order
+from isthmus.encoders.libraries import library
+from isthmus.errors import FileError, OptionError
+from isthmus.search.scores import check_score
+
+_CODECS = {
+    "none": "{}",
+    "int8": "vec_quantize_int8({}, 'unit')",
+    "binary": "vec_quantize_binary({})",
+}
+"""Name -> what sqlite-vec compares in the place of a vector."""
+_METRICS = {"cosine": "cosine", "l2": "euclidean"}
+_VECTOR = re.compile(r"(\w+)\s+float\[", re.I)
+_MARKS = "isthmus_marks"
+
+
+class SQLite(Store):
+    """A column of BLOBs, or a vector column of a ``vec0`` table."""
+
+    scheme, extra, client = "sqlite", "sqlite", "apsw and sqlite-vec"
+    _source: SQLite
+
+    @property
+    def _apsw(self) -> Any:
+        # Python's own sqlite3 is often built without extensions, which sqlite-vec is one of
+        return library("apsw", "Reading SQLite", "apsw", self.extra)
+
+    def connect(self) -> Any:
+        """Open the file and load sqlite-vec."""
+        apsw, vec = self._apsw, library("sqlite_vec", "Reading SQLite", "sqlite-vec", self.extra)
+        if not os.path.isfile(self.address.place):
+            raise FileError("store-unreachable", f"'{self.address.place}' is no file of SQLite")
+        with answering(self.address, apsw.Error):
+            base = apsw.Connection(self.address.place, flags=apsw.SQLITE_OPEN_READWRITE)
+            base.set_busy_timeout(10_000)
+            base.enable_load_extension(True)
+            base.load_extension(vec.loadable_path())
+            base.enable_load_extension(False)
+            return base
+
+    def _named(self, text: str, **names: str) -> str:
+        given = {**self._names, "id": self._id, **names}
+        return text.format(**{k: _quoted(v) for k, v in given.items()}, where=self._where)
+
+    @property
+    def _names(self) -> dict[str, str]:
+        column = self.address.need("column")
+        return {"table": self.address.need("table"), "column": column, "bias": f"{column}_bias"}
+
+    def _run(self, text: str, values: Any = (), **names: str) -> list[tuple[Any, ...]]:
+        with answering(self.address, self._apsw.Error):
+            return list(self.connection.execute(self._named(text, **names), values))
+
+    def _run_all(self, *steps: tuple[str, Iterable[Any]]) -> None:
+        """Statements with their values, in one transaction."""
+        with answering(self.address, self._apsw.Error), self.connection:
+            for text, values in steps:
+                self.connection.executemany(self._named(text), values)
+
+    @property
+    def _where(self) -> str:
+        parts = ["true", self.address.options.get("where", "")]
+        if self.address.modality:
+            column, value = self.address.modality
+            parts.append(f"{_quoted(column)} = '{value.replace(chr(39), chr(39) * 2)}'")
+        return " AND ".join(f"({part})" for part in parts if part)
+
+    @cached_property
+    def _columns(self) -> dict[str, str]:
+        """Name -> declared type."""
+        with answering(self.address, self._apsw.Error):
+            table = _quoted(self.address.need("table"))
+            found = list(self.connection.execute(f"PRAGMA table_xinfo({table})"))
+        if not found:
+            raise FileError("store-refused", f"'{self.address.shown}' has no such table")
+        return {row[1]: row[2] for row in found if row[6] != 1}  # 1: hidden, as vec0's distance
+
+    @cached_property
+    def _id(self) -> str:
+        return self.address.options.get("id") or ("id" if "id" in self._columns else "rowid")
+
+    @cached_property
+    def _vec0(self) -> list[str]:
+        """The arguments of a ``vec0`` table; empty for an ordinary one."""
+        found = self.connection.execute(
+            "SELECT sql FROM sqlite_master WHERE name = ?", (self.address.need("table"),)
+        )
+        made = re.search(r"USING\s+vec0\s*\((.*)\)", next(iter(found))[0], re.I | re.S)
+        return [part.strip() for part in made[1].split(",")] if made else []
+
+    @cached_property
+    def _metrics(self) -> dict[str, str]:
+        """Vector columns of a ``vec0`` table and what their own search ranks by."""
+        found = {}
+        for part in self._vec0:
+            if name := _VECTOR.match(part):
+                said = re.search(r"distance_metric\s*=\s*(\w+)", part, re.I)
+                found[name[1]] = _METRICS.get(said[1].lower() if said else "l2", "")
+        return found
+
+    def describe(self) -> StoreFacts:
+        """Rows, length of the BLOBs, and the distance of a ``vec0`` table."""
+        column, held = self.address.need("column"), self._metrics
+        if column not in (held if self._vec0 else self._columns):
+            blobs = held or [name for name, kind in self._columns.items() if "BLOB" in kind.upper()]
+            raise OptionError(
+                "unknown-column",
+                f"'{self.address.shown}' has no column '{column}' of float vectors; it has "
+                f"{', '.join(blobs) or 'none'}",
+            )
+        found = self._run(
+            "SELECT count(*), min(length({column})), max(length({column})) FROM {table} "
+            "WHERE {column} IS NOT NULL AND {where}"
+        )
+        rows, shortest, longest = found[0]
+        if rows and (shortest != longest or shortest % 4):
+            raise FileError(
+                "no-vectors",
+                f"column '{column}' of '{self.address.shown}' holds BLOBs of {shortest} to "
+                f"{longest} bytes; expected float32 vectors of one length",
+            )
+        return StoreFacts(
+            rows=rows,
+            dim=(longest or 0) // 4,
+            score=self.address.options.get("score", "") or held.get(column, ""),
+            index="vec0, which reads all rows" if held else "none",
+            codec=self.codec,
+            expression=self.codec == "none",
+        )
+
+    @property
+    def codec(self) -> str:
+        """What sqlite-vec is asked to compare: vectors, int8 over [-1, 1], or signs.
+
+        Raises:
+            OptionError: another codec.
+        """
+        said = self.address.options.get("codec", "none")
+        one_of(said, _CODECS, "codec of SQLite", "unknown-codec")
+        return said
+
+    def ids(self) -> np.ndarray:
+        """Ids in their own order."""
+        found = self._run(
+            "SELECT {id} FROM {table} WHERE {column} IS NOT NULL AND {where} ORDER BY {id}"
+        )
+        return np.array([one for (one,) in found])
+
+    def fetch(self, ids: np.ndarray) -> np.ndarray:
+        """Vectors of these ids in one statement."""
+        found = self._run(
+            "SELECT {id}, {column} FROM {table} WHERE {id} IN (SELECT value FROM json_each(?))",
+            (json.dumps(ids.tolist()),),
+        )
+        raw = np.frombuffer(b"".join(row[1] for row in found), "<f4")
+        return in_order(ids, [row[0] for row in found], raw.reshape(len(found), -1))
+
+    def search(
+        self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
+    ) -> np.ndarray:
+        """One statement a query."""
+        statement = self._order(check_score(score), mark)
+        asked = np.ascontiguousarray(queries, np.float32)
+        return np.array(
+            [[i for (i,) in self._run(statement, {"q": q.tobytes(), "k": k})] for q in asked]
+        )
+
+    def _order(self, score: str, mark: Mark | None) -> str:
+        if self.codec == "none" and score == self._metrics.get(self.address.column):
+            return (
+                "SELECT {id} FROM {table} WHERE {column} MATCH :q AND k = :k AND {where} "
+                "ORDER BY distance"
+            )
+        row, query = (_CODECS[self.codec].format(one) for one in ("{column}", ":q"))
+        measure = f"vec_distance_L2({row}, {query})"
+        if self.codec == "binary":
+            measure = f"vec_distance_hamming({row}, {query})"
+        elif score == "cosine":
+            measure = f"vec_distance_cosine({row}, {query})"
+        elif score == "dot":  # sqlite-vec has no inner product: -2<v, q> = |v - q|² - |v|² - |q|²
+            zero = _CODECS[self.codec].format("zeroblob(length(:q))")
+            measure = f"(pow({measure}, 2) - pow(vec_distance_L2({row}, {zero}), 2)) / 2"
+        if mark is not None and mark.bias:
+            measure = f"pow({measure}, 2) / 2" if score == "euclidean" else measure
+            measure += " - {bias}"
+        return (
+            "SELECT {id} FROM {table} WHERE {column} IS NOT NULL AND {where} "
+            f"ORDER BY {measure} LIMIT :k"
+        )
+
+    def at(self, column: str) -> SQLite:
+        """The same table, or for ``vec0`` the table ``TABLE_COLUMN``."""
+        address = self.address.with_column(column)
+        if self._vec0:
+            table = f"{self.address.need('table')}_{column}"
+            address = replace(
+                address,
+                options={**address.options, "table": table},
+                shown=f"sqlite:{address.place}?table={table}&column={column}",
+            )
+        other = SQLite(address)
+        other._connection, other._source = self._connection, self
+        return other
+
+    @property
+    def _key(self) -> str:
+        return f"{self.address.need('table')}.{self.address.need('column')}"
+
+    def mark(self) -> Mark | None:
+        """The row of the table of marks."""
+        if not self._has(_MARKS) or not self._is_there:
+            return None
+        found = self._run("SELECT mark FROM {marks} WHERE name = ?", (self._key,), marks=_MARKS)
+        return Mark.of_text(found[0][0]) if found else None
+
+    @property
+    def _is_there(self) -> bool:
+        return self._has(self.address.need("table")) and self.address.column in self._columns
+
+    def _has(self, table: str) -> bool:
+        asked = "SELECT 1 FROM sqlite_master WHERE name = ?"
+        return bool(list(self.connection.execute(asked, (table,))))
+
+    def _marking(self, mark: Mark) -> tuple[str, list[Any]]:
+        return f"INSERT OR REPLACE INTO {_MARKS} VALUES (?, ?)", [(self._key, mark.text)]
+
+    def prepare(self, column: str, dim: int, mark: Mark) -> SQLite:
+        """Add the column, or make the ``vec0`` table, with the mark in one transaction."""
+        new = self.at(column)
+        if new._is_there:
+            new.same_mark(mark)
+            return new
+        steps = [f"CREATE TABLE IF NOT EXISTS {_MARKS} (name TEXT PRIMARY KEY, mark TEXT)"]
+        if self._vec0:
+            metric = "cosine" if mark.score == "cosine" else "l2"
+            vector = f"{column} float[{dim}] distance_metric={metric}"
+            kept = [part for part in self._vec0 if not re.match(r"\w+\s+(float|int8|bit)\[", part)]
+            parts = ", ".join([*kept, vector]).replace("{", "{{").replace("}", "}}")
+            steps.append(f"CREATE VIRTUAL TABLE {{table}} USING vec0({parts})")
+        else:
+            steps.append("ALTER TABLE {table} ADD COLUMN {column} BLOB")
+            steps += ["ALTER TABLE {table} ADD COLUMN {bias} REAL"] * mark.bias
+        named = [self._named(step, **new._names) for step in steps]
+        with answering(self.address, self._apsw.Error), self.connection:
+            for step in named:
+                self.connection.execute(step)
+            self.connection.executemany(*new._marking(mark))
+        return self.at(column)
+
+    def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
+        """One transaction."""
+        rows = [row.tobytes() for row in np.ascontiguousarray(vectors, np.float32)]
+        given: list[Any] = [rows, ids.tolist()]
+        if self._vec0:
+            kept = [c for c in self._columns if c not in (self._id, self.address.column)]
+            names = "".join(f", {_quoted(one)}" for one in kept)
+            source = _quoted(self._source.address.need("table"))
+            text = (
+                f"INSERT INTO {{table}} ({{column}}, {{id}}{names}) "
+                f"SELECT ?, {{id}}{names} FROM {source} WHERE {{id}} = ?"
+            )
+        elif bias is None:
+            text = "UPDATE {table} SET {column} = ? WHERE {id} = ?"
+        else:
+            given.insert(1, bias.tolist())
+            text = "UPDATE {table} SET {column} = ?, {bias} = ? WHERE {id} = ?"
+        self._run_all((text, zip(*given, strict=True)))
+
+    def finish(self, mark: Mark) -> None:
+        """The mark; nothing is indexed."""
+        self._run_all(self._marking(replace(mark, complete=True)))
+
+    def undo(self) -> None:
+        """Drop the column and its bias, or the ``vec0`` table, and the mark."""
+        bias = self.need_mark().bias
+        drops = ["ALTER TABLE {table} DROP COLUMN {column}"]
+        drops += ["ALTER TABLE {table} DROP COLUMN {bias}"] * bias
+        gone = ["DROP TABLE {table}"] if self._vec0 else drops
+        unmark = (f"DELETE FROM {_MARKS} WHERE name = ?", [(self._key,)])
+        self._run_all(*((text, [()]) for text in gone), unmark)
+        self.__dict__.pop("_columns", None)
+
+    def example(self, mark: Mark) -> str:
+        """The statement through apsw."""
+        statement = self._named(self._order(mark.score, mark))
+        return _EXAMPLE.format(file=self.address.place, statement=statement)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+_EXAMPLE = '''
+import apsw
+import sqlite_vec
+
+SQL = """{statement}"""
+
+
+def search(query, k=10, file="{file}"):
+    """Ids of the k first items."""
+    base = apsw.Connection(file, flags=apsw.SQLITE_OPEN_READONLY)
+    base.enable_load_extension(True)
+    base.load_extension(sqlite_vec.loadable_path())
+    return [row[0] for row in base.execute(SQL, {{"q": query_vector(query).tobytes(), "k": k}})]
+'''
