@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import commands
 import isthmus as im
+from isthmus.data.journal import Journal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="streams and signals of POSIX")
 COMMAND = [sys.executable, "-c", "from isthmus.cli import main; main()"]
@@ -158,3 +160,41 @@ def test_names_that_are_no_utf_8(files_wide: Path) -> None:
     table = im.stress(f"{odd}.npy", "captions.npy", trials=1, levels=[0.01], closers="none")
     assert "caf\\udce9" in table.save(f"{odd}.html").read_text("utf-8")
     table.save(f"{odd}.parquet")
+
+
+def test_an_interrupted_run_says_what_it_keeps(
+    files_wide: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    """Ctrl-C during the second step: the first is kept, and the same command goes on after it."""
+    words = ["stress", "images.npy", "captions.npy", "--levels", "0.01,0.02", "--out", "t.parquet"]
+    append, done = Journal.append, []
+
+    def interrupted(journal: Journal, *given: Any) -> None:
+        if done:
+            raise KeyboardInterrupt
+        done.append(1)
+        append(journal, *given)
+
+    monkeypatch.setattr(Journal, "append", interrupted)
+    code, _, err = commands.run(capsys, *words)
+    assert code == 130
+    assert err.endswith(
+        "isthmus: interrupted; t.parquet.journal keeps 1 finished steps; give the same command "
+        "again to go on after them\n"
+    )
+    monkeypatch.setattr(Journal, "append", append)
+    assert commands.run(capsys, *words)[0] == 0
+    assert not Path("t.parquet.journal").exists()
+
+
+def test_short_help_and_completion(tmp_path: Path) -> None:
+    for words in (["-h"], ["audit", "-h"], ["canary", "make", "-h"]):
+        shown = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=True)
+        assert "Usage:" in shown.stdout
+    asked = {"COMP_WORDS": "isthmus comp", "COMP_CWORD": "1", "_ISTHMUS_COMPLETE": "complete_bash"}
+    start = "import sys; sys.argv[0] = 'isthmus'; from isthmus.cli import main; main()"
+    words = [sys.executable, "-c", start]
+    got = subprocess.run(
+        words, env=os.environ | asked, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert got.stdout.split() == ["compare"]

@@ -21,7 +21,7 @@ from isthmus.metrics.picture import gap_picture
 from isthmus.report.markdown import render_markdown
 from isthmus.report.render import _page, render_html, script_json, write_html
 from isthmus.report.table import print_summary
-from isthmus.report.words import commands, flips, number, percent, sentence
+from isthmus.report.words import arrow, commands, flips, number, percent, sentence
 from isthmus.workflows.audits import audit
 from worlds import leave_verdict_out
 
@@ -220,7 +220,8 @@ def test_unpaired_input_renders_with_reasons() -> None:
     assert "no pairs, labels or relevance say what is right" in page
     assert "nan" not in page.lower().split()
     assert "None" not in page
-    print_summary(unpaired, _console(io.StringIO()))
+    for verbose in (False, True):
+        print_summary(unpaired, _console(io.StringIO()), verbose=verbose)
     assert "needs pairs" in render_markdown(unpaired)
 
 
@@ -260,7 +261,8 @@ def test_any_key_may_be_missing_or_null(report: Any, how: str) -> None:
         try:
             assert "None" not in render_html(broken)
             render_markdown(broken)
-            print_summary(broken, _console(io.StringIO()))
+            for verbose in (False, True):
+                print_summary(broken, _console(io.StringIO()), verbose=verbose)
         except Exception as error:
             failed.append(f"{path}: {error!r}")
     assert failed == []
@@ -370,10 +372,61 @@ def _console(file: io.StringIO, **options: Any) -> Any:
     return Console(file=file, **options)
 
 
+def _printed(report: Any, **options: Any) -> list[str]:
+    out = io.StringIO()
+    print_summary(report, _console(out, **options))
+    return out.getvalue().splitlines()
+
+
+def test_the_summary_is_one_screen(report: Any) -> None:
+    """Both directions and the advice in 20 lines, with the two lines that a command adds."""
+    lines = _printed(report)
+    assert len(lines) + 2 <= 20
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith(f"gap {report['gap']['norm']:.3f} (")
+    for column, direction in enumerate(report["directions"]):
+        for entry in direction["verdict"][1:]:
+            (line,) = [x for x in lines if x.startswith(f"{entry['disturbance']:<33}")]
+            cell = re.split(r"(?<=%) {2,}", line[33:])[column]
+            assert f"{entry['flips_before']:.1%}" in cell
+            if entry["state"] == "closing helps":
+                assert cell.startswith("+ helps")
+                assert cell.endswith(f"{entry['flips_after']:.1%}")
+        closer = direction["recommendation"]["closer"]
+        assert any(x.startswith(f"{arrow(direction)}: ") for x in lines)
+        assert closer == "none" or any(f"use {closer} (" in x for x in lines)
+    codes = {w["code"] for w in report["warnings"]}
+    assert all(code in " ".join(lines) for code in codes)
+
+
+def test_the_summary_begins_with_what_is_broken(report: Any) -> None:
+    bad = copy.deepcopy(report)
+    finding = {"code": "rows-out-of-order", "text": "pairs slip", "severity": "broken"}
+    bad["warnings"] = [finding, *bad["warnings"]]
+    assert _printed(bad)[0] == "BROKEN rows-out-of-order: pairs slip"
+
+
+def test_the_summary_says_where_accuracy_rises(report: Any) -> None:
+    better = copy.deepcopy(report)
+    row = {"raises": True, "before": 0.25, "after": 0.375, "closer": "centering"}
+    better["directions"][0]["changes"] = [row, row | {"after": 0.3}]
+    better["directions"][1]["changes"] = []
+    (line,) = [x for x in _printed(better) if x.startswith("R@1 if answers may change")]
+    assert line.split("  ")[-1].strip() == "25.0% → 37.5%"
+
+
+def test_colours_are_off_with_no_color(report: Any, monkeypatch: Any) -> None:
+    coloured = re.compile(r"\x1b\[[0-9;]*3[0-9]m")
+    shown = {"force_terminal": True, "width": 80, "color_system": "standard"}
+    assert any(map(coloured.search, _printed(report, **shown)))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not any(map(coloured.search, _printed(report, **shown)))
+
+
 def test_summary_in_a_pipe_is_plain_and_whole(report: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     out = io.StringIO()
-    print_summary(report, _console(out))
+    print_summary(report, _console(out), verbose=True)
     text = out.getvalue()
     assert "\x1b" not in text
     assert "…" not in text
@@ -392,7 +445,7 @@ def test_summary_marks_the_recommended_row_and_takes_names_as_they_are() -> None
     odd = report_of(names=("[red]x[/red]", "y\x1b[31m"))
     recommendation = odd["directions"][0]["recommendation"]
     out = io.StringIO()
-    print_summary(odd, _console(out))
+    print_summary(odd, _console(out), verbose=True)
     text = out.getvalue()
     assert "[red]x[/red]" in text
     assert "\x1b" not in text
@@ -404,7 +457,7 @@ def test_summary_marks_the_recommended_row_and_takes_names_as_they_are() -> None
 
 def test_summary_fits_a_terminal_of_80_columns(report: Any) -> None:
     out = io.StringIO()
-    print_summary(report, _console(out, force_terminal=True, width=80))
+    print_summary(report, _console(out, force_terminal=True, width=80), verbose=True)
     assert "\x1b[" in out.getvalue()
     assert "…" not in out.getvalue()
 
@@ -415,7 +468,7 @@ def test_more_levels_than_a_table_has_room_for(report: Any) -> None:
         extra = [r | {"level": r["level"] * s} for r in direction["stress"] for s in (1, 2, 3, 5)]
         direction["stress"] = extra
     out = io.StringIO()
-    print_summary(many, _console(out))
+    print_summary(many, _console(out), verbose=True)
     assert "…" not in out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= 80
 

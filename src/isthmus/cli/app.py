@@ -36,7 +36,7 @@ app = typer.Typer(
     help="Measure, explain, close and stress-test the modality gap of embeddings.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
 )
 

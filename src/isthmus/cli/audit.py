@@ -10,7 +10,7 @@ import typer
 import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import INPUT, split_numbers, two_names
-from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.cli.output import console, print_json, progress_bar, say_where
 
 
 def command(
@@ -49,9 +49,7 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder for reports and closers.")] = Path(
         "isthmus-report"
     ),
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="Also print how large codes' errors are, as noise.")
-    ] = False,
+    verbose: options.Verbose = False,
     json: options.Json = False,
 ) -> None:
     """Measure the gap, stress the answers, recommend a closing.
@@ -90,7 +88,6 @@ def command(
     result.save(out)
     screen = console(as_json=json)
     print_summary(result.report, screen, verbose=verbose)
-    wrote = f"Wrote {out}/report.html, report.json and the recommended closers."
-    screen.print(wrote, soft_wrap=True)
+    say_where(screen, out, verbose=verbose)
     if json:
         print_json(result.report)

@@ -20,6 +20,7 @@ def command(
         typer.Option(help="emoji (default model), emoji:contrastive, emoji:sigmoid, emoji:gap."),
     ] = "emoji",
     seed: options.Seed = 0,
+    verbose: options.Verbose = False,
     json: options.Json = False,
 ) -> None:
     """The whole story, offline, on the built-in emoji pictures, names and model.
@@ -39,7 +40,7 @@ def command(
         save_rows(out, story.rows)
         result.save(out)
     screen = console(as_json=json)
-    print_summary(result.report, screen)
+    print_summary(result.report, screen, verbose=verbose)
     print_demo(result.report["demo"], screen)
     screen.print(
         f"Wrote {out}/report.html (open it), report.json, the recommended closers, and the rows: "

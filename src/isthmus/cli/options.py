@@ -17,6 +17,9 @@ Queries = Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")]
 Candidates = Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is searched.")]
 CloserFile = Annotated[Path, typer.Argument(metavar="CLOSER", help="A file of isthmus close.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Print all: why, what it costs, warnings in full, tables.")
+]
 Paired = Annotated[
     bool | None,
     typer.Option(

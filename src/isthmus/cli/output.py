@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isthmus.report.plain import plain_console, visible
@@ -63,6 +64,15 @@ def console(*, as_json: bool) -> Console:
     stream = sys.stderr if as_json else sys.stdout
     terminal = stream.isatty()
     return plain_console(file=stream, width=None if terminal else 110)
+
+
+def say_where(screen: Console, out: Path, *, verbose: bool) -> None:
+    """Where the report is, and where the reasons are."""
+    screen.print(
+        f"Wrote {out}: report.html (open it), report.json, the recommended closers.", soft_wrap=True
+    )
+    if not verbose:
+        screen.print("Why, what it costs, every warning in full: --verbose, or the page.")
 
 
 def print_json(value: Any) -> None:

@@ -108,19 +108,30 @@ def _code_of(command: Callable[[], Any]) -> int:
     except IsthmusError as refused:
         return _say(str(refused), 1)
     except Stopped as stopped:
-        return _say(f"stopped by {stopped.signal}; {NOTHING_LEFT}", int(stopped.code or 1))
+        return _say(f"stopped by {stopped.signal}; {_kept(stopped)}", int(stopped.code or 1))
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            _say(f"interrupted; {NOTHING_LEFT}", INTERRUPTED)
+            _say(f"interrupted; {_kept(stop)}", INTERRUPTED)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
-        return _say(f"interrupted; {NOTHING_LEFT}", INTERRUPTED)
-    except MemoryError:
-        return _say("memory ran out; take fewer rows at once, or a machine with more", 1)
+    except KeyboardInterrupt as interrupt:
+        return _say(f"interrupted; {_kept(interrupt)}", INTERRUPTED)
+    except MemoryError as lack:
+        what = "memory ran out; take fewer rows at once, or a machine with more"
+        return _say(f"{what}; {_kept(lack)}", 1)
     except OSError as error:
         where = f"'{os.fsdecode(error.filename)}': " if error.filename else ""
         return _say(f"{where}{error.strerror or error}; check the disk and the path", 1)
     return 0
+
+
+def _kept(error: BaseException) -> str:
+    """What a run that ended early keeps: its journal's note, on the error or on what it came of."""
+    found: BaseException | None = error
+    while found is not None:
+        for note in getattr(found, "__notes__", []):
+            return str(note)
+        found = found.__cause__ or found.__context__
+    return NOTHING_LEFT
 
 
 def _say(sentence: str, code: int) -> int:

@@ -72,9 +72,15 @@ class Journal:
         self._written = monotonic()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         with suppress(sqlite3.Error):  # it may be closed: its run is done
             self._save()
+            if error is not None:
+                (steps,) = self._base.execute("SELECT count(*) FROM steps").fetchone()
+                error.add_note(
+                    f"{self.path} keeps {steps} finished steps; give the same command again to go "
+                    "on after them"
+                )
         self._base.close()
 
     def others(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The report in a terminal: the verdicts first, then the warnings, a table per direction, advice.
+"""The report in a terminal: one screen, or everything: verdicts, warnings, tables, advice.
 
 80 columns are enough. In a pipe there are no colours and lines are broken at 80 columns.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from isthmus.report import words
+from isthmus.report.overview import overview_lines
 from isthmus.report.plain import plain_console, visible
 from isthmus.report.verdict_words import (
     LEGEND,
@@ -38,29 +39,34 @@ def print_summary(
 ) -> None:
     """Print the summary of ``report`` on ``console`` (standard output by default).
 
-    ``verbose`` adds the ruler: what disturbs stored vectors by how much.
+    It has 20 lines at most where nothing is wrong with the input. ``verbose`` prints all: why,
+    what it costs, every warning in full, the ruler and a table per direction.
     """
     console = console or plain_console()
     piped, width = not console.is_terminal, console.width
     if piped:
         console.width = PIPE_WIDTH
     try:
-        for part in summary_lines(report, console.width, plain=piped, verbose=verbose):
+        if verbose:
+            parts = detailed_lines(report, console.width, plain=piped)
+        else:
+            wide = console.width
+            parts = [plain_text(text, style, wide, "  ") for text, style in overview_lines(report)]
+        for part in parts:
             console.print(part, highlight=False)
     finally:
         if piped:
             console.width = width
 
 
-def summary_lines(
-    report: dict[str, Any], width: int = PIPE_WIDTH, *, plain: bool = False, verbose: bool = False
+def detailed_lines(
+    report: dict[str, Any], width: int = PIPE_WIDTH, *, plain: bool = False
 ) -> list[RenderableType]:
     """What is printed, part by part.
 
     Args:
         report: the dict of ``report.json``. width: columns to break lines at.
         plain: the recommended row is marked with ``>``, for pipes and logs.
-        verbose: with the ruler.
     """
     directions = report.get("directions") or []
     warnings = report.get("warnings") or []
@@ -70,7 +76,7 @@ def summary_lines(
     if any(direction.get("verdict") for direction in directions):
         parts += [plain_text(""), plain_text(LEGEND, width=width)]
     for direction in directions:
-        parts += _verdict(direction, width, verbose)
+        parts += _verdict(direction, width)
     pool = pool_rows(report)
     if pool:
         parts += [plain_text(""), plain_text(pool[0], "bold", width, "    ")]
@@ -82,7 +88,7 @@ def summary_lines(
     return parts
 
 
-def _verdict(direction: dict[str, Any], width: int, verbose: bool) -> list[RenderableType]:
+def _verdict(direction: dict[str, Any], width: int) -> list[RenderableType]:
     """The verdict of one direction: state, number, and why."""
     rows = verdict_rows(direction)
     if not rows:
@@ -97,7 +103,7 @@ def _verdict(direction: dict[str, Any], width: int, verbose: bool) -> list[Rende
         if why:
             parts.append(plain_text(f"    {why}", "", width, "    "))
     parts += [plain_text(line, "", width, "  ") for line in accuracy_rows(direction)]
-    if verbose and direction.get("ruler"):
+    if direction.get("ruler"):
         head = f"{'  ruler: what is done to vectors':<37}{'E|e|^2':>10}{'flips':>10}"
         parts += [
             plain_text(head, "bold"),

@@ -62,22 +62,29 @@ def _why(entry: dict[str, Any]) -> str:
     return f"{why[0].upper()}{why[1:]}." + (f" Cost: {cost}." if cost else "")
 
 
-def pool_rows(report: dict[str, Any]) -> list[str]:
-    """The verdict of one pool of both modalities: its headline, then a sentence each."""
+def pool_parts(report: dict[str, Any]) -> tuple[str, str, str] | None:
+    """Name, state and number of the verdict of one pool of both modalities."""
     entry = (report.get("mixed") or {}).get("verdict")
     if not entry:
-        return []
+        return None
     state, k = words.said(entry.get("state")), words.number(entry.get("k"))
     numbers = words.number(entry.get("ndcg_before"))
     if state == "closing helps":
         numbers += f" → {words.number(entry.get('ndcg_after'))}"
     called = words.names(report)
     name = f"one pool of {called['a']} and {called['b']}"
-    name = name if len(name) < NAME_WIDTH else "one pool of both modalities"
-    headline = (
-        f"{SIGNS.get(state, ' ')} {name:<{NAME_WIDTH}}{state:<{STATE_WIDTH}}nDCG@{k} {numbers}"
-    )
-    return [headline, *(entry.get("sentences") or [])]
+    name = name if len(name) < NAME_WIDTH - 2 else "one pool of both modalities"
+    return name, state, f"nDCG@{k} {numbers}"
+
+
+def pool_rows(report: dict[str, Any]) -> list[str]:
+    """The verdict of one pool of both modalities: its headline, then a sentence each."""
+    parts = pool_parts(report)
+    if parts is None:
+        return []
+    name, state, numbers = parts
+    headline = f"{SIGNS.get(state, ' ')} {name:<{NAME_WIDTH}}{state:<{STATE_WIDTH}}{numbers}"
+    return [headline, *(report["mixed"]["verdict"].get("sentences") or [])]
 
 
 def score_rows(direction: dict[str, Any]) -> list[str]:

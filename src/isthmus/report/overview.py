@@ -1,0 +1,139 @@
+"""The audit on one screen: the gap, both directions side by side, what to do. 20 lines at most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from isthmus.report import words
+from isthmus.report.verdict_words import SIGNS, pool_parts, verdict_cells
+
+WIDTH = 80
+NAME = 33
+SHORT = {"safe as it is": "safe", "closing helps": "helps", "do nothing": "no help"}
+LEGEND = "First answers that change (= safe as it is, + closing helps, - do nothing):"
+UNDISTURBED = "float32, undisturbed"
+GAIN_NOTHING = "Undisturbed float32 vectors gain nothing from closing the gap."
+
+
+def overview_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """(text, style) of every line that is printed; lines are broken by the caller.
+
+    Args:
+        report: the dict of ``report.json``. Findings that make every number meaningless come
+            first and in full; other warnings are named by their code.
+    """
+    warnings = report.get("warnings") or []
+    broken = [w for w in warnings if words.is_broken(w)]
+    lines = [(words.warning_line(w), "bold red") for w in broken]
+    lines.append((gap_line(report), "bold"))
+    named = _named(words.names(report), [w for w in warnings if not words.is_broken(w)])
+    if named:
+        lines.append((named, "yellow"))
+    directions = report.get("directions") or []
+    if any(direction.get("verdict") for direction in directions):
+        if all(_safe_undisturbed(direction) for direction in directions):
+            lines.append((GAIN_NOTHING, ""))
+        lines.append((LEGEND, ""))
+        lines += _side_by_side(report, directions)
+    lines += [(line, "bold") for direction in directions for line in _advice(direction)]
+    return lines
+
+
+def _safe_undisturbed(direction: dict[str, Any]) -> bool:
+    """Whether this direction's verdict on undisturbed vectors is that nothing is to be done."""
+    entries = direction.get("verdict") or []
+    return any(
+        e.get("disturbance") == UNDISTURBED and e.get("state") == "safe as it is" for e in entries
+    )
+
+
+def gap_line(report: dict[str, Any]) -> str:
+    """``gap 0.851 (0.844 to 0.858; severe); image 500 × 512, text 500 × 512, paired``."""
+    gap, inputs, called = report.get("gap") or {}, report.get("inputs") or {}, words.names(report)
+    sides = [
+        f"{called[side]} {words.number((inputs.get(side) or {}).get('rows'))} × "
+        f"{words.number((inputs.get(side) or {}).get('dim'))}"
+        for side in ("a", "b")
+    ]
+    severity = f"; {gap['severity']}" if gap.get("severity") else ""
+    relative = gap.get("relative_norm")
+    if relative is not None and words.number(relative) != words.number(gap.get("norm")):
+        severity = f"; {words.number(relative)} of the rows' length{severity}"
+    return (
+        f"gap {words.number(gap.get('norm'))} ({words.interval(gap.get('norm_ci'))}{severity}); "
+        f"{', '.join(sides)}, {'paired' if inputs.get('paired') else 'not paired'}"
+    )
+
+
+def _named(called: dict[str, str], warnings: Sequence[dict[str, Any]]) -> str:
+    """The warnings by code, with the sides that they are of."""
+    sides: dict[str, list[str]] = {}
+    for warning in warnings:
+        found = sides.setdefault(str(warning.get("code")), [])
+        found += [n for n in called.values() if str(warning.get("text")).startswith(f"{n}: ")]
+    said = [code + (f" ({', '.join(names)})" if names else "") for code, names in sides.items()]
+    count = "1 warning" if len(warnings) == 1 else f"{len(warnings)} warnings"
+    return f"{count}: {', '.join(said)}" if said else ""
+
+
+def _side_by_side(
+    report: dict[str, Any], directions: Sequence[dict[str, Any]]
+) -> list[tuple[str, str]]:
+    """A line per disturbance, a column per direction."""
+    wide = (WIDTH - NAME) // max(len(directions), 1)
+
+    def line(name: str, cells: Sequence[str], style: str = "") -> tuple[str, str]:
+        columns = "".join(f"{cell:<{wide}}" for cell in cells)
+        return f"{name:<{NAME}}{columns}".rstrip(), style
+
+    lines = [line("", [words.arrow(direction) for direction in directions], "bold")]
+    right = [(direction.get("clean") or {}).get("accuracy") for direction in directions]
+    if any(value is not None for value in right):
+        today = [words.percent(value) for value in right]
+        lines.append(line(f"{words.first_hit(directions[0])} today", today))
+    cells = [{cell["name"]: cell for cell in verdict_cells(d)} for d in directions]
+    for name in dict.fromkeys(name for found in cells for name in found):
+        if name == UNDISTURBED and all(map(_safe_undisturbed, directions)):
+            continue  # said in words above
+        lines.append(line(name, [_cell(found.get(name)) for found in cells]))
+    raised = [_raised(direction) for direction in directions]
+    if any(raised):
+        lines.append(line("R@1 if answers may change", raised))
+    pool = pool_parts(report)
+    if pool:
+        name, state, numbers = pool
+        lines.append(
+            (f"{name:<{NAME}}{SIGNS.get(state, ' ')} {SHORT.get(state, state)} {numbers}", "")
+        )
+    return lines
+
+
+def _cell(cell: dict[str, str] | None) -> str:
+    """``+ helps 64.4% → 43.2%``."""
+    if cell is None:
+        return words.NOTHING
+    return f"{cell['sign']} {SHORT.get(cell['state'], cell['state'])} {cell['number']}"
+
+
+def _raised(direction: dict[str, Any]) -> str:
+    """The closer that raises accuracy by changing answers, on held-out queries; else empty."""
+    better = [row for row in direction.get("changes") or [] if row.get("raises")]
+    best = max(better, key=lambda row: row.get("after") or 0.0, default=None)
+    if best is None:
+        return ""
+    return f"{words.percent(best.get('before'))} → {words.percent(best.get('after'))}"
+
+
+def _advice(direction: dict[str, Any]) -> list[str]:
+    """What to do in this direction, in one sentence."""
+    chosen = direction.get("recommendation") or {}
+    closer = chosen.get("closer")
+    if closer is None:
+        return [f"{words.arrow(direction)}: {words.sentence(direction)}"]
+    if closer == "none":
+        return [f"{words.arrow(direction)}: leave it alone; no closing clearly removed flips."]
+    return [
+        f"{words.arrow(direction)}: use {closer} (search by {words.said(chosen.get('score'))}) "
+        f"for {words.said(chosen.get('judged_on'))}."
+    ]
