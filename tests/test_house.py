@@ -130,7 +130,7 @@ def measure(root: Path, package: str = "isthmus") -> House:
     for path in sorted(root.rglob("*.py")):
         where = path.relative_to(root).as_posix()
         folder = where.split("/")[0].removesuffix(".py")
-        if folder in ("__init__", "__main__"):  # the facade names any folder, and loads it when it is used
+        if folder in ("__init__", "__main__"):  # the facade loads a folder when it is used
             continue
         if folder not in place and folder not in ANYWHERE and folder != "report":
             house.wrong.append(f"{where}: folder '{folder}' has no place in the order")
