@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.errors import MissingExtra, ShapeError
-from isthmus.report.charts import COLOURS, Chart
+from isthmus.report.charts import Chart
 
 MARKS = {"line": "-", "dashes": "--", "dots": "o"}
 WIDE, HIGH = 5.6, 4.0
@@ -43,7 +43,7 @@ def draw(charts: Sequence[Chart], axes: Any = None) -> list[Any]:
 
 def _draw(chart: Chart, ax: Any) -> None:
     for place, series in enumerate(chart.series):
-        colour = COLOURS[(place if series.colour is None else series.colour) % len(COLOURS)]
+        colour = series.shade(place)
         x, y = (np.array(part, float) for part in (series.x, series.y))
         ax.plot(x, y, MARKS[series.mark], color=colour, label=series.name or "_", markersize=4)
         if series.low is not None and series.high is not None:

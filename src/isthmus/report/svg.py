@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape, unescape
 from typing import Any
 
-from isthmus.report.charts import nice_step
-from isthmus.report.style import GREY, GRID, INK
+from isthmus.report.scales import Scale, categories, scale_of, values_of
+from isthmus.report.style import FONT, GREY, GRID, INK
 
-WIDTH, WIDE = 380, 620
-"""Units of width: a panel's, and that of a figure that stands alone."""
+WIDTH, WIDE, DOCUMENT = 380, 620, 640
+"""Units of width: a panel's, that of a figure that stands alone, and a document's."""
+HEADING = 32
+"""Units of height for the title of a document."""
 SMALL = 11
 _LETTER = 0.56
 """Width of a letter over its size, about."""
@@ -33,53 +34,26 @@ def svg(figure: dict[str, Any], name: str, title: str = "", *, wide: bool = Fals
         figure: ``data`` and ``layout``. name: id, unique on its page. title: what it shows.
         wide: drawn for a column of its own.
     """
-    layout = figure["layout"]
-    traces = [t for t in figure["data"] if t.get("x") is not None]
-    frame = Frame(traces, layout, WIDE if wide else WIDTH)
+    frame = Frame.of(figure, WIDE if wide else WIDTH)
     shown = unescape(re.sub(r"<[^>]+>", " ", title)) or frame.described
-    parts = [
+    return (
         f'<svg viewBox="0 0 {frame.width} {frame.height:.0f}" class="fig" role="img" '
         f'aria-labelledby="{name}-t {name}-d" font-size="12" '
-        'font-family="system-ui, sans-serif">',
-        f'<title id="{name}-t">{escape(shown)}</title>',
-        f'<desc id="{name}-d">{escape(frame.described)}</desc>',
-        *_patterns(traces, name),
-        *frame.grid(),
-        '<g class="data">',
-        *(part for i, trace in enumerate(traces) for part in _drawn(frame, trace, i, name)),
-        "</g>",
-        *_notes(frame, layout),
-        *frame.legend(),
-        "</svg>",
-    ]
-    return "".join(parts)
+        f'font-family="system-ui, sans-serif">{frame.drawn(name, shown)}</svg>'
+    )
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Numbers or categories to places between ``start`` and ``end``, in units."""
-
-    start: float
-    end: float
-    low: float
-    high: float
-    ticks: tuple[tuple[Any, str], ...]
-    names: tuple[str, ...] = ()
-
-    def place(self, value: Any) -> float | None:
-        """Where a value lies; None for what cannot be drawn."""
-        if self.names:
-            if value not in self.names:
-                return None
-            value = self.names.index(value)
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            return None
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-    @property
-    def step(self) -> float:
-        """Units of one category."""
-        return abs(self.end - self.start) / max(1, len(self.names))
+def document(figure: dict[str, Any], title: str) -> str:
+    """The figure as a file of its own, on white, under its title (plain text, not escaped)."""
+    frame = Frame.of(figure, DOCUMENT - 12)
+    height = frame.height + HEADING
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-HEADING} {DOCUMENT} {height:.0f}" '
+        f'width="{DOCUMENT}" height="{height:.0f}" role="img" font-family="{escape(FONT)}">'
+        f'<rect y="{-HEADING}" width="{DOCUMENT}" height="{height:.0f}" fill="#ffffff"/>'
+        f'<text x="12" y="-10" font-size="14" font-weight="bold" fill="{INK}">{escape(title)}'
+        f"</text>{frame.drawn('chart', title)}</svg>\n"
+    )
 
 
 class Frame:
@@ -91,8 +65,8 @@ class Frame:
         self.layout, self.traces, self.width = layout, traces, width
         self.x_axis, self.y_axis = layout.get("xaxis") or {}, layout.get("yaxis") or {}
         self.names = [t["name"] for t in traces if self._in_legend(t)]
-        x_names = _categories(traces, "x") if self.x_axis.get("type") == "category" else ()
-        y_names = _categories(traces, "y") if self.y_axis.get("type") == "category" else ()
+        x_names = categories(traces, "x") if self.x_axis.get("type") == "category" else ()
+        y_names = categories(traces, "y") if self.y_axis.get("type") == "category" else ()
         y_names = tuple(self.y_axis.get("categoryarray") or y_names)
         below = max((label.count("<br>") for label in x_names), default=0)
         rows = self._legend_rows()
@@ -104,13 +78,33 @@ class Frame:
         self.right = width - 14
         x_title = 20 if self.x_axis.get("title", {}).get("text") else 0
         self.bottom = self.height - 24 - x_title - 14 * below
-        self.x = _scale(self.x_axis, _values(traces, "x"), self.left, self.right, x_names)
+        self.x = scale_of(self.x_axis, values_of(traces, "x"), self.left, self.right, x_names)
         ends: tuple[float, float] = (self.bottom, self.top)
         if y_names and self.y_axis.get("autorange") == "reversed":
             ends = (self.top, self.bottom)
-        self.y = _scale(self.y_axis, _values(traces, "y"), *ends, y_names)
+        self.y = scale_of(self.y_axis, values_of(traces, "y"), *ends, y_names)
         if self.y_axis.get("scaleanchor"):
             self._one_scale()
+
+    @classmethod
+    def of(cls, figure: dict[str, Any], width: int) -> Frame:
+        """The frame of a figure that is ``width`` units wide."""
+        return cls([t for t in figure["data"] if t.get("x") is not None], figure["layout"], width)
+
+    def drawn(self, name: str, title: str) -> str:
+        """All that stands in the figure; ``name`` is an id, unique on its page."""
+        parts = [
+            f'<title id="{name}-t">{escape(title)}</title>',
+            f'<desc id="{name}-d">{escape(self.described)}</desc>',
+            *_patterns(self.traces, name),
+            *self.grid(),
+            '<g class="data">',
+            *(part for i, trace in enumerate(self.traces) for part in _drawn(self, trace, i, name)),
+            "</g>",
+            *_notes(self, self.layout),
+            *self.legend(),
+        ]
+        return "".join(parts)
 
     def _one_scale(self) -> None:
         """Widen one of the two axes until a unit is as long on both."""
@@ -122,7 +116,7 @@ class Frame:
             middle = (scale.low + scale.high) / 2
             half = unit * abs(scale.end - scale.start) / 2
             ends = {"range": [middle - half, middle + half]}
-            return _scale(axis | ends, [], scale.start, scale.end, ())
+            return scale_of(axis | ends, [], scale.start, scale.end, ())
 
         self.x, self.y = widened(self.x, self.x_axis), widened(self.y, self.y_axis)
 
@@ -191,52 +185,6 @@ class Frame:
             elif "markers" in trace.get("mode", ""):
                 yield mark_at(x + 10, y, str(marker.get("symbol", "circle")), colour, 8)
             yield _label(x + 26, y + 4, trace["name"])
-
-
-def _categories(traces: Sequence[dict[str, Any]], key: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(str(v) for t in traces for v in t[key] if v is not None))
-
-
-def _values(traces: Sequence[dict[str, Any]], key: str) -> list[float]:
-    """All numbers of an axis, ends of intervals among them; bars begin at 0."""
-    found: list[float] = []
-    for trace in traces:
-        values = trace.get(key) or []
-        error = trace.get(f"error_{key}") or {}
-        known = [v for v in values if isinstance(v, int | float) and math.isfinite(v)]
-        found += known
-        for sign, ends in ((1, error.get("array")), (-1, error.get("arrayminus"))):
-            pairs = zip(values, ends or [], strict=False)
-            found += [v + sign * e for v, e in pairs if None not in (v, e)]
-        if trace.get("type") == "bar" and known:
-            found.append(0.0)
-    return found
-
-
-def _scale(
-    axis: dict[str, Any], values: list[float], start: float, end: float, names: tuple[str, ...]
-) -> Scale:
-    if names:
-        return Scale(start, end, -0.5, len(names) - 0.5, tuple(zip(names, names)), names)
-    low, high = axis.get("range") or (min(values, default=0.0), max(values, default=1.0))
-    if axis.get("rangemode") == "tozero":
-        low, high = min(low, 0.0), max(high, 0.0)
-    if high <= low:
-        low, high = low - 0.5, high + 0.5
-    step = float(axis.get("dtick") or nice_step((high - low) / 5))
-    if "range" not in axis:
-        low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-    first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    ticks = tuple((v, _number(v, step, axis)) for v in ((first + i) * step for i in range(count)))
-    return Scale(start, end, low, high, ticks)
-
-
-def _number(value: float, step: float, axis: dict[str, Any]) -> str:
-    if "%" in axis.get("tickformat", ""):
-        digits = max(0, -math.floor(math.log10(step * 100) + 1e-9))
-        return f"{value:.{digits}%}"
-    return f"{0.0 if abs(value) < 1e-9 * step else value:.6g}"
 
 
 def _long(label: str) -> int:
@@ -378,6 +326,8 @@ def _errors(
             if None in (x, y, above, below):
                 continue
             a, b = scale.place(value - below), scale.place(value + above)
+            if None in (a, b):  # an end at or below 0 on a logarithmic axis
+                continue
             line = (x, a, x, b) if key == "y" else (a, y, b, y)
             yield _line(*line, "", str(error.get("color", INK)), 1.2)  # type: ignore[arg-type]
 
