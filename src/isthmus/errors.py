@@ -88,8 +88,13 @@ class MissingExtra(IsthmusError, ImportError):
         return type(self), (self.what, self.library, self.extra)
 
 
-def first_rows(rows: list[int], count: int) -> str:
-    """Name at most five row numbers and say how many more there are."""
-    shown = ", ".join(str(r) for r in rows[:5])
+def with_id(row: int, ids: Any = None) -> str:
+    """``3``, or ``3 (id cat)`` where rows have ids (n,)."""
+    return str(row) if ids is None else f"{row} (id {str(ids[row])[:60]})"
+
+
+def first_rows(rows: list[int], count: int, ids: Any = None) -> str:
+    """Name at most five row numbers, with their ids where rows have them, and say how many more."""
+    shown = ", ".join(with_id(row, ids) for row in rows[:5])
     more = count - len(rows[:5])
     return f"row {shown}" if count == 1 else f"rows {shown}" + (f" and {more} more" if more else "")

@@ -786,7 +786,7 @@ def write_once(path: Path, block: Any, dim: int = 2, **options: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "code", "fact"),
     [
-        (lambda p: write_once(p / "x.npz", F4), "unknown-suffix", "x.npz"),
+        (lambda p: write_once(p / "x.csv", F4), "unknown-suffix", "x.csv"),
         (lambda p: write_once(p / "x.npy", F4, dtype="int8"), "unknown-dtype", "int8"),
         (lambda p: write_once(p / "x.npy", F4, key="k"), "no-keys", "'k'"),
         (lambda p: write_once(p / "x.npy", F4, dim=0), "no-columns", "dimension 0"),

@@ -243,7 +243,7 @@ def test_rows_in_another_order_are_named():
     order = order_of(a, dropped)
     assert order["displaced"] == 200
     assert order["offset"] == 1
-    assert order["first"][0] == {"row": 100, "found_at": 101}
+    assert order["first"][0] == {"row": 100, "found_at": 101, "id": None}
     assert "mostly 1 row(s) on" in order["words"]
 
 

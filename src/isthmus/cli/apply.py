@@ -12,17 +12,18 @@ import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import INPUT
 from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.data.writer import WRITTEN
 
 
 def command(
     closer: options.CloserFile,
     rows: Annotated[str, typer.Argument(metavar="ROWS", help=f"{INPUT}.")],
     role: Annotated[str, typer.Option(help="query or candidate.")],
-    out: Annotated[Path, typer.Option(help="Closed rows: .npy, .safetensors or .parquet.")],
+    out: Annotated[Path, typer.Option(help=f"Closed rows: {WRITTEN}.")],
     bias_out: Annotated[
         Path | None,
         typer.Option(
-            help="Candidates: file of the candidate bias (.npy). Parquet holds it as a column."
+            help="Candidates: file of the candidate bias (.npy). Tables hold it as a column."
         ),
     ] = None,
     skip_invalid: Annotated[
@@ -51,6 +52,8 @@ def command(
         )
     screen = console(as_json=json)
     screen.print(f"{done.rows} {role} rows through {done.closer} -> {out}")
+    if done.ids:
+        screen.print(f"ids of the rows: {done.ids}")
     if done.skipped:
         screen.print(
             f"left out {len(done.skipped)} rows that cannot be mapped: {done.skipped_file} lists "

@@ -115,7 +115,7 @@ def _rows(what: str, part: dict[str, Any]) -> list[str]:
     if part["norm_ratio"] is None:
         return [f"{what}: each pair has a zero row, so there is no cosine"]
     cosine, apart, shift = part["cosine"], part["cosine_distance"], part["mean_shift"]
-    worst = ", ".join(f"row {w['row']} {w['cosine']:.6f}" for w in part["worst"][:3])
+    worst = ", ".join(f"row {_named(w)} {w['cosine']:.6f}" for w in part["worst"][:3])
     along = shift["along_gap"]
     return [
         f"{what}: paired cosine median {cosine['q50']:.6f} (1 - cosine {apart['q50']:.2g}, 95 % "
@@ -128,6 +128,10 @@ def _rows(what: str, part: dict[str, Any]) -> list[str]:
             else f" ({along:.1%} of it along the gap, {shift['by_chance']:.1%} by chance)"
         ),
     ]
+
+
+def _named(row: dict[str, Any]) -> str:
+    return str(row["row"]) if row["id"] is None else f"{row['row']} (id {row['id']})"
 
 
 def _dtypes(result: dict[str, Any]) -> str:

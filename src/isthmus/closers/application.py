@@ -13,11 +13,14 @@ import numpy as np
 
 from isthmus.closers.closer import Closer, Role, check_role
 from isthmus.closers.validity import invalid_rows, refuse_invalid
-from isthmus.data import RowWriter, atomic_path, open_rows
+from isthmus.data import RowWriter, atomic_path, open_rows, write_json
 from isthmus.data.atomic import together
+from isthmus.data.ids import beside
 from isthmus.data.overwriting import foreign, refuse_foreign, refuse_overwriting
+from isthmus.data.source import ids_of
 from isthmus.data.summary import opened
-from isthmus.errors import OptionError, ShapeError
+from isthmus.data.writer import holds_columns
+from isthmus.errors import FileError, OptionError, ShapeError
 
 BLOCK = 16384
 SKIP = ", or leave such rows out with --skip-invalid (skip_invalid=True)"
@@ -31,6 +34,7 @@ class Applied:
         closer, role, score: which closer, for what, and how the rows are searched.
         rows, dim: shape of what was written. skipped: rows of the input that were left out.
         out: the file. bias: where the candidate biases are (``FILE:bias`` is a column), or None.
+        ids: where the rows' ids are, likewise; None: the input has none.
     """
 
     closer: str
@@ -42,6 +46,7 @@ class Applied:
     bias: str | None
     skipped: tuple[int, ...] = ()
     skipped_file: str | None = None
+    ids: str | None = None
 
 
 def apply_to_file(
@@ -59,9 +64,11 @@ def apply_to_file(
     Args:
         closer: a closer, or its file. rows: an array, path, glob or ``Rows``.
         role: ``query`` or ``candidate``.
-        out: .npy, .safetensors or .parquet; float64 rows stay so, others become float32.
+        out: .npy, .npz, .safetensors, .parquet, .arrow or .jsonl; float64 rows stay so, others
+            become float32. Ids of the rows go into the column ``id`` of a table or .npz, or into
+            ``OUT.ids.json`` beside ``out``.
         bias_out: candidates: file of the biases, .npy. None: ``STEM.bias.npy`` beside ``out``, or
-            the column ``bias`` of a parquet file. Nothing is written where there are no biases.
+            the column ``bias`` of a table or .npz. Nothing is written where there are no biases.
         skip_invalid: leave out rows that cannot be mapped, and list their numbers, one a line, in
             ``STEM.skipped.txt`` beside ``out``.
 
@@ -80,7 +87,9 @@ def apply_to_file(
             f"{side.dim}; use rows of the same model",
         )
     biased = role == "candidate" and fitted.bias_weights is not None
-    in_column = biased and target.suffix == ".parquet"
+    columns, ids = holds_columns(target), ids_of(source)
+    in_column = biased and columns
+    ids_out = None if ids is None or columns else Path(f"{target}.ids.json")
     if bias_out is not None and not biased:
         raise OptionError(
             "no-bias", "--bias-out: this closer has no candidate bias for these rows; leave it out"
@@ -89,10 +98,16 @@ def apply_to_file(
     if bias_out is None and biased and not in_column:
         bias_out = _neighbour(target, ".bias.npy")
         _refuse_foreign_bias(Path(bias_out), target)
-    if list_file is not None:
-        refuse_foreign(list_file, target, "")
+    for listed in (list_file, ids_out):
+        if listed is not None:
+            refuse_foreign(listed, target, "")
+    if ids is None and (stale := beside(str(target))):
+        raise FileError(
+            "ids-of-other-rows",
+            f"'{stale}' would give ids to the rows of '{target}', whose input has none; move it",
+        )
     refuse_overwriting(
-        {"out": target, "bias_out": bias_out, "skipped": list_file},
+        {"out": target, "bias_out": bias_out, "skipped": list_file, "ids": ids_out},
         {"closer": closer, "rows": rows},
     )
     dtype = "float64" if source.dtype == "float64" else "float32"
@@ -103,24 +118,31 @@ def apply_to_file(
         writer = stack.enter_context(RowWriter(target, side.dim_out, dtype))
         for block in source.blocks(BLOCK):
             found = invalid_rows(block, normalised=side.normalised)
+            extra = {"id": ids[done : done + len(block)]} if ids is not None and columns else {}
             for fault, places in found.items():
                 faults.setdefault(fault, []).extend((places + done).tolist())
             done += len(block)
             if found:
-                block = np.delete(block, np.concatenate(list(found.values())), axis=0)
+                wrong = np.concatenate(list(found.values()))
+                block = np.delete(block, wrong, axis=0)
+                extra = {name: np.delete(values, wrong) for name, values in extra.items()}
             if len(block) and (skip_invalid or not faults):
                 bias = fitted.candidate_bias(block) if biased else None
-                extra = {"bias": bias} if in_column and bias is not None else None
+                if in_column and bias is not None:
+                    extra["bias"] = bias
                 writer.write(np.asarray(side(block)), extra)
                 biases += [] if bias is None else [bias]
             if progress is not None:
                 progress(role, done, source.rows)
         if not skip_invalid or writer.written == 0:
-            refuse_invalid(faults, source.name, "" if skip_invalid else SKIP)  # leaves no file
+            hint = "" if skip_invalid else SKIP
+            refuse_invalid(faults, source.name, hint, source)  # leaves no file
         skipped = tuple(sorted(row for rows_ in faults.values() for row in rows_))
         if bias_out is not None:
             with atomic_path(bias_out) as temporary, open(temporary, "wb") as stream:
                 np.save(stream, np.concatenate(biases), allow_pickle=False)
+        if ids is not None and ids_out is not None:
+            write_json(ids_out, np.delete(ids, skipped).tolist())
         if list_file is not None:
             with atomic_path(list_file) as temporary:
                 temporary.write_text("".join(f"{row}\n" for row in skipped), encoding="utf-8")
@@ -135,6 +157,7 @@ def apply_to_file(
         where,
         skipped,
         None if list_file is None else str(list_file),
+        None if ids is None else f"{out}:id" if columns else str(ids_out),
     )
 
 

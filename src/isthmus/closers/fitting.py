@@ -200,7 +200,7 @@ class _Sides:
         """Moments of one side; read once."""
         if name not in self.known:
             found = summarise(self.sources[name], **self._watched())
-            found.stats_a.refuse(name, cosine=self.cosine)
+            found.stats_a.refuse(name, cosine=self.cosine, source=self.sources[name])
             self.known[name] = found.a
         return self.known[name]
 
@@ -217,8 +217,8 @@ class _Sides:
             both = summarise(q, c, **self._watched())
             assert both.pair is not None
             assert both.stats_b is not None
-            both.stats_a.refuse("queries", cosine=self.cosine)
-            both.stats_b.refuse("candidates", cosine=self.cosine)
+            both.stats_a.refuse("queries", cosine=self.cosine, source=q)
+            both.stats_b.refuse("candidates", cosine=self.cosine, source=c)
             self.known.update(queries=both.pair.a, candidates=both.pair.b)
             return both.pair
         first, second = (

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import Array, namespace, to_numpy
+from isthmus.data.source import ids_of
 from isthmus.errors import ValuesError, first_rows
 
 
@@ -21,8 +22,10 @@ def invalid_rows(rows: Array, *, normalised: bool) -> dict[str, np.ndarray]:
     return {fault: places for fault, places in found.items() if len(places)}
 
 
-def refuse_invalid(faults: Mapping[str, Sequence[int]], name: str, hint: str = "") -> None:
-    """Refuse rows that cannot be mapped, the first five of each fault named.
+def refuse_invalid(
+    faults: Mapping[str, Sequence[int]], name: str, hint: str = "", source: Any = None
+) -> None:
+    """Refuse rows that cannot be mapped, the first five of each fault named; ``source`` knows ids.
 
     Raises:
         ValuesError: there are such rows.
@@ -33,11 +36,11 @@ def refuse_invalid(faults: Mapping[str, Sequence[int]], name: str, hint: str = "
     ):
         places = faults.get(code)
         if places is not None and len(places):
-            count = len(places)
+            count, ids = len(places), ids_of(source)
             raise ValuesError(
                 code,
                 f"{name}: {count} row{'s' * (count != 1)} with {what} "
-                f"({first_rows([int(p) for p in places[:5]], count)}); recompute or drop "
+                f"({first_rows([int(p) for p in places[:5]], count, ids)}); recompute or drop "
                 f"{'them' if count > 1 else 'it'}{hint}",
             )
 

@@ -14,8 +14,9 @@ import numpy as np
 from isthmus.data.addresses import address_of, open_store
 from isthmus.data.dtypes import is_float
 from isthmus.data.file_errors import choose, no_such_file, os_errors
-from isthmus.data.flat import FlatSource, Layout
+from isthmus.data.flat import Layout
 from isthmus.data.foreign import CONVERT, read_faiss, read_hdf5, read_torch
+from isthmus.data.ids import FileRows
 from isthmus.data.npy import npy_layout, npz_layouts
 from isthmus.data.parquet import open_parquet
 from isthmus.data.source import ArraySource, BaseSource, Rows
@@ -250,7 +251,7 @@ def open_file(path: str, key: str | None, spec: str, name: str) -> BaseSource:
         return ArraySource(rows, name, spec, ids)
     if suffix in _PICKLES:
         raise FileError("pickle", f"'{path}' is a pickle; {CONVERT}")
-    return FlatSource(open_layout(path, key, spec), spec, name)
+    return FileRows(open_layout(path, key, spec), spec, name)
 
 
 def open_layout(path: str, key: str | None, spec: str, floats: bool = True) -> Layout:
@@ -335,6 +336,17 @@ class ShardSource(BaseSource):
     def shard_bounds(self) -> list[int]:
         """Row offsets where shards begin, plus the end."""
         return [0, *np.cumsum([s.rows for s in self.shards]).tolist()]
+
+    @property
+    def ids(self) -> np.ndarray | None:
+        """Ids of all shards, one after another; None unless every shard has them."""
+        found = [shard.ids for shard in self.shards]
+        known = [ids for ids in found if ids is not None]
+        if len(known) < len(found):
+            return None
+        if len({ids.dtype.kind for ids in known}) > 1:
+            known = [ids.astype(np.str_) for ids in known]
+        return np.concatenate(known)
 
     def pieces(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
         """Pieces of each shard in turn."""

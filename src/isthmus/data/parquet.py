@@ -11,8 +11,9 @@ import numpy as np
 
 from isthmus.data.dtypes import FLOATS
 from isthmus.data.file_errors import choose, damaged, file_size, os_errors, refuse_empty, wrong_kind
+from isthmus.data.ids import checked_ids
 from isthmus.data.row_checks import check_axes
-from isthmus.data.source import BaseSource
+from isthmus.data.source import IDS, BaseSource
 from isthmus.errors import CorruptFile, DtypeError, FileError, IsthmusError, ShapeError, ValuesError
 
 _BATCH = 4096  # least rows per batch: smaller blocks are cut from these
@@ -136,6 +137,21 @@ class ParquetSource(BaseSource):
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "column", column)
         object.__setattr__(self, "bounds", np.concatenate([[0], np.cumsum(groups)]).astype(int))
+
+    @property
+    def ids(self) -> np.ndarray | None:
+        """The column ``id`` (``_id``, ``ids``, ``key``), read when it is asked for; None: none."""
+        import pyarrow.types as pt
+
+        what = f"'{self.spec}'"
+        with parquet_file(self.path, what) as file:
+            schema = file.schema_arrow
+            for name in (n for n in IDS if n != self.column and schema.names.count(n) == 1):
+                kind = schema.field(name).type
+                if pt.is_integer(kind) or pt.is_string(kind) or pt.is_large_string(kind):
+                    column = file.read(columns=[name], use_threads=False).column(0)
+                    return checked_ids(column.to_pylist(), what, self.rows)
+        return None
 
     def pieces(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
         """Rows batch by batch, from the row groups that hold them."""

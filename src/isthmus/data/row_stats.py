@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from isthmus.core.arrays import Array, row_norms, to_numpy, working
 from isthmus.core.seeds import stream
+from isthmus.data.source import ids_of
 from isthmus.errors import ValuesError, first_rows
 
 UNIT_TOLERANCE = 1e-2  # |mean norm - 1| above this is "not unit norm" (float16 rows stay below)
@@ -157,26 +159,27 @@ class RowStats:
         )[1:]
         return first[back.reshape(-1)]
 
-    def refuse(self, name: str, *, cosine: bool) -> None:
-        """Refuse what would make every later number wrong.
+    def refuse(self, name: str, *, cosine: bool, source: Any = None) -> None:
+        """Refuse what would make every later number wrong; ``source`` knows the rows' ids.
 
         Raises:
             ValuesError: NaN, infinity or a length beyond BEYOND anywhere; a zero row where a cosine
                 is asked for.
         """
+        ids = ids_of(source) if self.nonfinite or self.zeros else None
         if self.nonfinite:
+            which = first_rows(list(self.nonfinite_first), self.nonfinite, ids)
             raise ValuesError(
                 "not-finite",
                 f"{name} holds NaN or infinity in {self.nonfinite} of {self.rows} rows "
-                f"({first_rows(list(self.nonfinite_first), self.nonfinite)}), or lengths beyond "
-                f"{BEYOND:g}, whose squares are infinite; "
+                f"({which}), or lengths beyond {BEYOND:g}, whose squares are infinite; "
                 "drop or recompute these rows",
             )
         if cosine and self.zeros:
             raise ValuesError(
                 "zero-rows",
                 f"{name} has {self.zeros} zero vector{'s' * (self.zeros != 1)} "
-                f"({first_rows(list(self.zeros_first), self.zeros)}), which have no cosine; "
+                f"({first_rows(list(self.zeros_first), self.zeros, ids)}), which have no cosine; "
                 "drop these rows (failed encodings?) or use the dot or euclidean score",
             )
 

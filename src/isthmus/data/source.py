@@ -13,6 +13,9 @@ from isthmus.data.dtypes import FLOATS, decode, stored_as
 from isthmus.data.row_checks import check_array
 from isthmus.errors import DtypeError
 
+IDS = ("id", "_id", "ids", "key")
+"""Names of columns, keys and arrays that hold ids."""
+
 
 @runtime_checkable
 class Rows(Protocol):
@@ -69,6 +72,20 @@ class Rows(Protocol):
 
     def read(self) -> np.ndarray:
         """All rows (rows, dim), for inputs that fit memory."""
+
+
+def ids_of(source: Any) -> np.ndarray | None:
+    """Ids (n,) of the rows of a source, or None; sources of third parties need not know them."""
+    ids = getattr(source, "ids", None)
+    return None if ids is None else np.asarray(ids)
+
+
+def id_at(ids: np.ndarray | None, row: int) -> int | str | None:
+    """The id of one row as a plain number or word; None where rows have none."""
+    if ids is None:
+        return None
+    one = ids[row]
+    return one.item() if isinstance(one, np.generic) else one
 
 
 def exact_blocks(pieces: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
@@ -191,7 +208,6 @@ class ArraySource(BaseSource):
     """
 
     array: np.ndarray
-
     row_ids: np.ndarray | None
 
     def __init__(

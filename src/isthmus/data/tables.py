@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.file_errors import choose, damaged, file_size, parse_json, read_text
+from isthmus.data.ids import checked_ids
+from isthmus.data.source import IDS
 from isthmus.errors import CorruptFile, FileError, ShapeError, ValuesError
 
 Found = tuple[np.ndarray, np.ndarray | None]
 """Rows (n, d), and their ids (n,) or None."""
-IDS = ("id", "_id", "ids", "key")
 VECTORS = ("embedding", "embeddings", "vector", "vectors")
 NOT_DIMENSIONS = (*IDS, "", "index", "label", "labels", "class", "target", "Unnamed: 0")
 """Columns of numbers that are no dimension."""
@@ -48,7 +49,7 @@ def _object(found: dict[str, Any], key: str | None, what: str, path: str) -> Fou
         named = key or next((k for k in VECTORS if k in whole), None)
         chosen = choose(what, f"'{path}'", named, entries, "key")
         ids = next((found[k] for k in IDS if isinstance(found.get(k), list)), None)
-        return _matrix(found[chosen], what), _ids(ids, what, len(found[chosen]))
+        return _matrix(found[chosen], what), checked_ids(ids, what, len(found[chosen]))
     if found and all(_is_vector(v) for v in found.values()):
         return _matrix(list(found.values()), what), np.array(list(found))
     raise _no_rows(what)
@@ -67,7 +68,7 @@ def _list(found: list[Any], key: str | None, what: str, path: str) -> Found:
             raise ValuesError("missing-vector", f"{what}: object {missing[0]} has no '{chosen}'")
         named_id = next((k for k in IDS if all(k in one for one in found)), None)
         ids = None if named_id is None else [one[named_id] for one in found]
-        return _matrix([one[chosen] for one in found], what), _ids(ids, what, len(found))
+        return _matrix([one[chosen] for one in found], what), checked_ids(ids, what, len(found))
     if key is not None:
         raise FileError("no-keys", f"{what} asks for the key '{key}', but it holds lists alone")
     return _matrix(found, what), None
@@ -100,14 +101,6 @@ def _matrix(rows: Sequence[Any], what: str) -> np.ndarray:
         return np.array(rows, np.float64)
     except OverflowError:
         raise ValuesError("not-finite", f"{what} holds an integer beyond float64") from None
-
-
-def _ids(ids: Sequence[Any] | None, what: str, count: int) -> np.ndarray | None:
-    if ids is None:
-        return None
-    if len(ids) != count:
-        raise ShapeError("ids-length", f"{what} has {len(ids)} ids for {count} rows")
-    return np.array([one if isinstance(one, int) else str(one) for one in ids])
 
 
 def _no_rows(what: str) -> FileError:
@@ -180,7 +173,7 @@ def table_rows(table: Any, key: str | None, what: str, path: str) -> Found:
         cells = table[chosen].to_pylist()
         if chosen in texts:
             cells = [_parsed(cell, what) for cell in cells]
-        return _matrix(cells, what), _ids(ids, what, table.num_rows)
+        return _matrix(cells, what), checked_ids(ids, what, table.num_rows)
     numbers = [
         f.name
         for f in table.schema
@@ -192,7 +185,7 @@ def table_rows(table: Any, key: str | None, what: str, path: str) -> Found:
     if holes:
         raise ValuesError("missing-values", f"{what}: column '{holes[0]}' has empty cells")
     columns = [table[name].to_numpy().astype(np.float64) for name in numbers]
-    return np.stack(columns, axis=1), _ids(ids, what, table.num_rows)
+    return np.stack(columns, axis=1), checked_ids(ids, what, table.num_rows)
 
 
 def _lists(kind: Any) -> bool:

@@ -1,10 +1,13 @@
-"""Rows out, block by block, to .npy, .safetensors or Parquet; each file is renamed into place."""
+"""Rows out, block by block, in the format of the suffix; each file is renamed into place."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
@@ -22,6 +25,15 @@ from isthmus.data.tensors import WRITABLE
 from isthmus.errors import FileError, IsthmusError, OptionError, ShapeError, ValuesError
 
 _GROUP_BYTES = 32 << 20  # rows of a Parquet row group
+_TABLES = (".arrow", ".feather", ".jsonl", ".npz")
+WRITTEN = ".npy, .npz, .safetensors, .parquet, .arrow or .jsonl"
+"""Suffixes of rows that are written."""
+
+
+def holds_columns(path: str | os.PathLike[str]) -> bool:
+    """Whether a file of this name holds ids and biases beside its rows."""
+    name = os.fspath(path)
+    return is_parquet(name) or os.path.splitext(name)[1].lower() in _TABLES
 
 
 class _Sink(Protocol):
@@ -35,11 +47,12 @@ class _Sink(Protocol):
 class RowWriter:
     """Write rows (n, dim) block by block; a context manager, atomic as :func:`atomic_path` is.
 
-    The suffix of ``path`` names the format: ``.npy``, ``.safetensors`` (under ``key``, by default
-    "rows") or ``.parquet`` (in ``column``, by default "embedding"; ``key`` and ``column`` mean the
-    same). ``dtype`` is float16, float32 or float64. ``rows``, if given, is checked at the end;
-    nothing depends on knowing it, and the same rows give the same bytes whatever the blocks in
-    .npy and .safetensors. Memory: a block, and about 32 MB of waiting rows for Parquet.
+    The suffix of ``path`` names the format: ``.npy``; ``.npz`` and ``.safetensors`` (under ``key``,
+    by default "rows"); ``.parquet``, ``.arrow``, ``.feather`` and ``.jsonl`` (in ``column``, by
+    default "embedding"; ``key`` and ``column`` mean the same). ``dtype`` is float16, float32 or
+    float64. ``rows``, if given, is checked at the end; nothing depends on knowing it, and the same
+    rows give the same bytes whatever the blocks, but for tables. Memory: a block, about 32 MB of
+    waiting rows for tables, and the further columns of an .npz.
 
     Raises FileError for another suffix or a failing disk, OptionError for another dtype or a name
     where the format has none, ShapeError for blocks or counts that do not fit, DtypeError for
@@ -73,11 +86,8 @@ class RowWriter:
             raise ShapeError(
                 "no-columns", f"cannot write rows of dimension {dim}; expected at least 1"
             )
-        if not is_parquet(self.path) and self._suffix not in (".npy", ".safetensors"):
-            raise FileError(
-                "unknown-suffix",
-                f"'{self.path}' does not end in .npy, .safetensors or .parquet; rename it",
-            )
+        if not holds_columns(self.path) and self._suffix not in (".npy", ".safetensors"):
+            raise FileError("unknown-suffix", f"'{self.path}' does not end in {WRITTEN}; rename it")
         if self._suffix == ".npy" and self._named is not None:
             raise OptionError(
                 "no-keys",
@@ -88,14 +98,19 @@ class RowWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self.path))
             with os_errors(self.path, "written"):
-                if is_parquet(self.path):
-                    column = self._named or "embedding"
-                    handle = stack.enter_context(open(temporary, "wb"))
-                    parquet = _ParquetSink(handle, self.dim, self.dtype, column)
-                    stack.callback(parquet.close)
-                    self._sink = parquet
+                handle = stack.enter_context(open(temporary, "wb"))
+                column = self._named or "embedding"
+                if self._suffix == ".npz":
+                    spool = stack.enter_context(tempfile.TemporaryFile())
+                    rows = _FlatSink(spool, self.dim, self.dtype, None, self.path)
+                    self._sink = _ZipSink(handle, spool, rows, self._named or "rows")
+                elif self._suffix == ".jsonl":
+                    self._sink = _LinesSink(handle, column)
+                elif holds_columns(self.path):
+                    table = _TableSink(handle, self.dim, self.dtype, column, is_parquet(self.path))
+                    stack.callback(table.close)
+                    self._sink = table
                 else:
-                    handle = stack.enter_context(open(temporary, "wb"))
                     tensor = self._suffix == ".safetensors"
                     key = (self._named or "rows") if tensor else None
                     self._sink = _FlatSink(handle, self.dim, self.dtype, key, self.path)
@@ -103,7 +118,7 @@ class RowWriter:
         return self
 
     def write(self, block: np.ndarray, extra: Mapping[str, np.ndarray] | None = None) -> None:
-        """Append rows (k, dim), k of any size, and for Parquet further columns (k,) each.
+        """Append rows (k, dim), k of any size, and for formats that hold them further columns (k,).
 
         Every call needs the same names in ``extra``.
         """
@@ -204,7 +219,7 @@ class _FlatSink:
         if extra:
             raise OptionError(
                 "no-further-columns",
-                f"only .parquet holds further columns, got {', '.join(extra)} for '{self.path}'",
+                f"no further columns go into this format, got {', '.join(extra)} for '{self.path}'",
             )
         if block.size:
             self.handle.write(block.astype(self.dtype, copy=False).reshape(-1).view(np.uint8).data)
@@ -217,10 +232,58 @@ class _FlatSink:
         self.handle.flush()
 
 
-class _ParquetSink:
-    """Parquet: a fixed-size-list column without nulls (fastest to read) and plain columns."""
+class _ZipSink:
+    """.npz: the rows through a file beside, as their number is known at the end, and columns."""
 
-    def __init__(self, handle: IO[bytes], dim: int, dtype: np.dtype, column: str) -> None:
+    def __init__(self, handle: IO[bytes], spool: IO[bytes], rows: _FlatSink, key: str) -> None:
+        self.handle, self.spool, self.rows, self.key = handle, spool, rows, key
+        self.columns: dict[str, list[np.ndarray]] = {}
+
+    def add(self, block: np.ndarray, extra: Mapping[str, np.ndarray]) -> None:
+        """Append the bytes of a block, and keep its columns."""
+        self.rows.add(block, {})
+        for name, values in extra.items():
+            self.columns.setdefault(name, []).append(values.copy())
+
+    def finish(self, rows: int) -> None:
+        """The archive, uncompressed as numpy.savez writes it."""
+        self.rows.finish(rows)
+        self.spool.seek(0)
+        with zipfile.ZipFile(self.handle, "w") as archive:
+            with archive.open(f"{self.key}.npy", "w", force_zip64=True) as member:
+                shutil.copyfileobj(self.spool, member, 1 << 20)
+            for name, parts in self.columns.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    column = np.concatenate(parts)
+                    column = column.astype(np.str_) if column.dtype == object else column
+                    npy_format.write_array(member, column, allow_pickle=False)
+
+
+class _LinesSink:
+    """JSON lines: one object a row, its columns before its vector."""
+
+    def __init__(self, handle: IO[bytes], column: str) -> None:
+        self.handle, self.column = handle, column
+
+    def add(self, block: np.ndarray, extra: Mapping[str, np.ndarray]) -> None:
+        """Append a line a row. float32 values are written exactly, as their float64."""
+        columns = {name: values.tolist() for name, values in extra.items()}
+        for i, row in enumerate(block.tolist()):
+            one = {name: values[i] for name, values in columns.items()} | {self.column: row}
+            self.handle.write(json.dumps(one, ensure_ascii=False).encode() + b"\n")
+
+    def finish(self, rows: int) -> None:
+        """All lines are written."""
+        self.handle.flush()
+
+
+class _TableSink:
+    """Parquet or Arrow: a column of lists of one length without nulls, and plain columns."""
+
+    def __init__(
+        self, handle: IO[bytes], dim: int, dtype: np.dtype, column: str, parquet: bool
+    ) -> None:
+        self.parquet = parquet
         self.handle = handle  # pyarrow takes no path that is not UTF-8
         self.dim = dim
         self.dtype = dtype
@@ -229,6 +292,7 @@ class _ParquetSink:
         self.extras: dict[str, list[np.ndarray]] | None = None
         self.waiting = 0
         self.writer: Any = None
+        self.schema: Any = None
 
     def add(self, block: np.ndarray, extra: Mapping[str, np.ndarray]) -> None:
         """Keep a copy of the block until a row group is full."""
@@ -269,11 +333,15 @@ class _ParquetSink:
             arrays.append(values)
         if self.writer is None:
             schema = pa.schema(fields)
-            self.writer = pq.ParquetWriter(
-                self.handle, schema, compression="none", use_dictionary=False
-            )
+            if self.parquet:
+                self.writer = pq.ParquetWriter(
+                    self.handle, schema, compression="none", use_dictionary=False
+                )
+            else:
+                self.writer = pa.ipc.new_file(self.handle, schema)
+            self.schema = schema
         try:
-            table = pa.Table.from_arrays(arrays, schema=self.writer.schema)
+            table = pa.Table.from_arrays(arrays, schema=self.schema)
         except IsthmusError:
             raise
         except (pa.ArrowException, ValueError, TypeError) as error:
@@ -281,7 +349,7 @@ class _ParquetSink:
                 "columns-differ", "a further column changed its number format between blocks"
             ) from error
         if len(rows):
-            self.writer.write_table(table, row_group_size=len(rows))
+            self.writer.write_table(table, len(rows))
         self.blocks = []
         self.extras = {name: [] for name in self.extras or {}}
         self.waiting = 0

@@ -14,6 +14,7 @@ import numpy as np
 
 from isthmus.core.arrays import to_numpy
 from isthmus.data.file_errors import read_json, read_text
+from isthmus.data.source import ids_of
 from isthmus.data.summary import opened
 from isthmus.encoders import ENCODERS, Encoder, load_encoder
 from isthmus.encoders.inputs import Kind, open_source
@@ -73,7 +74,8 @@ def take_first(
         source = opened(rows, "rows")
         places = spread(source.rows, most)
         vectors = np.asarray(source.take(places), np.float32)
-        return Taken(vectors, _named(names, places, source.rows), places, source.rows)
+        known = ids_of(source) if names is None else names
+        return Taken(vectors, _named(known, places, source.rows), places, source.rows)
     model = rows if isinstance(rows, Encoder) else load_encoder(rows, device=device)
     inputs = _Inputs.of(images, texts)
     places = spread(len(inputs.items), most)
@@ -103,17 +105,22 @@ def take_again(
 ) -> Taken:
     """The same inputs of other rows, or through another encoder.
 
-    Inputs are found by their names; without names, and for rows, as many as those kept, or as all
-    that were given, are taken by their places.
+    Inputs are found by their names, and rows by their ids where the file has all of them; without,
+    as many as those kept, or as all that were given, are taken by their places.
 
     Raises:
         ShapeError: another number of rows or inputs. FileError: inputs that are not there.
     """
     if not is_encoder(rows):
-        found = opened(rows, "rows") if isinstance(rows, (str, os.PathLike)) else to_numpy(rows)
-        count = found.rows if hasattr(found, "rows") else len(found)
-        places = _same_places(count, before, "rows")
-        got = found.take(places) if hasattr(found, "rows") else found[places]
+        as_is = isinstance(rows, (str, os.PathLike)) or hasattr(rows, "shard_bounds")
+        found: Any = opened(rows, "rows") if as_is else to_numpy(rows)
+        ids = ids_of(found) if as_is else None
+        place = {} if ids is None else {str(name): i for i, name in enumerate(ids.tolist())}
+        if place and all(name in place for name in before.ids):
+            places = np.array([place[name] for name in before.ids])
+        else:
+            places = _same_places(found.rows if as_is else len(found), before, "rows")
+        got = found.take(places) if as_is else found[places]
         return Taken(np.asarray(got), before.ids, before.places, before.total)
     model = rows if isinstance(rows, Encoder) else load_encoder(rows, device=device)
     if images is None and texts is None and before.kind == "texts":

@@ -23,6 +23,7 @@ from isthmus.data.journal import Journal
 from isthmus.data.overwriting import refuse_foreign
 from isthmus.data.records import Record
 from isthmus.data.source import exact_blocks
+from isthmus.data.writer import holds_columns
 from isthmus.encoders.base import Encoder, OnDone
 from isthmus.encoders.images import UnreadableImage
 from isthmus.encoders.inputs import Fingerprint, Source
@@ -210,7 +211,7 @@ def _embed(
 def lists_of(out: Path) -> dict[str, Path]:
     """The lists that go with a file of rows: inputs without a row, and identities of its rows."""
     endings = {"skipped": ".skipped.json"}
-    if out.suffix.lower() != ".parquet":  # which holds them as a column
+    if not holds_columns(out):
         endings["ids"] = ".ids.json"
     return {name: Path(f"{out}{ending}") for name, ending in endings.items()}
 

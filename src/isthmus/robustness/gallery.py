@@ -121,7 +121,7 @@ def gallery_figures(
     source, stats = given.source, given.stats
     if stats.rows != source.rows:
         stats = summarise(source, normalised=task.normalised).stats_a
-        stats.refuse(given.name, cosine=task.normalised)
+        stats.refuse(given.name, cosine=task.normalised, source=source)
     firsts = stats.firsts if given.items is None and stats.duplicates else None
     repeats = None if firsts is None else firsts != np.arange(len(firsts))
     # the first search is today's, which places what is right

@@ -129,7 +129,7 @@ class _Side:
         source, named = self.source, self.items
         read = source.read() if len(rows) == source.rows else source.take(rows)
         seen = self.stats or _stats_of(read, rows)
-        seen.refuse(self.name, cosine=cosine)
+        seen.refuse(self.name, cosine=cosine, source=source)
         twins, apart = exact_items(read) if seen.duplicates else None, 0
         if twins is not None and named is not None:
             alike, twins = twins, both_items(twins, named[rows])
@@ -160,7 +160,7 @@ def _summed(
         one, other = (summarise(side.source, **watch) for side in sides)
         stats, moments = (one.stats_a, other.stats_a), (one.a, other.a)
     for side, seen in zip(sides, stats, strict=True):
-        seen.refuse(side.name, cosine=watch["normalised"])
+        seen.refuse(side.name, cosine=watch["normalised"], source=side.source)
     return (
         replace(first, stats=stats[0], moments=moments[0]),
         replace(second, stats=stats[1], moments=moments[1]),

@@ -8,6 +8,8 @@ import numpy as np
 
 from isthmus.core.arrays import unit
 from isthmus.data import Rows
+from isthmus.data.source import ids_of
+from isthmus.errors import with_id
 from isthmus.search.items import exact_items
 from isthmus.search.task import Input, RetrievalTask
 
@@ -22,7 +24,8 @@ class PairRows:
 
     ``queries`` (n, d) and ``candidates`` (K, d) are float32; ``pairs`` (m, 2) are places in them,
     in the order of the input; ``query_rows`` (n,) and ``candidate_rows`` (K,) are row numbers,
-    ``query_items`` and ``candidate_items`` their items, where rows are not items.
+    ``query_items`` and ``candidate_items`` their items, where rows are not items; the sources know
+    ids.
     ``paired``: row i of one side is paired with row i of the other. ``complete``: every row was
     looked at, not stretches alone.
     """
@@ -36,6 +39,16 @@ class PairRows:
     complete: bool
     query_items: np.ndarray | None = None
     candidate_items: np.ndarray | None = None
+    query_source: Rows | None = None
+    candidate_source: Rows | None = None
+
+    def query(self, place: int) -> str:
+        """The number of a query's row, with its id where it has one."""
+        return with_id(int(self.query_rows[place]), ids_of(self.query_source))
+
+    def candidate(self, place: int) -> str:
+        """The same for a candidate."""
+        return with_id(int(self.candidate_rows[place]), ids_of(self.candidate_source))
 
     def reversed(self) -> PairRows:
         """The same with the roles exchanged, in the order of the candidates' pairs."""
@@ -49,6 +62,8 @@ class PairRows:
             self.complete,
             self.candidate_items,
             self.query_items,
+            self.candidate_source,
+            self.query_source,
         )
 
 
@@ -95,6 +110,7 @@ def pair_rows(task: RetrievalTask) -> PairRows | None:
         max(*sources, len(task.relevance.pairs)) <= MOST_ROWS,
         _items(queries, task.query_items, query_places, query_rows),
         _items(candidates, task.candidate_items, candidate_places, candidate_rows),
+        *(None if g is None else g.source for g in (task.query_input, task.candidate_input)),
     )
 
 
@@ -106,7 +122,8 @@ def rows_in_order(first: Rows, second: Rows) -> PairRows | None:
     a, b = (_unit(source.take(rows)) for source in (first, second))
     pairs = np.repeat(np.arange(len(rows))[:, None], 2, axis=1)
     complete = first.rows <= MOST_ROWS
-    return PairRows(a, b, pairs, rows, rows, True, complete, exact_items(a), exact_items(b))
+    items = exact_items(a), exact_items(b)
+    return PairRows(a, b, pairs, rows, rows, True, complete, *items, first, second)
 
 
 def _items(

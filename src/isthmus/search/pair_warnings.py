@@ -148,9 +148,10 @@ def _slipped(
 
 def _where(rows: PairRows, segment: Segment, before: Segment | None) -> str:
     """``from row 40 on``; between two rows where only stretches were looked at."""
-    numbers = rows.query_rows[rows.pairs[:, 0]]
+    places = rows.pairs[:, 0]
+    numbers = rows.query_rows[places]
     start, stop = int(numbers[segment.start]), int(numbers[segment.stop - 1])
-    first = f"from row {start}"
+    first = f"from row {rows.query(places[segment.start])}"
     if before is not None and not rows.complete:
         last = int(numbers[segment.start - 1])
         if start - last > 1:
@@ -163,7 +164,7 @@ def _out_of_order(
 ) -> InputWarning:
     wrong = 1 - check.clear_paired / check.clear
     listed = ", ".join(
-        f"row {rows.query_rows[q]} of {names[0]} finds row {rows.candidate_rows[c]}"
+        f"row {rows.query(q)} of {names[0]} finds row {rows.candidate(c)}"
         for q, _, c in check.examples[:3]
     )
     return InputWarning(

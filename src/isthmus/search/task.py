@@ -16,6 +16,7 @@ from isthmus.core.arrays import row_norms
 from isthmus.data import Rows
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.data.row_stats import RowStats
+from isthmus.data.source import ids_of
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.items import both_items, exact_items, items_among, one_row_each
 from isthmus.search.relevance import Relevance, best_listed, no_relevance
@@ -51,6 +52,12 @@ class Input:
     twins: np.ndarray | None = None
     apart: int = 0
     items: np.ndarray | None = None
+
+    @property
+    def ids(self) -> np.ndarray | None:
+        """Ids (n,) of the kept rows, where the source has them."""
+        ids = ids_of(self.source)
+        return None if ids is None else ids[self.rows]
 
     def at(self, places: np.ndarray) -> Input:
         """The same with some of the kept rows."""

@@ -22,10 +22,17 @@ from isthmus.core.seeds import stream
 from isthmus.data.records import Record
 from isthmus.data.row_checks import check_same_space
 from isthmus.data.row_stats import InputWarning, worst_first
+from isthmus.data.source import ids_of
 from isthmus.deploy.comparison.affine import affine_hint
 from isthmus.deploy.comparison.answers import GATES, accuracy_of, gate_of, searches, verdict
 from isthmus.deploy.comparison.rotation import rotation_hint
-from isthmus.deploy.comparison.rows import Version, check_same_items, order_of, paired_figures
+from isthmus.deploy.comparison.rows import (
+    Version,
+    check_same_items,
+    order_of,
+    other_ids,
+    paired_figures,
+)
 from isthmus.errors import OptionError
 from isthmus.search.opening import item_notes
 from isthmus.search.pair_warnings import look_at_pairs
@@ -209,7 +216,7 @@ def _compared(
         seed=seed,
     )
     say("comparing", 2, 4)
-    order = order_of(old.given, new.given, seed=seed)
+    order = order_of(old.given, new.given, ids=ids_of(old.source), seed=seed)
     say("comparing", 3, 4)
     whole = task.score, old.searched, new.searched
     hint, rotation = rotation_hint(*whole, pool.searched, c_new, items=items[1], seed=seed)
@@ -217,8 +224,11 @@ def _compared(
         old, new, pool.searched, cosine=cosine, score=task.score, seed=options.seed
     )
     say("comparing", 4, 4)
-    found = _warnings(order, hint, affine, len(places), len(old))
     versions = [side for side in (old, new, pool, new_pool) if side is not None]
+    two = [(old, new)] + ([] if new_pool is None else [(pool, new_pool)])
+    said = [InputWarning("ids-differ", text) for a, b in two if (text := other_ids(a, b))]
+    found = (*said, *_warnings(order, hint, affine, len(places), len(old)))
+    ids = ids_of(old.source)
     result: dict[str, Any] = {
         "score": options.score,
         "rows": len(old),
@@ -232,7 +242,7 @@ def _compared(
         "order": order,
         "rotation": hint,
         "affine": affine,
-        "searches": {name: part.to_dict(places) for name, part in parts.items()},
+        "searches": {name: part.to_dict(places, ids) for name, part in parts.items()},
         "accuracy": accuracy_of(parts, task.relevance) if len(right.pairs) else None,
         "gate": gate_of(parts, options.max_flips, options.gate),
         "warnings": [w.to_dict() for w in worst_first((*about_pairs, *item_notes(task), *found))],

@@ -10,6 +10,7 @@ import numpy as np
 from isthmus.core.arrays import EPS32, row_norms, to_numpy
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import Share, mcnemar, quantiles, wilson
+from isthmus.data.source import id_at
 from isthmus.search.items import best_items, rows_for
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, TopK, top_k
@@ -50,15 +51,17 @@ class VersionSearch:
         """Share of answers that changed by more than rounding, Wilson's interval."""
         return wilson(int(self.flipped.sum()), len(self.flipped))
 
-    def to_dict(self, places: np.ndarray) -> dict[str, Any]:
-        """Plain numbers; rows are named by ``places``, their numbers in the input."""
+    def to_dict(self, places: np.ndarray, ids: np.ndarray | None = None) -> dict[str, Any]:
+        """Plain numbers; rows are named by ``places``, their numbers in the input, and its ids."""
+        first = [int(places[i]) for i in np.flatnonzero(self.flipped)[:10]]
         return {
             "queries": len(self.best),
             "flip_reference": "today",
             "flips": int(self.flipped.sum()),
             "near_ties": int(self.near.sum()),
             **self.rate.named("flip_rate"),
-            "first_flipped": [int(places[i]) for i in np.flatnonzero(self.flipped)[:10]],
+            "first_flipped": first,
+            "first_flipped_ids": None if ids is None else [id_at(ids, row) for row in first],
             "overlap_at_k": float(self.overlap.mean()),
             "k": self.k,
             "random_error_flip_rate": self.random_rate,

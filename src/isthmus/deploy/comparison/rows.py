@@ -13,6 +13,7 @@ from isthmus.core.seeds import stream
 from isthmus.core.statistics import quantiles
 from isthmus.data import Rows
 from isthmus.data.row_stats import RowStats
+from isthmus.data.source import id_at, ids_of
 from isthmus.data.summary import opened
 from isthmus.errors import NotPaired, ShapeError, first_rows
 from isthmus.search.items import exact_items, items_of
@@ -47,7 +48,7 @@ class Version:
         source = opened(rows, name)
         read = source.read()
         stats = RowStats.of(read)
-        stats.refuse(name, cosine=cosine)
+        stats.refuse(name, cosine=cosine, source=source)
         given = to_numpy(working(read, double=True))
         return cls(name, source, stats, given, np.asarray(unit(given)) if cosine else given)
 
@@ -102,7 +103,7 @@ def paired_figures(before: Version, after: Version, others: Version) -> dict[str
     places = np.flatnonzero(whole)
     lowest = np.argsort(cosine, kind="stable")[:WORST]
     size = max((before.searched**2).sum(1).mean(), 1e-300)
-    some = len(cosine) > 0
+    some, ids = len(cosine) > 0, ids_of(before.source)
     return {
         "cosine": {
             "mean": float(cosine.mean()) if some else None,
@@ -111,7 +112,12 @@ def paired_figures(before: Version, after: Version, others: Version) -> dict[str
         },
         "cosine_distance": quantiles(distance) if some else None,
         "worst": [
-            {"row": int(places[i]), "cosine": float(cosine[i]), "norm_ratio": float(ratio[i])}
+            {
+                "row": int(places[i]),
+                "id": id_at(ids, int(places[i])),
+                "cosine": float(cosine[i]),
+                "norm_ratio": float(ratio[i]),
+            }
             for i in lowest
         ],
         "norm_ratio": quantiles(ratio) if some else None,
@@ -144,13 +150,16 @@ def _mean_shift(before: np.ndarray, after: np.ndarray, others: np.ndarray) -> di
     }
 
 
-def order_of(before: np.ndarray, after: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
+def order_of(
+    before: np.ndarray, after: np.ndarray, *, ids: np.ndarray | None = None, seed: int = 0
+) -> dict[str, Any]:
     """Are new rows found at another old row than their own? O(min(n, 2000) n d).
 
     A new row is displaced where some other old row leaves less than half of its 1 - cosine. Noise
     and codecs do not do that (their own row stays nearest); an export in another order, or one row
     dropped in the middle, does. A rotation and another order at once cannot be seen here.
-    ``offset`` is the place found minus the own, where one value holds for more than half.
+    ``ids`` (n,): of the rows, for the words. ``offset`` is the place found minus the own, where
+    one value holds for more than half.
     """
     rng = stream("compare.rows", seed)
     count = len(before)
@@ -171,20 +180,42 @@ def order_of(before: np.ndarray, after: np.ndarray, *, seed: int = 0) -> dict[st
     return {
         "checked": len(rows),
         "displaced": len(displaced),
-        "first": [{"row": int(r), "found_at": int(f)} for r, f in zip(displaced[:5], found[:5])],
+        "first": [
+            {"row": int(r), "found_at": int(f), "id": id_at(ids, int(r))}
+            for r, f in zip(displaced[:5], found[:5])
+        ],
         "offset": offset,
         "out_of_order": bool(wrong),
-        "words": _order_words(displaced, len(rows), offset) if wrong else "",
+        "words": _order_words(displaced, len(rows), offset, ids) if wrong else "",
     }
 
 
-def _order_words(displaced: np.ndarray, checked: int, offset: int | None) -> str:
-    named = first_rows([int(r) for r in displaced[:5]], len(displaced))
+def _order_words(
+    displaced: np.ndarray, checked: int, offset: int | None, ids: np.ndarray | None
+) -> str:
+    named = first_rows([int(r) for r in displaced[:5]], len(displaced), ids)
     steps = f", mostly {abs(offset)} row(s) {'on' if offset > 0 else 'back'}" if offset else ""
     return (
         f"the rows of the two versions seem to be in another order: {len(displaced)} of "
         f"{checked} new rows lie at another old row than their own{steps} "
         f"({named}); every figure below compares row i with row i: align them first"
+    )
+
+
+def other_ids(old: Version, new: Version) -> str | None:
+    """That row i of two versions has two ids, in a sentence; None where ids agree or lack."""
+    first, second = ids_of(old.source), ids_of(new.source)
+    if first is None or second is None:
+        return None
+    apart = np.flatnonzero(first.astype(np.str_) != second.astype(np.str_))
+    if not len(apart):
+        return None
+    row = int(apart[0])
+    same = set(first.astype(np.str_).tolist()) == set(second.astype(np.str_).tolist())
+    return (
+        f"{len(apart)} of {len(first)} rows have another id in {new.name} than in {old.name} (row "
+        f"{row}: {first[row]} and {second[row]}); rows were compared by their numbers, so "
+        + ("put both files into one order of ids" if same else "check that these are one item")
     )
 
 

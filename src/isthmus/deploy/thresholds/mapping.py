@@ -37,7 +37,7 @@ def opened(
     cosine = score == "cosine" or closer.query.normalised or closer.candidate.normalised
     for side in (task.query_input, task.candidate_input):
         assert side is not None
-        side.stats.refuse(side.name, cosine=cosine)
+        side.stats.refuse(side.name, cosine=cosine, source=side.source)
     if closer.query.dim != task.queries.shape[1]:
         raise ShapeError(
             "unequal-dimensions",

@@ -28,6 +28,7 @@ from isthmus.data.atomic import output_folder, together
 from isthmus.data.neighbours import Neighbours, read_neighbours
 from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning, broken_of
+from isthmus.data.source import ids_of
 from isthmus.metrics.gap_report import gap_of
 from isthmus.metrics.picture import gap_picture
 from isthmus.report.axes import draw
@@ -342,4 +343,5 @@ def _input_entry(given: Input | None, items: np.ndarray | None, rows: int) -> di
         "norm_std": given.stats.norm_std,
         "duplicates": given.stats.duplicates,
         "items": rows if items is None else len(np.unique(items)),
+        "ids": None if (ids := ids_of(given.source)) is None else len(np.unique(ids)),
     }

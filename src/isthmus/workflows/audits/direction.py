@@ -198,7 +198,11 @@ def _live(one: Direction) -> dict[str, Any]:
     task = one.task
     first = task.today("dot")
     means = (one.queries.mean, one.candidates.mean)
-    return live_sample(task.queries, task.candidates, first, *means, seed=one.opts.seed)
+    found = live_sample(task.queries, task.candidates, first, *means, seed=one.opts.seed)
+    for role, given in (("query", task.query_input), ("candidate", task.candidate_input)):
+        ids = None if given is None else given.ids
+        found[f"{role}_ids"] = None if ids is None else ids[found[f"{role}_rows"]].tolist()
+    return found
 
 
 def rejected(task: RetrievalTask, results: Sequence[Result], floor: float) -> list[dict[str, Any]]:
