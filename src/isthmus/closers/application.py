@@ -15,7 +15,7 @@ from isthmus.closers.closer import Closer, Role, check_role
 from isthmus.closers.validity import invalid_rows, refuse_invalid
 from isthmus.data import RowWriter, atomic_path, open_rows, write_json
 from isthmus.data.atomic import together
-from isthmus.data.ids import beside
+from isthmus.data.ids import ids_file
 from isthmus.data.overwriting import foreign, refuse_foreign, refuse_overwriting
 from isthmus.data.source import ids_of
 from isthmus.data.summary import opened
@@ -101,7 +101,7 @@ def apply_to_file(
     for listed in (list_file, ids_out):
         if listed is not None:
             refuse_foreign(listed, target, "")
-    if ids is None and (stale := beside(str(target))):
+    if ids is None and (stale := ids_file(str(target))):
         raise FileError(
             "ids-of-other-rows",
             f"'{stale}' would give ids to the rows of '{target}', whose input has none; move it",

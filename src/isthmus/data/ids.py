@@ -21,7 +21,7 @@ from isthmus.data.npy import npz_layouts
 from isthmus.data.source import IDS
 from isthmus.errors import CorruptFile, ShapeError
 
-BESIDE = (".ids.json", ".ids.txt")
+IDS_FILES = (".ids.json", ".ids.txt")
 _LOG = logging.getLogger("isthmus.data")
 
 
@@ -43,9 +43,9 @@ def checked_ids(ids: Sequence[Any] | np.ndarray | None, what: str, rows: int) ->
     return np.array(listed, np.int64) if whole else np.array([str(one) for one in listed], np.str_)
 
 
-def beside(path: str) -> str | None:
+def ids_file(path: str) -> str | None:
     """The list of ids that lies beside a file, if there is one."""
-    return next((path + end for end in BESIDE if os.path.isfile(path + end)), None)
+    return next((path + end for end in IDS_FILES if os.path.isfile(path + end)), None)
 
 
 def read_ids(path: str) -> list[Any]:
@@ -82,8 +82,8 @@ class FileRows(FlatSource):
                     layout = npz_layouts(path, what, name)[name]
                     if layout.stored.raw.kind in "iuUS" and len(layout.shape) == 1:
                         return checked_ids(layout.load(what), what, self.rows)
-        listed = beside(path)
+        listed = ids_file(path)
         return None if listed is None else checked_ids(read_ids(listed), f"'{listed}'", self.rows)
 
 
-__all__ = ["BESIDE", "FileRows", "beside", "checked_ids", "read_ids"]
+__all__ = ["IDS_FILES", "FileRows", "checked_ids", "ids_file", "read_ids"]
