@@ -28,7 +28,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ from isthmus.closers.closer import Closer
 from isthmus.data import open_rows, read_labels, read_relevance
 from isthmus.data.journal import Journal
 from isthmus.deploy.thresholds import Calibration
+from isthmus.encoders.base import Encoder
+from isthmus.encoders.embedding import embed
 from isthmus.errors import IsthmusError
 from saved_records import put_together, records, taken_apart
 
@@ -310,6 +312,59 @@ def steps_are_ours(path: Path) -> np.ndarray:
     return np.array(found == STEPS[: len(found)])
 
 
+class Short(Encoder):
+    """Rows that are the colour of a picture; killed after so many batches."""
+
+    name, dim = "short", 3
+
+    def __init__(self, batches: int = 99) -> None:
+        self.left = batches
+
+    def _embed_images(self, batch: list[Any]) -> np.ndarray:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return np.array([image.getpixel((0, 0)) for image in batch], np.float32)
+
+
+def embedded(out: Path, encoder: Short) -> np.ndarray:
+    """Rows of the pictures beside ``out``, which a run that was killed may have begun."""
+    listed = [str(out.parent / f"{number}.png") for number in range(10)]
+    embed(encoder, images=listed, out=out, batch_size=2)
+    return np.asarray(open_rows(out).read())
+
+
+def sound_state(folder: Path) -> list[bytes]:
+    """What unfinished runs of ``embed`` leave after one, two and four batches."""
+    from PIL import Image
+
+    for number in range(10):
+        Image.new("RGB", (2, 2), (number, 0, 7)).save(folder / f"{number}.png")
+    found = []
+    for batches in (1, 2, 4):
+        with suppress(KeyboardInterrupt):
+            embedded(folder / "sound.npy", Short(batches))
+        journal = folder / "sound.npy.journal"
+        found.append(journal.read_bytes())
+        journal.unlink()
+    return found
+
+
+def state_is_ours(path: Path) -> np.ndarray:
+    """Rows of a run that goes on from the state; nothing that it leaves meets the next input."""
+    out = path.with_suffix("")
+    try:
+        return embedded(out, Short())
+    finally:
+        for left in out.parent.glob(f"{out.name}*"):
+            left.unlink()
+
+
+def state_is_theirs(path: Path) -> np.ndarray:
+    """What one run writes."""
+    return np.array([[number, 0, 7] for number in range(10)], np.float32)
+
+
 def record_target(name: str) -> Target:
     """A record's file: what is loaded holds the arrays that the library reads, and can be saved."""
     record, suffix = records()[name]
@@ -395,6 +450,7 @@ TARGETS: dict[str, Target] = {
     "journal": Target(
         ".journal", sound_journal, steps_are_ours, lambda path: np.array(True), changed
     ),
+    "embed": Target(".npy.journal", sound_state, state_is_ours, state_is_theirs, changed),
     **{name: record_target(name) for name in records()},
 }
 

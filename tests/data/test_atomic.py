@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.data import atomic
-from isthmus.data.atomic import atomic_path, output_folder, together, write_json
+from isthmus.data import atomic, leftovers, open_rows
+from isthmus.data.atomic import atomic_folder, atomic_path, output_folder, together, write_json
+from isthmus.data.file_errors import read_json
 from refusals import refused
 
 pytest.importorskip("fcntl")
@@ -85,40 +86,161 @@ def test_a_rename_that_fails_takes_the_others_back(
     assert (tmp_path / "c.json").read_text() == "old c"
 
 
-@pytest.mark.parametrize("after", [0, 1, 2, 3])
-def test_a_kill_among_the_renames_is_ended_at_the_next_start(tmp_path: Path, after: int) -> None:
-    for name in "abc":
-        (tmp_path / f"{name}.json").write_text("old")
-    dies(
-        tmp_path,
-        f"""
+DIES_AT = """
 real, left = os.replace, [{after}]
 def replace(source, target):
-    if str(target).endswith(".json"):
-        left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
     real(source, target)
 atomic.os.replace = replace
-with together():
+"""
+"""Killed at its rename of that number."""
+
+
+def half_set(folder: Path, after: int) -> None:
+    """Three files, of which a killed run has replaced so many by new ones."""
     for name in "abc":
-        write_json(name + ".json", "new")
-""",
-    )
+        (folder / f"{name}.json").write_text("old")
+    write = "    for name in 'abc':\n        write_json(name + '.json', 'new')"
+    dies(folder, DIES_AT.format(after=after) + f"with together():\n{write}\n")
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_a_kill_among_the_renames_is_ended_at_the_next_start(tmp_path: Path, after: int) -> None:
+    half_set(tmp_path, after)
     output_folder(tmp_path)
     assert names(tmp_path) == ["a.json", "b.json", "c.json"]
     assert {(tmp_path / f"{name}.json").read_text() for name in "abc"} == {'"new"\n'}
 
 
+@pytest.mark.parametrize("first", "abc")
+def test_a_kill_among_the_renames_is_ended_before_a_file_of_the_set_is_read(
+    tmp_path: Path, first: str
+) -> None:
+    half_set(tmp_path, 1)
+    assert [read_json(tmp_path / f"{name}.json") for name in (first, *"abc")] == ["new"] * 4
+    assert names(tmp_path) == ["a.json", "b.json", "c.json"]
+
+
+def test_a_half_set_that_cannot_be_ended_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_set(tmp_path, 1)
+    write_json(tmp_path / "folder" / "d.json", "own")
+    monkeypatch.setattr(leftovers.os, "geteuid", lambda: os.getuid() + 1)
+    assert read_json(tmp_path / "a.json") == "new"  # it is in its place
+    for name in "bc":
+        with refused("half-written-set", f"{name}.json"):
+            read_json(tmp_path / f"{name}.json")
+    assert read_json(tmp_path / "folder" / "d.json") == "own"
+
+
+def test_rows_and_their_biases_are_read_as_one_set(tmp_path: Path) -> None:
+    """A reader between the two renames of ``apply`` gets both of the new run."""
+    write = "np.save(path, np.full(shape, number), allow_pickle=False)"
+    body = f"""
+import numpy as np
+def run(number):
+    with together():
+        for name, shape in (("rows.npy", (3, 2)), ("rows.bias.npy", (3, 1))):
+            with atomic_path(name) as temporary, open(temporary, "wb") as path:
+                {write}
+run(1.0)
+{DIES_AT.format(after=1)}
+run(2.0)
+"""
+    dies(tmp_path, body)
+    assert [open_rows(tmp_path / f"{name}.npy").read()[0, 0] for name in ("rows", "rows.bias")] == [
+        2.0,
+        2.0,
+    ]
+
+
+def fills(folder: Path, words: str) -> None:
+    (folder / "inner").mkdir()
+    for name in ("config.json", "inner/weights"):
+        (folder / name).write_text(words)
+
+
+def model(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+WHOLE = {name: {"config.json": name, "inner/weights": name} for name in ("old", "new")}
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path, after: int, old: bool) -> None:
+    if old:
+        with atomic_folder(tmp_path / "model") as folder:
+            fills(folder, "old")
+    dies(
+        tmp_path,
+        DIES_AT.format(after=after)
+        + "with atomic_folder('model') as folder:\n"
+        + "    (folder / 'inner').mkdir()\n"
+        + "    [(folder / n).write_text('new') for n in ('config.json', 'inner/weights')]\n",
+    )
+    if (tmp_path / "model").exists():
+        assert model(tmp_path / "model") in WHOLE.values()
+    output_folder(tmp_path)
+    # an unfinished replacement goes through; a first one that was never begun leaves nothing
+    expected = ["model"] if old or after else []
+    assert names(tmp_path) == expected
+    assert all(model(tmp_path / name) == WHOLE["new"] for name in expected)
+
+
+def test_a_folder_that_is_half_filled_goes_and_the_old_one_stays(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "model") as folder:
+        fills(folder, "old")
+    body = (
+        "with atomic_folder('model') as folder:\n    (folder / 'config.json').write_text('new')\n"
+    )
+    body += "    os.kill(os.getpid(), signal.SIGKILL)"
+    dies(tmp_path, body)
+    assert model(tmp_path / "model") == WHOLE["old"]
+    with refused("file-system", "File exists"), atomic_folder(tmp_path / "model") as folder:
+        fills(folder, "new")
+        fills(folder, "again")
+    assert model(tmp_path / "model") == WHOLE["old"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_a_folder_with_anything_else_in_it_is_not_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    place.mkdir()  # an empty one is
+    with atomic_folder(place) as folder:
+        fills(folder, "old")
+    place.chmod(0o750)
+    with atomic_folder(place) as folder:
+        fills(folder, "new")
+    assert model(place) == WHOLE["new"]
+    assert stat.S_IMODE(place.stat().st_mode) == 0o750
+    (place / "inner" / "notes.txt").write_text("mine")
+    with refused("not-ours", "inner/notes.txt"), atomic_folder(place) as folder:
+        fills(folder, "old")
+    assert (place / "config.json").read_text() == "new"
+    with refused("not-a-folder", "config.json"), atomic_folder(place / "config.json"):
+        pass
+    assert names(tmp_path) == ["model"]
+
+
 @pytest.mark.parametrize(
-    "note", ["[", "", '[["a.json", "b.json"]]', '[[".isthmus-0123456789ab.x", "../up.json"]]']
+    "note",
+    ["[", "", "7", "[7]", '[["a.json", "b.json"]]', '[[".isthmus-0123456789ab.x", "../up.json"]]'],
 )
 def test_a_note_of_something_else_moves_no_file(tmp_path: Path, note: str) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "a.json").write_text("mine")
     (folder / ".isthmus-0123456789ab.x").write_text("left")
-    (folder / ".isthmus-ffffffffffff.renames").write_text(note)
+    (folder / leftovers.NOTE).write_text(note)
     output_folder(folder)
     assert names(folder) == ["a.json"]
     assert names(tmp_path) == ["in"]

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -374,6 +377,78 @@ def test_a_siglip_is_written(siglip_folder: Path, tmp_path: Path) -> None:
     loaded = transformers.AutoModel.from_pretrained(tmp_path / "out").eval()
     found = siglip_rows(loaded, tmp_path / "out")[0]
     close_to(found, replace(closer.query, renormalised=False)(images))
+
+
+# -- what is written -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["sentence-transformers", "siglip"])
+def test_a_kill_inside_a_librarys_save_leaves_the_old_folder(
+    form: str, clip_folder: Path, siglip_folder: Path, tmp_path: Path
+) -> None:
+    """Killed once a part of the new files is there; the next run replaces the folder whole."""
+    if form == "siglip":
+        source = siglip_folder
+        closer = fitted("mean-shift", *two_modalities(60, 32, seed=1), normalised=False)
+    else:
+        source, closer = clip_folder, FITTED["coral"]
+    place = closer.save(tmp_path / "closer.safetensors")
+    out = tmp_path / "out"
+    program = f"""
+import os, signal, torchvision_shim
+from pathlib import Path
+torchvision_shim.install()
+from isthmus.deploy.export import export_closer
+def kills(*_, **__):
+    found = [p.name for p in Path({str(tmp_path)!r}).rglob("*config*") if "isthmus-" in str(p)]
+    assert found, "nothing was written yet"
+    os.kill(os.getpid(), signal.SIGKILL)
+if {form!r} == "siglip":
+    from transformers import ProcessorMixin
+    ProcessorMixin.save_pretrained = kills
+else:
+    from isthmus.deploy.export import sbert
+    import sentence_transformers
+    sbert._modules(sentence_transformers).Router.save = kills
+export_closer({str(place)!r}, to={form!r}, out={str(out)!r}, model={str(source)!r})
+"""
+
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def files() -> dict[str, bytes]:
+        return {p.name: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+    for old in (False, True):
+        if old:
+            export_closer(closer, to=form, out=out, model=source)
+        before = files()
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == -9, done.stderr
+        assert files() == before
+    export_closer(place, to=form, out=out, model=source)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["closer.safetensors", "out"]
+    assert not [name for name, data in files().items() if b".isthmus-" in data]
+    (out / "mine.txt").write_text("notes")
+    with refused("not-ours", "mine.txt"):
+        export_closer(place, to=form, out=out, model=source)
+
+
+def test_a_save_that_fails_is_one_sentence(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = pytest.importorskip("sentence_transformers")
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr(package.SentenceTransformer, "save", fails)
+    with refused("model-not-saved", "No space left on device"):
+        export_closer(
+            FITTED["coral"], to="sentence-transformers", out=tmp_path / "st", model=clip_folder
+        )
+    assert not list(tmp_path.iterdir())
 
 
 # -- OpenCLIP ------------------------------------------------------------------------------------

@@ -799,6 +799,51 @@ def test_a_run_killed_while_converting_computes_nothing_again(
     assert encoder.batches == []
 
 
+def equals_a_run_of_now(out: Path, folder: Path) -> None:
+    """Rows and lists have the bytes of one run over the files as they are."""
+    whole = out.with_name("whole.npy")
+    embed(Tiny(), images=folder, out=whole, batch_size=4)
+    for name in ("", ".ids.json", ".skipped.json"):
+        assert Path(f"{out}{name}").read_bytes() == Path(f"{whole}{name}").read_bytes()
+
+
+def test_files_replaced_between_two_starts_are_embedded_again(folder: Path, tmp_path: Path) -> None:
+    """With their batches, and no others; also one that can now be read, and one that is gone."""
+    out = tmp_path / "rows.npy"
+    interrupted(Tiny(fail_after=5), folder, out)
+    picture(77).save(folder / "2.png")
+    picture(9).save(folder / "9.png")
+    (folder / "sub" / "x16.PNG").write_bytes(b"gone bad")
+    dies = Tiny(fail_after=1)  # and killed again while it does so: as if it had not begun
+    interrupted(dies, folder, out)
+    encoder = Tiny()
+    result = embed(encoder, images=folder, out=out, batch_size=4)
+    assert result.changed == ("2.png", "9.png", "sub/x16.PNG")
+    assert encoder.batches == [4, 4, 3, 3, 1]  # three batches of five, then the rest
+    assert [item.index for item in result.skipped] == [16, 20]
+    rows = [77 if i == 2 else i for i in range(25) if i not in (16, 20)]
+    np.testing.assert_array_equal(read(out)[:, 0], rows)
+    equals_a_run_of_now(out, folder)
+    assert embed(Tiny(), images=folder, out=out, batch_size=4).changed == ()
+
+
+def test_files_replaced_while_the_run_works_are_embedded_again(
+    folder: Path, tmp_path: Path
+) -> None:
+    class Changing(Tiny):
+        def _count(self, size: int) -> None:
+            if len(self.batches) == 4:
+                picture(88).save(folder / "3.png")
+            super()._count(size)
+
+    out, encoder = tmp_path / "rows.npy", Changing()
+    result = embed(encoder, images=folder, out=out, batch_size=4)
+    assert result.changed == ("3.png",)
+    assert len(encoder.batches) == 7 + 1
+    assert read(out)[3, 0] == 88
+    equals_a_run_of_now(out, folder)
+
+
 def test_a_state_of_something_else_is_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.npy"
     interrupted(Tiny(fail_after=2), folder, out)
@@ -967,6 +1012,7 @@ def test_rows_in_memory(folder: Path, tmp_path: Path) -> None:
         "encoder": "tiny",
         "ids": str(tmp_path / "rows.npy.ids.json"),
         "skipped": [],
+        "changed": [],
     }
 
 

@@ -62,5 +62,12 @@ def command(
             f"{len(made.skipped)} could not be read and have no row; they are listed in "
             f"{made.out}.skipped.json. First: {made.skipped[0].reason}"
         )
+    if made.changed:
+        names, many = made.changed, len(made.changed) > 1
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        screen.print(
+            f"{len(names)} {'files were' if many else 'file was'} replaced while the run was not "
+            f"done, and embedded again: {', '.join(names[:3])}{more}"
+        )
     if json:
         print_json(made.to_dict())

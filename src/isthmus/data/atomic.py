@@ -3,7 +3,8 @@
 A temporary file, ``.isthmus-HEX.SUFFIX`` in the folder of its output, is locked by its process. One
 that nobody locks was left by a killed process, and the next run that writes there removes it. Files
 of a set are renamed once all of them are whole, after a note of the renames: a run that fails
-takes them back, and the next run after a kill ends them.
+takes them back, and the next run after a kill ends them. A folder that a library fills is written
+and renamed in the same way.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import contextlib
 import json
 import math
 import os
-import re
-import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,16 +23,13 @@ from typing import Any
 import numpy as np
 
 from isthmus.data.file_errors import os_errors
+from isthmus.data.leftovers import NOTE, clean, end_set, folder_lock, own_name, remove
 from isthmus.errors import FileError
 
 try:
-    from fcntl import LOCK_EX, LOCK_NB, flock
-except ImportError:  # without these locks nothing is taken for a dead process's
+    from fcntl import LOCK_EX, flock
+except ImportError:
     flock = None  # type: ignore[assignment]
-
-OURS = re.compile(r"\.isthmus-[0-9a-f]{12}(\..*)?")
-NOTE = ".renames"
-"""Suffix of a note of renames."""
 
 _SET: ContextVar[list[_Temporary] | None] = ContextVar("files of one set", default=None)
 
@@ -41,13 +37,12 @@ _SET: ContextVar[list[_Temporary] | None] = ContextVar("files of one set", defau
 class _Temporary:
     """A file of this process, beside its place."""
 
-    def __init__(self, target: Path, suffix: str | None = None) -> None:
-        self.target, self.suffix, self.handle = target, suffix, -1
+    def __init__(self, target: Path) -> None:
+        self.target, self.handle = target, -1
         self._name()
 
     def _name(self) -> None:
-        kind = self.target.suffix if self.suffix is None else self.suffix
-        self.path = self.target.parent / f".isthmus-{secrets.token_hex(6)}{kind}"
+        self.path = self.target.with_name(own_name(self.target.suffix))
 
     def make(self) -> None:
         """An empty file that this process locks."""
@@ -77,7 +72,41 @@ class _Temporary:
         with contextlib.suppress(OSError):
             os.close(self.handle)
         with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
+            remove(self.path)
+
+
+class _TemporaryFolder(_Temporary):
+    """A folder of this process, beside its place."""
+
+    def make(self) -> None:
+        """An empty folder that this process locks."""
+        with folder_lock(self.path.parent):  # so that nobody removes it before it is locked
+            os.mkdir(self.path)
+            if flock is not None:
+                self.handle = os.open(self.path, os.O_RDONLY)
+                with contextlib.suppress(OSError):
+                    flock(self.handle, LOCK_EX)
+
+    def flush(self) -> None:
+        """All of it on the disk; refuse to replace a folder that holds anything else."""
+        if self.target.exists():
+            if more := sorted(_names(self.target) - _names(self.path)):
+                raise FileError(
+                    "not-ours",
+                    f"'{self.target}' holds '{more[0]}', which is no part of what is written "
+                    "there; move it, or write to another folder",
+                )
+            os.chmod(self.path, stat.S_IMODE(os.stat(self.target).st_mode))
+        for folder, _, files in os.walk(self.path):
+            for name in files:
+                with open(os.path.join(folder, name), "rb+") as handle:
+                    os.fsync(handle.fileno())
+            _flush_folder(Path(folder))
+
+
+def _names(folder: Path) -> set[str]:
+    """Files and folders at any depth, as paths from the folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
 @contextmanager
@@ -95,8 +124,34 @@ def atomic_path(final: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(final))
     _refuse_other_kinds(final, target)
-    output_folder(target.parent)
-    temporary, files = _Temporary(target), _SET.get()
+    with _put(_Temporary(target), final) as path:
+        yield path
+
+
+@contextmanager
+def atomic_folder(final: str | os.PathLike[str]) -> Iterator[Path]:
+    """The same for a folder that the body fills; ``final`` is replaced whole, or left as it was.
+
+    Raises:
+        FileError: as :func:`atomic_path`; ``final`` is there and no folder, or holds something that
+            the new one does not.
+    """
+    target = Path(os.path.realpath(final))
+    with os_errors(final, "written"):
+        taken = target.exists() and not target.is_dir()
+    if taken:
+        raise FileError(
+            "not-a-folder", f"'{os.fspath(final)}' is no folder; expected a folder to write to"
+        )
+    with _put(_TemporaryFolder(target), final) as path:
+        yield path
+
+
+@contextmanager
+def _put(temporary: _Temporary, final: str | os.PathLike[str]) -> Iterator[Path]:
+    """What the body writes, put in its place, or left to the set that it is a part of."""
+    output_folder(temporary.target.parent)
+    files = _SET.get()
     try:
         with os_errors(final, "written"):
             temporary.make()
@@ -137,8 +192,10 @@ def _put_in_place(files: Sequence[_Temporary]) -> None:
     folder = files[0].target.parent
     undo: list[tuple[Path, Path]] = []
     with ExitStack() as stack, os_errors(files[0].target, "written"):
-        stack.enter_context(_folder_lock(folder))
-        note = _note(files) if len(files) > 1 else None
+        stack.enter_context(folder_lock(folder))
+        # a folder that is there cannot be replaced by one rename
+        several = len(files) > 1 or files[0].target.is_dir()
+        note = _note(files) if several else None
         if note is not None:
             stack.callback(note.release)
         try:
@@ -149,7 +206,7 @@ def _put_in_place(files: Sequence[_Temporary]) -> None:
         except BaseException:
             for target, old in reversed(undo):
                 with contextlib.suppress(OSError):
-                    os.replace(old, target) if old.exists() else target.unlink(missing_ok=True)
+                    os.replace(old, target) if old.exists() else remove(target)
             raise
     for place in {file.target.parent for file in files}:
         _flush_folder(place)
@@ -158,8 +215,11 @@ def _put_in_place(files: Sequence[_Temporary]) -> None:
 def _note(files: Sequence[_Temporary]) -> _Temporary:
     """On disk before the first rename: what a run that is killed among them has still to do."""
     folder = files[0].target.parent
-    note = _Temporary(folder / "set", NOTE)
+    note = _Temporary(folder / NOTE)
+    note.path = note.target
     try:
+        end_set(note.path)  # of a run that was killed since this one looked
+        remove(note.path)
         note.make()
         pairs = [[f.path.name, f.target.name] for f in files if f.target.parent == folder]
         note.path.write_text(json.dumps(pairs), encoding="utf-8")
@@ -173,26 +233,14 @@ def _note(files: Sequence[_Temporary]) -> _Temporary:
 
 def _aside(target: Path, stack: ExitStack) -> Path:
     """The old file under a second name as long as the set is not in place."""
-    old = target.parent / f".isthmus-{secrets.token_hex(6)}.old"
+    old = target.with_name(own_name(".old"))
     if target.exists():
         try:
             os.link(target, old)
-        except OSError:  # a file system without second names
+        except OSError:  # a folder, or a file system without second names
             os.replace(target, old)
-    stack.callback(old.unlink, missing_ok=True)
+    stack.callback(remove, old)
     return old
-
-
-@contextmanager
-def _folder_lock(folder: Path) -> Iterator[None]:
-    """One process at a time renames in a folder, or removes what dead ones left."""
-    with ExitStack() as stack:
-        if flock is not None:
-            with contextlib.suppress(OSError):
-                handle = os.open(folder, os.O_RDONLY)
-                stack.callback(os.close, handle)
-                flock(handle, LOCK_EX)
-        yield
 
 
 def output_folder(folder: str | os.PathLike[str]) -> Path:
@@ -204,37 +252,8 @@ def output_folder(folder: str | os.PathLike[str]) -> Path:
     path = Path(folder)
     with os_errors(path, "written"):
         path.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(PermissionError):
-            left = [entry for entry in os.listdir(path) if OURS.fullmatch(entry)]
-            if left and flock is not None:
-                _clean(path, left)
+        clean(path)
     return path
-
-
-def _clean(folder: Path, left: list[str]) -> None:
-    """End the sets and remove the temporaries that no living process locks."""
-    with _folder_lock(folder):
-        for name in sorted(left, key=lambda name: not name.endswith(NOTE)):  # notes first
-            path = folder / name
-            with contextlib.suppress(OSError), ExitStack() as stack:
-                handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-                stack.callback(os.close, handle)
-                flock(handle, LOCK_EX | LOCK_NB)
-                if os.fstat(handle).st_uid == os.geteuid():
-                    _end_set(path)
-                    path.unlink()
-
-
-def _end_set(note: Path) -> None:
-    """The renames that a killed run had begun, if it is a note of some; else nothing."""
-    try:
-        pairs = json.loads(note.read_text(encoding="utf-8")) if note.suffix == NOTE else []
-    except ValueError:  # it was killed before the first of them
-        return
-    for made, target in pairs:
-        if OURS.fullmatch(made) and Path(target).name == target:
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(note.with_name(made), note.with_name(target))
 
 
 def _refuse_other_kinds(final: str | os.PathLike[str], target: Path) -> None:

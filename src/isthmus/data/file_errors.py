@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from isthmus.data.leftovers import end_half_set
 from isthmus.errors import CorruptFile, FileError, IsthmusError
 
 _STARTS: tuple[tuple[bytes, str], ...] = (
@@ -153,9 +154,11 @@ def no_such_file(path: str | os.PathLike[str]) -> FileError:
 def regular(path: str | os.PathLike[str]) -> os.stat_result:
     """What the system says of a file.
 
+    A set of files that a killed run left half replaced is ended first, as it is one of them.
     Raises FileError where it cannot be looked at, or is a folder, a pipe or a device.
     """
     with os_errors(path):
+        end_half_set(path)
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError

@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
@@ -123,6 +123,32 @@ class Journal:
             )
             if monotonic() - self._written >= self.every:
                 self._save()
+
+    def rewrite(self, again: Callable[[Any], tuple[Any, bytes] | None]) -> None:
+        """Put other steps in the place of some, all at once, and seal those after them anew.
+
+        ``again`` is called with what each step is about, in order, and gives the step that takes
+        its place, or None to keep it.
+        """
+        last, renewed = _seal(self._before), False
+        with self._errors():
+            self._begin()
+            try:
+                for number, (about, data) in enumerate(self.steps()):
+                    new = again(about)
+                    renewed = renewed or new is not None
+                    about, data = (about, data) if new is None else new
+                    text = _text(about)
+                    last = _seal(last, number, text, data)
+                    if renewed:
+                        self._base.execute(
+                            "UPDATE steps SET about = ?, data = ?, checksum = ? WHERE number = ?",
+                            (text, data, last, number),
+                        )
+            except BaseException:
+                self._base.execute("ROLLBACK")
+                raise
+            self._save()
 
     def remove(self) -> None:
         """The output is in place: the journal goes, then the lock."""

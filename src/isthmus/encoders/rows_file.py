@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class Embedded(Record):
     Attributes:
         out: the file. count: its rows. dim: their length. encoder: the name of the model.
         ids: where the identities of the rows are; None: in ``out`` itself.
-        skipped: the inputs without a row.
+        skipped: the inputs without a row. changed: images whose file was replaced after they had
+            been embedded, before the run had ended; they were embedded again.
     """
 
     out: Path
@@ -65,6 +67,7 @@ class Embedded(Record):
     encoder: str
     ids: Path | None = None
     skipped: tuple[Skipped, ...] = ()
+    changed: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; the number of rows is called ``rows``."""
@@ -116,15 +119,12 @@ def embed_to_file(
     }
     with Journal(out, asked, every=STATE_SECONDS) as journal:
         _refuse_others(journal, asked)
-        done, skipped = 0, []
-        for about, _ in journal.steps():
-            done += len(about["ids"]) + len(about["skipped"])
-            skipped += [Skipped(**item) for item in about["skipped"]]
+        done, skipped, changed = _held(encoder, source, journal, strict)
         if strict and skipped:
             reason = f"{skipped[0].reason} (strict; nothing is skipped)"
             raise UnreadableImage("skipped-before", reason)
-        for about in _embed(encoder, source, journal, done, batch_size, strict, on_done):
-            skipped += about
+        _embed(encoder, source, journal, done, batch_size, strict, on_done)
+        _, skipped, meanwhile = _held(encoder, source, journal, strict)
         if len(skipped) == count:
             _write_skipped(listed["skipped"], skipped)
             raise UnreadableImage(
@@ -138,7 +138,9 @@ def embed_to_file(
         if not skipped:
             listed["skipped"].unlink(missing_ok=True)  # of an earlier run
         journal.remove()
-    return Embedded(out, count - len(skipped), encoder.dim, encoder.name, ids, tuple(skipped))
+    again = tuple(dict.fromkeys(changed + meanwhile))
+    rows = count - len(skipped)
+    return Embedded(out, rows, encoder.dim, encoder.name, ids, tuple(skipped), again)
 
 
 def _refuse_others(journal: Journal, asked: dict[str, Any]) -> None:
@@ -152,25 +154,90 @@ def _refuse_others(journal: Journal, asked: dict[str, Any]) -> None:
         )
 
 
+def _held(
+    encoder: Encoder, source: Source, journal: Journal, strict: bool
+) -> tuple[int, list[Skipped], list[str]]:
+    """What the journal holds: how many inputs, those without a row, and those that were replaced.
+
+    A batch of which a file has another size or time than before it was read is embedded again.
+    """
+    items, done = source.items(), 0
+    skipped: list[Skipped] = []
+    changed: list[str] = []
+
+    def again(about: Any) -> tuple[Any, bytes] | None:
+        nonlocal done
+        size = len(about["ids"]) + len(about["skipped"])
+        batch, first, done, new = list(islice(items, size)), done, done + size, None
+        stamps = [_stamp(source, item) for item in batch]
+        if stamps != about.get("stamps", [None] * size):
+            changed.extend(
+                written(item)
+                for item, old, now in zip_longest(batch, about.get("stamps", []), stamps)
+                if old != now
+            )
+            (new,) = _steps(encoder, source, batch, first, size, strict)
+        skipped.extend(Skipped(**item) for item in (new[0] if new else about)["skipped"])
+        return new
+
+    journal.rewrite(again)
+    return done, skipped, changed
+
+
+def _stamp(source: Source, item: str) -> list[int] | None:
+    """Size and time of an image's file; None where there is none, and for texts."""
+    if source.kind == "images":
+        with suppress(OSError):
+            found = os.stat(source.ready(item))
+            return [found.st_size, found.st_mtime_ns]
+    return None
+
+
 def _embed(
     encoder: Encoder,
     source: Source,
     journal: Journal,
-    first: int,
+    done: int,
     batch_size: int,
     strict: bool,
     on_done: OnDone | None,
-) -> Iterator[list[Skipped]]:
-    """Batch after batch to the journal, from input ``first`` on; yields what has no row."""
-    waiting: deque[str] = deque()
+) -> None:
+    """Batch after batch to the journal, from input ``done`` on."""
     seen = Fingerprint(source.kind)
 
-    def inputs() -> Iterator[str]:
+    def rest() -> Iterator[str]:
         for number, item in enumerate(source.items()):
             seen.add(item)
             if number >= first:
-                waiting.append(item)
-                yield source.ready(item)
+                yield item
+
+    first, say = done, on_done or (lambda done: None)
+    if first:
+        say(first)
+    for about, data in _steps(encoder, source, rest(), first, batch_size, strict):
+        journal.append(about, data)
+        done += len(about["ids"]) + len(about["skipped"])
+        say(done)
+    if seen.found != source.fingerprint:
+        journal.remove()  # its rows and names are of two lists
+        raise FileError(
+            "inputs-changed",
+            f"{source.label} changed while it was read ({source.fingerprint[0]} inputs when it was "
+            f"counted, {seen.count} read); nothing is written: run again once it is complete",
+        )
+
+
+def _steps(
+    encoder: Encoder, source: Source, items: Iterable[str], done: int, batch_size: int, strict: bool
+) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """What the journal keeps of each batch of the items, the first of which is input ``done``."""
+    waiting: deque[tuple[str, list[int] | None]] = deque()
+    first = done
+
+    def inputs() -> Iterator[str]:
+        for item in items:
+            waiting.append((item, _stamp(source, item)))  # before it is opened
+            yield source.ready(item)
 
     lost: dict[int, Exception] = {}
     if source.kind == "images":
@@ -182,30 +249,19 @@ def _embed(
         )
     else:
         batches = encoder.iter_text_batches(inputs(), batch_size=batch_size)
-    say = on_done or (lambda done: None)
-    done = first
-    if first:
-        say(first)
     for _, rows in batches:
         batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
-        named = list(enumerate(batch, done))
+        named = [(i, name) for i, (name, _) in enumerate(batch, done)]
         skipped = [Skipped(i, written(n), written(str(lost[i]))) for i, n in named if i in lost]
         about = {
             "ids": [name for i, name in named if i not in lost],
             "skipped": [asdict(item) for item in skipped],
         }
+        if source.kind == "images":
+            about["stamps"] = [stamp for _, stamp in batch]
         lost.clear()
-        journal.append(about, np.ascontiguousarray(rows, dtype="<f4").tobytes())
         done += len(batch)
-        yield skipped
-        say(done)
-    if seen.found != source.fingerprint:
-        journal.remove()  # its rows and names are of two lists
-        raise FileError(
-            "inputs-changed",
-            f"{source.label} changed while it was read ({source.fingerprint[0]} inputs when it was "
-            f"counted, {seen.count} read); nothing is written: run again once it is complete",
-        )
+        yield about, np.ascontiguousarray(rows, dtype="<f4").tobytes()
 
 
 def lists_of(out: Path) -> dict[str, Path]:

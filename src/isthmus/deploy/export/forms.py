@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from isthmus.closers.closer import Closer
 from isthmus.core.checks import ends_in, one_of
 from isthmus.data import atomic_path, open_rows
+from isthmus.data.atomic import atomic_folder
 from isthmus.data.file_errors import read_text
 from isthmus.data.overwriting import refuse_overwriting
 from isthmus.data.records import Record
@@ -22,7 +24,7 @@ from isthmus.deploy.export.onnx_graph import append_to_onnx
 from isthmus.deploy.export.sbert import append_to_sentence_transformer
 from isthmus.deploy.export.stores import Evened, as_cosine, as_euclidean, as_inner_product
 from isthmus.encoders.libraries import library, loading
-from isthmus.errors import OptionError
+from isthmus.errors import FileError, IsthmusError, OptionError
 
 MODELS = ("onnx", "sentence-transformers", "siglip")
 """Forms that go behind a model."""
@@ -156,7 +158,9 @@ def _sentence_transformers(
     package = library("sentence_transformers", what, extra, extra)
     with loading(what, model):
         network = package.SentenceTransformer(model, device="cpu")
-    append_to_sentence_transformer(network, closer).save(str(out))
+    append_to_sentence_transformer(network, closer)
+    with _model_folder(out) as folder:
+        network.save(str(folder))
     return {}
 
 
@@ -169,9 +173,26 @@ def _siglip(
         network = package.AutoModel.from_pretrained(model)
         processor = package.AutoProcessor.from_pretrained(model)
     changed = fold_into_siglip(network, _plain(closer, "siglip"), query=query)
-    network.save_pretrained(out)
-    processor.save_pretrained(out)
+    with _model_folder(out) as folder:
+        network.save_pretrained(folder)
+        processor.save_pretrained(folder)
     return {"changed": changed}
+
+
+@contextmanager
+def _model_folder(out: Path) -> Iterator[Path]:
+    """A folder that a library fills by its own ``save``: in its place once it is whole."""
+    with atomic_folder(out) as folder:
+        try:
+            yield folder
+        except (OSError, IsthmusError):
+            raise
+        except Exception as error:  # a library has errors of its own, also for a full disk
+            raise FileError(
+                "model-not-saved",
+                f"the model could not be saved to '{out}' ({' '.join(str(error).split())}); what "
+                "was there is as it was: check the disk and the path",
+            ) from error
 
 
 def _plain(closer: Closer | Evened, form: str) -> Closer:
