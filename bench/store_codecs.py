@@ -107,10 +107,23 @@ def sqlite(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
         yield codec, f"sqlite:{file}?table=items&column=v&score=dot&codec={codec}"
 
 
+def faiss_file(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
+    """Codecs of FAISS, each an index of one list over the same rows."""
+    import faiss
+
+    index = faiss.IndexFlatIP(rows.shape[1])
+    index.add(rows)
+    file = folder / "items.faiss"
+    faiss.write_index(index, str(file))
+    for codec in ("SQ8", "SQ4", "RaBitQ", "PQ32x8np", "LSH", "HNSW32,SQ8"):
+        yield codec, f"faiss:{file}?codec={codec}&score=dot"
+
+
 STORES: dict[str, Callable[[np.ndarray, Path], Iterator[tuple[str, str]]]] = {
     "pgvector": pgvector,
     "LanceDB": lancedb,
     "Qdrant engine": qdrant_edge,
+    "FAISS": faiss_file,
     "sqlite-vec": sqlite,
 }
 

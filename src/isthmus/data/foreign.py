@@ -25,14 +25,25 @@ def read_faiss(path: str, key: str | None, what: str) -> Found:
 
     Cost: all vectors in memory, O(n d).
     """
+    _no_key(key, what, "a FAISS index")
+    return faiss_rows(faiss_index(path, what), what)
+
+
+def faiss_index(path: str, what: str) -> Any:
+    """The index in a file."""
     import faiss
 
-    _no_key(key, what, "a FAISS index")
     file_size(path)
     try:
-        index = faiss.read_index(path)
+        return faiss.read_index(path)
     except RuntimeError as wrong:
         raise damaged(what, "FAISS index") from wrong
+
+
+def faiss_rows(index: Any, what: str) -> Found:
+    """Rows and ids of an index."""
+    import faiss
+
     ids, inner = None, index
     if isinstance(index, faiss.IndexIDMap | faiss.IndexIDMap2):
         ids, inner = faiss.vector_to_array(index.id_map), faiss.downcast_index(index.index)

@@ -116,12 +116,35 @@ def sqlite(folder: Path, made: str = "id INTEGER PRIMARY KEY, kind TEXT, image B
     return fill
 
 
+def faiss_file(folder: Path) -> Filled:
+    """FAISS indexes in files."""
+    import faiss
+
+    numbers = count()
+    metrics = {"dot": faiss.METRIC_INNER_PRODUCT, "euclidean": faiss.METRIC_L2}
+
+    def fill(rows: np.ndarray, score: str) -> str:
+        index = faiss.index_factory(rows.shape[1], "IDMap2,Flat", metrics[score])
+        index.add_with_ids(rows, np.arange(1, len(rows) + 1))
+        place = folder / f"items{next(numbers)}.faiss"
+        faiss.write_index(index, str(place))
+        return f"faiss:{place}"
+
+    return fill
+
+
 VEC0 = "id INTEGER PRIMARY KEY, kind TEXT, +title TEXT, image float[{}] distance_metric={}"
 
 KINDS: dict[str, Callable[[Path], Filled]] = {
     "postgresql": postgres,
     "lancedb": lancedb,
     "qdrant-edge": qdrant_edge,
+    "faiss": faiss_file,
     "sqlite": sqlite,
     "sqlite vec0": partial(sqlite, made=VEC0),
 }
+
+SCORES = {"faiss": ("dot", "euclidean")}
+"""Of the stores that do not rank by all three."""
+FIELDS = [name for name in KINDS if name != "faiss"]
+"""Stores whose items have fields."""

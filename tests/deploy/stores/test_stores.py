@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kinds import KINDS, Filled
+from kinds import FIELDS, KINDS, SCORES, Filled
 from worlds_of_stores import best
 
 import isthmus as im
@@ -17,8 +17,9 @@ from isthmus.deploy import stores
 from refusals import refused
 
 pytestmark = pytest.mark.stores
-SCORES = dict.fromkeys(KINDS, ("dot", "cosine", "euclidean"))
-EVERY = [(name, score) for name in KINDS for score in SCORES[name]]
+EVERY = [
+    (name, score) for name in KINDS for score in SCORES.get(name, ("dot", "cosine", "euclidean"))
+]
 EXACT = ["orthogonal-shift", "center-queries", "center-both"]
 
 
@@ -43,7 +44,7 @@ def test_rows_come_out_as_they_went_in(name: str, filled: dict, world: tuple) ->
     assert [int(one) for one in rows.ids] == list(range(1, 241))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", FIELDS)
 def test_one_modality_of_a_shared_column(name: str, filled: dict, world: tuple) -> None:
     address = filled[name](world[1], "dot")
     texts = im.open_rows(address + "&modality=kind:text")
@@ -79,7 +80,7 @@ def pasted(folder: Path):
 def test_undo_removes_only_what_deploy_made(
     name: str, filled: dict, world: tuple, tmp_path: Path
 ) -> None:
-    address = filled[name](world[1], "cosine")
+    address = filled[name](world[1], SCORES.get(name, ["cosine"])[0])
     closer = im.fit("center-both", *world)
     stores.deploy(closer, address, column="closed", out=tmp_path)
     with refused("not-deployed", "image"):

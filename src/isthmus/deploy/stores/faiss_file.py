@@ -1,0 +1,234 @@
+"""A FAISS index as a store: ``faiss:FILE``, or with ``codec=FACTORY`` as such an index of its rows.
+
+Deployed vectors go to an index file of their own beside it, ``STEM_COLUMN.faiss``, of the same kind
+(FAISS's factory string) and with the same search settings, trained on the deployed vectors. Batches
+are files of ``….parts``, the mark is ``….json``; the index itself is written once, at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isthmus.core.checks import one_of
+from isthmus.data import atomic_path, write_json
+from isthmus.data.foreign import faiss_index, faiss_rows
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, in_order
+from isthmus.errors import OptionError
+
+_INDEXES = re.compile(r"(IVF|HNSW|IMI|NSG)[^,]*")
+
+
+@dataclass(frozen=True)
+class _Index:
+    """A FAISS index, its rows (n, d), and their ids (n,)."""
+
+    faiss: Any
+    rows: np.ndarray
+    ids: np.ndarray
+
+
+class FaissFile(Store):
+    """The rows of one index file."""
+
+    scheme, extra, client = "faiss", "", "faiss-cpu"
+    _source: FaissFile
+
+    def connect(self) -> _Index:
+        """Read the file; with ``codec`` an index of that kind is built of its rows."""
+        if self.address.modality or self.address.options.get("where"):
+            raise OptionError(
+                "no-filter",
+                f"'{self.address.shown}' holds vectors and no fields; modality and where need a "
+                "store that has some",
+            )
+        index = faiss_index(self.address.place, f"'{self.address.place}'")
+        rows, ids = faiss_rows(index, f"'{self.address.place}'")
+        ids = np.arange(len(rows)) if ids is None else ids
+        codec = self.address.options.get("codec")
+        if codec:
+            score = self.address.options.get("score") or _score_of(index)
+            index = self._built(codec, score, rows, ids)
+        return _Index(index, rows, ids)
+
+    def _built(self, factory: str, score: str, rows: np.ndarray, ids: np.ndarray) -> Any:
+        import faiss
+
+        products = score == "dot" and not factory.startswith("LSH")  # signs know no product
+        metric = faiss.METRIC_INNER_PRODUCT if products else faiss.METRIC_L2
+        with answering(self.address, RuntimeError):
+            made = faiss.index_factory(rows.shape[1], factory, metric)
+            made.train(rows)
+            made = faiss.IndexIDMap2(made)
+            made.add_with_ids(rows, ids)
+        return made
+
+    @property
+    def _score(self) -> str:
+        """Asked by the address, or the index's own."""
+        said = self.address.options.get("score", "")
+        if said:
+            one_of(said, ("dot", "euclidean"), "score of FAISS", "unknown-score")
+            return said
+        return _score_of(self.connection.faiss)
+
+    @cached_property
+    def _factory(self) -> str:
+        """What makes an index of this kind."""
+        from faiss.contrib.factory_tools import reverse_index_factory
+
+        try:
+            said = reverse_index_factory(self.connection.faiss)
+        except NotImplementedError:
+            said = type(self.connection.faiss).__name__
+        return re.sub("^IDMap2?,", "", self.address.options.get("codec", said))
+
+    def describe(self) -> StoreFacts:
+        """Rows, and the parts of the factory string."""
+        kinds = _INDEXES.findall(self._factory)
+        codec = ",".join(
+            part for part in self._factory.split(",") if part != "Flat" and not _INDEXES.match(part)
+        )
+        cut = re.search(r"PQ(\d+)", codec)
+        return StoreFacts(
+            rows=len(self.connection.rows),
+            dim=self.connection.rows.shape[1],
+            score=self._score,
+            index=kinds[0] if kinds else "none",
+            codec="binary" if codec.startswith("LSH") else codec or "none",
+            multiple=int(cut[1]) if cut else 1,
+        )
+
+    def ids(self) -> np.ndarray:
+        """Ids of the index, or positions, in the file's order."""
+        return np.asarray(self.connection.ids)
+
+    def fetch(self, ids: np.ndarray) -> np.ndarray:
+        """Rows, decoded where the index keeps codes."""
+        place = {one: i for i, one in enumerate(self.connection.ids.tolist())}
+        return np.asarray(self.connection.rows[[place[one] for one in ids.tolist()]])
+
+    def search(
+        self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
+    ) -> np.ndarray:
+        """All queries at once, with the settings of the file."""
+        asked = np.ascontiguousarray(queries, np.float32)
+        return np.asarray(self.connection.faiss.search(asked, k)[1])
+
+    def at(self, column: str) -> FaissFile:
+        """The file ``STEM_COLUMN.faiss``."""
+        path = Path(self.address.place)
+        place = str(path.with_name(f"{path.stem}_{column}.faiss"))
+        address = replace(self.address, place=place, options={"column": column})
+        other = FaissFile(replace(address, shown=f"faiss:{place}"))
+        other._source = self
+        return other
+
+    def _beside(self, end: str) -> Path:
+        return Path(self.address.place + end)
+
+    def mark(self) -> Mark | None:
+        """The file beside the index."""
+        path = self._beside(".json")
+        return Mark.of_text(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def prepare(self, column: str, dim: int, mark: Mark) -> FaissFile:
+        """Write the mark."""
+        new = self.at(column)
+        if os.path.exists(new.address.place) or new.mark() is not None:
+            new.same_mark(mark)
+        else:
+            write_json(new._beside(".json"), asdict(mark))
+        return new
+
+    def _parts(self) -> list[Path]:
+        """Batches that are in no index yet."""
+        return sorted(self._beside(".parts").glob("*.npz"))
+
+    @property
+    def _held(self) -> np.ndarray:
+        """Ids of the index file, none where it is not there yet."""
+        there = os.path.isfile(self.address.place)
+        return np.asarray(self.connection.ids) if there else np.empty(0, np.int64)
+
+    def done(self) -> np.ndarray:
+        """Ids of the index and of the batches."""
+        return np.concatenate([self._held, *(np.load(part)["ids"] for part in self._parts())])
+
+    def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
+        """A file for the batch."""
+        with atomic_path(self._beside(".parts") / f"{len(self._parts()):09}.npz") as temporary:
+            np.savez(temporary, ids=ids, vectors=vectors)
+
+    def finish(self, mark: Mark) -> None:
+        """Train and write the index, or add to it; then the mark, and the batches go."""
+        import faiss
+
+        parts = [np.load(part) for part in self._parts()]
+        if parts:
+            ids = np.concatenate([part["ids"] for part in parts])
+            vectors = np.concatenate([part["vectors"] for part in parts])
+            held = self._held
+            new = ~np.isin(ids, held)  # all are held where a run was killed right here
+            if len(held):
+                index = self.connection.faiss
+                index.add_with_ids(vectors[new], ids[new])
+            else:
+                index = self._built(self._source._factory, mark.score, vectors, ids)
+                _copy_settings(self._source.connection.faiss, index)
+            with atomic_path(self.address.place) as temporary:
+                faiss.write_index(index, str(temporary))
+        write_json(self._beside(".json"), asdict(replace(mark, complete=True)))
+        shutil.rmtree(self._beside(".parts"), ignore_errors=True)
+        self._connection = None
+
+    def undo(self) -> None:
+        """Remove the index file, its batches and its mark."""
+        self.need_mark()
+        Path(self.address.place).unlink(missing_ok=True)
+        shutil.rmtree(self._beside(".parts"), ignore_errors=True)
+        self._beside(".json").unlink()
+
+    def example(self, mark: Mark) -> str:
+        """A search of the file."""
+        return _EXAMPLE.format(file=self.address.place)
+
+
+def _score_of(index: Any) -> str:
+    import faiss
+
+    return "dot" if index.metric_type == faiss.METRIC_INNER_PRODUCT else "euclidean"
+
+
+def _copy_settings(source: Any, target: Any) -> None:
+    """Lists probed by a search, and how far a graph is followed."""
+    import faiss
+
+    old, new = faiss.try_extract_index_ivf(source), faiss.try_extract_index_ivf(target)
+    if old is not None and new is not None:
+        new.nprobe = old.nprobe
+    old, new = (
+        getattr(faiss.downcast_index(getattr(index, "index", index)), "hnsw", None)
+        for index in (source, target)
+    )
+    if old is not None and new is not None:
+        new.efSearch = old.efSearch
+
+
+_EXAMPLE = '''
+import faiss
+
+INDEX = faiss.read_index("{file}")
+
+
+def search(query, k=10):
+    """Ids of the k first items."""
+    return INDEX.search(query_vector(query)[None], k)[1][0].tolist()
+'''
