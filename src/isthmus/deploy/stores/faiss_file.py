@@ -20,7 +20,7 @@ import numpy as np
 from isthmus.core.checks import one_of
 from isthmus.data import atomic_path, write_json
 from isthmus.data.foreign import faiss_index, faiss_rows
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, in_order
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering
 from isthmus.errors import OptionError
 
 _INDEXES = re.compile(r"(IVF|HNSW|IMI|NSG)[^,]*")
