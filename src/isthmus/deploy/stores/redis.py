@@ -1,0 +1,228 @@
+"""Redis: vector sets ``redis://HOST:PORT/DB?key=K``; RediSearch ``redis://…?index=I&column=C``.
+
+A vector set knows cosine alone. Deployed vectors go to a set of their own, ``KEY_COLUMN``, with the
+elements' attributes, the set's quantisation and its M. RediSearch reads a field of hashes
+(``redisearch.py``). Marks are keys that end in ``:isthmus``. Each batch is one MULTI.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from isthmus.core.checks import one_of
+from isthmus.data.addresses import Address
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, by_number
+from isthmus.encoders.libraries import library
+from isthmus.errors import FileError
+
+_CODECS = {"f32": "none", "int8": "int8", "bin": "binary"}
+_ASKED = {"none": "NOQUANT", "int8": "Q8", "binary": "BIN"}
+_MARK = ":isthmus"
+_HOUR = 3600
+
+
+def open_redis(address: Address) -> Redis:
+    """A vector set, or an index of RediSearch where the address names one."""
+    if "index" in address.options:
+        from isthmus.deploy.stores.redisearch import RediSearch
+
+        return RediSearch(address)
+    return VectorSet(address)
+
+
+class Redis(Store):
+    """What both have in common: the connection and the marks."""
+
+    scheme, extra, client = "redis", "redis", "redis"
+
+    def connect(self) -> Any:
+        """Open the connection; answers come in the older of Redis's two forms (RESP2)."""
+        redis = library("redis", "Reading Redis", "redis", self.extra)
+        try:
+            client = redis.Redis.from_url(self.address.place, protocol=2)
+            client.ping()
+        except (redis.RedisError, ValueError) as why:
+            raise FileError(
+                "store-unreachable", f"'{self.address.shown}' does not answer: {why}"
+            ) from why
+        return client
+
+    def _ask(self, *words: Any) -> Any:
+        return self._ask_all([words])[0]
+
+    def _ask_all(self, commands: Iterable[Sequence[Any]], *, atomic: bool = False) -> list[Any]:
+        """Answers to commands that travel together, all or none of them where ``atomic``."""
+        import redis
+
+        with answering(self.address, redis.RedisError):
+            pipe = self.connection.pipeline(transaction=atomic)
+            for words in commands:
+                pipe.execute_command(*words)
+            return list(pipe.execute())
+
+    @property
+    @abstractmethod
+    def _name(self) -> str:
+        """Key of the set, or name of the index."""
+
+    def mark(self) -> Mark | None:
+        """The key of the mark."""
+        said = self._ask("GET", self._name + _MARK)
+        return Mark.of_text(said.decode()) if said else None
+
+    def _marking(self, mark: Mark) -> tuple[str, str, str]:
+        return "SET", self._name + _MARK, mark.text
+
+    def finish(self, mark: Mark) -> None:
+        """The mark; indexes grow as vectors are written."""
+        self._ask(*self._marking(replace(mark, complete=True)))
+
+
+class VectorSet(Redis):
+    """One vector set."""
+
+    _source: VectorSet
+
+    @property
+    def _name(self) -> str:
+        return self.address.need("key")
+
+    @cached_property
+    def _info(self) -> dict[str, Any]:
+        found = self._ask("VINFO", self._name)
+        if found is None:
+            raise FileError(
+                "store-refused", f"'{self.address.shown}' has no vector set '{self._name}'"
+            )
+        return {k.decode(): v for k, v in zip(found[::2], found[1::2], strict=True)}
+
+    @property
+    def codec(self) -> str:
+        """The set's quantisation, or the one that is asked for.
+
+        Raises:
+            OptionError: another codec.
+        """
+        own = self._info["quant-type"].decode()
+        said = self.address.options.get("codec", _CODECS.get(own, own))
+        one_of(said, _ASKED, "codec of Redis", "unknown-codec")
+        return said
+
+    def describe(self) -> StoreFacts:
+        """From VINFO."""
+        return StoreFacts(
+            rows=len(self.ids()),
+            dim=int(self._info["vector-dim"]),
+            score="cosine",
+            index="hnsw",
+            codec=self.codec,
+        )
+
+    @property
+    def _filter(self) -> list[str]:
+        parts = [self.address.options.get("where", "")]
+        if self.address.modality:
+            name, value = self.address.modality
+            parts.append(f".{name} == {json.dumps(value)}")
+        said = " and ".join(f"({part})" for part in parts if part)
+        return ["FILTER", said] if said else []
+
+    def ids(self) -> np.ndarray:
+        """Elements in natural order."""
+        count = self._ask("VCARD", self._name)
+        if self._filter:  # a search that reads every element and leaves out what does not fit
+            anything = np.ones(int(self._info["vector-dim"]), np.float32).tobytes()
+            asked: list[Any] = ["VSIM", self._name, "FP32", anything, "COUNT", count, "TRUTH"]
+            return by_number(self._ask(*asked, *self._filter))
+        return by_number(self._ask("VRANDMEMBER", self._name, count) if count else [])
+
+    def fetch(self, ids: np.ndarray) -> np.ndarray:
+        """VEMB: decoded where the set is quantised."""
+        found = self._ask_all(("VEMB", self._name, one) for one in ids.tolist())
+        return np.array([v for v in found if v is not None], np.float64).astype(np.float32)
+
+    def search(
+        self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
+    ) -> np.ndarray:
+        """VSIM, all queries together; ``ef=`` says how far the graph is followed."""
+        ef = self.address.options.get("ef")
+        more = [*self._filter, *(["EF", ef] if ef else [])]
+        rows = np.ascontiguousarray(queries, np.float32)
+        key = self._coded
+        found = self._ask_all(
+            ("VSIM", key, "FP32", row.tobytes(), "COUNT", k, *more) for row in rows
+        )
+        return np.array([[one.decode() for one in answer] for answer in found])
+
+    @cached_property
+    def _coded(self) -> str:
+        """The set that is searched; one of another codec than it has is made for an hour."""
+        if self.codec == _CODECS.get(self._info["quant-type"].decode()):
+            return self._name
+        ids, key = self.ids(), f"{self._name}:isthmus-{self.codec}"
+        self._ask("DEL", key)
+        self._ask_all(self._adding(self, key, ids, self.fetch(ids)), atomic=True)
+        self._ask("EXPIRE", key, _HOUR)
+        return key
+
+    def _adding(
+        self, source: VectorSet, key: str, ids: np.ndarray, vectors: np.ndarray
+    ) -> list[list[Any]]:
+        """Commands that add elements with the attributes that they have in ``source``."""
+        held = self._ask_all(("VGETATTR", source._name, one) for one in ids.tolist())
+        how = [_ASKED[source.codec], "M", int(source._info["hnsw-m"])]
+        rows = np.ascontiguousarray(vectors, np.float32)
+        return [
+            ["VADD", key, "FP32", row.tobytes(), one, *how, *(["SETATTR", said] if said else [])]
+            for one, row, said in zip(ids.tolist(), rows, held, strict=True)
+        ]
+
+    def at(self, column: str) -> VectorSet:
+        """The set ``KEY_COLUMN``."""
+        other = VectorSet(self.address.beside("key", column))
+        other._connection, other._source = self._connection, self
+        return other
+
+    def prepare(self, column: str, dim: int, mark: Mark) -> VectorSet:
+        """Write the mark; the set comes with its first elements."""
+        new = self.at(column)
+        if new.mark() is not None or self._ask("EXISTS", new._name):
+            new.same_mark(mark)
+        else:
+            self._ask(*new._marking(mark))
+        return new
+
+    def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
+        """One MULTI."""
+        self._ask_all(self._adding(self._source, self._name, ids, vectors), atomic=True)
+
+    def undo(self) -> None:
+        """Delete the set and the mark."""
+        self.need_mark()
+        self._ask("DEL", self._name, self._name + _MARK)
+
+    def example(self, mark: Mark) -> str:
+        """VSIM through redis-py."""
+        return _EXAMPLE.format(
+            place=self.address.shown.partition("?")[0], key=self._name, more=self._filter
+        )
+
+
+_EXAMPLE = '''
+import redis
+
+SERVER = redis.Redis.from_url("{place}", protocol=2)  # add the password where there is one
+
+
+def search(query, k=10):
+    """Ids of the k first elements."""
+    asked = ["VSIM", "{key}", "FP32", query_vector(query).tobytes(), "COUNT", k]
+    return [one.decode() for one in SERVER.execute_command(*asked, *{more})]
+'''
