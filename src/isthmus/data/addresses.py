@@ -54,7 +54,7 @@ class Address:
         shown = f"{shown}?{urlencode([*kept, ('column', column)], safe=':/')}"
         return replace(self, options={**options, "column": column}, shown=shown)
 
-    def beside(self, option: str, column: str) -> Address:
+    def sibling(self, option: str, column: str) -> Address:
         """The address of a collection ``NAME_COLUMN`` beside the one that ``option`` names.
 
         For stores whose collections hold one vector an item. What ranks there and how it is coded

@@ -131,12 +131,12 @@ class FaissFile(Store):
         other._source = self
         return other
 
-    def _beside(self, end: str) -> Path:
+    def _next_to(self, end: str) -> Path:
         return Path(self.address.place + end)
 
     def mark(self) -> Mark | None:
         """The file beside the index."""
-        path = self._beside(".json")
+        path = self._next_to(".json")
         return Mark.of_text(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def prepare(self, column: str, dim: int, mark: Mark) -> FaissFile:
@@ -145,12 +145,12 @@ class FaissFile(Store):
         if os.path.exists(new.address.place) or new.mark() is not None:
             new.same_mark(mark)
         else:
-            write_json(new._beside(".json"), asdict(mark))
+            write_json(new._next_to(".json"), asdict(mark))
         return new
 
     def _parts(self) -> list[Path]:
         """Batches that are in no index yet."""
-        return sorted(self._beside(".parts").glob("*.npz"))
+        return sorted(self._next_to(".parts").glob("*.npz"))
 
     @property
     def _held(self) -> np.ndarray:
@@ -164,7 +164,7 @@ class FaissFile(Store):
 
     def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
         """A file for the batch."""
-        with atomic_path(self._beside(".parts") / f"{len(self._parts()):09}.npz") as temporary:
+        with atomic_path(self._next_to(".parts") / f"{len(self._parts()):09}.npz") as temporary:
             np.savez(temporary, ids=ids, vectors=vectors)
 
     def finish(self, mark: Mark) -> None:
@@ -185,16 +185,16 @@ class FaissFile(Store):
                 _copy_settings(self._source.connection.faiss, index)
             with atomic_path(self.address.place) as temporary:
                 faiss.write_index(index, str(temporary))
-        write_json(self._beside(".json"), asdict(replace(mark, complete=True)))
-        shutil.rmtree(self._beside(".parts"), ignore_errors=True)
+        write_json(self._next_to(".json"), asdict(replace(mark, complete=True)))
+        shutil.rmtree(self._next_to(".parts"), ignore_errors=True)
         self._connection = None
 
     def undo(self) -> None:
         """Remove the index file, its batches and its mark."""
         self.need_mark()
         Path(self.address.place).unlink(missing_ok=True)
-        shutil.rmtree(self._beside(".parts"), ignore_errors=True)
-        self._beside(".json").unlink()
+        shutil.rmtree(self._next_to(".parts"), ignore_errors=True)
+        self._next_to(".json").unlink()
 
     def example(self, mark: Mark) -> str:
         """A search of the file."""

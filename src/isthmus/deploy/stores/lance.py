@@ -143,7 +143,7 @@ class LanceDB(Store):
 
     def at(self, column: str) -> LanceDB:
         """The table of deployed vectors: ``TABLE_COLUMN``."""
-        other = LanceDB(self.address.beside("table", column))
+        other = LanceDB(self.address.sibling("table", column))
         other._source = self
         return other
 

@@ -2,15 +2,12 @@
 
 A vector set knows cosine alone. Deployed vectors go to a set of their own, ``KEY_COLUMN``, with the
 elements' attributes, the set's quantisation and its M. RediSearch reads a field of hashes
-(``redisearch.py``). Marks are keys that end in ``:isthmus``. Each batch is one MULTI.
+(``redisearch.py``). Each batch is one MULTI.
 """
 
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -18,71 +15,19 @@ import numpy as np
 
 from isthmus.core.checks import one_of
 from isthmus.data.addresses import Address
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, by_number
-from isthmus.encoders.libraries import library
+from isthmus.deploy.stores.redis_connection import Redis
+from isthmus.deploy.stores.redisearch import RediSearch
+from isthmus.deploy.stores.store import Mark, StoreFacts, by_number
 from isthmus.errors import FileError
 
 _CODECS = {"f32": "none", "int8": "int8", "bin": "binary"}
 _ASKED = {"none": "NOQUANT", "int8": "Q8", "binary": "BIN"}
-_MARK = ":isthmus"
 _HOUR = 3600
 
 
 def open_redis(address: Address) -> Redis:
     """A vector set, or an index of RediSearch where the address names one."""
-    if "index" in address.options:
-        from isthmus.deploy.stores.redisearch import RediSearch
-
-        return RediSearch(address)
-    return VectorSet(address)
-
-
-class Redis(Store):
-    """What both have in common: the connection and the marks."""
-
-    scheme, extra, client = "redis", "redis", "redis"
-
-    def connect(self) -> Any:
-        """Open the connection; answers come in the older of Redis's two forms (RESP2)."""
-        redis = library("redis", "Reading Redis", "redis", self.extra)
-        try:
-            client = redis.Redis.from_url(self.address.place, protocol=2)
-            client.ping()
-        except (redis.RedisError, ValueError) as why:
-            raise FileError(
-                "store-unreachable", f"'{self.address.shown}' does not answer: {why}"
-            ) from why
-        return client
-
-    def _ask(self, *words: Any) -> Any:
-        return self._ask_all([words])[0]
-
-    def _ask_all(self, commands: Iterable[Sequence[Any]], *, atomic: bool = False) -> list[Any]:
-        """Answers to commands that travel together, all or none of them where ``atomic``."""
-        import redis
-
-        with answering(self.address, redis.RedisError):
-            pipe = self.connection.pipeline(transaction=atomic)
-            for words in commands:
-                pipe.execute_command(*words)
-            return list(pipe.execute())
-
-    @property
-    @abstractmethod
-    def _name(self) -> str:
-        """Key of the set, or name of the index."""
-
-    def mark(self) -> Mark | None:
-        """The key of the mark."""
-        said = self._ask("GET", self._name + _MARK)
-        return Mark.of_text(said.decode()) if said else None
-
-    def _marking(self, mark: Mark) -> tuple[str, str, str]:
-        return "SET", self._name + _MARK, mark.text
-
-    def finish(self, mark: Mark) -> None:
-        """The mark; indexes grow as vectors are written."""
-        self._ask(*self._marking(replace(mark, complete=True)))
+    return (RediSearch if "index" in address.options else VectorSet)(address)
 
 
 class VectorSet(Redis):
@@ -186,7 +131,7 @@ class VectorSet(Redis):
 
     def at(self, column: str) -> VectorSet:
         """The set ``KEY_COLUMN``."""
-        other = VectorSet(self.address.beside("key", column))
+        other = VectorSet(self.address.sibling("key", column))
         other._connection, other._source = self._connection, self
         return other
 
@@ -206,7 +151,7 @@ class VectorSet(Redis):
     def undo(self) -> None:
         """Delete the set and the mark."""
         self.need_mark()
-        self._ask("DEL", self._name, self._name + _MARK)
+        self._ask("DEL", self._name, self._mark_key)
 
     def example(self, mark: Mark) -> str:
         """VSIM through redis-py."""

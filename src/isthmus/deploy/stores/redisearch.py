@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.deploy.stores.redis import Redis
+from isthmus.deploy.stores.redis_connection import Redis
 from isthmus.deploy.stores.store import Mark, StoreFacts, by_number
 from isthmus.errors import FileError, OptionError
 
@@ -111,7 +111,7 @@ class RediSearch(Redis):
 
     def at(self, column: str) -> RediSearch:
         """The field ``COLUMN`` and the index ``INDEX_COLUMN``."""
-        other = RediSearch(self.address.beside("index", column))
+        other = RediSearch(self.address.sibling("index", column))
         other._connection = self._connection
         return other
 
@@ -160,7 +160,7 @@ class RediSearch(Redis):
         ids, field = self.ids(), self._vector["identifier"]
         self._ask_all(("HDEL", key, field) for key in ids.tolist())
         self._ask("FT.DROPINDEX", self._name)
-        self._ask("DEL", self._marking(Mark("", "", ""))[1])
+        self._ask("DEL", self._mark_key)
 
     def example(self, mark: Mark) -> str:
         """The search through redis-py."""

@@ -210,7 +210,7 @@ class SQLite(Store):
 
     def at(self, column: str) -> SQLite:
         """The same table, or for ``vec0`` the table ``TABLE_COLUMN``."""
-        table = self.address.beside("table", column)
+        table = self.address.sibling("table", column)
         other = SQLite(table if self._vec0 else self.address.with_column(column))
         other._connection, other._source = self._connection, self
         return other
