@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
+from isthmus.core.registry import Registry
 from worlds import leave_verdict_out, two_modalities
 
 settings.register_profile("isthmus", deadline=None, max_examples=40)
 settings.load_profile("isthmus")
+Install = Callable[..., None]
 
 
 @pytest.fixture
@@ -46,6 +51,32 @@ def files_wide(
     for name, rows in zip(("images", "captions"), pairs_wide):
         np.save(f"{name}.npy", rows.astype(np.float32))
     return tmp_path
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Call it with a module's name, its code, entry points by group, and the registries to read
+    anew: as if such a package were installed."""
+    made: list[str] = []
+
+    def as_installed(
+        module: str, code: str, points: Mapping[str, str], *registries: Registry[Any]
+    ) -> None:
+        (tmp_path / f"{module}.py").write_text(code, encoding="utf-8")
+        info = tmp_path / f"{module}-1.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+        lines = [f"[{group}]\n{entries}\n" for group, entries in points.items()]
+        (info / "entry_points.txt").write_text("".join(lines))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        made.append(module)
+        for registry in registries:
+            monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+            monkeypatch.setattr(registry, "_loaded", False)
+
+    yield as_installed
+    for module in made:
+        sys.modules.pop(module, None)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 
@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import isthmus.closers
-from isthmus.closers import METHODS, ClosingMethod, fit
-from isthmus.core.registry import Registry
+from isthmus.closers import METHODS, fit
 from isthmus.data.moments import Moments
 from worlds import fitted, two_modalities
 
@@ -85,20 +84,9 @@ method = ClosingMethod("halve", halve, "queries lose half of their mean", score=
 """
 
 
-def test_a_third_party_registers_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "halving.py").write_text(PLUGIN, encoding="utf-8")
-    info = tmp_path / "halving-0.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: halving\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text("[isthmus.closers]\nhalve = halving:method\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    fresh = Registry[ClosingMethod]("closer", group="isthmus.closers", kind=ClosingMethod)
-    for name in list(METHODS):
-        fresh.register(name, METHODS[name])
-    for module in (isthmus.closers, sys.modules["isthmus.closers.fitting"]):
-        monkeypatch.setattr(module, "METHODS", fresh)
+def test_a_third_party_registers_a_method(install: Callable[..., None]) -> None:
+    install("halving", PLUGIN, {"isthmus.closers": "halve = halving:method"}, METHODS)
     rows = np.eye(4)
     closer = fit("halve", Moments.of(rows), Moments.of(rows), depth=2)
     np.testing.assert_allclose(closer.apply(rows, "query"), rows - rows.mean(axis=0) / 4)
     assert list(isthmus.closers)[-1] == "halve"  # type: ignore[call-overload]
-    sys.modules.pop("halving")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -47,22 +46,9 @@ def test_unknown_and_taken_names_are_refused(colours: Registry[int]) -> None:
     assert len(colours) == 2
 
 
-@pytest.fixture
-def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that stands as an installed package with entry points of the group ``colours``."""
-    (tmp_path / "paint.py").write_text("red = 9\nword = 'red'\n", encoding="utf-8")
-    info = tmp_path / "paint-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: paint\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[colours]\nred = paint:red\nblue = paint:red\nword = paint:word\ngone = paint:gone\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
-    sys.modules.pop("paint", None)
-
-
-def test_third_parties_are_read_once_and_late(plugins: Path) -> None:
+def test_third_parties_are_read_once_and_late(install: Callable[..., None]) -> None:
+    points = "red = paint:red\nblue = paint:red\nword = paint:word\ngone = paint:gone"
+    install("paint", "red = 9\nword = 'red'\n", {"colours": points})
     found = Registry[int]("colour", group="colours", kind=int)
     found.register("blue", 7)
     assert found["blue"] == 7

@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from hypothesis import strategies as st
 from isthmus.perturb.codecs import (
     CODECS,
     Codec,
-    CodecFamily,
     MinMaxBytes,
     RangedCodec,
     SignBits,
@@ -946,8 +946,8 @@ def test_old_spellings_and_families() -> None:
         FAMILIES["dust"]
 
 
-def test_a_third_party_registers_a_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "halves.py").write_text(
+def test_a_third_party_registers_a_codec(install: Callable[..., None]) -> None:
+    code = (
         "from isthmus.perturb.codecs import CodecFamily\n"
         "class Half:\n"
         "    name = 'half'\n"
@@ -955,13 +955,8 @@ def test_a_third_party_registers_a_codec(tmp_path: Path, monkeypatch: pytest.Mon
         "    def bytes_per_vector(self, dim): return dim\n"
         "family = CodecFamily('half', lambda calibration: Half(), 'every coordinate is halved')\n"
     )
-    info = tmp_path / "halves-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: halves\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[isthmus.codecs]\nhalf = halves:family\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    fresh = type(CODECS)("codec", group="isthmus.codecs", kind=CodecFamily)
-    monkeypatch.setattr("isthmus.perturb.codecs.table.CODECS", fresh)
+    install("halves", code, {"isthmus.codecs": "half = halves:family"}, CODECS, FAMILIES)
     rows = np.ones((3, 4))
     np.testing.assert_array_equal(fit_codec("half", rows).through(rows), rows / 2)
     np.testing.assert_allclose(fit_codec("rotated-half", rows).through(rows), rows / 2)
+    assert FAMILIES["half"].kind == "codec"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+import isthmus
 from isthmus.closers.controls import CONTROLS, OVERSHOOT, control, controls
 from isthmus.closers.many import fit_many
 from isthmus.data.moments import Moments
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import coded_ranking, fit_codec
-from isthmus.perturb.families import FAMILIES
-from isthmus.perturb.noise import gaussian, stream, uniform
+from isthmus.perturb.families import CUTS, FAMILIES, NOISES
+from isthmus.perturb.noise import box, drawn, gaussian, normal, stream
 from isthmus.perturb.shapes import covariance_shape, line_shape, span_shape
 from isthmus.robustness import (
     ClosedSearch,
@@ -21,6 +23,7 @@ from isthmus.robustness import (
     closed_searches,
     grid,
     measure_perturbation,
+    perturbations_at,
     perturbations_of,
     row_of,
     rows_of,
@@ -51,11 +54,11 @@ def few() -> RetrievalTask:
 
 
 def test_box_noise_has_the_variance_it_says_in_any_number_of_blocks() -> None:
-    drawn = uniform(3000, 8, 0.3, **NAME).astype(np.float64)
-    assert (drawn**2).sum(axis=1).mean() == pytest.approx(0.3, rel=0.03)
-    assert np.abs(drawn).max() <= np.sqrt(3 * 0.3 / 8) * (1 + 1e-6)
-    assert (drawn**4).mean() / (drawn**2).mean() ** 2 == pytest.approx(1.8, abs=0.05)  # a box
-    np.testing.assert_array_equal(uniform(1100, 8, 0.3, **NAME), drawn[:1100].astype(np.float32))
+    noise = drawn(box, 3000, 8, 0.3, **NAME).astype(np.float64)
+    assert (noise**2).sum(axis=1).mean() == pytest.approx(0.3, rel=0.03)
+    assert np.abs(noise).max() <= np.sqrt(3 * 0.3 / 8) * (1 + 1e-6)
+    assert (noise**4).mean() / (noise**2).mean() ** 2 == pytest.approx(1.8, abs=0.05)  # a box
+    np.testing.assert_array_equal(drawn(box, 1100, 8, 0.3, **NAME), noise[:1100].astype(np.float32))
 
 
 @pytest.mark.parametrize("name", ["covariance", "in-span", "off-span", "along-gap"])
@@ -101,13 +104,13 @@ def test_shapes_that_cannot_be_are_refused(rng: np.random.Generator) -> None:
 def test_noise_on_candidates_is_shaped_by_what_is_stored(few: RetrievalTask) -> None:
     search = played(few, fitted("subspace", few.queries, few.candidates))
     assert search.stored_dims == 5
-    inside = search.candidate_shape("in-span")
+    inside = search.noise_shape("in-span", "candidate")
     assert inside is not None
     np.testing.assert_allclose(inside(np.eye(5)), np.eye(5), atol=1e-9)  # nothing else is left
     with pytest.raises(OptionError, match=r"6 candidates span all 5 dimensions"):
-        search.candidate_shape("off-span")
+        search.noise_shape("off-span", "candidate")
     raw = played(few, fitted("none", few.queries, few.candidates, score="dot"))
-    along = raw.candidate_shape("along-gap")
+    along = raw.noise_shape("along-gap", "candidate")
     assert along is not None
     gap = unit_rows(few.queries).mean(axis=0) - unit_rows(few.candidates).mean(axis=0)
     np.testing.assert_allclose(
@@ -122,13 +125,65 @@ def test_noise_cells_play_as_by_hand(family: str, few: RetrievalTask) -> None:
     result = measure_perturbation(few, [search], perturbation, trials=3, seed=11)[0]
     for trial in range(3):
         name: dict[str, Any] = {"seed": 11, "trial": trial, "role": "candidate", "level": 0.0}
-        noise = (uniform if family == "uniform" else gaussian)(6, 24, 24, **name)
+        noise = drawn(box if family == "uniform" else normal, 6, 24, 24, **name)
         noise = noise * np.sqrt(0.3 / 24)
-        shape = search.candidate_shape(family)
+        shape = search.noise_shape(family, "candidate")
         noise = noise if shape is None else shape(noise)
         scores = full_scores(search.queries, search.candidates + noise, "euclidean")
         np.testing.assert_array_equal(result.answers[trial], scores.argmax(axis=1))
     assert (result.predicted is not None) == (family == "gaussian")
+
+
+DUST = """
+import numpy as np
+from isthmus.perturb.families import CutFamily, NoiseFamily
+from isthmus.perturb.shapes import line_shape
+
+def coin(rng, shape):
+    return np.float32(2) * rng.integers(2, size=shape, dtype=np.int8) - 1
+
+coins = NoiseFamily("plus or minus one", draw=coin)
+first = NoiseFamily("the first only", shape=lambda met: line_shape(np.eye(met.gap.size)[0]))
+evens = CutFamily("every second", lambda rng, d, kept: np.arange(d)[::2][:kept], random=False)
+
+def added(rng, dim, kept):
+    return np.repeat(np.eye(kept), dim // kept, axis=0)
+
+sums = CutFamily("sums of neighbours", added, random=False, targets=("both",))
+"""
+
+
+def test_a_package_registers_noise_and_cuts(
+    few: RetrievalTask, install: Callable[..., None]
+) -> None:
+    noises = "coins = dust:coins\nfirst = dust:first\nnoise = dust:sums"
+    points = {"isthmus.noises": noises, "isthmus.cuts": "evens = dust:evens\nsums = dust:sums"}
+    install("dust", DUST, points, NOISES, CUTS, FAMILIES)
+    search = played(few, fitted("center-queries", few.queries, few.candidates, score="dot"))
+    coins = Perturbation("coins", "candidates", 0.3, "total")
+    with pytest.warns(RuntimeWarning, match="noise 'noise' of dust:sums is left out"):
+        found = measure_perturbation(few, [search], coins, trials=2, seed=5)[0]
+    signs = np.random.Generator(np.random.SFC64(stream(5, 1, "candidate", 0.0, 0)))
+    noise = np.sqrt(0.3 / 24) * (2.0 * signs.integers(2, size=(6, 24), dtype=np.int8) - 1)
+    q, x, bias = search.queries, search.candidates, search.bias
+    np.testing.assert_array_equal(found.answers[1], (q @ (x + noise).T + bias).argmax(axis=1))
+    assert found.predicted is None
+    first = Perturbation("first", "candidates", 0.3, "total")
+    found = measure_perturbation(few, [search], first, trials=400, seed=5)[0]
+    assert found.kept.mean() == pytest.approx(found.predicted, abs=0.05)
+    for name, rows in (
+        ("evens", [np.where(np.isin(np.arange(24), [0, 2, 4, 6]), side, 0) for side in (q, x)]),
+        ("sums", [side.reshape(len(side), 4, 6).sum(axis=2) for side in (q, x)]),
+    ):
+        result = measure_perturbation(
+            few, [search], Perturbation(name, "both", 4), trials=3, seed=0
+        )
+        best = (rows[0] @ rows[1].T + bias).argmax(axis=1)
+        np.testing.assert_array_equal(result[0].answers, best[None])
+    table = isthmus.stress(few.queries, few.candidates, perturb=["coins", "evens"], trials=1)
+    assert {row["family"] for row in table.rows()} == {"coins", "evens"}
+    with refused("target-not-offered", "sums"):
+        perturbations_at("sums", "candidates")
 
 
 @pytest.mark.parametrize("family", ["gaussian", "covariance", "in-span", "off-span", "along-gap"])

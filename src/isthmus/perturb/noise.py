@@ -1,4 +1,4 @@
-"""Gaussian noise on rows, seeded so that the numbers never depend on how the work is cut.
+"""Noise on rows, seeded so that the numbers never depend on how the work is cut.
 
 Noise comes in blocks of ``BLOCK_ROWS`` rows. Each block has its own generator, seeded by (seed,
 trial, role, level, block), so any block size, any order and any number of processes give the same
@@ -11,15 +11,29 @@ Levels are variances. E‖ε‖² of the whole vector is ``total``; see
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
+Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
+"""(generator, shape) -> independent numbers of mean 0 and variance 1, float32."""
 BLOCK_ROWS = 1024
 _ROLES = {"query": 0, "candidate": 1}
 
 
-def gaussian(
+def normal(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """White Gaussian draws, float32."""
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+def box(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """White draws within ±√3, float32: the error of a dithered uniform quantiser."""
+    return (2 * rng.random(shape, dtype=np.float32) - 1) * np.float32(np.sqrt(3))
+
+
+def drawn(
+    draw: Draw,
     rows: int,
     dim: int,
     total: float,
@@ -30,43 +44,23 @@ def gaussian(
     level: float,
     dtype: type[np.floating] = np.float32,
 ) -> np.ndarray:
-    """Isotropic Gaussian noise (rows, dim) with E‖ε‖² = ``total`` for each row.
+    """Noise (rows, dim) with E‖ε‖² = ``total`` for each row.
 
     Args:
+        draw: white noise of one block, such as :func:`normal`.
         rows, dim: shape. total: variance of a whole vector.
         seed, trial, role, level: name the stream; ``role`` is ``query`` or ``candidate``.
         dtype: float32 or float64 of what comes out; the draws are the same float32 numbers.
     """
     out = np.empty((rows, dim), dtype)
-    for start, block in gaussian_blocks(
-        rows, dim, total, seed=seed, trial=trial, role=role, level=level
-    ):
-        out[start : start + len(block)] = block
-    return out
-
-
-def uniform(
-    rows: int, dim: int, total: float, *, seed: int, trial: int, role: str, level: float
-) -> np.ndarray:
-    """Noise from a box, (rows, dim) float32: as :func:`gaussian`, the same E‖ε‖² = ``total``.
-
-    Each coordinate is uniform within ±√(3 total / d), the error of a dithered uniform quantiser.
-    """
-    half = np.float32(np.sqrt(3 * total / dim))
-    out = np.empty((rows, dim), np.float32)
-    for start, count, rng in _streams(rows, seed, trial, role, level):
-        drawn = rng.random((count, dim), dtype=np.float32)
-        out[start : start + count] = (2 * drawn - 1) * half
-    return out
-
-
-def gaussian_blocks(
-    rows: int, dim: int, total: float, *, seed: int, trial: int, role: str, level: float
-) -> Iterator[tuple[int, np.ndarray]]:
-    """The same noise block by block: (first row, (b, dim) float32), b <= ``BLOCK_ROWS``."""
     scale = np.float32(np.sqrt(total / dim))
     for start, count, rng in _streams(rows, seed, trial, role, level):
-        yield start, rng.standard_normal((count, dim), dtype=np.float32) * scale
+        out[start : start + count] = draw(rng, (count, dim)) * scale
+    return out
+
+
+gaussian = partial(drawn, normal)
+"""Isotropic Gaussian noise: :func:`drawn` from :func:`normal`."""
 
 
 def _streams(

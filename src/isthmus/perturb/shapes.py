@@ -17,6 +17,21 @@ FLAT = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
+class Met:
+    """Rows that a noise meets, in the coordinates that it is added in.
+
+    Attributes:
+        calibration: (c, d) rows of the disturbed role that may be learned from.
+        candidates: (K, d) all candidates.
+        gap: (d,) the gap vector; its sign says nothing here.
+    """
+
+    calibration: np.ndarray
+    candidates: np.ndarray
+    gap: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Shape:
     """Directions (d, r) orthonormal, and how much of the noise each gets, (r,)."""
 

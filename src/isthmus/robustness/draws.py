@@ -17,13 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.core.arrays import EPS32
-from isthmus.perturb.noise import gaussian, uniform
+from isthmus.perturb.families import NOISES
+from isthmus.perturb.noise import drawn
 from isthmus.robustness.perturbations import Perturbation
 from isthmus.robustness.searches import HEAD, ClosedSearch
 from isthmus.search.scores import TIE_ULPS, Ranking, first_best
 from isthmus.search.task import RetrievalTask
-
-ISOTROPIC = ("gaussian", "uniform")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +38,11 @@ class Noise:
         cls, task: RetrievalTask, perturbation: Perturbation, dim: int, seed: int, trial: int
     ) -> Noise:
         """The draws of a family and target, whatever the level."""
-        draw = uniform if perturbation.family == "uniform" else gaussian
+        draw = NOISES[perturbation.family].draw
         target = perturbation.target
 
         def rows(count: int, role: str) -> np.ndarray:
-            return draw(count, dim, float(dim), seed=seed, trial=trial, role=role, level=0.0)
+            return drawn(draw, count, dim, float(dim), seed=seed, trial=trial, role=role, level=0.0)
 
         asked = rows(len(task.queries), "query") if target in ("queries", "both") else None
         count = 1 if target == "shared" else len(task.candidates)
@@ -93,7 +92,7 @@ class Drawn:
 
     def _shares(self, search: ClosedSearch) -> bool:
         moved = search.moved
-        if moved is None or self.perturbations[0].family not in ISOTROPIC:
+        if moved is None or NOISES[self.perturbations[0].family].shape is not None:
             return False
         return self.task.lists is None and moved.offset is None
 
@@ -243,7 +242,7 @@ def _noisy(search: ClosedSearch, family: str, noise: Noise, asked: float, stored
     q, c = search.queries.astype(np.float32), search.candidates.astype(np.float32)
     if noise.queries is not None:
         e = noise.queries[:, : search.closer.query.dim] * np.float32(asked)
-        shape = search.query_shape(family)
+        shape = search.noise_shape(family, "query")
         if shape is not None:
             e = shape(e)
         for step in search.closer.query.steps:
@@ -252,6 +251,6 @@ def _noisy(search: ClosedSearch, family: str, noise: Noise, asked: float, stored
         q = q + e
     if noise.candidates is not None:
         z = noise.candidates[:, : search.stored_dims] * np.float32(stored)
-        shape = search.candidate_shape(family)
+        shape = search.noise_shape(family, "candidate")
         c[:, : search.stored_dims] += z if shape is None else shape(z)
     return Ranking.of(q, c, search.score, search.bias).single()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from isthmus.perturb.families import NOISES
 from isthmus.robustness.perturbations import Perturbation
 from isthmus.robustness.searches import ClosedSearch, Law
 from isthmus.search.task import RetrievalTask
@@ -18,7 +19,6 @@ from isthmus.theory.curves.consistency import LEAST_DIMENSIONS, Curve, has_curve
 from isthmus.theory.curves.sweep import Sweep
 from isthmus.theory.prediction import keep_probabilities
 
-SHAPED = ("covariance", "in-span", "off-span", "along-gap")
 CHECKS, FEW_CHECKS = 4, 2
 MANY_SCORES = 2**21
 """From so many scores of a search on, two draws check a law instead of four."""
@@ -91,7 +91,9 @@ def _laws_of(curve: Curve) -> list[Law]:
 def _for_all(task: RetrievalTask, perturbation: Perturbation) -> bool:
     """Whether closers of every score have the law: differences between one by law and one that was
     drawn would lose that they met the same noise."""
-    return perturbation.family == "gaussian" and task.queries.shape[1] >= LEAST_DIMENSIONS
+    noise = NOISES[perturbation.family]
+    isotropic = noise.gaussian and noise.shape is None
+    return isotropic and task.queries.shape[1] >= LEAST_DIMENSIONS
 
 
 def _right(task: RetrievalTask) -> np.ndarray | None:
@@ -111,9 +113,10 @@ def _right(task: RetrievalTask) -> np.ndarray | None:
 
 def _has_formula(search: ClosedSearch, family: str) -> bool:
     """Under dot the noise may have any shape: what counts is its spread along each query."""
-    if family in SHAPED:
-        return search.score == "dot" and search.closer.memo == 0
-    return family == "gaussian" and (search.score != "cosine" or has_curve(search.clean))
+    noise = NOISES[family]
+    if noise.shape is not None:
+        return noise.gaussian and search.score == "dot" and search.closer.memo == 0
+    return noise.gaussian and (search.score != "cosine" or has_curve(search.clean))
 
 
 def _has_sweep(search: ClosedSearch) -> bool:
@@ -136,7 +139,7 @@ def _one_by_one(search: ClosedSearch, totals: np.ndarray) -> list[Law] | None:
 
 def _spreads(search: ClosedSearch, family: str) -> np.ndarray | None:
     """Standard deviation of ⟨q, ε⟩ at E‖ε‖² = 1, where it is not that of noise alike in all."""
-    shape = search.candidate_shape(family)
+    shape = search.noise_shape(family, "candidate")
     if shape is not None:
         return shape.spreads(search.queries, 1.0)
     if not search.closer.memo:

@@ -25,6 +25,7 @@ from isthmus.perturb.codecs import (
     range_lints,
     rescore,
 )
+from isthmus.perturb.families import CUTS
 from isthmus.perturb.noise import stream
 from isthmus.robustness.draws import Drawn
 from isthmus.robustness.laws import checks_for, laws
@@ -405,8 +406,8 @@ def _measure_cut(
     trials: int,
     seed: int,
 ) -> list[Result]:
-    """``level`` dimensions are kept (below 1: that share); truncation keeps the first, once."""
-    count = 1 if perturbation.family == "truncation" else trials
+    """``level`` dimensions are kept (below 1: that share), once where the cut draws nothing."""
+    count = trials if CUTS[perturbation.family].random else 1
     results = []
     for search in searches:
         kept = _dimensions_kept(perturbation, search.stored_dims)
@@ -442,16 +443,14 @@ def _cut(
         np.random.SFC64(stream(seed, trial, "candidate", perturbation.level, 0))
     )
     queries, candidates = search.queries, search.candidates
-    if perturbation.family == "random-projection":
-        down = rng.standard_normal((dim, kept)) / np.sqrt(kept)
+    cut = np.asarray(CUTS[perturbation.family].cut(rng, dim, kept))
+    if cut.ndim == 2:
         queries, candidates = (
-            np.hstack([rows[:, :dim] @ down, rows[:, dim:]]) for rows in (queries, candidates)
+            np.hstack([rows[:, :dim] @ cut, rows[:, dim:]]) for rows in (queries, candidates)
         )
     else:
         left = np.zeros(queries.shape[1], bool)
-        left[
-            np.arange(kept) if perturbation.family == "truncation" else rng.permutation(dim)[:kept]
-        ] = True
+        left[cut] = True
         left[dim:] = True
         if perturbation.target in ("queries", "both"):
             queries = np.where(left, queries, 0.0)

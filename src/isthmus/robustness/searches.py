@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from isthmus.closers.closer import Closer
+from isthmus.closers.closer import Closer, Role
 from isthmus.core.arrays import unit
-from isthmus.perturb.shapes import Shape, covariance_shape, line_shape, span_shape
+from isthmus.perturb.families import NOISES
+from isthmus.perturb.shapes import Met, Shape
 from isthmus.robustness.perturbations import FlipReference, Perturbation
 from isthmus.search.items import ItemColumns
 from isthmus.search.relevance import Relevance
@@ -96,45 +97,28 @@ class ClosedSearch:
         """Floats kept for each candidate besides its vector: memo coordinates and its bias."""
         return self.closer.memo + (self.bias is not None)
 
-    def candidate_shape(self, family: str) -> Shape | None:
-        """Directions that noise of a family takes in what is stored; None where in all alike.
+    def noise_shape(self, family: str, role: Role) -> Shape | None:
+        """Directions that noise of a family takes; None where in all alike.
 
-        ``covariance`` is that of the calibration rows, ``in-span`` and ``off-span`` are about the
-        candidates searched, ``along-gap`` follows the gap through the map's matrices.
+        Noise on candidates hits what is stored, and follows the gap through the map's matrices.
+        Noise on queries comes before their map.
         """
-
-        def found() -> Shape | None:
-            stored = self.candidates[:, : self.stored_dims]
-            if family == "covariance":
-                return covariance_shape(stored[self.task.candidate_calibration])
-            if family in ("in-span", "off-span"):
-                return span_shape(stored, inside=family == "in-span")
-            if family != "along-gap":
-                return None
-            gap = self._gap()
-            for step in self.closer.candidate.steps:
-                gap = gap if step.matrix is None else step.matrix @ gap
-            return line_shape(gap[: self.stored_dims])
-
-        return self._kept(family, "candidate", found)
-
-    def query_shape(self, family: str) -> Shape | None:
-        """The same for queries as they enter their map: what disturbs them comes before it."""
-
-        def found() -> Shape | None:
-            queries, candidates = self._entering()
-            if family == "covariance":
-                return covariance_shape(queries[self.task.query_calibration])
-            if family in ("in-span", "off-span"):
-                return span_shape(candidates, inside=family == "in-span")
-            return line_shape(self._gap()) if family == "along-gap" else None
-
-        return self._kept(family, "query", found)
-
-    def _kept(self, family: str, role: str, found: Callable[[], Shape | None]) -> Shape | None:
         if (family, role) not in self._shapes:
-            self._shapes[family, role] = found()
+            shape = NOISES[family].shape
+            met = None if shape is None else self._met[role]
+            self._shapes[family, role] = None if shape is None or met is None else shape(met)
         return self._shapes[family, role]
+
+    @cached_property
+    def _met(self) -> dict[Role, Met]:
+        queries, candidates = self._entering()
+        gap = queries.mean(axis=0) - candidates.mean(axis=0)
+        asked = Met(queries[self.task.query_calibration], candidates, gap)
+        for step in self.closer.candidate.steps:
+            gap = gap if step.matrix is None else step.matrix @ gap
+        stored = self.candidates[:, : self.stored_dims]
+        held = stored[self.task.candidate_calibration]
+        return {"query": asked, "candidate": Met(held, stored, gap[: self.stored_dims])}
 
     def _entering(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows as they enter the two maps."""
@@ -143,10 +127,6 @@ class ClosedSearch:
             np.asarray(unit(q)) if self.closer.query.normalised else q,
             np.asarray(unit(c)) if self.closer.candidate.normalised else c,
         )
-
-    def _gap(self) -> np.ndarray:
-        queries, candidates = self._entering()
-        return queries.mean(axis=0) - candidates.mean(axis=0)
 
     @property
     def clean_agreement(self) -> np.ndarray:
