@@ -98,6 +98,7 @@ STORES: dict[str, Filling] = {
     "pgvector": asked("postgresql", ("halfvec", "binary")),
     "LanceDB": lancedb,
     "Qdrant engine": qdrant_edge,
+    "Chroma": asked("chroma", ("none",)),
     "FAISS": asked(
         "faiss", ("SQ8", "SQ4", "RaBitQ", "PQ32x8np", "LSH", "HNSW32,SQ8"), "&score=dot"
     ),

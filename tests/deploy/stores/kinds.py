@@ -205,12 +205,31 @@ def redisearch(client: Any, server: str, numbers: Any, rows: np.ndarray, score: 
     return f"{server}?index={index}&column=image"
 
 
+def chroma(folder: Path) -> Filled:
+    """Chroma in a folder."""
+    import chromadb
+
+    client, numbers = chromadb.PersistentClient(folder), count()
+    spaces = {"dot": "ip", "cosine": "cosine", "euclidean": "l2"}
+
+    def fill(rows: np.ndarray, score: str) -> str:
+        name = f"items{next(numbers)}"
+        graph = {"hnsw": {"space": spaces[score], "ef_search": 300}}
+        items = client.create_collection(name, configuration=graph, embedding_function=None)
+        kinds = [{"kind": "text" if i % 2 else "image"} for i in range(len(rows))]
+        items.add([str(i + 1) for i in range(len(rows))], rows, kinds)
+        return f"chroma:{folder}?collection={name}"
+
+    return fill
+
+
 VEC0 = "id INTEGER PRIMARY KEY, kind TEXT, +title TEXT, image float[{}] distance_metric={}"
 
 KINDS: dict[str, Callable[[Path], Filled]] = {
     "postgresql": postgres,
     "lancedb": lancedb,
     "qdrant-edge": qdrant_edge,
+    "chroma": chroma,
     "faiss": faiss_file,
     "redis": partial(redis_server, fill=vector_set),
     "redisearch": partial(redis_server, fill=redisearch),
@@ -222,5 +241,5 @@ SCORES = {"faiss": ("dot", "euclidean"), "redis": ("cosine",)}
 """Of the stores that do not rank by all three."""
 FIELDS = [name for name in KINDS if name != "faiss"]
 """Stores whose items have fields."""
-NORMALISED = ("redis",)
+NORMALISED = ("chroma", "redis")
 """Stores that keep a direction and a length."""

@@ -1,0 +1,206 @@
+"""Chroma: ``chroma:DIR?collection=C`` on disk, ``chroma://HOST:PORT?collection=C`` at a server.
+
+A collection holds one vector an item, so deployed vectors go to a collection of their own,
+``COLLECTION_COLUMN``, with the items' metadata and documents and the graph's settings. The mark is
+in the collection's metadata. Chroma has no codec, and searches a graph (HNSW).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, by_number
+from isthmus.encoders.libraries import first_line, library
+from isthmus.errors import FileError
+
+_SPACES = {"dot": "ip", "cosine": "cosine", "euclidean": "l2"}
+_SCORES = {name: score for score, name in _SPACES.items()}
+_KEY = "isthmus"
+_PAGE = 5_000
+_SETTINGS = ("ef_construction", "max_neighbors", "ef_search")
+
+
+class Chroma(Store):
+    """One collection."""
+
+    scheme, extra, client = "chroma", "chroma", "chromadb"
+    _source: Chroma
+
+    @property
+    def _library(self) -> Any:
+        return library("chromadb", "Reading Chroma", "chromadb", self.extra)
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        return (self._library.errors.ChromaError, ValueError)
+
+    def connect(self) -> Any:
+        """Open the folder or the server."""
+        place = self.address.place
+        if "://" not in place and not os.path.isfile(os.path.join(place, "chroma.sqlite3")):
+            raise FileError("store-unreachable", f"'{place}' is no folder of Chroma")
+        settings, parts = self._library.config.Settings, urlsplit(place)
+        try:
+            quiet = settings(anonymized_telemetry=False)
+            if "://" in place:
+                return self._library.HttpClient(parts.hostname, parts.port or 8000, settings=quiet)
+            try:
+                return self._library.PersistentClient(place, quiet)
+            except ValueError:  # open in this process already, with the library's own settings
+                return self._library.PersistentClient(place, settings(anonymized_telemetry=True))
+        except Exception as why:
+            raise FileError(
+                "store-unreachable", f"'{self.address.shown}' does not open: {first_line(why)}"
+            ) from why
+
+    @cached_property
+    def _collection(self) -> Any:
+        with answering(self.address, *self._errors):
+            name = self.address.need("collection")
+            return self.connection.get_collection(name, embedding_function=None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in super().__getstate__().items() if k != "_collection"}
+
+    def describe(self) -> StoreFacts:
+        """The graph's space, and the length of the first vector."""
+        graph = self._collection.configuration["hnsw"] or {}
+        some = self._collection.get(limit=1, include=["embeddings"])["embeddings"]
+        return StoreFacts(
+            rows=len(self.ids()) if self._filter else self._collection.count(),
+            dim=len(some[0]) if len(some) else 0,
+            score=_SCORES.get(graph.get("space", "l2"), ""),
+            index="hnsw",
+        )
+
+    @property
+    def _filter(self) -> dict[str, Any]:
+        parts = [json.loads(self.address.options.get("where", "null"))]
+        if self.address.modality:
+            name, value = self.address.modality
+            parts.append({name: value})
+        said = [part for part in parts if part]
+        return said[0] if len(said) == 1 else {"$and": said} if said else {}
+
+    def ids(self) -> np.ndarray:
+        """Ids by pages, in natural order."""
+
+        def pages() -> Iterator[str]:
+            for at in range(0, self._collection.count(), _PAGE):
+                page = self._collection.get(
+                    where=self._filter or None, limit=_PAGE, offset=at, include=[]
+                )
+                yield from page["ids"]
+
+        with answering(self.address, *self._errors):
+            return by_number(pages())
+
+    def _get(self, ids: np.ndarray, *included: str) -> dict[str, Any]:
+        """What the collection has of these ids, in the order asked."""
+        with answering(self.address, *self._errors):
+            found = self._collection.get(ids=ids.tolist(), include=list(included))
+        place = {one: i for i, one in enumerate(found["ids"])}
+        order = [place[one] for one in ids.tolist() if one in place]
+        return {name: [found[name][i] for i in order] for name in included}
+
+    def fetch(self, ids: np.ndarray) -> np.ndarray:
+        """Vectors by id."""
+        return np.array(self._get(ids, "embeddings")["embeddings"], np.float32)
+
+    def search(
+        self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
+    ) -> np.ndarray:
+        """All queries in one call."""
+        asked = np.ascontiguousarray(queries, np.float32)
+        with answering(self.address, *self._errors):
+            found = self._collection.query(
+                query_embeddings=asked, n_results=k, where=self._filter or None, include=[]
+            )
+        return np.array(found["ids"])
+
+    def at(self, column: str) -> Chroma:
+        """The collection ``COLLECTION_COLUMN``."""
+        other = Chroma(self.address.sibling("collection", column))
+        other._connection, other._source = self._connection, self
+        return other
+
+    @property
+    def _is_there(self) -> bool:
+        names = [one.name for one in self.connection.list_collections()]
+        return self.address.need("collection") in names
+
+    def mark(self) -> Mark | None:
+        """The collection's metadata."""
+        text = (self._collection.metadata or {}).get(_KEY) if self._is_there else None
+        return Mark.of_text(text) if text else None
+
+    def prepare(self, column: str, dim: int, mark: Mark) -> Chroma:
+        """Make an empty collection with the mark."""
+        new = self.at(column)
+        if new._is_there:
+            new.same_mark(mark)
+            return new
+        graph = self._collection.configuration["hnsw"] or {}
+        kept = {name: graph[name] for name in _SETTINGS if name in graph}
+        with answering(self.address, *self._errors):
+            self.connection.create_collection(
+                new.address.need("collection"),
+                configuration={"hnsw": {**kept, "space": _SPACES[mark.score]}},
+                metadata={_KEY: mark.text},
+                embedding_function=None,
+            )
+        return new
+
+    def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
+        """One call for as many as Chroma takes at once."""
+        most = self.connection.get_max_batch_size()
+        for at in range(0, len(ids), most):
+            some = ids[at : at + most]
+            kept = self._source._get(some, "metadatas", "documents")
+            kept = {k: v for k, v in kept.items() if any(one is not None for one in v)}
+            with answering(self.address, *self._errors):
+                self._collection.upsert(
+                    ids=some.tolist(), embeddings=vectors[at : at + most], **kept
+                )
+
+    def finish(self, mark: Mark) -> None:
+        """The mark; the graph grows as vectors are written."""
+        self._collection.modify(metadata={_KEY: replace(mark, complete=True).text})
+        self.__dict__.pop("_collection")
+
+    def undo(self) -> None:
+        """Delete the collection."""
+        self.need_mark()
+        self.connection.delete_collection(self.address.need("collection"))
+        self.__dict__.pop("_collection", None)
+
+    def example(self, mark: Mark) -> str:
+        """A query through chromadb."""
+        place = urlsplit(self.address.shown.partition("?")[0])
+        opened = f'PersistentClient("{self.address.place}")'
+        if "://" in self.address.place:
+            opened = f'HttpClient("{place.hostname}", {place.port or 8000})'
+        return _EXAMPLE.format(
+            opened=opened, name=self.address.need("collection"), where=self._filter or None
+        )
+
+
+_EXAMPLE = '''
+import chromadb
+
+ITEMS = chromadb.{opened}.get_collection("{name}", embedding_function=None)
+
+
+def search(query, k=10):
+    """Ids of the k first items."""
+    asked = query_vector(query)[None]
+    return ITEMS.query(query_embeddings=asked, n_results=k, where={where}, include=[])["ids"][0]
+'''
