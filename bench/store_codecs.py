@@ -29,7 +29,7 @@ CLOSERS = ("orthogonal-shift", "center-queries", "center-both")
 
 
 @cache
-def server(kind: str) -> kinds.Filled:
+def server(kind: str) -> Callable[..., str]:
     """One store of a kind for the whole run."""
     return kinds.KINDS[kind](Path(tempfile.mkdtemp(prefix="isthmus-bench-")))
 
@@ -94,6 +94,18 @@ def qdrant_edge(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
         yield name, f"qdrant-edge:{place}?vector=v"
 
 
+def milvus(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
+    """A server that codes collections of any size, with indexes of one list."""
+    for kind, settings in {
+        "FLAT": {},
+        "IVF_SQ8": {"nlist": 1},
+        "IVF_PQ": {"nlist": 1, "m": 32, "nbits": 8},
+        "SCANN": {"nlist": 1},
+        "HNSW": {"M": 16, "efConstruction": 200},
+    }.items():
+        yield kind, server("milvus")(rows, "dot", kind, **settings) + "&ef=500"
+
+
 STORES: dict[str, Filling] = {
     "pgvector": asked("postgresql", ("halfvec", "binary")),
     "LanceDB": lancedb,
@@ -102,6 +114,7 @@ STORES: dict[str, Filling] = {
     "FAISS": asked(
         "faiss", ("SQ8", "SQ4", "RaBitQ", "PQ32x8np", "LSH", "HNSW32,SQ8"), "&score=dot"
     ),
+    "Milvus": milvus,
     "Redis vector sets": asked("redis", ("none", "int8", "binary"), "&ef=500"),
     "RediSearch": asked("redisearch", ("none",)),
     "sqlite-vec": asked("sqlite", ("none", "int8", "binary")),

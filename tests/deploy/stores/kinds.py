@@ -223,6 +223,44 @@ def chroma(folder: Path) -> Filled:
     return fill
 
 
+def milvus(folder: Path) -> Filled:
+    """A Milvus server that indexes collections of any size, until this process ends."""
+    from milvus import MilvusServer
+    from pymilvus import DataType, MilvusClient
+
+    server, numbers = MilvusServer(), count()
+    server.set_base_dir(str(folder))
+    server.config.set("indexCoord.segment.minSegmentNumRowsToEnableIndex", 1)
+    server.config.set("rootCoord.minSegmentSizeToEnableIndex", 1)
+    server.start()
+    atexit.register(server.stop)
+    place = f"localhost:{server.listen_port}"
+    client = MilvusClient(f"http://{place}")
+    metrics = {"dot": "IP", "cosine": "COSINE", "euclidean": "L2"}
+
+    def fill(rows: np.ndarray, score: str, kind: str = "FLAT", **settings: int) -> str:
+        name, schema = f"items{next(numbers)}", client.create_schema()
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("kind", DataType.VARCHAR, max_length=10)
+        schema.add_field("image", DataType.FLOAT_VECTOR, dim=rows.shape[1])
+        index = client.prepare_index_params()
+        index.add_index("image", index_type=kind, metric_type=metrics[score], params=settings)
+        made = {"schema": schema, "index_params": index, "consistency_level": "Strong"}
+        client.create_collection(name, **made)
+        kinds = ["text" if i % 2 else "image" for i in range(len(rows))]
+        items = zip(range(1, len(rows) + 1), kinds, rows)
+        client.insert(name, [dict(zip(("id", "kind", "image"), item)) for item in items])
+        if settings:  # only what is flushed is indexed, and only what is loaded anew is searched so
+            client.flush(name)
+            while int(client.describe_index(name, "image")["pending_index_rows"]):
+                time.sleep(0.2)
+            client.release_collection(name)
+            client.load_collection(name)
+        return f"milvus://{place}?collection={name}&vector=image"
+
+    return fill
+
+
 VEC0 = "id INTEGER PRIMARY KEY, kind TEXT, +title TEXT, image float[{}] distance_metric={}"
 
 KINDS: dict[str, Callable[[Path], Filled]] = {
@@ -231,14 +269,23 @@ KINDS: dict[str, Callable[[Path], Filled]] = {
     "qdrant-edge": qdrant_edge,
     "chroma": chroma,
     "faiss": faiss_file,
+    "milvus": milvus,
     "redis": partial(redis_server, fill=vector_set),
     "redisearch": partial(redis_server, fill=redisearch),
     "sqlite": sqlite,
     "sqlite vec0": partial(sqlite, made=VEC0),
 }
 
-SCORES = {"faiss": ("dot", "euclidean"), "redis": ("cosine",)}
-"""Of the stores that do not rank by all three."""
+SLOW = "milvus"
+"""A collection of it takes seconds to make, so it gets fewer tests."""
+
+
+def scores_of(name: str) -> tuple[str, ...]:
+    """What this store can rank by (and is tested with)."""
+    few = {"faiss": ("dot", "euclidean"), SLOW: ("dot",), "redis": ("cosine",)}
+    return few.get(name, ("dot", "cosine", "euclidean"))
+
+
 FIELDS = [name for name in KINDS if name != "faiss"]
 """Stores whose items have fields."""
 NORMALISED = ("chroma", "redis")
