@@ -31,7 +31,7 @@ _CODECS = {
     "HNSW_SQ": "scalar quantisation",
     "HNSW_PQ": "product quantisation",
 }
-_TOLD = ("index_type", "metric_type", "field_name", "index_name", "state", "params")
+_SHOWN = ("index_type", "metric_type", "field_name", "index_name", "state", "params")
 _KEY = "isthmus"
 _PAGE = 5_000
 
@@ -195,17 +195,17 @@ class Milvus(Store):
                 name, one["type"], is_primary=one.get("is_primary", False), **one["params"]
             )
         schema.add_field(column, self._library.DataType.FLOAT_VECTOR, dim=dim)
-        index, told = self._index, client.prepare_index_params()
-        told.add_index(
+        index, wanted = self._index, client.prepare_index_params()
+        wanted.add_index(
             column,
             index_type=index.get("index_type", "FLAT"),
             metric_type=_METRICS[mark.score],
-            params={k: v for k, v in index.items() if k not in _TOLD and not k.endswith("_rows")},
+            params={k: v for k, v in index.items() if k not in _SHOWN and not k.endswith("_rows")},
         )
         new._ask(
             "create_collection",
             schema=schema,
-            index_params=told,
+            index_params=wanted,
             consistency_level="Strong",
             properties={_KEY: mark.text},
         )
