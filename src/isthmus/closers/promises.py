@@ -119,7 +119,7 @@ class Given:
         return bool(self.strength)
 
     def share_of_gap(self, part: np.ndarray) -> float:
-        """|part|² over |g|²; 0 where there is no gap."""
+        """‖part‖² over ‖g‖²; 0 where there is no gap."""
         total = float(self.gap @ self.gap)
         return float(part @ part) / total if total else 0.0
 

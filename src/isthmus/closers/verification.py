@@ -27,8 +27,8 @@ class Verification(Record):
         changed: queries whose answer became another one by more than rounding.
         near_ties: queries whose old and new answer scored alike to float32 rounding before the
             closer: not counted as changed, named apart.
-        violation: largest move of a score difference to the clean winner, max |Δ after - Δ
-            before| over queries and candidates, both on the scale of the score before.
+        violation: largest move of a score difference to the clean winner, the largest
+            ‖Δ after - Δ before‖ over queries and candidates, both on the scale of the score before.
         margin: median clean margin between best and second, for comparison.
         holds: whether an exact guarantee is true here (nothing changed); None for other kinds.
         warnings: where the rows are equally many and slip or are out of order; no figure here
