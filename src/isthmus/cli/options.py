@@ -28,10 +28,18 @@ Paired = Annotated[
     ),
 ]
 Labels = Annotated[
-    str | None, typer.Option(help="Candidates are class texts; one integer per query.")
+    str | None,
+    typer.Option(
+        help="Candidates are class texts: their row, or their id, for each query. "
+        "FILE:COLUMN of a table too."
+    ),
 ]
 Relevance = Annotated[
-    str | None, typer.Option(help="Two columns of integers: query row, candidate row.")
+    str | None,
+    typer.Option(
+        help="What is right: query and candidate, by row or id, and perhaps a grade; qrels of "
+        "TREC or BEIR too. ids: rows with one id belong together."
+    ),
 ]
 QueryItems = Annotated[
     str | None,

@@ -211,7 +211,12 @@ class _Sides:
         for wrong in [] if said else look_at_order(q, c):
             raise CloserError(wrong.code, f"{wrong.text}, or say paired=True to fit on these pairs")
         right = relevance_of(
-            q.rows, c.rows, relevance=relevance, labels=labels, paired=paired if said else True
+            q.rows,
+            c.rows,
+            relevance=relevance,
+            labels=labels,
+            paired=paired if said else True,
+            sources=(q, c),
         )
         if right.is_paired:
             both = summarise(q, c, **self._watched())

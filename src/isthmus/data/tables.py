@@ -142,6 +142,11 @@ def _parses(text: str) -> bool:
 
 def read_arrow(path: str, key: str | None, what: str) -> Found:
     """An Arrow file or stream, Feather, or a folder's shard of ``datasets``."""
+    return table_rows(arrow_table(path, what), key, what, path)
+
+
+def arrow_table(path: str, what: str) -> Any:
+    """An Arrow file or stream as a ``pyarrow.Table``, mapped. Raises CorruptFile."""
     import pyarrow as pa
 
     file_size(path)
@@ -151,10 +156,9 @@ def read_arrow(path: str, key: str | None, what: str) -> Found:
             source.seek(0)
             opened = pa.ipc.open_file if magic == b"ARROW1" else pa.ipc.open_stream
             table = opened(source).read_all()
-            return table_rows(table, key, what, path)
+            table.validate(full=True)
+            return table
     except (pa.ArrowException, OSError, ValueError) as wrong:
-        if isinstance(wrong, FileError | ShapeError | ValuesError | CorruptFile):
-            raise
         raise damaged(what, "Arrow file") from wrong
 
 

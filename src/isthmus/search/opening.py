@@ -54,8 +54,12 @@ def open_task(
 
     Args:
         queries, candidates: (n, d) and (K, d) arrays or tensors, paths, globs or ``Rows``.
-        relevance: a ``Relevance``, (r, 2) integers (query row, candidate row), or a file of them.
-        labels: (n,) integers or a file of them: query i belongs to candidate ``labels[i]``.
+        relevance: a ``Relevance``; (r, 2) integers (query row, candidate row); pairs of ids; three
+            columns (query, candidate, grade); a mapping of query id to candidate id to grade; a
+            file of any of these, qrels of TREC and BEIR too; or ``"ids"``: candidates with a
+            query's id are right for it.
+        labels: (n,) integers or a file of them: query i belongs to candidate ``labels[i]``. Or (n,)
+            names of classes, which are ids of the candidates or stand beside: (labels, names).
         paired: query i belongs to candidate i; None takes equal lengths as pairs.
         score: how the user searches today; under cosine rows are normalised here.
         max_rows: most rows kept of a side, a seeded sample that keeps what is right together.
@@ -76,7 +80,13 @@ def open_task(
     first, second = opened(queries, names[0]), opened(candidates, names[1])
     check_same_space(names[0], first.dim, names[1], second.dim)
     right = relevance_of(
-        first.rows, second.rows, relevance=relevance, labels=labels, paired=paired, names=names
+        first.rows,
+        second.rows,
+        relevance=relevance,
+        labels=labels,
+        paired=paired,
+        names=names,
+        sources=(first, second),
     )
     sides = (
         _Side(names[0], first, _named(query_items, first, "query_items")),
@@ -192,8 +202,8 @@ def refuse_one_vector(rows: np.ndarray, name: str) -> None:
 
 
 def item_notes(task: RetrievalTask) -> list[InputWarning]:
-    """What is said of each side whose rows are not items: what was found, and what was done."""
-    found: list[InputWarning] = []
+    """What is said of ids and judgements, and of each side whose rows are not items."""
+    found = list(task.relevance.notes)
     for given, items in (
         (task.query_input, task.query_items),
         (task.candidate_input, task.candidate_items),

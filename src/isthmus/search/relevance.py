@@ -10,9 +10,19 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import to_numpy
-from isthmus.data import read_labels, read_relevance
+from isthmus.data.judgements import (
+    IDS_WORD,
+    NUMBER_NAMES,
+    Judgements,
+    judgements_of,
+    labels_of,
+    rows_named,
+    unique_pairs,
+)
 from isthmus.data.labels import checked_labels, checked_relevance
 from isthmus.data.row_checks import decide_paired
+from isthmus.data.row_stats import InputWarning
+from isthmus.data.source import ids_of
 from isthmus.errors import LabelsError, OptionError
 from isthmus.search.items import ItemColumns
 from isthmus.search.scores import Ranking, first_best
@@ -38,12 +48,22 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Relevance:
-    """Which candidates are right for each query, as sorted (query row, candidate row) pairs."""
+    """Which candidates are right for each query, as sorted (query row, candidate row) pairs.
+
+    Attributes:
+        task: ``retrieval``, ``zero-shot`` or ``multiple-choice``.
+        pairs: (m, 2) int64, unique, in query order; m = 0: nothing is known.
+        queries, candidates: how many rows there are.
+        grades: (m,) how relevant each pair is, above 0; None: all are 1.
+        notes: what was found when judgements and ids met.
+    """
 
     task: str
-    pairs: np.ndarray  # (m, 2) int64, unique, in query order; m = 0: nothing is known
+    pairs: np.ndarray
     queries: int
     candidates: int
+    grades: np.ndarray | None = None
+    notes: tuple[InputWarning, ...] = ()
 
     def of_query(self) -> list[np.ndarray]:
         """The right candidate rows of each query, n arrays (possibly empty)."""
@@ -52,12 +72,20 @@ class Relevance:
 
     def correct(self, answers: np.ndarray) -> np.ndarray:
         """(n,) bool for answers (n,), or (t, n) for (t, n): the answer is right."""
+        return self.gain(answers) > 0
+
+    def gain(self, answers: np.ndarray) -> np.ndarray:
+        """The grade of each answer, of the same shape: 1 without grades, 0 where it is wrong."""
+        return self._grade(np.arange(self.queries), answers)
+
+    def _grade(self, queries: np.ndarray, answers: np.ndarray) -> np.ndarray:
         keys = self.pairs[:, 0] * self.candidates + self.pairs[:, 1]  # ascending
-        asked = np.arange(self.queries) * self.candidates + answers
+        asked = queries * self.candidates + answers
         if not len(keys):
-            return np.zeros(asked.shape, bool)
+            return np.zeros(asked.shape)
         found = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-        return np.asarray(keys[found] == asked)
+        grades = 1.0 if self.grades is None else self.grades[found]
+        return np.where(keys[found] == asked, grades, 0.0)
 
     @cached_property
     def judged(self) -> np.ndarray:
@@ -110,17 +138,29 @@ class Relevance:
         shape = (self.queries, self.candidates)
         right = csr_array((np.ones(len(self.pairs), bool), tuple(keys)), shape=shape)
         pairs = np.column_stack((asked @ right @ found.T).nonzero()).astype(np.int64)
-        return replace(self, pairs=pairs[np.lexsort(pairs.T[::-1])])
+        pairs, grades = pairs[np.lexsort(pairs.T[::-1])], None
+        if self.grades is not None:  # of an item the highest of its rows
+            alone = self._of(np.column_stack(keys))
+            grades = alone._grade(*(side[pairs[:, i]] for i, side in enumerate(sides)))
+        return replace(self, pairs=pairs, grades=grades)
+
+    def _of(self, pairs: np.ndarray, keep: np.ndarray | None = None) -> Relevance:
+        """The same with its pairs under other numbers, each once; those that ``keep`` says."""
+        grades = self.grades
+        if keep is not None:
+            pairs, grades = pairs[keep], None if grades is None else grades[keep]
+        unique, graded = unique_pairs(pairs, grades)
+        return replace(self, pairs=unique, grades=graded)
 
     def merged(self, query_rows: np.ndarray, candidate_rows: np.ndarray) -> Relevance:
         """The same with each row's pairs handed to the row that stands for it, (n,), (K,)."""
         pairs = np.column_stack([query_rows[self.pairs[:, 0]], candidate_rows[self.pairs[:, 1]]])
-        return replace(self, pairs=np.unique(pairs, axis=0))
+        return self._of(pairs)
 
     def reversed(self) -> Relevance:
         """The same with the roles exchanged: candidates ask for queries."""
-        pairs = np.unique(self.pairs[:, ::-1], axis=0)
-        return Relevance(self.task, pairs, self.candidates, self.queries)
+        turned = self._of(self.pairs[:, ::-1])
+        return replace(turned, queries=self.candidates, candidates=self.queries)
 
     def restricted(self, query_rows: np.ndarray, candidate_rows: np.ndarray) -> Relevance:
         """What is right among some queries and candidates, renumbered by their places there."""
@@ -129,8 +169,8 @@ class Relevance:
         c_place = np.full(self.candidates, -1)
         c_place[candidate_rows] = np.arange(len(candidate_rows))
         pairs = np.column_stack([q_place[self.pairs[:, 0]], c_place[self.pairs[:, 1]]])
-        kept = np.unique(pairs[(pairs >= 0).all(axis=1)], axis=0)
-        return Relevance(self.task, kept.reshape(-1, 2), len(query_rows), len(candidate_rows))
+        kept = self._of(pairs, np.asarray((pairs >= 0).all(axis=1)))
+        return replace(kept, queries=len(query_rows), candidates=len(candidate_rows))
 
 
 def relevance_by_pairs(n: int, m: int) -> Relevance:
@@ -144,15 +184,78 @@ def relevance_by_pairs(n: int, m: int) -> Relevance:
     return Relevance("retrieval", np.column_stack([rows, rows]), n, m)
 
 
-def relevance_by_judgements(relevance: Any, n: int, m: int) -> Relevance:
-    """Many to many: (query row, candidate row) pairs. Raises LabelsError when out of range."""
-    return Relevance("retrieval", checked_relevance(relevance, n, m), n, m)
+def relevance_by_judgements(
+    relevance: Any, n: int, m: int, grades: np.ndarray | None = None
+) -> Relevance:
+    """Many to many: (query row, candidate row) pairs, and how relevant each is (``grades``).
+
+    Raises:
+        LabelsError: a row out of range.
+    """
+    pairs = checked_relevance(relevance, n, m)
+    if grades is not None:
+        pairs, grades = unique_pairs(np.asarray(relevance, np.int64), grades)
+    return Relevance("retrieval", pairs, n, m, grades)
 
 
-def relevance_by_labels(labels: Any, n: int, classes: int) -> Relevance:
-    """Query i belongs to class ``labels[i]``; candidates are class texts. Raises LabelsError."""
-    checked = checked_labels(labels, n, classes)
-    return Relevance("zero-shot", np.column_stack([np.arange(n), checked]), n, classes)
+def relevance_by_labels(
+    labels: Any, n: int, classes: int, names: np.ndarray | None = None
+) -> Relevance:
+    """Query i belongs to class ``labels[i]``; candidates are class texts.
+
+    Args:
+        labels: (n,) rows of the candidates, or names of classes as words. names: (K,) ids of the
+            candidates; every text of a class is right.
+
+    Raises:
+        LabelsError: a row out of range, another number than queries, or words without names.
+    """
+    if not (isinstance(labels, np.ndarray) and labels.dtype.kind == "U"):
+        checked = checked_labels(labels, n, classes)
+        return Relevance("zero-shot", np.column_stack([np.arange(n), checked]), n, classes)
+    if names is None:
+        raise LabelsError(
+            "no-ids",
+            f"labels: '{labels[0]}' is the name of a class, but the candidates have no ids that "
+            f"say which is its text; give candidates with ids (docs/files.md). {NUMBER_NAMES}",
+        )
+    if len(labels) == n + 1:
+        labels = labels[1:]  # a header
+    if len(labels) != n:
+        raise LabelsError(
+            "unequal-lengths", f"{len(labels)} labels for {n} queries; expected one per query"
+        )
+    query, row = rows_named(labels, names)
+    if not len(query):
+        raise LabelsError(
+            "unknown-ids", f"labels: no class is named '{labels[0]}', nor as any other label"
+        )
+    lost = np.setdiff1d(np.arange(n), query)
+    text = f"labels: {len(lost)} of {n} queries have a label that is the id of no candidate, "
+    text += f"the first '{labels[lost[0]]}'; nothing is right for them" if len(lost) else ""
+    pairs = np.unique(np.column_stack([query, row]), axis=0)
+    notes = (InputWarning("unknown-ids", text),) if len(lost) else ()
+    return Relevance("zero-shot", pairs, n, classes, notes=notes)
+
+
+def relevance_by_ids(asked: np.ndarray | None, found: np.ndarray | None) -> Relevance:
+    """Candidates with a query's id are right for it. Raises LabelsError where ids lack."""
+    if asked is None or found is None:
+        raise LabelsError(
+            "no-ids",
+            "relevance by ids needs ids on both sides; give rows that have (docs/files.md)",
+        )
+    query, row = rows_named(asked.astype(np.str_), found)
+    if not len(query):
+        raise LabelsError(
+            "unknown-ids",
+            f"the two sides have no id in common: '{asked[0]}' and '{found[0]}' are the first",
+        )
+    pairs = np.unique(np.column_stack([query, row]), axis=0)
+    alone = len(asked) - len(np.unique(query))
+    text = f"relevance by ids: {alone} of {len(asked)} queries have an id of no candidate"
+    notes = (InputWarning("unknown-ids", text),) if alone else ()
+    return Relevance("retrieval", pairs, len(asked), len(found), notes=notes)
 
 
 def no_relevance(n: int, m: int) -> Relevance:
@@ -280,8 +383,11 @@ def relevance_of(
     labels: Any = None,
     paired: bool | None = None,
     names: tuple[str, str] = ("queries", "candidates"),
+    sources: tuple[Any, Any] = (None, None),
 ) -> Relevance:
     """What is right among ``queries`` and ``candidates`` rows, however it was said.
+
+    ``sources`` know the ids of the rows, which are read where something names them.
 
     Raises:
         OptionError: it was said twice. LabelsError, NotPaired: it does not fit the rows.
@@ -295,18 +401,55 @@ def relevance_of(
         raise OptionError(
             "relevance-twice", "paired rows and labels or relevance were both given; drop one"
         )
+    first, second = sources
     if labels is not None:
-        given = read_labels(labels) if _is_path(labels) else labels
-        return relevance_by_labels(given, queries, candidates)
+        given, known = _with_names(labels)
+        if known is None and isinstance(given, np.ndarray) and given.dtype.kind == "U":
+            known = ids_of(second)
+        return relevance_by_labels(given, queries, candidates, known)
     if isinstance(relevance, Relevance):
         return relevance.checked(queries, candidates)
+    if isinstance(relevance, str) and relevance == IDS_WORD and not os.path.exists(IDS_WORD):
+        return relevance_by_ids(ids_of(first), ids_of(second))
     if relevance is not None:
-        given = read_relevance(relevance) if _is_path(relevance) else relevance
-        return relevance_by_judgements(given, queries, candidates)
+        given = judgements_of(relevance)
+        if not isinstance(given, Judgements):
+            return relevance_by_judgements(given, queries, candidates)
+        ids = (ids_of(first), ids_of(second))
+        pairs, grades, note = given.rows(queries, candidates, ids)
+        said = (InputWarning("unknown-ids", note),) if note else ()
+        return Relevance("retrieval", pairs, queries, candidates, grades, said)
     if decide_paired(names[0], queries, names[1], candidates, paired):
-        return relevance_by_pairs(queries, candidates)
+        notes = _ids_apart(names, first, second)
+        return replace(relevance_by_pairs(queries, candidates), notes=notes)
     return no_relevance(queries, candidates)
 
 
-def _is_path(given: Any) -> bool:
-    return isinstance(given, (str, os.PathLike))
+def _with_names(labels: Any) -> tuple[Any, np.ndarray | None]:
+    """Labels, and the names of the classes where both were given as (labels, names)."""
+    if isinstance(labels, tuple) and [np.ndim(one) for one in labels] == [1, 1]:
+        return labels_of(labels[0]), np.asarray(labels[1])
+    return labels_of(labels), None
+
+
+MOST_IDS = 1_000_000
+"""Rows of a side whose ids are looked at only where something names them."""
+
+
+def _ids_apart(names: tuple[str, str], first: Any, second: Any) -> tuple[InputWarning, ...]:
+    """That rows paired by their numbers have ids in common that would pair them otherwise."""
+    if first is None or second is None or first.rows > MOST_IDS:
+        return ()
+    one, other = ids_of(first), ids_of(second)
+    if one is None or other is None:
+        return ()
+    asked, found = one.astype(np.str_), other.astype(np.str_)
+    apart, common = int((asked != found).sum()), int(np.isin(asked, found).sum())
+    if not apart or 2 * common < len(asked):
+        return ()
+    text = (
+        f"{names[0]} and {names[1]} both have ids; rows were paired by their numbers, although "
+        f"{apart} of {len(asked)} pairs have two different ids and {common} ids are on both sides: "
+        f"relevance='{IDS_WORD}' (--relevance {IDS_WORD}) joins rows by their ids"
+    )
+    return (InputWarning("ids-not-joined", text),)

@@ -173,7 +173,9 @@ def compare(
         new_pool = Version.of(after_candidates, "after-candidates", score)
         check_same_items(pool, new_pool)
     said = {"relevance": relevance, "labels": labels, "paired": paired}
-    right = relevance_of(len(old), len(pool), names=(old.name, pool.name), **said)
+    right = relevance_of(
+        len(old), len(pool), names=(old.name, pool.name), sources=(old.source, pool.source), **said
+    )
     items = old.items(query_items, "query_items"), pool.items(candidate_items, "candidate_items")
     say = progress or quiet
     return _compared(old, new, pool, new_pool, right, items, options, say)

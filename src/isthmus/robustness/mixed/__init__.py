@@ -10,7 +10,7 @@ fits others, to compare. :func:`pool_ranking` and :func:`search_pool` are the pa
 from isthmus.robustness.mixed.curve import RATIOS, cross_cost, mixed_curve
 from isthmus.robustness.mixed.levelling import PoolCloser, PoolHits
 from isthmus.robustness.mixed.maps import PoolMaps, pool_closers, pool_ranking
-from isthmus.robustness.mixed.outcomes import PoolOutcome, ndcg_at, search_pool
+from isthmus.robustness.mixed.outcomes import PoolOutcome, ndcg_at, ranked_gain, search_pool
 from isthmus.robustness.mixed.shares import AT, POOL, QUERIES, mixed_share
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "ndcg_at",
     "pool_closers",
     "pool_ranking",
+    "ranked_gain",
     "search_pool",
 ]

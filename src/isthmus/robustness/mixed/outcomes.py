@@ -11,6 +11,7 @@ from isthmus.errors import OptionError, ShapeError
 from isthmus.search.items import best_items, rows_for
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, top_k
+from isthmus.search.task import RetrievalTask
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +47,10 @@ class PoolOutcome:
 def ndcg_at(found: np.ndarray, relevance: Relevance, k: int) -> np.ndarray:
     """Normalised discounted cumulative gain of the k best, (n,); NaN where nothing is relevant.
 
-    A relevant document at place i (from 0) gains 1 / log2(i + 2) (Järvelin and Kekäläinen 2002).
-    The ideal has min(R, k) relevant documents on top, R being *all* that are relevant in the pool:
-    what was not retrieved counts against a query.
+    A relevant document at place i (from 0) gains its grade, 1 where there are none, over
+    log2(i + 2) (Järvelin and Kekäläinen 2002; the gain of trec_eval and scikit-learn). The ideal
+    has the best of *all* documents that are relevant in the pool on top: what was not retrieved
+    counts against a query.
 
     Args:
         found: (n, k or more) document rows, best first, -1 for none.
@@ -63,11 +65,26 @@ def ndcg_at(found: np.ndarray, relevance: Relevance, k: int) -> np.ndarray:
         )
     relevance.checked(len(found), relevance.candidates)
     weight = 1 / np.log2(np.arange(2, k + 2))
-    hits = _right(found[:, :k], relevance)
-    relevant = np.bincount(relevance.pairs[:, 0], minlength=relevance.queries)
-    ideal = np.concatenate([[np.nan], np.cumsum(weight)])[np.minimum(relevant, k)]
-    gain: np.ndarray = hits @ weight / ideal
+    gains = np.where(found[:, :k] >= 0, relevance.gain(found[:, :k].T).T, 0.0)
+    query = relevance.pairs[:, 0]
+    grades = np.ones(len(query)) if relevance.grades is None else relevance.grades
+    order = np.lexsort((-grades, query))
+    place = np.arange(len(query)) - np.searchsorted(query, query)
+    worth = np.where(place < k, grades[order] * weight[np.minimum(place, k - 1)], 0.0)
+    ideal = np.bincount(query, worth, minlength=relevance.queries)
+    gain: np.ndarray = gains @ weight / np.where(ideal > 0, ideal, np.nan)
     return gain
+
+
+def ranked_gain(task: RetrievalTask, k: int = 10) -> np.ndarray:
+    """nDCG at k of plain search, (n,): among items, as :func:`ndcg_at`. O(n K d)."""
+    items = task.candidate_items
+    k = min(k, len(task.candidates) if items is None else len(np.unique(items)))
+    best = top_k(task.plain(), k if items is None else rows_for(items, k)).rows
+    among = task.relevance
+    if items is not None:
+        among = among.merged(np.arange(among.queries), items)
+    return ndcg_at(best_items(best, items, k), among, k)
 
 
 def _right(found: np.ndarray, relevance: Relevance) -> np.ndarray:

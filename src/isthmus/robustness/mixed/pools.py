@@ -170,7 +170,13 @@ def _judged(given: Given) -> Pools:
     asked, documents = tasks[0].queries, np.vstack([task.candidates for task in tasks])
     pairs = np.vstack([task.relevance.pairs for task in tasks])
     pairs[len(tasks[0].relevance.pairs) :, 1] += first  # documents of b stand after those of a
-    right = relevance_by_judgements(pairs, len(asked), len(documents))
+    grades = [task.relevance.grades for task in tasks]
+    graded = None
+    if any(one is not None for one in grades):  # a judgement without a grade counts as 1
+        graded = np.concatenate(
+            [np.ones(len(t.relevance.pairs)) if g is None else g for t, g in zip(tasks, grades)]
+        )
+    right = relevance_by_judgements(pairs, len(asked), len(documents), graded)
     every = np.arange(len(documents))
     is_a = every < first
     items = _items(given, tasks)

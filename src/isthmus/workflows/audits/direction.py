@@ -29,6 +29,7 @@ from isthmus.robustness import (
     rows_of,
     trials_for,
 )
+from isthmus.robustness.mixed import ranked_gain
 from isthmus.search.relevance import outcome_of
 from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved
@@ -238,6 +239,8 @@ def _clean(task: RetrievalTask) -> dict[str, Any]:
         hits = outcome.hit(k)
         share = wilson(int(hits.sum()), len(hits))
         clean |= {name: share.mean, f"{name}_ci": [share.low, share.high]}
+    if task.relevance.grades is not None:
+        clean["ndcg@10"] = float(np.nanmean(ranked_gain(task)))
     return clean | {"accuracy": clean["recall@1"]}
 
 
