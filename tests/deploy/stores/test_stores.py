@@ -169,3 +169,25 @@ def test_advice_of_the_store_itself(name: str, filled: Callable, world: tuple) -
     assert advice.choice == "none"  # float vectors: nothing is lost, so nothing is gained
     assert [line["closer"] for line in advice.tried] == ["none", *EXACT]
     assert all(line["kept"] == 1.0 for line in advice.tried)
+
+
+@pytest.mark.parametrize("strength", [0, 1])
+@pytest.mark.parametrize("name", FIELDS)
+def test_one_list_of_two_modalities(
+    name: str, strength: float, filled: Callable, world: tuple
+) -> None:
+    queries, items = world
+    parts = {"image": items[::2], "text": items[1::2]}
+    moments = {kind: im.Moments.of(part) for kind, part in parts.items()}
+    pool = im.PoolCloser.of(moments, strength)
+    found = stores.search_mixed(pool, filled(name), queries, modality="kind")
+    q = queries.astype(np.float64)
+    levelled = np.empty((len(q), len(items)))
+    for at, part in enumerate(parts.values()):
+        scores = q @ part.astype(np.float64).T
+        level, spread = scores.mean(1, keepdims=True), scores.std(1, keepdims=True)
+        levelled[:, at::2] = (scores - level) / spread**strength
+    expected = np.argsort(-levelled, axis=1)[:, :10]
+    assert [[number(one) - 1 for one in row] for row in found.ids] == expected.tolist()
+    assert (found.modality == np.array(["image", "text"])[expected % 2]).all()
+    np.testing.assert_allclose(found.scores, np.take_along_axis(levelled, expected, 1), atol=1e-4)

@@ -15,6 +15,7 @@ from isthmus.deploy.stores.deploying import (
     undo,
 )
 from isthmus.deploy.stores.forms import Form, choose_form
+from isthmus.deploy.stores.mixed import MixedHits, search_mixed
 from isthmus.deploy.stores.store import Mark, Store, StoreFacts, StoreRows
 from isthmus.deploy.stores.trying import CLOSERS, StoreAdvice, recommend_in_store
 
@@ -26,6 +27,7 @@ __all__ = [
     "DeploymentCheck",
     "Form",
     "Mark",
+    "MixedHits",
     "Store",
     "StoreAdvice",
     "StoreFacts",
@@ -35,5 +37,6 @@ __all__ = [
     "deploy",
     "open_store",
     "recommend_in_store",
+    "search_mixed",
     "undo",
 ]
