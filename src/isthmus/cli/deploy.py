@@ -31,6 +31,16 @@ def command(
             f"{INPUT}.",
         ),
     ] = None,
+    queries: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Try the closer in the store first, with these queries, and write nothing where "
+            f"it loses answers: {INPUT}."
+        ),
+    ] = None,
+    even_if_worse: Annotated[
+        bool, typer.Option("--even-if-worse", help="Write also where the trial loses answers.")
+    ] = False,
     undo: Annotated[
         bool, typer.Option("--undo", help="Remove what an earlier deploy wrote, nothing else.")
     ] = False,
@@ -58,7 +68,16 @@ def command(
         done = made.to_dict()
     else:
         with progress_bar() as say:
-            wrote = stores.deploy(closer, store, column=column, out=out, progress=say)
+            wrote = stores.deploy(
+                closer,
+                store,
+                column=column,
+                out=out,
+                queries=queries,
+                even_if_worse=even_if_worse,
+                seed=seed,
+                progress=say,
+            )
         for line in wrote.sentences():
             screen.print(line)
         done = wrote.to_dict()

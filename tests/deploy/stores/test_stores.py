@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from kinds import FIELDS, KINDS, NORMALISED, SLOW, Filled, scores_of
 from worlds_of_stores import best
 
 import isthmus as im
+from commands import run
 from isthmus.deploy import stores
 from refusals import refused
 
@@ -191,3 +193,41 @@ def test_one_list_of_two_modalities(
     assert [[number(one) - 1 for one in row] for row in found.ids] == expected.tolist()
     assert (found.modality == np.array(["image", "text"])[expected % 2]).all()
     np.testing.assert_allclose(found.scores, np.take_along_axis(levelled, expected, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_whole_path_on_the_command_line(
+    name: str, filled: Callable, world: tuple, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    address, made = filled(name), ("--column", "typed", "--out", tmp_path / "out", "--json")
+    np.save(tmp_path / "queries.npy", world[0])
+    closer = im.fit("center-both", *world)
+    closer.save(tmp_path / "closer.safetensors")
+    images = f"{address}&modality=kind:image" if name in FIELDS else address
+    few = ("--trials", 2, "--levels", "0.02", "--out", tmp_path / "report", "--json")
+    code, out, _ = run(capsys, "audit", images, tmp_path / "queries.npy", *few)
+    assert code == 0
+    side = world[1][::2] if name in FIELDS else world[1]
+    expected = np.linalg.norm(side.mean(0) - world[0].mean(0))
+    assert json.loads(out)["gap"]["norm"] == pytest.approx(expected, rel=1e-4)
+    words = ("deploy", tmp_path / "closer.safetensors", address, *made)
+    code, out, _ = run(capsys, *words, "--queries", tmp_path / "queries.npy")
+    assert (code, json.loads(out)["items"]) == (0, 240)
+    assert "for 120 today and for 120 with the closer" in json.loads(out)["tried"]
+    code, out, _ = run(capsys, *words, "--check", tmp_path / "queries.npy")
+    assert (code, json.loads(out)["after"]) == (0, 1.0)
+    code, out, _ = run(capsys, *words, "--undo")
+    assert (code, list(json.loads(out))) == (0, ["removed"])
+
+
+def test_a_closer_that_loses_answers_is_not_written(
+    filled: Callable, world: tuple, tmp_path: Path
+) -> None:
+    address = filled("faiss") + "?codec=PQ12x4np&score=dot"  # one more coordinate: 36, padded
+    closer, given = im.fit("center-both", *world), {"column": "worse", "out": tmp_path}
+    with refused("closing-hurts", "99 today and for 79"):
+        stores.deploy(closer, address, queries=world[0], **given)
+    with refused("not-deployed", "worse"):
+        stores.undo(closer, address, column="worse")
+    assert stores.deploy(closer, address, queries=world[0], even_if_worse=True, **given).tried
+    stores.undo(closer, address, column="worse")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from isthmus.closers.closer import Closer
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
+from isthmus.core.statistics import paired_difference
 from isthmus.data import atomic_path, open_rows
 from isthmus.data.addresses import open_store
 from isthmus.data.records import Record
@@ -22,7 +24,7 @@ from isthmus.deploy.export.closer_json import to_json
 from isthmus.deploy.stores.forms import Form, choose_form, form_again
 from isthmus.deploy.stores.query_side import query_side
 from isthmus.deploy.stores.store import Mark, Store, StoreFacts, StoreRows
-from isthmus.errors import OptionError
+from isthmus.errors import CloserError, OptionError
 from isthmus.search.scores import Ranking, top_k
 
 SAMPLE = 100_000
@@ -43,6 +45,7 @@ class Deployment(Record):
         dim: dimensions of a stored vector. bytes_per_item: what one item needs more.
         out: folder with ``closer.json`` (maps as numbers), ``query.py`` (the query side, to be
             pasted) and ``deployment.json``.
+        tried: what a trial showed, a sentence; empty where there was none.
     """
 
     closer: str
@@ -56,10 +59,12 @@ class Deployment(Record):
     dim: int
     bytes_per_item: int
     out: Path
+    tried: str = ""
 
     def sentences(self) -> list[str]:
         """What was done, a line each."""
-        lines = [f"{self.closer} as {self.form}: {self.why}"]
+        lines = [self.tried] if self.tried else []
+        lines.append(f"{self.closer} as {self.form}: {self.why}")
         if self.column:
             before = f" ({self.items - self.written} were there)" * (self.written < self.items)
             lines.append(
@@ -114,6 +119,9 @@ def deploy(
     *,
     column: str | None = None,
     out: str | os.PathLike[str] | None = None,
+    queries: Any = None,
+    even_if_worse: bool = False,
+    seed: int = 0,
     progress: Progress = quiet,
 ) -> Deployment:
     """Write a closer's candidates into a store, and the query side into a folder.
@@ -126,14 +134,23 @@ def deploy(
         closer: fitted, or its file. store: the address of the candidates' vectors.
         column: name of the new column, or collection. By default the old name and the closer's.
         out: folder for the query side. By default ``isthmus-deploy-COLUMN``.
+        queries: (n, d) rows as the encoder gives them, not those that the closer was fitted on.
+            The closer is tried first, in a column that is removed again, with at most 500 of them,
+            drawn by ``seed``.
+        even_if_worse: write also where that trial loses answers.
 
     Raises:
-        CloserError: no form of the closer gives its ranking in this store.
+        CloserError: no form of the closer gives its ranking in this store, or the trial shows that
+            the store finds fewer of the exact first answers than it does today.
         OptionError: the column is there and not ours. FileError: the store does not answer.
 
-    Cost: one pass over the vectors, two where the form needs all of them to choose its numbers.
+    Cost: one pass over the vectors, two where the form needs all of them to choose its numbers;
+    three more for the trial.
     """
     place = Placement.of(closer, store, column, out)
+    tried = None if queries is None else Trial.of(place, store, queries, seed)
+    if tried is not None and tried.hurts and not even_if_worse:
+        raise CloserError("closing-hurts", tried.sentence)
     form = place.form
     if not form.stores_nothing:
         place.prepare()
@@ -152,7 +169,69 @@ def deploy(
         dim=form.dim,
         bytes_per_item=(4 * form.dim + 8 * form.biased) * stored,
         out=place.folder,
+        tried="" if tried is None else tried.sentence,
     )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """First answers that the store finds today and with a closer, before anything is kept.
+
+    Attributes:
+        before, after: of ``queries`` queries, how many first answers are those of exact search.
+        hurts: the interval of the difference over queries lies below zero.
+    """
+
+    queries: int
+    before: int
+    after: int
+    hurts: bool
+    how: str
+
+    @classmethod
+    def of(cls, place: Placement, store: str, queries: Any, seed: int) -> Trial:
+        """Try it in a column that is removed again."""
+        rows = open_rows(queries)
+        chosen = stream("deploy.try", seed).permutation(rows.rows)[:500]
+        asked, facts = rows.take(np.sort(chosen)), place.facts
+        score = facts.score or place.closer.score
+        exact = place.rows.ids[top_k(Ranking.of(asked, place.rows.read(), score), 1).rows]
+        plain = first_kept(place.source.search(asked, 1, score=score), exact)
+        kept, form = try_closer(place.closer, store, asked, exact)
+        gain = paired_difference(plain[None], kept[None], seed=seed)
+        how = f"{place.closer.name} as {form}, index {facts.index}, codec {facts.codec}"
+        return cls(len(asked), int(plain.sum()), int(kept.sum()), gain.high < 0, how)
+
+    @property
+    def sentence(self) -> str:
+        """What was found."""
+        advice = (
+            "; the store loses answers by it: let isthmus recommend QUERIES STORE --perturb store "
+            "choose, or write it all the same with even_if_worse (--even-if-worse)"
+        )
+        return (
+            f"tried first ({self.how}): of {self.queries} queries the first answer in the store is "
+            f"that of exact search for {self.before} today and for {self.after} with the closer"
+            + advice
+            * self.hurts
+        )
+
+
+def try_closer(
+    closer: Closer, store: str, queries: np.ndarray, exact: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """(whether each first answer is kept (n,), form) through a column that is removed again."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Placement.of(closer, store, f"{closer.name}_try".replace("-", "_"), folder)
+        if place.form.stores_nothing:
+            return first_kept(place.search(queries, 1), exact), place.form.name
+        place.prepare()
+        try:
+            place.write(quiet)
+            found = place.search(queries, 1)
+        finally:
+            place.target.undo()
+    return first_kept(found, exact), place.form.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,4 +419,12 @@ def _recall(found: np.ndarray, exact: np.ndarray) -> float:
     return float(np.mean([len({*a} & {*b}) / len(b) for a, b in pairs]))
 
 
-__all__ = ["Deployment", "DeploymentCheck", "Placement", "check_deployment", "deploy", "undo"]
+__all__ = [
+    "Deployment",
+    "DeploymentCheck",
+    "Placement",
+    "check_deployment",
+    "deploy",
+    "try_closer",
+    "undo",
+]

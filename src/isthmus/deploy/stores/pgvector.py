@@ -7,6 +7,7 @@ items that have no vector yet.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -107,19 +108,22 @@ class Pgvector(Store):
             "SELECT count(*), max(vector_dims({column})) FROM {table} "
             "WHERE {column} IS NOT NULL AND {where}"
         )[0]
-        index, codec, score = self._index(column)
+        index, operators, *_ = self._index or ("none", "vector", "", "")
+        kind, _, measure = operators.removesuffix("_ops").partition("_")
+        codec = {"bit": "binary", "halfvec": "float16"}.get(kind, "none")
         return StoreFacts(
             rows=int(rows),
             dim=dim or int(first or 0),
             dtype="float16" if base == "halfvec" else "float32",
-            score=self.address.options.get("score", "") or score,
+            score=self.address.options.get("score", "") or _CLASSES.get(measure, ""),
             index=index,
             codec=self.codec if self.codec != "none" else codec,
             expression=self.codec != "binary",
         )
 
-    def _index(self, column: str) -> tuple[str, str, str]:
-        """(kind, codec, score) of the first hnsw or ivfflat index that names the column."""
+    @property
+    def _index(self) -> tuple[str, str, str, str] | None:
+        """Kind, operators, what is indexed, and how, of the first index that names the column."""
         found = self._run(
             "SELECT am.amname, o.opcname, pg_get_indexdef(i.indexrelid) FROM pg_index i "
             "JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam "
@@ -128,19 +132,20 @@ class Pgvector(Store):
             [self._named("{table}").as_string()],
         )
         for kind, operators, text in found:
-            if (
-                column
-                in text.partition("USING")[2]
-                .replace('"', "")
-                .replace("(", " ")
-                .split(")")[0]
-                .replace(",", " ")
-                .split()
-            ):
-                base, measure = operators.split("_")[:2]
-                codec = {"bit": "binary", "halfvec": "float16"}.get(base, "none")
-                return kind, codec, _CLASSES.get(measure, "")
-        return "none", "none", ""
+            rest = text.partition(" USING ")[2]
+            end = re.search("(?= WITH | WHERE |$)", rest)
+            assert end is not None
+            what, how = rest[: end.start()], rest[end.start() :]
+            if self._in_index.search(what):
+                return kind, operators, what, how
+        return None
+
+    @cached_property
+    def _in_index(self) -> re.Pattern[str]:
+        """The column as PostgreSQL writes it into a definition."""
+        column = self.address.need("column")
+        ((written,),) = self.connection.execute("SELECT quote_ident(%s)", [column]).fetchall()
+        return re.compile(rf"(?<![\w\".]){re.escape(written)}(?![\w\".])")
 
     def ids(self) -> np.ndarray:
         """Ids of items with a vector, in their own order, by a server-side cursor."""
@@ -284,7 +289,23 @@ class Pgvector(Store):
         self._run(statement, values)
 
     def finish(self, mark: Mark) -> None:
-        """Only the mark: an index is the user's to choose, and the statement is in the docs."""
+        """An index like the original column's, with its settings and condition; then the mark."""
+        source = self.at(mark.source)
+        found, table = source._index, self.address.need("table").rpartition(".")[2]
+        if found is not None:
+            _, _, what, how = found
+            measure = {score: name for name, score in _CLASSES.items()}[mark.score]
+            what = re.sub("(vector|halfvec)_[a-z0-9]+_ops", rf"\1_{measure}_ops", what)
+            if "::halfvec" not in what:  # deployed columns are of type vector
+                what = what.replace("halfvec_", "vector_")
+            what = re.sub(r"::(halfvec|bit)\(\d+\)", rf"::\1({self._dim})", what)
+            column = self._sql.Identifier(self.address.column).as_string()
+            new = source._in_index.sub(lambda _: column, what) + how
+            self._run(
+                "CREATE INDEX IF NOT EXISTS {index} ON {table} USING "
+                + new.replace("{", "{{").replace("}", "}}"),
+                index=f"{table}_{self.address.column}_isthmus"[-63:],  # PostgreSQL's longest name
+            )
         self._write_mark(replace(mark, complete=True))
 
     def undo(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from isthmus.core.statistics import paired_difference
 from isthmus.data import open_rows
 from isthmus.data.addresses import open_store
 from isthmus.data.records import Record
-from isthmus.deploy.stores.deploying import Placement, first_kept
+from isthmus.deploy.stores.deploying import first_kept, try_closer
 from isthmus.errors import CloserError, OptionError
 from isthmus.search.scores import Ranking, top_k
 
@@ -115,7 +114,7 @@ def recommend_in_store(
         try:
             fits = score in METHODS[name].scores
             closer = fit(name, train, rows, score=score if fits else None)
-            kept, form = _through(closer, store, judged, exact)
+            kept, form = try_closer(closer, store, judged, exact)
         except CloserError as why:
             tried.append({"closer": name, "left_out": str(why)})
             continue
@@ -142,21 +141,6 @@ def recommend_in_store(
         choice=best[1],
         tried=tuple(tried),
     )
-
-
-def _through(closer: Any, store: str, queries: np.ndarray, exact: np.ndarray) -> tuple[Any, str]:
-    """(whether each first answer is kept (n,), form) through a column that is removed again."""
-    with tempfile.TemporaryDirectory() as folder:
-        place = Placement.of(closer, store, f"{closer.name}_try".replace("-", "_"), folder)
-        if place.form.stores_nothing:
-            return first_kept(place.search(queries, 1), exact), place.form.name
-        place.prepare()
-        try:
-            place.write(quiet)
-            found = place.search(queries, 1)
-        finally:
-            place.target.undo()
-    return first_kept(found, exact), place.form.name
 
 
 __all__ = ["CLOSERS", "StoreAdvice", "recommend_in_store"]

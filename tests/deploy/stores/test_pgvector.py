@@ -1,0 +1,52 @@
+"""What only PostgreSQL does: the user's index is made again for the deployed column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+from kinds import KINDS
+
+import isthmus as im
+from isthmus.deploy import stores
+
+pytestmark = pytest.mark.stores
+
+INDEXES = {
+    "hnsw (image vector_ip_ops) WITH (m='24', ef_construction='80')": "hnsw (closed vector_ip_ops) "
+    "WITH (m='24', ef_construction='80')",
+    "hnsw (((binary_quantize(image))::bit(24)) bit_hamming_ops)": "hnsw "
+    "(((binary_quantize(closed))::bit(24)) bit_hamming_ops)",
+    "ivfflat (((image)::halfvec(24)) halfvec_cosine_ops) WITH (lists='3') WHERE (kind = "
+    "'image'::text)": "ivfflat (((closed)::halfvec(26)) halfvec_cosine_ops) WITH (lists='3') WHERE "
+    "(kind = 'image'::text)",
+}
+"""What follows USING in a definition -> the same for the column ``closed``."""
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_the_index_is_made_again(index: str, server: tuple, world: tuple, tmp_path: Path) -> None:
+    fill, connection = server
+    address = fill(world[1], "dot").removesuffix("&score=dot")
+    table = address.partition("table=")[2].partition("&")[0]
+    connection.execute(f"CREATE INDEX ON {table} USING {index}")
+    closer = im.fit("center-both", *world)
+    stores.deploy(closer, address, column="closed", out=tmp_path)
+    asked = "SELECT indexdef FROM pg_indexes WHERE tablename = %s AND indexname LIKE '%%isthmus'"
+    ((made,),) = connection.execute(asked, [table]).fetchall()
+    assert made.partition(" USING ")[2] == INDEXES[index]
+    check = stores.check_deployment(closer, address, world[0], column="closed", out=tmp_path)
+    assert check.index == index.partition(" ")[0]
+    stores.undo(closer, address, column="closed")
+    assert connection.execute(asked, [table]).fetchall() == []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory):
+    """How to fill a table, and a connection to the same server."""
+    fill = KINDS["postgresql"](tmp_path_factory.mktemp("pg"))
+    address = fill(np.ones((1, 24), np.float32), "dot").partition("&table")[0]
+    with psycopg.connect(address, autocommit=True) as connection:
+        yield fill, connection
