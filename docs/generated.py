@@ -181,7 +181,7 @@ def notebook(path: Path) -> str:
     for one in cells:
         source = "".join(one["source"])
         if one["cell_type"] == "markdown":
-            parts.append(source)
+            parts.append(re.sub(r"\]\((?=[\w-]+\.md)", "](../", source))
             continue
         parts.append(f"```python\n{source}\n```")
         for out in one["outputs"]:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(DOCS))
 from notebook import cells_of, notebook_of, outputs_of  # noqa: E402
 
 SCRIPTS = sorted(p for p in DOCS.glob("*.py") if p.read_text(encoding="utf-8").startswith("# %%"))
-NUMBER = re.compile(r"\d*\.\d+")
+NUMBER = re.compile(r"\d*\.\d+(?:e[+-]\d+)?")
 NEAR = 0.02
 """How far a number may be on another machine, whose sums are rounded otherwise."""
 
@@ -26,7 +26,10 @@ def stored(script: Path) -> dict[str, Any]:
 
 
 def printed(cell: dict[str, Any]) -> str:
-    return "".join("".join(out.get("text", [])) for out in cell["outputs"])
+    """What a cell prints, and the words and numbers of the cards that it shows."""
+    cards = ["".join(out.get("data", {}).get("text/html", [])) for out in cell["outputs"]]
+    text = "".join("".join(out.get("text", [])) for out in cell["outputs"])
+    return text + re.sub(r"<[^>]+>", " ", "".join(cards))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -42,15 +45,21 @@ def test_a_notebook_has_the_cells_of_its_script_and_ran(script: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_notebook_prints_what_it_holds(script: Path) -> None:
+def test_a_notebook_prints_what_it_holds(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("onnxruntime")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
     again = notebook_of(script.read_text(encoding="utf-8"))["cells"]
     for cell, new in zip(stored(script)["cells"], again, strict=True):
         if cell["cell_type"] == "code":
             old, now = printed(cell), printed(new)
             assert NUMBER.sub("", old) == NUMBER.sub("", now)
             numbers = [float(n) for n in NUMBER.findall(now)]
-            assert numbers == pytest.approx([float(n) for n in NUMBER.findall(old)], abs=NEAR)
+            assert numbers == pytest.approx(
+                [float(n) for n in NUMBER.findall(old)], rel=NEAR, abs=NEAR
+            )
             shown = [list(out.get("data", {})) for out in cell["outputs"]]
             assert shown == [list(out.get("data", {})) for out in new["outputs"]]
 
