@@ -1,21 +1,26 @@
-"""Gaussian noise on candidates by its law: what ``by: law`` rows of the stress table are.
+"""Gaussian noise by its law: what ``by: law`` rows of the stress table are.
 
 The chances are those of :mod:`isthmus.theory.curves`, from one product of the rows for all closers
-that only move rows. They are exact for the rows given, up to ``error``, so an interval of theirs is
-over queries alone. A few draws stand beside each as a check (``docs/laws.md``).
+that only move rows. On candidates they are exact for the rows given, up to ``error``, so an
+interval of theirs is over queries alone. Where queries are hit, a part of their noise is drawn,
+alike for all closers, and ``error`` holds it. A few draws stand beside each as a check
+(``docs/laws.md``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
+from isthmus.core.arrays import EPS32
 from isthmus.perturb.families import NOISES
 from isthmus.robustness.perturbations import Perturbation
 from isthmus.robustness.searches import ClosedSearch, Law
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves.consistency import LEAST_DIMENSIONS, Curve, has_curve, swept
+from isthmus.theory.curves.queries import DRAWS, Asked, AskedNoise, asked_chances
 from isthmus.theory.curves.sweep import Sweep
 from isthmus.theory.prediction import keep_probabilities
 
@@ -24,6 +29,11 @@ MANY_SCORES = 2**21
 """From so many scores of a search on, two draws check a law instead of four."""
 MOST_RIGHT = 5
 """Right candidates of a query whose chances are added up."""
+BOTH_DRAWS, MANY_DRAWS = (4, 8), 4096
+"""Draws of the queries' noise, each with its opposite, under noise on both sides: so few that
+queries times draws are at most ``MANY_DRAWS``, within limits."""
+ROUNDED = 4e-6
+"""Numbers of candidates that differ by no more than this share of the scores are one."""
 
 
 def checks_for(task: RetrievalTask) -> int:
@@ -37,13 +47,22 @@ def laws(
     searches: Sequence[ClosedSearch],
     perturbation: Perturbation,
     totals: np.ndarray,
+    sizes: np.ndarray,
+    seed: int,
 ) -> list[list[Law] | None]:
-    """For each search its law at every level, (levels, searches) E‖ε‖² ``totals``, or None.
+    """For each search its law at every level, or None.
 
-    ``perturbation`` says the family and the target.
+    Args:
+        perturbation: the family and the target. totals: (levels, searches) E‖ε‖² of a candidate.
+        sizes: (levels, searches, 2) standard deviations of a coordinate of the queries' and of the
+            candidates' noise. seed: of the queries' noise, where a part of it is drawn.
     """
     out: list[list[Law] | None] = [None] * len(searches)
-    if perturbation.target != "candidates" or task.lists is not None:
+    if task.lists is not None:
+        return out
+    if perturbation.target in ("queries", "both"):
+        return _asked_laws(task, searches, perturbation, totals, sizes, seed)
+    if perturbation.target != "candidates":
         return out
     right = _right(task) if _for_all(task, perturbation) else None
     groups: dict[int, list[tuple[int, Sweep]]] = {}
@@ -88,12 +107,117 @@ def _laws_of(curve: Curve) -> list[Law]:
     return found
 
 
+def _asked_laws(
+    task: RetrievalTask,
+    searches: Sequence[ClosedSearch],
+    perturbation: Perturbation,
+    totals: np.ndarray,
+    sizes: np.ndarray,
+    seed: int,
+) -> list[list[Law] | None]:
+    """The same where queries are hit, alone or with the candidates."""
+    out: list[list[Law] | None] = [None] * len(searches)
+    right, both = _right(task), perturbation.target == "both"
+    if right is None or not _is_white(perturbation) or not sizes[:, :, 0].all():
+        return out
+    if both and not _for_all(task, perturbation):
+        return out
+    twins: dict[int, int] = {}
+    groups: dict[int, dict[int, Asked]] = {}
+    for i, search in enumerate(searches):
+        if both and not (_has_formula(search, perturbation.family) and _has_sweep(search)):
+            continue
+        if not both:  # then only the ranking counts
+            alike = (j for one in groups.values() for j in one)
+            twins[i] = next((j for j in alike if _rank_alike(searches[j], search)), i)
+            if twins[i] != i:
+                continue
+        mine = groups.setdefault(-1 if search.moved is not None else i, {})
+        like = next((one for one in mine.values() if searches[i].score == one.score), None)
+        mine[i] = _asked(search, totals[:, i] if both else None, sizes[:, i, 0], right, seed, like)
+    for number, group in groups.items():
+        product = task.product if number < 0 else searches[number].clean.single()
+        found = asked_chances(list(group.values()), product)
+        for i, (chances, error) in zip(group, found, strict=True):
+            out[i] = [_drawn_law(c, e) for c, e in zip(chances.swapaxes(0, 1), error, strict=True)]
+    for i, j in twins.items():
+        out[i] = out[j]
+    return out
+
+
+def _asked(
+    search: ClosedSearch,
+    totals: np.ndarray | None,
+    sigmas: np.ndarray,
+    right: np.ndarray,
+    seed: int,
+    like: Asked | None,
+) -> Asked:
+    matrices = [step.matrix for step in search.closer.query.steps if step.matrix is not None]
+    ranking, moved = search.clean.single(), search.moved
+    draws = DRAWS
+    if totals is not None:
+        draws = int(np.clip(MANY_DRAWS / len(search.queries), *BOTH_DRAWS))
+    noise = AskedNoise.of(
+        ranking,
+        sigmas,
+        matrix=reduce(lambda first, then: then @ first, matrices) if matrices else None,
+        stored=search.stored_dims,
+        rounding=None if moved is None else moved.sizes * EPS32,
+        seed=seed,
+        draws=draws,
+    )
+    sweeps = []
+    for level in range(0 if totals is None else len(totals)):
+        known = None if like is None else like.sweeps[level]
+        one = np.asarray(totals)[level : level + 1]
+        if known is not None and known.levels != one:
+            known = None
+        sweeps.append(Sweep(ranking, one, moved=moved, like=known))
+    aims = [search.clean_top1, search.today_top1, *right]
+    return Asked(noise, aims, search.score, moved, sweeps)
+
+
+def _rank_alike(one: ClosedSearch, other: ClosedSearch) -> bool:
+    """Whether two searches rank alike whatever the query: each has the order of the plain product
+    of the rows."""
+    if not (_is_plain(one) and _is_plain(other)):
+        return False
+    return np.array_equal(one.clean_top1, other.clean_top1) and np.array_equal(
+        one.today_top1, other.today_top1
+    )
+
+
+def _is_plain(search: ClosedSearch) -> bool:
+    moved = search.moved
+    if moved is None or moved.rate is not None or moved.length is not None:
+        return False
+    if moved.scale is not None and np.abs(moved.scale - 1).max() > ROUNDED:
+        return False
+    ends = (np.ptp(x) for x in (moved.column, moved.offset) if x is not None)
+    return bool(sum(ends) <= ROUNDED * moved.sizes.max())
+
+
+def _drawn_law(chances: np.ndarray, error: float) -> Law:
+    """From chances (aims, T, n) of the clean answers, today's and the right ones."""
+    from scipy.special import stdtrit
+
+    kept, today, *right = chances
+    means = kept.mean(axis=1, dtype=np.float64)
+    reach = float(stdtrit(len(means) - 1, 0.975)) / np.sqrt(len(means))
+    some = np.minimum(np.sum(right, axis=0), 1.0) if right else None
+    return Law(kept, today, some, float(error + reach * means.std(ddof=1)))
+
+
 def _for_all(task: RetrievalTask, perturbation: Perturbation) -> bool:
     """Whether closers of every score have the law: differences between one by law and one that was
     drawn would lose that they met the same noise."""
+    return _is_white(perturbation) and task.queries.shape[1] >= LEAST_DIMENSIONS
+
+
+def _is_white(perturbation: Perturbation) -> bool:
     noise = NOISES[perturbation.family]
-    isotropic = noise.gaussian and noise.shape is None
-    return isotropic and task.queries.shape[1] >= LEAST_DIMENSIONS
+    return noise.gaussian and noise.shape is None
 
 
 def _right(task: RetrievalTask) -> np.ndarray | None:

@@ -157,7 +157,8 @@ def _measure_noise(
     their level alone.
     """
     totals = np.array([[_total(p, s) for s in searches] for p in perturbations])
-    known = laws(task, searches, perturbations[0], totals)
+    sizes = _deviations(task, searches, perturbations, totals)
+    known = laws(task, searches, perturbations[0], totals, sizes, seed)
     lawful = [by_law and law is not None and law[0].today is not None for law in known]
     results: list[list[Result]] = [[] for _ in perturbations]
     drawn: dict[int, tuple[Drawn, int]] = {}
@@ -165,8 +166,7 @@ def _measure_noise(
         places = [i for i, law in enumerate(lawful) if law is mine]
         if places:
             some = [searches[i] for i in places]
-            sizes = _deviations(task, some, perturbations, totals[:, places])
-            found = Drawn.of(task, some, perturbations, sizes, trials=count, seed=seed)
+            found = Drawn.of(task, some, perturbations, sizes[:, places], trials=count, seed=seed)
             drawn |= {i: (found, place) for place, i in enumerate(places)}
     for p, perturbation in enumerate(perturbations):
         for i, search in enumerate(searches):

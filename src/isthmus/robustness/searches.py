@@ -164,7 +164,7 @@ def closed_searches(
 class Law:
     """What a formula says of each query, (n,) chances: its answer is that of the same closer
     undisturbed (``kept``), today's (``today``), right (``right``; None where nothing is known to
-    be).
+    be). (draws, n) where a part of the noise was drawn.
 
     ``today`` is None where the formula speaks of the own answer alone. ``error``: what the mean of
     ``kept`` is known to.
@@ -204,22 +204,22 @@ class Result:
 
     @property
     def kept(self) -> np.ndarray:
-        """No flip against ``own``: (trials, n) bool, or (1, n) chances."""
+        """No flip against ``own``: (trials, n) bool, or chances of a law, (1, n) or (draws, n)."""
         if self.law is not None:
-            return self.law.kept[None]
+            return np.atleast_2d(self.law.kept)
         return self.answers == self.search.clean_top1
 
     @property
     def as_today(self) -> np.ndarray:
         """No flip against ``today``: (trials, n) bool, or (1, n) chances."""
         if self.law is not None and self.law.today is not None:
-            return self.law.today[None]
+            return np.atleast_2d(self.law.today)
         return self.answers == self.search.today_top1
 
     def correct(self, relevance: Relevance) -> np.ndarray:
         """The answer is right: (trials, n) bool, or (1, n) chances."""
         if self.law is not None and self.law.right is not None:
-            return self.law.right[None]
+            return np.atleast_2d(self.law.right)
         return relevance.correct(self.answers)
 
     @property

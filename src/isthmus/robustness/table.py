@@ -178,5 +178,10 @@ def gain(before: Result, after: Result, seed: int = 0) -> dict[str, float]:
 
     Both must have met the same perturbation with the same trials, unless one goes by its law.
     """
-    change = paired_difference(before.kept, after.kept, seed=seed)
+    first, then = before.kept, after.kept
+    if len(first) != len(then):  # draws of a law are not those of a row that was drawn
+        first, then = (
+            x.mean(axis=0, keepdims=True) if x.dtype != bool else x for x in (first, then)
+        )
+    change = paired_difference(first, then, seed=seed)
     return {"gain": change.mean, "gain_lo": change.low, "gain_hi": change.high}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -195,17 +195,23 @@ def swept(
                     found, _ = search.block(scores[some], rows[some], aim[part][some])
                     aimed[i, a, :, part.start + some] = found.T
 
-    if isinstance(product, Product):
-        product.blocks(work)
-    else:
-        step = min(BLOCK_ROWS, max(1, BLOCK_ELEMENTS // len(product.candidates)))
-
-        def alone(part: slice) -> None:
-            some = replace(product, queries=product.queries[part])
-            work(part, next(some.score_blocks(step))[1])
-
-        over_blocks(alone, n, step)
+    over_product(product, work)
     return [
         Curve(levels, k.mean(axis=1), k, e.mean(axis=1), f"bins of leads, {search.score}", a)
         for search, k, e, a in zip(searches, kept, error, aimed, strict=True)
     ]
+
+
+def over_product(product: Product | Ranking, work: Callable[[slice, np.ndarray], None]) -> None:
+    """Call ``work(part, scores (b, K))`` for all queries of a product, or of one ranking."""
+    if isinstance(product, Product):
+        product.blocks(work)
+        return
+    n, step = len(product.queries), max(1, BLOCK_ELEMENTS // len(product.candidates))
+    step = min(BLOCK_ROWS, step)
+
+    def alone(part: slice) -> None:
+        some = replace(product, queries=product.queries[part])
+        work(part, next(some.score_blocks(step))[1])
+
+    over_blocks(alone, n, step)

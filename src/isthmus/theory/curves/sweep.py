@@ -10,7 +10,7 @@ from isthmus.core.arrays import EPS32
 from isthmus.search.scores import TIE_ULPS, Ranking
 from isthmus.search.shared import Moved
 from isthmus.theory.curves import leads as binning
-from isthmus.theory.curves.leads import LevelGroup, Nodes, count_leads, tabulated
+from isthmus.theory.curves.leads import Leads, LevelGroup, Nodes, count_leads, tabulated
 from isthmus.theory.curves.noise import CosineNoise, DotNoise, EuclideanNoise
 
 STEP, LAST = 0.25, 5.0
@@ -66,7 +66,7 @@ class Sweep:
         self.nodes: Nodes = Nodes(dim, t) if like is None else like.nodes
         self.groups: dict[bool, list[LevelGroup]] = {} if like is None else like.groups
 
-    def _grouped(self, behind: bool) -> list[LevelGroup]:
+    def grouped(self, behind: bool) -> list[LevelGroup]:
         """Levels that are counted in the same bins, from the most noise to the least."""
         if behind not in self.groups:
             self.groups[behind] = list(self._groups(behind))
@@ -118,8 +118,8 @@ class Sweep:
         error[:] = 0.0
         query = candidate = margin = np.empty(0, np.int64)
         weight: np.ndarray | None = None
-        for number, group in enumerate(self._grouped(aimed is not None)):
-            noise = self._noise(float(self.levels[group.levels[-1]]), own, part, first)
+        for number, group in enumerate(self.grouped(aimed is not None)):
+            noise = self.noise(group.levels[-1], own, part, first)
             if not number:  # less noise, fewer rivals: all are among these, and the winner too
                 level = own - noise.margins(group.reach).astype(scores.dtype)
                 lost = 2 * own - level < best  # so far behind that it has no chance
@@ -143,25 +143,43 @@ class Sweep:
             kept[group.levels] = np.where(silent, own >= best, chance.T)
             rounding = STEEPEST * self.rounding[part] / np.where(silent, 1.0, noise.scale)
             all_in = noise.error + LEFT_OUT + BINS_AND_NODES + rounding
-            if self.bias is not None and found.slope is not None:
-                rivals = np.maximum(np.bincount(query, minlength=len(best)), 1)
-                all_in += SLOPED * np.bincount(query, found.slope**2, len(best)) / rivals
+            all_in += self.bent(query, found, len(best))
             error[group.levels] = np.where(silent, 0.0, all_in)
         return np.clip(kept, 0.0, 1.0), error
 
-    def _noise(
-        self, level: float, own: np.ndarray, part: np.ndarray, first: np.ndarray | None
+    def bent(self, query: np.ndarray, found: Leads, queries: int) -> np.ndarray:
+        """(queries,): error of the expansion in the slopes that candidate biases give to leads."""
+        if self.bias is None or found.slope is None:
+            return np.zeros(queries)
+        rivals = np.maximum(np.bincount(query, minlength=queries), 1)
+        return np.asarray(SLOPED * np.bincount(query, found.slope**2, queries) / rivals)
+
+    def noise(
+        self,
+        number: int,
+        own: np.ndarray,
+        part: np.ndarray,
+        first: np.ndarray | None,
+        squares: np.ndarray | None = None,
+        stored: int | None = None,
     ) -> DotNoise | EuclideanNoise | CosineNoise:
-        variance, dtype = level / self.nodes.dim, own.dtype
+        """What noise of a level does to the queries ``part`` (b,) whose answers score ``own``.
+
+        ``squares`` (b,): ‖q‖² of other queries over the ``stored`` noisy coordinates, in place of
+        those of ``part``.
+        """
+        level, dtype = float(self.levels[number]), own.dtype
+        variance = level / self.nodes.dim
         if self.score == "dot":
-            return DotNoise(np.sqrt(level) * self.spreads[part], dtype)
+            spreads = self.spreads[part] if squares is None else np.sqrt(squares / stored)
+            return DotNoise(np.sqrt(level) * spreads, dtype)
         score = own.astype(np.float64)
         if self.moved is not None and self.moved.rest is not None:
             score += self.moved.rest[part]
+        squares = self.squares[part] if squares is None else squares
         if self.score == "cosine":
-            length = np.sqrt(self.squares[part])
-            return CosineNoise(score, length, self.norm, variance, self.nodes, dtype)
-        square, lifts = self.squares[part] - 2 * score, None
+            return CosineNoise(score, np.sqrt(squares), self.norm, variance, self.nodes, dtype)
+        square, lifts = squares - 2 * score, None
         if self.bias is not None:
             assert first is not None
             lifts = self.bias[first].astype(np.float64), self.bias.astype(np.float64)
