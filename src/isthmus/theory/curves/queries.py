@@ -49,8 +49,14 @@ class Rivals:
 
     def among(self, some: np.ndarray) -> Rivals:
         """Those of some rivals, a mask (p,)."""
-        parts = (self.query, self.rival, self.margin, self.change, self.distance)
-        return Rivals(*(part[some] for part in parts), self.lost)
+        return Rivals(
+            self.query[some],
+            self.rival[some],
+            self.margin[some],
+            self.change[some],
+            self.distance[some],
+            self.lost,
+        )
 
 
 @dataclass(frozen=True, eq=False)
