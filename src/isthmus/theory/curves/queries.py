@@ -133,26 +133,30 @@ class AskedNoise:
         return LEFT_OUT + STEEPEST * self.rounding[part] / np.maximum(spread, 1e-30)
 
     def rivals(
-        self, scores: np.ndarray, aimed: np.ndarray, sigma: float, beside: np.ndarray | None = None
+        self,
+        scores: np.ndarray,
+        aimed: np.ndarray,
+        sigma: float,
+        stored_reach: np.ndarray | None = None,
     ) -> Rivals:
         """Those of ``aimed`` (b,) within reach at a level, from scores (b, K).
 
-        ``beside`` (b,): the reach of the candidates' own noise, as a margin; then ‖Δ_j‖ is bounded
+        ``stored_reach`` (b,): the reach of the candidates' own noise, as a margin; then ‖Δ_j‖ is bounded
         by what it can be, ``change`` is empty, and the aimed candidate is among its own rivals.
         """
         asked = self.reach * sigma
         own, best = scores[np.arange(len(scores)), aimed], scores.max(axis=1)
         most = asked * (self.far[aimed] + self.far.max())
-        if beside is not None:
-            most = np.hypot(most, beside)
+        if stored_reach is not None:
+            most = np.hypot(most, stored_reach)
         most = most.astype(scores.dtype)
         lost = own + most < best
         level = np.where(lost, np.inf, own - most)
         query, rival = np.divmod(np.flatnonzero(scores >= level[:, None]), scores.shape[1])
         margin = own[query] - scores[query, rival]
-        if beside is not None:
+        if stored_reach is not None:
             distance = self.far[rival] + self.far[aimed][query]
-            near = margin <= np.hypot(asked * distance, beside[query])
+            near = margin <= np.hypot(asked * distance, stored_reach[query])
             nothing = np.empty((len(query), 0), np.float32)
             return Rivals(query, rival, margin, nothing, distance, lost).among(near)
         change = self.rows[rival]
