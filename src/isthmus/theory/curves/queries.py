@@ -141,8 +141,8 @@ class AskedNoise:
     ) -> Rivals:
         """Those of ``aimed`` (b,) within reach at a level, from scores (b, K).
 
-        ``stored_reach`` (b,): the reach of the candidates' own noise, as a margin; then ‖Δ_j‖ is bounded
-        by what it can be, ``change`` is empty, and the aimed candidate is among its own rivals.
+        ``stored_reach`` (b,): the reach of the candidates' own noise, as a margin; then ‖Δ_j‖ is
+        bounded by what it can be, ``change`` is empty, and the aimed candidate is its own rival.
         """
         asked = self.reach * sigma
         own, best = scores[np.arange(len(scores)), aimed], scores.max(axis=1)
