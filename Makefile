@@ -15,7 +15,7 @@ demo: $(VENV)/.installed  ## audit real pictures and names with the built-in mod
 	$(BIN)/isthmus demo --out isthmus-demo
 
 test: $(VENV)/.installed  ## the quick suite: no network, no torch, no private data
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not torch and not corruptions and not browser and not stores and not docs and not real_data" --cov --cov-report=term
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not torch and not corruptions and not browser and not stores and not engines and not docs and not real_data" --cov --cov-report=term
 
 docs: $(VENV)/.installed  ## the site: docs/_site/index.html, offline; any warning is an error
 	$(BIN)/python -m pip install --quiet -e ".[docs]"

@@ -24,7 +24,7 @@ from isthmus.data.summary import summarise
 unit = 1 if sys.platform == "darwin" else 1024
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 start = time.perf_counter()
-summary = summarise(open_rows(sys.argv[1]), executor=SerialExecutor())
+summary = summarise(open_rows(sys.argv[1]), engine=SerialExecutor())
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 print(json.dumps({"count": summary.a.count, "seconds": seconds, "before": before, "peak": peak}))

@@ -39,7 +39,7 @@ MOST_BYTES = 30_000
 
 SHOWN = {"json", "out", "page", "verbose"}
 """Options of a command that say where its result goes: a record has ``to_dict`` and ``save``."""
-PYTHON_ONLY = {"executor", "progress"}
+PYTHON_ONLY = {"progress"}
 """Arguments that no command line can give."""
 OWN = {"strength", "variance", "side", "renormalise"}
 """Options of closing methods: ``fit`` takes them, as ``--option`` does, by the registry."""

@@ -17,6 +17,7 @@ from isthmus.errors import IsthmusError
 if TYPE_CHECKING:
     from isthmus import closers as closers
     from isthmus import encoders as encoders
+    from isthmus import engines as engines
     from isthmus import lab as lab
     from isthmus.closers import fit as fit
     from isthmus.closers import verify as verify
@@ -51,8 +52,10 @@ if TYPE_CHECKING:
     from isthmus.robustness.mixed.levelling import PoolCloser as PoolCloser
     from isthmus.robustness.mixed.measured import mixed as mixed
     from isthmus.robustness.mixed.verdict import Mixed as Mixed
+    from isthmus.search.gallery import search_rows as search_rows
     from isthmus.search.opening import open_task as open_task
     from isthmus.search.relevance import Relevance as Relevance
+    from isthmus.search.running import RunningTopK as RunningTopK
     from isthmus.search.scores import Ranking as Ranking
     from isthmus.search.scores import top_k as top_k
     from isthmus.search.task import RetrievalTask as RetrievalTask
@@ -105,12 +108,14 @@ _NOUNS = {
     "Relevance": "search.relevance",
     "RetrievalTask": "search.task",
     "Rows": "data",
+    "RunningTopK": "search.running",
     "StoragePlan": "workflows.storage",
     "StressTable": "robustness",
     "Verification": "closers.verification",
     "load_encoder": "encoders",
     "open_rows": "data",
     "open_task": "search.opening",
+    "search_rows": "search.gallery",
     "top_k": "search.scores",
     "write_rows": "data",
 }
@@ -119,6 +124,7 @@ _MODULES = {
     "closers": "closers",
     "codecs": "perturb.codecs",
     "encoders": "encoders",
+    "engines": "engines",
     "lab": "lab",
     "stores": "deploy.stores",
 }

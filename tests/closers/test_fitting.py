@@ -14,6 +14,7 @@ from isthmus.closers.closer import Closer
 from isthmus.closers.fitting import options_of
 from isthmus.data import write_rows
 from isthmus.data.moments import Moments, PairMoments
+from isthmus.engines import SerialExecutor
 from isthmus.perturb.codecs import held_out_error
 from refusals import refused
 from worlds import fitted, two_modalities, unit_rows
@@ -185,10 +186,17 @@ BROKEN = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 @pytest.mark.parametrize("suffix", [".npy", ".parquet", ".safetensors"])
+@pytest.mark.parametrize("engine", [None, SerialExecutor()])
 def test_rows_that_cannot_be_mapped_are_refused_or_left_out(
-    fault: str, suffix: str, sides: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: str,
+    suffix: str,
+    engine: Any,
+    sides: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("isthmus.closers.application.BLOCK", 7)
+    monkeypatch.setattr("isthmus.closers.application.PART_BLOCKS", 2)
     q, c = sides
     closer = fit("center-both", q, c)
     value, code, row = BROKEN[fault]
@@ -196,13 +204,13 @@ def test_rows_that_cannot_be_mapped_are_refused_or_left_out(
     bad[9] = value
     out = tmp_path / f"x{suffix}"
     with refused(code, row, "--skip-invalid"):
-        apply_to_file(closer, bad, "candidate", out)
+        apply_to_file(closer, bad, "candidate", out, engine=engine)
     with refused(code, row):
         closer.candidates(bad)
     with refused(code, row):
         closer.queries(bad)
     assert list(tmp_path.iterdir()) == []
-    done = apply_to_file(closer, bad, "candidate", out, skip_invalid=True)
+    done = apply_to_file(closer, bad, "candidate", out, skip_invalid=True, engine=engine)
     assert (done.rows, done.skipped) == (39, (9,))
     assert (tmp_path / "x.skipped.txt").read_text() == "9\n"
     sound = closer.candidates(np.delete(c, 9, axis=0))
@@ -211,7 +219,9 @@ def test_rows_that_cannot_be_mapped_are_refused_or_left_out(
         np.testing.assert_allclose(np.load(tmp_path / "x.bias.npy"), sound.bias)
     bad[:] = value
     with refused(code, "40 rows"):
-        apply_to_file(closer, bad, "candidate", tmp_path / f"y{suffix}", skip_invalid=True)
+        apply_to_file(
+            closer, bad, "candidate", tmp_path / f"y{suffix}", skip_invalid=True, engine=engine
+        )
     assert not (tmp_path / f"y{suffix}").exists()
 
 

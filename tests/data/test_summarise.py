@@ -74,12 +74,12 @@ def test_shards_cut_differently_on_the_two_sides(
         first,
         second,
         normalised=unit,
-        executor=SerialExecutor(),
+        engine=SerialExecutor(),
         on_partition=lambda done, of: seen.append((done, of)),
     )
     same(got, a, b, unit)
     assert seen == [(i + 1, len(cuts_a) + 1) for i in range(len(cuts_a) + 1)]
-    same(summarise(second, normalised=unit, executor=SerialExecutor()), b, None, unit)
+    same(summarise(second, normalised=unit, engine=SerialExecutor()), b, None, unit)
 
 
 def test_small_blocks_and_partitions_change_nothing(
@@ -89,7 +89,7 @@ def test_small_blocks_and_partitions_change_nothing(
     first, second = open_rows(shards(tmp_path / "a", a, [25])), opened(b, "b")
     for block in (1, 7, 100):
         monkeypatch.setattr(module, "BLOCK_ROWS", block)
-        same(summarise(first, second, executor=SerialExecutor()), a, b, True)
+        same(summarise(first, second, engine=SerialExecutor()), a, b, True)
     parts = partitions(first, second, normalised=True, precise=True, rows=20)
     assert [(p.start, p.stop) for p in parts] == [(0, 20), (20, 25), (25, 40), (40, 60)]
     whole = None
@@ -105,8 +105,8 @@ def test_processes_give_the_numbers_of_one(tmp_path: Path) -> None:
     first = open_rows(shards(tmp_path / "a", a, [30, 60]))
     second = open_rows(shards(tmp_path / "b", b, [45]))
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    got = summarise(first, second, executor=ProcessExecutor(2))
-    serial = summarise(first, second, executor=SerialExecutor())
+    got = summarise(first, second, engine=ProcessExecutor(2))
+    serial = summarise(first, second, engine=SerialExecutor())
     same(got, a, b, True)
     assert got.pair is not None
     assert serial.pair is not None
@@ -159,7 +159,7 @@ def test_bad_rows_are_counted_over_all_partitions(
     a = rows_of(60, 1)
     a[[5, 31, 59], 1] = np.nan
     a[40] = 0
-    got = summarise(open_rows(shards(tmp_path / "a", a, [20, 50])), executor=SerialExecutor())
+    got = summarise(open_rows(shards(tmp_path / "a", a, [20, 50])), engine=SerialExecutor())
     assert (got.stats_a.nonfinite, got.stats_a.nonfinite_first) == (3, (5, 31, 59))
     assert (got.stats_a.zeros, got.stats_a.zeros_first) == (1, (40,))
 

@@ -9,6 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,10 +28,13 @@ def whose(item: int) -> tuple[int, int, dict[str, str | None]]:
     return os.getpid(), item, {name: os.environ.get(name) for name in THREAD_VARIABLES}
 
 
-def dies(item: int) -> tuple[int, int]:
-    """The worker that gets item 2 is killed; here it is not."""
-    if item == 2 and os.getpid() != int(os.environ["ISTHMUS_TEST_PARENT"]):
-        os.kill(os.getpid(), signal.SIGKILL)
+def dies(folder: str, times: int, item: int) -> tuple[int, int]:
+    """A worker that gets item 2 is killed, so many times."""
+    if item == 2:
+        for number in range(times):
+            with suppress(FileExistsError):
+                Path(folder, f"killed-{number}").touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
     return os.getpid(), item * item
 
 
@@ -60,21 +66,31 @@ def test_results_come_in_order_and_the_environment_stays(monkeypatch: pytest.Mon
     assert dict(os.environ) == before
 
 
-def test_what_a_killed_worker_was_doing_is_done_here(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_what_a_killed_worker_was_doing_is_done_by_a_fresh_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("ISTHMUS_TEST_PARENT", str(os.getpid()))
     logging.getLogger("isthmus").propagate = True
     with caplog.at_level(logging.WARNING, logger="isthmus"):
-        done = list(ProcessExecutor(2).map(dies, range(6)))
+        done = list(ProcessExecutor(2).map(partial(dies, str(tmp_path), 2), range(6)))
     assert [square for _, square in done] == [item * item for item in range(6)]
-    assert done[2][0] == os.getpid()
-    assert "SIGKILL), most likely because memory ran out; what the others have done" in caplog.text
+    assert os.getpid() not in {pid for pid, _ in done}
+    assert len(list(tmp_path.iterdir())) == 2
+    assert "SIGKILL), most likely because memory ran out; what it was doing" in caplog.text
 
 
-def test_a_crash_is_not_tried_here() -> None:
-    with refused("worker-crashed", "SIGSEGV"):
-        list(ProcessExecutor(2).map(crashes, range(3)))
+def test_what_kills_three_workers_is_refused(tmp_path: Path) -> None:
+    with refused("worker-killed", "3 times with the same part"):
+        list(ProcessExecutor(2).map(partial(dies, str(tmp_path), 3), range(6)))
+
+
+def leaves(item: int) -> int:
+    os._exit(3)
+
+
+@pytest.mark.parametrize(("fn", "how"), [(crashes, "SIGSEGV"), (leaves, "exit code 3")])
+def test_a_crash_is_not_tried_again(fn: Callable[[int], int], how: str) -> None:
+    with refused("worker-crashed", how):
+        list(ProcessExecutor(2).map(fn, range(3)))
 
 
 def test_errors_come_back_as_they_are() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from isthmus.data import open_rows
 from isthmus.search import gallery as module
+from isthmus.search import running
 from isthmus.search.gallery import Gallery, search_gallery
 from isthmus.search.scores import Ranking
 from refusals import refused
@@ -20,7 +21,7 @@ QUERIES, ROWS, DIM = 30, 700, 24
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK_ROWS", 97)
-    monkeypatch.setattr(module, "TILE", 13)
+    monkeypatch.setattr(running, "TILE", 13)
     monkeypatch.setattr(module, "PAIRS", 7)
 
 

@@ -308,7 +308,7 @@ def test_progress_is_told_and_executors_are_used() -> None:
     audit(
         *small(),
         **QUICK,
-        executor=Counting(),
+        engine=Counting(),
         progress=lambda what, done, of: said.append((what, done, of)),
     )
     assert used == [1]
@@ -412,7 +412,7 @@ def slipped(n: int = 120) -> tuple[np.ndarray, np.ndarray]:
 
 def test_broken_pairs_come_first_and_nothing_is_recommended(tmp_path: Path) -> None:
     from isthmus.report.markdown import render_markdown
-    from isthmus.report.table import summary_lines
+    from isthmus.report.table import detailed_lines
 
     result = audit(*slipped(), **QUICK)
     first = result.report["warnings"][0]
@@ -426,7 +426,7 @@ def test_broken_pairs_come_first_and_nothing_is_recommended(tmp_path: Path) -> N
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     told = page[page.index("<main>") :]
     assert told.index("Every number below is meaningless") < told.index("No recommendation")
-    lines = summary_lines(result.report)
+    lines = detailed_lines(result.report)
     assert str(lines[0]).startswith("BROKEN pairs-slipped")
     assert "red" in str(lines[0].style)  # type: ignore[union-attr]
     text = render_markdown(result.report)

@@ -34,6 +34,7 @@ def command(
             "OUT's STEM.skipped.txt. Otherwise they are refused.",
         ),
     ] = False,
+    engine: options.Engine = None,
     json: options.Json = False,
 ) -> None:
     """Apply a closer to rows of any size, streaming.
@@ -48,6 +49,7 @@ def command(
             out,
             bias_out=bias_out,
             skip_invalid=skip_invalid,
+            engine=engine,
             progress=say,
         )
     screen = console(as_json=json)

@@ -46,6 +46,7 @@ def command(
         int | None, typer.Option(help="Rows of that gallery; left out: estimated.")
     ] = None,
     seed: options.Seed = 0,
+    engine: options.Engine = None,
     out: Annotated[Path, typer.Option(help="Folder for reports and closers.")] = Path(
         "isthmus-report"
     ),
@@ -82,6 +83,7 @@ def command(
             neighbours=neighbours,
             gallery_rows=gallery_rows,
             seed=seed,
+            engine=engine,
             progress=say,
         )
     output_folder(out)  # whatever its name, it is a folder

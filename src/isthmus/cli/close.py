@@ -59,6 +59,7 @@ def command(
     relevance: options.Relevance = None,
     labels: options.Labels = None,
     paired: options.Paired = None,
+    engine: options.Engine = None,
     json: options.Json = False,
 ) -> None:
     """Fit one closer and verify it on the rows given.
@@ -81,6 +82,7 @@ def command(
             relevance=relevance,
             labels=labels,
             paired=paired,
+            engine=engine,
             progress=say,
             **own,
         )

@@ -76,6 +76,12 @@ MaxQueries = Annotated[int, typer.Option(help="Queries searched (a seeded sample
 MaxCandidates = Annotated[
     int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="What works through many rows: processes:N, dask://HOST:PORT or ray://HOST:PORT."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 
 

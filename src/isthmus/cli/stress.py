@@ -53,6 +53,7 @@ def command(
     fit_share: options.FitShare = 0.0,
     max_queries: options.MaxQueries = 2000,
     max_candidates: options.MaxCandidates = 10_000,
+    engine: options.Engine = None,
     out: Annotated[
         Path | None, typer.Option(help="The table, .parquet or .json; a killed run goes on.")
     ] = None,
@@ -97,6 +98,7 @@ def command(
             fit_share=fit_share,
             max_queries=max_queries,
             max_candidates=max_candidates,
+            engine=engine,
             out=out,
             progress=say,
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from contextvars import Context
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,19 @@ import numpy as np
 
 from isthmus.closers.closer import Closer, Role, check_role
 from isthmus.closers.validity import invalid_rows, refuse_invalid
-from isthmus.data import RowWriter, atomic_path, open_rows, write_json
-from isthmus.data.atomic import together
+from isthmus.data import Rows, RowWriter, atomic_path, open_rows, write_json
+from isthmus.data.atomic import scratch_folder, together
 from isthmus.data.ids import ids_file
 from isthmus.data.overwriting import foreign, refuse_foreign, refuse_overwriting
+from isthmus.data.parts import Engine, cut, over_parts
 from isthmus.data.source import ids_of
 from isthmus.data.summary import opened
 from isthmus.data.writer import holds_columns
 from isthmus.errors import FileError, OptionError, ShapeError
 
 BLOCK = 16384
+PART_BLOCKS = 16
+"""Blocks that an engine's worker maps before it answers."""
 SKIP = ", or leave such rows out with --skip-invalid (skip_invalid=True)"
 
 
@@ -49,6 +53,81 @@ class Applied:
     ids: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Mapped:
+    """A block of ``given`` rows: what cannot be mapped, by its fault, and what became of the rest.
+
+    ``rows`` are none where they are still in a file.
+    """
+
+    given: int
+    faults: dict[str, np.ndarray]
+    rows: np.ndarray
+    bias: np.ndarray | None
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Places of the rows that were left out."""
+        return np.concatenate([np.empty(0, np.int64), *self.faults.values()])
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What is done with the rows of a source, here or by an engine's workers."""
+
+    closer: Closer
+    role: Role
+    source: Rows
+    folder: Path | None = None
+
+    @property
+    def dtype(self) -> str:
+        """Number format of what is written."""
+        return "float64" if self.source.dtype == "float64" else "float32"
+
+    @property
+    def biased(self) -> bool:
+        """Whether there is a bias for each row."""
+        return self.role == "candidate" and self.closer.bias_weights is not None
+
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[_Mapped]:
+        """Map rows [start, stop) block by block."""
+        side = self.closer.map_of(self.role)
+        for block in self.source.blocks(BLOCK, start, stop):
+            given, found = len(block), invalid_rows(block, normalised=side.normalised)
+            if found:
+                block = np.delete(block, np.concatenate(list(found.values())), axis=0)
+            bias = self.closer.candidate_bias(block) if self.biased and len(block) else None
+            yield _Mapped(given, found, np.asarray(side(block)), bias)
+
+    def __call__(self, part: tuple[int, int]) -> list[_Mapped]:
+        """Map a part into a file of the folder; whoever does it again writes the same."""
+        return Context().run(self._written, part)  # the file is in place at once, in no set
+
+    def _written(self, part: tuple[int, int]) -> list[_Mapped]:
+        assert self.folder is not None
+        done = []
+        dim = self.closer.map_of(self.role).dim_out
+        with RowWriter(self.folder / f"{part[0]}.npy", dim, self.dtype) as writer:
+            for mapped in self.blocks(*part):
+                writer.write(mapped.rows)
+                done.append(replace(mapped, rows=mapped.rows[:0]))
+        return done
+
+    def by(self, engine: Engine) -> Iterator[_Mapped]:
+        """The same blocks in order, from the files that the engine's workers write."""
+        assert self.folder is not None
+        parts = cut(self.source.rows, PART_BLOCKS * BLOCK)
+        for (start, _), done in zip(parts, over_parts(self, parts, engine), strict=True):
+            file, at = self.folder / f"{start}.npy", 0
+            rows = np.load(file, mmap_mode="r", allow_pickle=False)
+            for mapped in done:
+                kept = mapped.given - len(mapped.wrong)
+                yield replace(mapped, rows=np.asarray(rows[at : at + kept]))
+                at += kept
+            file.unlink()
+
+
 def apply_to_file(
     closer: Closer | str | os.PathLike[str],
     rows: Any,
@@ -57,6 +136,7 @@ def apply_to_file(
     *,
     bias_out: str | os.PathLike[str] | None = None,
     skip_invalid: bool = False,
+    engine: Engine = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Applied:
     """Map rows of one role and write them; memory is one block.
@@ -71,6 +151,8 @@ def apply_to_file(
             the column ``bias`` of a table or .npz. Nothing is written where there are no biases.
         skip_invalid: leave out rows that cannot be mapped, and list their numbers, one a line, in
             ``STEM.skipped.txt`` beside ``out``.
+        engine: maps parts of the rows, which lie beside ``out`` until they are put together
+            (:func:`isthmus.engines.open_engine`). None: this process.
 
     Raises:
         ValuesError: NaN, infinity, or zero rows that the map normalises; no file is left.
@@ -86,7 +168,8 @@ def apply_to_file(
             f"{source.name} has {source.dim} dimensions, but {fitted.name} was fitted for "
             f"{side.dim}; use rows of the same model",
         )
-    biased = role == "candidate" and fitted.bias_weights is not None
+    work = _Work(fitted, role, source)
+    biased = work.biased
     columns, ids = holds_columns(target), ids_of(source)
     in_column = biased and columns
     ids_out = None if ids is None or columns else Path(f"{target}.ids.json")
@@ -110,28 +193,24 @@ def apply_to_file(
         {"out": target, "bias_out": bias_out, "skipped": list_file, "ids": ids_out},
         {"closer": closer, "rows": rows},
     )
-    dtype = "float64" if source.dtype == "float64" else "float32"
     biases: list[np.ndarray] = []
     faults: dict[str, list[int]] = {}
     done = 0
     with together(), ExitStack() as stack:
-        writer = stack.enter_context(RowWriter(target, side.dim_out, dtype))
-        for block in source.blocks(BLOCK):
-            found = invalid_rows(block, normalised=side.normalised)
-            extra = {"id": ids[done : done + len(block)]} if ids is not None and columns else {}
-            for fault, places in found.items():
+        writer = stack.enter_context(RowWriter(target, side.dim_out, work.dtype))
+        if engine is not None:
+            work = replace(work, folder=stack.enter_context(scratch_folder(target)))
+        for mapped in work.blocks() if engine is None else work.by(engine):
+            extra = {"id": ids[done : done + mapped.given]} if ids is not None and columns else {}
+            for fault, places in mapped.faults.items():
                 faults.setdefault(fault, []).extend((places + done).tolist())
-            done += len(block)
-            if found:
-                wrong = np.concatenate(list(found.values()))
-                block = np.delete(block, wrong, axis=0)
-                extra = {name: np.delete(values, wrong) for name, values in extra.items()}
-            if len(block) and (skip_invalid or not faults):
-                bias = fitted.candidate_bias(block) if biased else None
-                if in_column and bias is not None:
-                    extra["bias"] = bias
-                writer.write(np.asarray(side(block)), extra)
-                biases += [] if bias is None else [bias]
+            done += mapped.given
+            extra = {name: np.delete(values, mapped.wrong) for name, values in extra.items()}
+            if len(mapped.rows) and (skip_invalid or not faults):
+                if in_column and mapped.bias is not None:
+                    extra["bias"] = mapped.bias
+                writer.write(mapped.rows, extra)
+                biases += [] if mapped.bias is None else [mapped.bias]
             if progress is not None:
                 progress(role, done, source.rows)
         if not skip_invalid or writer.written == 0:

@@ -48,6 +48,7 @@ def fit(
     relevance: Any = None,
     labels: Any = None,
     paired: bool | None = None,
+    engine: Any = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> Closer:
@@ -64,6 +65,7 @@ def fit(
             from rows where these are given.
         relevance, labels, paired: what is right, for methods that need pairs; rows of equal number
             are taken as pairs.
+        engine: what sums rows that are many (:func:`isthmus.engines.open_engine`).
         progress: called with (what, done, all).
         options: ``strength`` and the method's own. ``noise`` of ``ridge-shift`` may be a codec's
             name: its error is then measured on candidates that it was not fitted on.
@@ -92,7 +94,7 @@ def fit(
     found.check({**options, "normalised": normalised} | ({} if codec is None else {"noise": 1.0}))
     brought: dict[str, Any] = {"pairs": pairs, "query_rows": query_rows}
     missing = {name for name in found.needs if brought[name] is None}
-    sides = _Sides.opened(queries, candidates, normalised, score == "cosine", progress)
+    sides = _Sides.opened(queries, candidates, normalised, score == "cosine", progress, engine)
     if "pairs" in missing and sides.all_rows:
         brought["pairs"] = sides.pairs(relevance, labels, paired)
     moments = [sides.moments(side) for side in ("queries", "candidates")]
@@ -179,17 +181,18 @@ class _Sides:
     normalised: bool
     cosine: bool
     progress: Progress | None
+    engine: Any = None
 
     @classmethod
     def opened(
-        cls, queries: Any, candidates: Any, normalised: bool, cosine: bool, progress: Any
+        cls, queries: Any, candidates: Any, normalised: bool, cosine: bool, *watch: Any
     ) -> _Sides:
         given = {"queries": queries, "candidates": candidates}
         known = {name: side for name, side in given.items() if isinstance(side, Moments)}
         rows = {name: opened(side, name) for name, side in given.items() if name not in known}
         if len(rows) == 2:
             check_same_space("queries", rows["queries"].dim, "candidates", rows["candidates"].dim)
-        return cls(rows, known, normalised, normalised or cosine, progress)
+        return cls(rows, known, normalised, normalised or cosine, *watch)
 
     @property
     def all_rows(self) -> bool:
@@ -259,7 +262,7 @@ class _Sides:
     def _watched(self) -> dict[str, Any]:
         say = self.progress
         report = None if say is None else lambda done, of: say("rows", done, of)
-        return {"normalised": self.normalised, "on_partition": report}
+        return {"normalised": self.normalised, "on_partition": report, "engine": self.engine}
 
 
 def evenly(source: Rows, most: int | None) -> np.ndarray:

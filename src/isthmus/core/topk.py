@@ -24,7 +24,7 @@ class Pool:
     """
 
     def __init__(self, k: int, widths: np.ndarray, dtype: np.dtype) -> None:
-        self.k, self.widths = k, widths
+        self.k, self.widths = k, widths.copy()
         self.level = np.full(len(widths), -np.inf, dtype)
         self.crowded = np.zeros(len(widths), bool)
         self.fresh = 0
@@ -69,6 +69,14 @@ class Pool:
         kept &= ~self.crowded[query]
         self.query, self.row, self.value = query[kept], row[kept], value[kept]
         self.new, self.fresh = [], 0
+
+    def merge(self, other: Pool) -> None:
+        """Take in what a pool of the same queries and k kept of other candidates."""
+        self.widths = np.maximum(self.widths, other.widths)
+        self.level = np.maximum(self.level, other.level)
+        self.crowded = self.crowded | other.crowded
+        self.new += [(other.query, other.row, other.value), *other.new]
+        self.prune()
 
     def best(self) -> Part:
         """The answers of the queries that are not crowded; zeros for the others."""

@@ -148,6 +148,25 @@ def atomic_folder(final: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch_folder(output: str | os.PathLike[str]) -> Iterator[Path]:
+    """An empty folder beside ``output`` for what is needed until its end; then it is removed.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    temporary = _TemporaryFolder(Path(os.path.realpath(output)).with_suffix(""))
+    output_folder(temporary.target.parent)
+    try:
+        with os_errors(output, "written"):
+            temporary.make()
+            inside = temporary.path / "inside"  # whoever writes there locks the folder that it is
+            inside.mkdir()
+        yield inside
+    finally:
+        temporary.release()
+
+
+@contextmanager
 def _put(temporary: _Temporary, final: str | os.PathLike[str]) -> Iterator[Path]:
     """What the body writes, put in its place, or left to the set that it is a part of."""
     output_folder(temporary.target.parent)

@@ -1,4 +1,4 @@
-"""Rows on disk -> stats and moments, one partition at a time, through an executor.
+"""Rows on disk -> stats and moments, one partition at a time, through an engine.
 
 A partition is a range of row numbers of one or two inputs, so that pairs whose shards are cut
 differently still fold. Files are opened where they are read.
@@ -20,9 +20,10 @@ from isthmus.core.arrays import to_numpy, unit, working
 from isthmus.core.threads import own_threads
 from isthmus.data import Rows, open_rows
 from isthmus.data.moments import SUBCHUNK, Fold, Moments, PairMoments
+from isthmus.data.parts import Engine, over_parts
 from isthmus.data.row_checks import check_count, checked_rows
 from isthmus.data.row_stats import RowStats
-from isthmus.engines.local import Executor, ProcessExecutor, SerialExecutor
+from isthmus.engines import ProcessExecutor
 
 BLOCK_ROWS = 8192
 LANES = 2
@@ -145,7 +146,7 @@ def summarise(
     *,
     normalised: bool = True,
     precise: bool | None = None,
-    executor: Executor | None = None,
+    engine: Engine = None,
     on_partition: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """RowStats and moments of one input, or of two paired ones.
@@ -154,7 +155,8 @@ def summarise(
         a, b: opened inputs; with ``b``, row i of both belong together.
         normalised: divide each row by its norm first; the moments remember it.
         precise: float64 products; None: up to 100,000 rows.
-        executor: maps over partitions; None: processes for several of more than 20,000 rows.
+        engine: maps over partitions (:func:`isthmus.engines.open_engine`); None: processes for
+            several of more than 20,000 rows.
         on_partition: called with (done, all) after each partition.
 
     Raises:
@@ -166,9 +168,9 @@ def summarise(
     exact = a.rows <= PRECISE_ROWS if precise is None else precise
     parts = partitions(a, b, normalised=normalised, precise=exact)
     several = len(parts) > 1 and a.rows > SERIAL_ROWS
-    engine = executor or (ProcessExecutor() if several else SerialExecutor())
+    found = over_parts(fold, parts, engine, ProcessExecutor() if several else None)
     whole: Summary | None = None
-    for done, summary in enumerate(engine.map(fold, parts), start=1):
+    for done, summary in enumerate(found, start=1):
         whole = summary if whole is None else whole.merge(summary)
         if on_partition is not None:
             on_partition(done, len(parts))

@@ -1,7 +1,8 @@
 """The executor protocol and its default: processes of this machine.
 
 What travels is a partition (file names and row numbers), never rows; what comes back is a small
-record that merges. A cluster engine is an adapter with the same one method.
+record that merges. A cluster engine is an adapter with the same one method. All of them do an item
+anew whose worker was killed, so ``fn`` must not mind being begun twice.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -43,12 +45,17 @@ while True:
     answers.flush()
 """
 """What a worker runs. It ends when its pipe does, and so with the process that started it."""
+ATTEMPTS = 3
+"""How often an item is begun whose worker is killed, each time by a fresh one."""
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE")
 _LOG = logging.getLogger("isthmus.engines")
 
 
 class Executor(Protocol):
-    """``map(fn, items)`` in order; ``fn`` and items can be pickled and are small."""
+    """``map(fn, items)`` in order; items are small, and what ``fn`` holds is sent once a worker.
+
+    ``fn`` and items can be pickled. Their errors are raised here as they are there.
+    """
 
     def map(self, fn: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results in the order of the items, as they become available."""
@@ -68,10 +75,13 @@ class ProcessExecutor:
 
     They import the module of the function, and not the program that is running: scripts without a
     main guard, notebooks, standard input and daemonic processes may use it. The variables of the
-    environment are theirs alone. What a worker was doing when it was killed is done here.
+    environment are theirs alone. Where one is killed, a fresh one does what it was doing.
 
     Args:
         workers: processes; None takes one per core.
+
+    Raises:
+        IsthmusError: a worker crashed, or the same item was being done when three were killed.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -80,35 +90,77 @@ class ProcessExecutor:
     def map(self, fn: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Run ``fn`` over items in processes that start fresh (no forked locks or threads)."""
         workers = min(self.workers, len(items))
-        if workers > 1 and getattr(fn, "__module__", None) == "__main__":
+        if workers > 1 and getattr(getattr(fn, "func", fn), "__module__", None) == "__main__":
             _LOG.info("a function of the program itself is called in this process alone")
             workers = 1
         if workers <= 1 or not sys.executable:
             yield from map(fn, items)
             return
-        threads = str(max(1, (os.cpu_count() or 1) // workers))
-        free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-
-        def call(item: T) -> R:
-            worker = free.get()
+        with _Crew(workers) as crew, ThreadPoolExecutor(workers) as pool:
+            futures = [pool.submit(crew.call, fn, item) for item in items]
             try:
-                return worker(fn, item)
-            finally:
-                free.put(worker)
-
-        with ExitStack() as stack:
-            crew = [stack.enter_context(_Worker(threads)) for _ in range(workers)]
-            pool = stack.enter_context(ThreadPoolExecutor(workers))
-            for worker in crew:
-                stack.callback(worker.process.kill)  # first of all, so that no thread waits for it
-                free.put(worker)
-            stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-            for item, future in [(item, pool.submit(call, item)) for item in items]:
-                try:
+                for future in futures:
                     yield future.result()
+            finally:
+                crew.dismiss()  # so that no thread waits for a worker
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Crew:
+    """Workers of one map, each doing one item at a time; who is killed is replaced."""
+
+    def __init__(self, workers: int) -> None:
+        self.threads = str(max(1, (os.cpu_count() or 1) // workers))
+        self.free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self.stack, self.lock, self.dismissed = ExitStack(), threading.Lock(), False
+        self.workers: list[_Worker] = []
+        with self.stack:
+            for _ in range(workers):
+                self.free.put(self._fresh())
+            self.stack = self.stack.pop_all()
+
+    def __enter__(self) -> _Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.dismiss()
+        self.stack.close()
+
+    def _fresh(self) -> _Worker:
+        with self.lock:
+            if self.dismissed:
+                raise _Killed("nobody waits for an answer any more")
+            self.workers.append(self.stack.enter_context(_Worker(self.threads)))
+            return self.workers[-1]
+
+    def dismiss(self) -> None:
+        """End all of them; no more are started."""
+        with self.lock:
+            self.dismissed = True
+            for worker in self.workers:
+                worker.process.kill()
+
+    def call(self, fn: Callable[[T], R], item: T) -> R:
+        """What ``fn`` gives, by whichever worker is free."""
+        worker = self.free.get()
+        try:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    return worker(fn, item)
                 except _Killed as killed:
-                    _LOG.warning("%s", killed)
-                    yield fn(item)
+                    worker, why = self._fresh(), str(killed)
+                    if attempt < ATTEMPTS:
+                        _LOG.warning("%s; what it was doing is done by a fresh one", why)
+            raise worker_killed(f"{why}, {ATTEMPTS} times with the same part of the rows")
+        finally:
+            self.free.put(worker)
+
+
+def worker_killed(how: str) -> IsthmusError:
+    """The refusal of a part that no worker survives."""
+    return IsthmusError(
+        "worker-killed", f"{how}; give workers more memory, or let fewer of them work at once"
+    )
 
 
 class _Killed(Exception):
@@ -163,8 +215,11 @@ class _Worker:
                 f"a worker process crashed ({how}), which is a fault of a library that it uses; "
                 "report it with the versions of NumPy and PyArrow",
             )
+        if code >= 0:
+            return IsthmusError(
+                "worker-crashed",
+                f"a worker process ended ({how}); what it is asked must be importable there, and "
+                "the program itself is not",
+            )
         why = ", most likely because memory ran out" if how == "SIGKILL" else ""
-        return _Killed(
-            f"a worker process was ended ({how}){why}; what the others have done is kept, and its "
-            "part is done in this process"
-        )
+        return _Killed(f"a worker process was ended ({how}){why}")

@@ -22,6 +22,7 @@ from isthmus.data.neighbours import Neighbours
 from isthmus.data.summary import summarise
 from isthmus.errors import OptionError, ValuesError
 from isthmus.search.gallery import RANDOM_ROWS, TOP, Gallery, Head, ready, search_gallery
+from isthmus.search.running import Searched
 from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves.gallery import HeldRows, gallery_curve, has_law
@@ -77,23 +78,19 @@ def is_sampled(task: RetrievalTask) -> bool:
     return given.source.rows - given.stats.duplicates > len(given.rows)
 
 
-class _Mapped:
+class _Mapped(Searched):
     """A closer's search of all queries among any rows."""
 
+    closer: Closer
+
     def __init__(self, closer: Closer, queries: np.ndarray) -> None:
-        self.closer, self.queries = closer, np.asarray(closer.query(queries), np.float32)
+        super().__init__(queries, closer.score, closer)
 
     def has_law(self, probes: np.ndarray) -> bool:
         """Whether there is a formula for noise on its candidates, of which these are some."""
         if self.closer.memo and self.closer.score != "dot":
             return False
         return has_law(self(probes))
-
-    def __call__(self, rows: np.ndarray) -> Ranking:
-        weights, bias = self.closer.bias_weights, None
-        if weights is not None:
-            bias = self.closer.candidate_bias(rows)
-        return Ranking.of(self.queries, self.closer.candidate(rows), self.closer.score, bias)
 
 
 def gallery_figures(
@@ -103,6 +100,7 @@ def gallery_figures(
     convention: str,
     *,
     seed: int = 0,
+    engine: Any = None,
     progress: Progress | None = None,
 ) -> GalleryFigures:
     """Search all candidates of the task's input in one pass, and apply the law to every closer.
@@ -112,7 +110,8 @@ def gallery_figures(
     Args:
         task: its queries are searched; its candidates may be a sample of the input's.
         closers: with ``none`` by each score for gains. levels, convention: of Gaussian noise on
-            candidates. seed: of the random rows. progress: called with (what, done, all).
+            candidates. seed: of the random rows. engine: of the pass, None: this process.
+        progress: called with (what, done, all).
 
     Cost: see :func:`isthmus.search.gallery.search_gallery`, for each search that is not shared.
     """
@@ -144,6 +143,7 @@ def gallery_figures(
         top=min(TOP, source.rows - (0 if repeats is None else stats.duplicates)),
         random=RANDOM_ROWS,
         seed=seed,
+        engine=engine,
         progress=progress,
     )
     one = _one_right(right, len(task.queries)) if given.items is None else None
@@ -322,7 +322,7 @@ def with_gallery(
     task: RetrievalTask,
     closers: Sequence[Closer],
     *,
-    seed: int = 0,
+    engine: Any = None,
     progress: Progress | None = None,
 ) -> tuple[list[dict[str, Any]], GalleryFigures | None]:
     """Rows of a stress table with what the law says of the whole gallery beside them.
@@ -336,7 +336,7 @@ def with_gallery(
         return [dict(row) for row in rows], None
     levels = list(dict.fromkeys(row["level"] for row in lawful))
     found = gallery_figures(
-        task, closers, levels, lawful[0]["convention"], seed=seed, progress=progress
+        task, closers, levels, lawful[0]["convention"], engine=engine, progress=progress
     )
     by_law = {tuple(row[name] for name in ALIKE): row for row in found.table}
     names = [f"{name}{end}" for name in ("consistency", "gain") for end in ("", "_lo", "_hi")]

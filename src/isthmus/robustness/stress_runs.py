@@ -131,6 +131,7 @@ def stress(
     fit_share: float = 0.0,
     max_queries: int = MAX_QUERIES,
     max_candidates: int = MAX_CANDIDATES,
+    engine: Any = None,
     out: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> StressTable:
@@ -156,6 +157,7 @@ def stress(
         seeds: seeds 0, 1 … of noise and codec rows. controls: also close along other vectors.
         fit_share: part of the queries that closers are fitted on and that is not scored.
         max_queries, max_candidates: most that are searched, seeded samples.
+        engine: what sums and searches rows that are many (:func:`isthmus.engines.open_engine`).
         out: ``.parquet`` or ``.json`` file of the table; a run that was killed goes on.
         progress: called with (what, done, all).
 
@@ -204,6 +206,7 @@ def stress(
         direction="a_to_b",
         max_rows=max_candidates,
         summarised=True,
+        engine=engine,
         progress=say,
     )
     names = _name_of(queries, "queries"), _name_of(candidates, "candidates")
@@ -239,7 +242,7 @@ def stress(
         out=path,
         say=lambda done, of: say("stress", done, of),
     )
-    rows, whole = with_gallery(rows, scored, fitted, progress=say)
+    rows, whole = with_gallery(rows, scored, fitted, engine=engine, progress=say)
     notes = (*(w.text for w in item_notes(task)), *left_out(asked, fitted), *range_notes(rows))
     if is_sampled(scored):
         assert scored.candidate_input is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,15 +17,17 @@ from isthmus.core.arrays import unit
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.core.threads import own_threads
-from isthmus.core.topk import Pool
 from isthmus.data import Rows
-from isthmus.errors import OptionError, ValuesError
-from isthmus.search.scores import Ranking, scored
+from isthmus.data.parts import Engine, cut, over_parts
+from isthmus.data.summary import opened
+from isthmus.errors import OptionError
+from isthmus.search.running import RunningTopK, Searched
+from isthmus.search.scores import Ranking, TopK, check_score
 
 TOP, RANDOM_ROWS = 100, 10_000
 BLOCK_ROWS = 8192
-TILE = 1024
-"""Queries, and rows, whose scores are held at once."""
+PART_BLOCKS = 32
+"""Blocks that an engine's worker searches before it answers."""
 UNIT_ROWS = 256
 THREADS = 16
 PAIRS = 4096
@@ -75,6 +78,7 @@ def search_gallery(
     top: int = TOP,
     random: int = RANDOM_ROWS,
     seed: int = 0,
+    engine: Engine = None,
     progress: Progress | None = None,
 ) -> Gallery:
     """Search all rows of a source by every search at once, block by block.
@@ -86,6 +90,8 @@ def search_gallery(
         repeats: (K,) bool: rows that repeat an earlier one; they are left out.
         top, random: how many best rows of a query are kept, and how many random rows.
         seed: of the random rows. progress: called with (what, done, all).
+        engine: searches parts of the rows (:func:`isthmus.engines.open_engine`), with the same
+            answers; ``searches`` can then be pickled. None: threads of this process.
 
     Raises:
         OptionError: fewer different rows than ``top``.
@@ -100,39 +106,129 @@ def search_gallery(
         raise OptionError("bad-k", f"top={top} of {count} different rows; expected 1 to {count}")
     rng = stream("gallery.random-rows", seed)
     chosen = np.sort(rng.choice(count, min(random, count), replace=False, shuffle=False))
-    held = np.empty((len(chosen), source.dim), np.float32)
-    n = len(searches[0](ready(source.take([0]), normalised)).queries)
-    best = np.full((len(searches), n), -np.inf, np.float32)
+    start = ready(next(source.blocks(BLOCK_ROWS)), normalised)
+    widths = [search(start).tie_widths[:, 0] for search in searches]
+    best = np.full((len(searches), len(widths[0])), -np.inf, np.float32)
     line = None
     if right is not None and len(right):
-        widths = _right_scores(source, searches, right, normalised, best)
-        line = np.where(np.isinf(best[0]), np.inf, best[0] + widths)
-    parts = [slice(at, min(at + TILE, n)) for at in range(0, n, TILE)]
-    states = [[_Tile(p, top, None if i else line) for p in parts] for i in range(len(searches))]
-    say, start, at = progress or quiet, 0, 0
-    with own_threads(THREADS) as pool:
-        for raw in source.blocks(BLOCK_ROWS):
-            rows = ready(raw, normalised)
-            if fresh is not None:
-                rows = rows[~repeats[start : start + len(raw)]]  # type: ignore[index]
-            lo, hi = np.searchsorted(chosen, [at, at + len(rows)])
-            held[lo:hi] = rows[chosen[lo:hi] - at]
-            for search, state in zip(searches, states, strict=True):
-                ranking = search(rows)
-                list(pool.map(lambda tile, ranking=ranking, at=at: tile.look(ranking, at), state))
-            start, at = start + len(raw), at + len(rows)
-            say("gallery", start, source.rows)
-        found = [list(pool.map(_Tile.best, state)) for state in states]
-    heads = []
-    for each, own in zip(found, best, strict=True):
-        rows, scores = (np.concatenate(column) for column in zip(*each))
-        heads.append(Head(rows, scores, own))
-    above = np.full(n, -1, np.int64)
+        reach = _right_scores(source, searches, right, normalised, best)
+        line = np.where(np.isinf(best[0]), np.inf, best[0] + reach)
+    work = _Pass(source, searches, normalised, top, widths, line, chosen)
+    found, held = _passed(work, None if fresh is None else repeats, engine, progress or quiet)
+    with own_threads(THREADS) as threads:
+        heads = [
+            Head(answers.rows, answers.scores, own)
+            for answers, own in zip([search.best(threads) for search in found], best, strict=True)
+        ]
+    above = np.full(len(widths[0]), -1, np.int64)
     if line is not None:
-        above = np.where(np.isinf(line), -1, np.concatenate([tile.above for tile in states[0]]))
+        above = np.where(np.isinf(line), -1, found[0].above)
     if fresh is not None:
         chosen, heads = fresh[chosen], [replace(h, rows=fresh[h.rows]) for h in heads]
     return Gallery(source.rows, count, heads, above, held, chosen)
+
+
+def search_rows(
+    queries: Any,
+    rows: Any,
+    k: int,
+    *,
+    score: str = "cosine",
+    closer: Any = None,
+    engine: Engine = None,
+    progress: Progress | None = None,
+) -> TopK:
+    """The k best of rows that need not fit memory: exact, in float32, block by block.
+
+    Args:
+        queries: (n, d) array or tensor, path, glob or ``Rows``; held in memory. rows: likewise.
+        score: dot, cosine or euclidean. closer: both sides go through it first, and it says the
+            score; None: none. engine: searches parts of the rows, with the same answers
+            (:func:`isthmus.engines.open_engine`); None: threads of this process.
+
+    Raises:
+        OptionError: k is below 1 or above the number of rows. ValuesError: thousands of rows are
+            tied at the last place. Anything that readers and the closer refuse.
+
+    >>> rows = np.random.default_rng(0).normal(size=(50, 8))
+    >>> search_rows(rows[:2], rows, 3).rows[:, 0]
+    array([0, 1])
+    """
+    asked, source = opened(queries, "queries"), opened(rows, "rows")
+    if not 1 <= k <= source.rows:
+        raise OptionError("bad-k", f"k={k} of {source.rows} rows; expected 1 to {source.rows}")
+    search = Searched(ready(asked.read(), False), check_score(score), closer)
+    widths = search(ready(next(source.blocks(BLOCK_ROWS)), False)).tie_widths[:, 0]
+    work = _Pass(source, [search], False, k, [widths], None, np.empty(0, np.int64))
+    return _passed(work, None, engine, progress or quiet)[0][0].best()
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Rows [start, stop) of a gallery, of which the first is number ``at`` of those that differ.
+
+    ``repeats``: (stop - start,) bool, or None.
+    """
+
+    start: int
+    stop: int
+    at: int
+    repeats: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """What is done with each part, wherever that is."""
+
+    source: Rows
+    searches: Sequence[Rank]
+    normalised: bool
+    top: int
+    widths: Sequence[np.ndarray]
+    line: np.ndarray | None
+    chosen: np.ndarray
+
+    def __call__(self, part: _Part, say: Progress = quiet) -> tuple[list[RunningTopK], np.ndarray]:
+        """What every search found, and the random rows among them."""
+        lines = [self.line, *([None] * (len(self.searches) - 1))]
+        found = [
+            RunningTopK(self.top, widths=width, line=own) for width, own in zip(self.widths, lines)
+        ]
+        held, start, at = [np.empty((0, self.source.dim), np.float32)], part.start, part.at
+        with own_threads(THREADS) as threads:
+            for raw in self.source.blocks(BLOCK_ROWS, part.start, part.stop):
+                rows = ready(raw, self.normalised)
+                if part.repeats is not None:
+                    rows = rows[~part.repeats[start - part.start :][: len(raw)]]
+                lo, hi = np.searchsorted(self.chosen, [at, at + len(rows)])
+                held.append(rows[self.chosen[lo:hi] - at])
+                for search, running in zip(self.searches, found, strict=True):
+                    running.add(search(rows), at, threads)
+                start, at = start + len(raw), at + len(rows)
+                say("gallery", start, self.source.rows)
+        return found, np.concatenate(held)
+
+
+def _passed(
+    work: _Pass, repeats: np.ndarray | None, engine: Engine, say: Progress
+) -> tuple[list[RunningTopK], np.ndarray]:
+    """All parts, merged in order: one of them here, or several by an engine."""
+    rows = work.source.rows
+    if engine is None:
+        return work(_Part(0, rows, 0, repeats), say)
+    before = np.arange(rows + 1) if repeats is None else np.append(0, np.cumsum(~repeats))
+    parts = []
+    for start, stop in cut(rows, PART_BLOCKS * BLOCK_ROWS):
+        own = None if repeats is None else repeats[start:stop]
+        parts.append(_Part(start, stop, int(before[start]), own))
+    whole = [RunningTopK(work.top) for _ in work.searches]
+    held = []
+    for part, (found, some) in zip(parts, over_parts(work, parts, engine), strict=True):
+        for mine, theirs in zip(whole, found, strict=True):
+            mine.merge(theirs)
+        held.append(some)
+        say("gallery", part.stop, rows)
+    return whole, np.concatenate(held)
 
 
 def ready(rows: np.ndarray, normalised: bool) -> np.ndarray:
@@ -142,47 +238,6 @@ def ready(rows: np.ndarray, normalised: bool) -> np.ndarray:
         part = out[at : at + UNIT_ROWS]
         part[...] = unit(part)
     return out
-
-
-class _Tile:
-    """What some queries have found so far."""
-
-    def __init__(self, part: slice, top: int, line: np.ndarray | None) -> None:
-        self.part, self.top = part, top
-        self.line = None if line is None else line[part, None]
-        self.above = np.zeros(part.stop - part.start, np.int64)
-        self.pool: Pool | None = None
-
-    def look(self, ranking: Ranking, first: int) -> None:
-        """Take in a block of rows, the first of which is row ``first`` of those that differ."""
-        queries = ranking.queries[self.part]
-        if self.pool is None:
-            self.pool = Pool(self.top, ranking.tie_widths[self.part, 0], np.dtype(np.float32))
-        buffer = np.empty(len(queries) * TILE, np.float32)
-        for at in range(0, len(ranking.candidates), TILE):
-            some = slice(at, min(at + TILE, len(ranking.candidates)))
-            size = some.stop - at
-            scores = scored(ranking, queries, some, buffer[: len(queries) * size].reshape(-1, size))
-            self.pool.add(scores, first + at)
-            if self.line is not None:
-                self.above += np.count_nonzero(scores > self.line, axis=1)
-
-    def best(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and scores, best first.
-
-        Raises:
-            ValuesError: thousands of rows are tied at the last place that is kept.
-        """
-        assert self.pool is not None
-        rows, scores, _ = self.pool.best()
-        if self.pool.crowded.any():
-            row = self.part.start + int(self.pool.crowded.argmax())
-            raise ValuesError(
-                "too-many-ties",
-                f"thousands of candidates score alike for query {row}, so its best cannot be "
-                "told; are the rows rounded to a few values?",
-            )
-        return rows, scores
 
 
 def _right_scores(

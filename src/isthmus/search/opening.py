@@ -47,7 +47,7 @@ def open_task(
     summarised: bool = False,
     searched: bool = True,
     seed: int = 0,
-    executor: Any = None,
+    engine: Any = None,
     progress: Progress | None = None,
 ) -> RetrievalTask:
     """Open both sides, refuse what makes every later number wrong, and keep the rows to be scored.
@@ -96,7 +96,7 @@ def open_task(
     pair = None
     if summarised:
         say = progress or quiet
-        watch: dict[str, Any] = {"normalised": normalised, "executor": executor}
+        watch: dict[str, Any] = {"normalised": normalised, "engine": engine}
         watch["on_partition"] = lambda done, of: say("moments", done, of)
         as_pairs = relevance is None and labels is None and right.is_paired
         sides, pair = _summed(sides, as_pairs, watch)

@@ -252,10 +252,11 @@ def top_k(ranking: Ranking, k: int) -> TopK:
         lines_top_k(to_numpy(s), k, widths[start : start + int(s.shape[0])])
         for start, s in ranking.score_blocks()
     ]
-    return _joined(parts)
+    return joined(parts)
 
 
-def _joined(parts: list[Part]) -> TopK:
+def joined(parts: list[Part]) -> TopK:
+    """Answers of consecutive queries as one."""
     rows, scores, ties = (np.concatenate(column) for column in zip(*parts, strict=True))
     return TopK(rows, scores, ties)
 
@@ -282,7 +283,7 @@ def _by_tiles(ranking: Ranking, k: int, tile: tuple[int, int]) -> TopK:
                 x[0] for x in lines_top_k(line, k, pool.widths[i : i + 1, None])
             )
         parts.append((rows, scores, ties))
-    return _joined(parts)
+    return joined(parts)
 
 
 def scored(ranking: Ranking, q: np.ndarray, some: slice, out: np.ndarray | None) -> np.ndarray:

@@ -46,7 +46,7 @@ from isthmus.workflows.audits.pool import pool_verdict
 from isthmus.workflows.recommendation import DEFAULT_FLOOR, nothing_recommended
 
 if TYPE_CHECKING:
-    from isthmus.engines.local import Executor
+    from isthmus.engines.opening import Engine
 
 SCHEMA = 1
 FIT_EQUALS_SCORE = InputWarning(
@@ -176,7 +176,7 @@ def audit(
     seed: int = 0,
     neighbours: Any = None,
     gallery_rows: int | None = None,
-    executor: Executor | None = None,
+    engine: Engine = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Measure the gap, stress the answers in both directions, recommend a closing.
@@ -198,7 +198,8 @@ def audit(
         neighbours: what a store returned for each row of a from a gallery that cannot be read: a
             file, or three columns, of query row, candidate row or id, score. b then holds random
             rows of that gallery, 10,000 or more. gallery_rows: how many it has; None: estimated.
-        seed: of everything random. executor: maps over shards; processes of this machine.
+        seed: of everything random. engine: what folds and searches rows that are many
+            (:func:`isthmus.engines.open_engine`); None: processes of this machine.
         progress: called with (what, done, all).
 
     Cost: one streaming pass over all rows, O((n + m) d²); then about 60 searches of 2,000 × 10,000
@@ -245,7 +246,7 @@ def audit(
         max_rows=max_candidates,
         summarised=True,
         seed=seed,
-        executor=executor,
+        engine=engine,
         progress=say,
     )
     said = {"relevance": relevance, "labels": labels, "paired": paired}
@@ -255,7 +256,7 @@ def audit(
         asked = task.query_input.source.rows
         lists = read_neighbours(neighbours, asked, distances=score == "euclidean")
     task, about_pairs = look_at_pairs(task, names, **said)
-    return _audited(task, about_pairs, opts, say, (lists, gallery_rows))
+    return _audited(task, about_pairs, opts, say, (lists, gallery_rows), engine)
 
 
 def _audited(
@@ -264,6 +265,7 @@ def _audited(
     opts: AuditOptions,
     say: Progress,
     beyond: tuple[Neighbours | None, int | None] = (None, None),
+    engine: Engine = None,
 ) -> Audit:
     """Both directions of an opened task, whose queries are a and whose candidates are b.
 
@@ -278,7 +280,9 @@ def _audited(
     sampled = []
     for whole in (once, once.reversed()):
         entry, lists = parts[whole.direction][0], beyond if whole is once else (None, None)
-        found = entry["gallery"] = gallery_entry(Direction.of(whole, opts), say, *lists)
+        found = entry["gallery"] = gallery_entry(
+            Direction.of(whole, opts), say, *lists, engine=engine
+        )
         if found:
             sampled.append(
                 sample_warning(entry["candidates"], found["rows"], entry["candidate_name"])

@@ -12,7 +12,12 @@ from isthmus.workflows.audits.direction import Direction
 
 
 def gallery_entry(
-    one: Direction, say: Progress, lists: Neighbours | None = None, rows: int | None = None
+    one: Direction,
+    say: Progress,
+    lists: Neighbours | None = None,
+    rows: int | None = None,
+    *,
+    engine: Any = None,
 ) -> dict[str, Any] | None:
     """``gallery`` of a direction: by law over all candidates; None where all are searched anyway.
 
@@ -23,7 +28,7 @@ def gallery_entry(
         return neighbour_figures(*about, lists, count=rows).to_dict()
     if not is_sampled(one.task):
         return None
-    return gallery_figures(*about, seed=one.opts.seed, progress=say).to_dict()
+    return gallery_figures(*about, seed=one.opts.seed, engine=engine, progress=say).to_dict()
 
 
 def sample_warning(searched: int, rows: int, name: str) -> InputWarning:

@@ -1,0 +1,44 @@
+"""Real clusters on this machine, two workers each, started once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from isthmus.engines import DaskExecutor, Executor, RayExecutor
+from isthmus.engines.dask import TRIM
+
+
+@pytest.fixture(scope="session")
+def dask_cluster() -> Iterator[str]:
+    """The address of a scheduler with two workers that nannies watch."""
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    with (
+        dask.config.set(TRIM),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+    ):
+        yield cluster.scheduler_address.removeprefix("tcp://")
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """This process is connected to a Ray of two workers."""
+    ray = pytest.importorskip("ray")
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=["dask", "ray"])
+def cluster(request: pytest.FixtureRequest) -> Executor:
+    """An engine on a real cluster."""
+    started = request.getfixturevalue(f"{request.param}_cluster")
+    return DaskExecutor.at(started) if request.param == "dask" else RayExecutor.at("")
