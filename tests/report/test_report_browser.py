@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import math
 import os
@@ -204,6 +205,12 @@ def test_tables_sort_and_filter(browser: str, page: Path) -> None:
         shown = table.locator("tbody tr:visible").all_inner_texts()
         assert shown
         assert all("center-queries" in text and "sign" in text for text in shown)
+        with opened.page.expect_download() as file:
+            opened.page.locator(".tools button", has_text="Save as CSV").first.click()
+        saved = list(csv.reader(file.value.path().open(encoding="utf-8")))
+        assert [" ".join(row) for row in saved[1:]] == [" ".join(x.split("\t")) for x in shown]
+        assert saved[0][0] == "closer"
+        assert opened.asked[0] == page.as_uri()
 
 
 def test_without_script_every_figure_and_number_is_there(browser: str, page: Path) -> None:

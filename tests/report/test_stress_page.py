@@ -12,7 +12,7 @@ from test_report import Page, loads
 import commands
 from isthmus.report.stress_figures import level_figures, line_key, single_figures
 from isthmus.report.stress_page import _page as figures_of
-from isthmus.report.stress_page import stress_page, write_stress_page
+from isthmus.report.stress_page import stress_page, verdict_of, write_stress_page
 from isthmus.report.words import closer_label
 from isthmus.robustness import Perturbation, averaged, run_grid
 from worlds import fitted, task_of, two_modalities
@@ -205,3 +205,37 @@ def test_warnings_and_notes_stand_above_the_figures(rows: list[dict[str, Any]]) 
     assert found == sorted(found)
     assert found[2] < text.index('id="numbers"')
     assert "the pairs &lt;slip&gt;" in text
+
+
+def test_the_verdict_is_by_agreement_and_not_by_consistency(rows: list[dict[str, Any]]) -> None:
+    """A closer that changes answers by itself and then holds them steady does not win."""
+
+    def row(closer: str, agreement: float, consistency: float = 0.99) -> dict[str, Any]:
+        ends = {"agreement_lo": agreement - 0.02, "agreement_hi": agreement + 0.02}
+        shares = {"agreement": agreement, "consistency": consistency}
+        return one_seed(rows)[0] | {"closer": closer, "strength": 1.0} | shares | ends
+
+    def said(*others: dict[str, Any]) -> tuple[str, str, str]:
+        (found,) = verdict_of([row("none", 0.7, 0.7), *others])
+        return found["state"], found["after"], found["closer"]
+
+    assert said(row("mean-shift", 0.5)) == ("do nothing", "70.0%", "")
+    better = row("center-queries", 0.75, 0.75)
+    assert said(row("mean-shift", 0.5), better)[:2] == ("closing helps", "75.0%")
+    assert said(row("mean-shift", 0.73))[0] == "not clear"
+    assert verdict_of([row("none", 0.996)])[0]["state"] == "safe as it is"
+
+
+def test_rows_are_ranked_by_agreement_and_the_verdict_stands_first(
+    rows: list[dict[str, Any]],
+) -> None:
+    one = one_seed(rows)
+    page = figures_of(one, queries="q", candidates="c")[0]
+    for title in dict.fromkeys((r["title"], r["level"]) for r in page["rows"]):
+        kept = [r["agreement"] for r in page["rows"] if (r["title"], r["level"]) == title]
+        assert kept == sorted(kept, reverse=True)
+    text = stress_page(one, queries="q", candidates="c")
+    assert text.index("Does closing help?") < text.index("<svg")
+    for line in page["verdict"]:
+        own = [r for r in one if r["family"] in line["name"] or "Gaussian" in line["name"]]
+        assert line["after"] in {f"{r['agreement']:.1%}" for r in own}

@@ -16,6 +16,7 @@ from isthmus.report import figures as draw
 from isthmus.report import words
 from isthmus.report.demo_figure import inputs_figure
 from isthmus.report.plots import Plots, script_json, template, write_page
+from isthmus.report.store_figures import bytes_figure, ruler_figure
 from isthmus.report.style import INK, SIDE_COLOURS, colours, mark
 from isthmus.report.verdict_words import LEGEND, accuracy_rows, pool_rows, score_rows, verdict_cells
 
@@ -23,6 +24,7 @@ DEMO_CONTENTS = (("pictures", "Pictures"), ("perturbed", "Perturbed inputs"))
 CONTENTS = (
     ("picture", "The gap"),
     ("closing", "Closing it"),
+    ("ruler", "What noise is that?"),
     ("flips", "Noise"),
     ("codecs", "Fewer bits"),
     ("stress", "Every stress row"),
@@ -116,6 +118,8 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "closable_plot": plots.add(draw.closable_figure(direction), "What could be closed"),
         "flip_plots": plots.add_all(draw.flip_figures(main)),
         "all_flip_plots": plots.add_all(draw.flip_figures(direction)),
+        "ruler_plot": plots.add(ruler_figure(direction), wide=True),
+        "bytes_plot": plots.add(bytes_figure(direction), wide=True),
         "codec_plots": plots.add_all(draw.codec_figures(main)),
         "all_codec_plots": plots.add_all(draw.codec_figures(direction)),
         "live": direction.get("live"),

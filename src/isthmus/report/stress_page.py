@@ -17,6 +17,10 @@ from isthmus.report.stress_figures import (
     single_figures,
 )
 from isthmus.report.traces import TableRow
+from isthmus.report.verdict_words import SIGNS
+
+SAFE = 0.995
+"""Share of answers kept from which nothing is to be gained, as in the verdict of an audit."""
 
 
 def write_stress_page(path: str | os.PathLike[str], rows: list[TableRow], **about: Any) -> None:
@@ -63,7 +67,9 @@ def _page(
         "predicted": any(row.get("predicted_consistency") is not None for row in rows),
         "judged": any(row.get("accuracy") is not None for row in rows),
         "several": any(row.get("seeds", 1) > 1 for row in rows),
-        "rows": [_line(row) for row in rows],
+        "verdict": verdict_of(rows),
+        "signs": SIGNS,
+        "rows": [_line(row) for row in _ranked(rows)],
     }
     return page, plots.figures
 
@@ -80,6 +86,54 @@ def _facts(rows: list[TableRow]) -> list[str]:
         facts.append(f"{words.number(max(trials))} draws of the noise")
     tasks = dict.fromkeys(words.said(row.get("task")) for row in rows)
     return [*facts, *tasks]
+
+
+def _ranked(rows: Sequence[TableRow]) -> list[TableRow]:
+    """The rows of every perturbation together, the most answers kept first."""
+    order = list(dict.fromkeys(_perturbation(row) for row in rows))
+    return sorted(rows, key=lambda r: (order.index(_perturbation(r)), -(r.get("agreement") or 0)))
+
+
+def _perturbation(row: TableRow) -> tuple[str, Any]:
+    return perturbation_title(row), row.get("level")
+
+
+def verdict_of(rows: Sequence[TableRow]) -> list[dict[str, str]]:
+    """For every perturbation: what plain search keeps, and the closing that keeps most.
+
+    What counts is agreement, the answers of undisturbed plain search that stay: a closing that
+    changes answers by itself can be consistent and lose them. Closing helps where the two 95%
+    intervals do not overlap; averages over seeds have none and get no state.
+    """
+    found = []
+    for who in dict.fromkeys(_perturbation(row) for row in rows):
+        own = [r for r in rows if _perturbation(r) == who and r.get("agreement") is not None]
+        plain_rows = [r for r in own if r.get("closer") == "none"]
+        if not plain_rows:
+            continue
+        best = max(own, key=lambda r: r["agreement"])
+        title, level = who
+        found.append(
+            {
+                "name": title if level in (None, 1) else f"{title}, {words.significant(level)}",
+                "state": _state(plain_rows[0], best),
+                "before": words.percent(plain_rows[0]["agreement"]),
+                "after": words.percent(best["agreement"]),
+                "closer": "" if best["closer"] == "none" else ", ".join(words.closer_label(best)),
+            }
+        )
+    return found
+
+
+def _state(today: TableRow, best: TableRow) -> str:
+    high, low = today.get("agreement_hi"), best.get("agreement_lo")
+    if today["agreement"] >= SAFE:
+        return "safe as it is"
+    if high is None or low is None:
+        return ""
+    if best["closer"] == "none":
+        return "do nothing"
+    return "closing helps" if low > high else "not clear"
 
 
 def _line(row: TableRow) -> TableRow:

@@ -383,7 +383,8 @@ def _notes(frame: Frame, layout: dict[str, Any]) -> Iterator[str]:
             yield _arrow(frame, note, x, y)
         else:
             words = note["text"].replace("<b>", "").replace("</b>", "")
-            anchor = "middle" if inside else "end"
+            side = note.get("xanchor", "center" if inside else "right")
+            anchor = {"left": "start", "center": "middle", "right": "end"}[side]
             bold = ' font-weight="600"' if "<b>" in note["text"] else ""
             halo = ' paint-order="stroke" stroke-width="4" stroke-linejoin="round"'
             yield _label(x, y - 8 - note.get("yshift", 0) / 2, words, anchor, bold + halo).replace(

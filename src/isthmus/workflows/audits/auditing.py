@@ -26,6 +26,7 @@ from isthmus.core.threads import one_blas_thread
 from isthmus.data import write_json
 from isthmus.data.atomic import output_folder, together
 from isthmus.data.neighbours import Neighbours, read_neighbours
+from isthmus.data.provenance import files_digest, versions
 from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning, broken_of
 from isthmus.data.source import ids_of
@@ -297,6 +298,7 @@ def _audited(
     report = {
         "schema": SCHEMA,
         "isthmus": __version__,
+        "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": opts.seed,
         "inputs": {
@@ -348,4 +350,5 @@ def _input_entry(given: Input | None, items: np.ndarray | None, rows: int) -> di
         "duplicates": given.stats.duplicates,
         "items": rows if items is None else len(np.unique(items)),
         "ids": None if (ids := ids_of(given.source)) is None else len(np.unique(ids)),
+        "sha256": files_digest(given.source.spec),
     }
