@@ -9,7 +9,7 @@ import pytest
 
 from isthmus.core.levels import total_variance
 from isthmus.data.row_stats import RowStats
-from isthmus.report.table import summary_lines
+from isthmus.report.table import detailed_lines
 from isthmus.robustness import stress
 from isthmus.theory.prediction import predict
 from isthmus.workflows.audits import audit
@@ -100,7 +100,7 @@ def test_every_score_as_a_store_computes_it_on_the_file(score: str) -> None:
         assert found[name]["accuracy"] == pytest.approx((answers == np.arange(50)).mean())
         same = (answers == scores[score].argmax(axis=1)).mean()
         assert found[name]["agreement"] == pytest.approx(same)
-    text = " ".join(" ".join(map(str, summary_lines(report))).split())
+    text = " ".join(" ".join(map(str, detailed_lines(report))).split())
     other = {"cosine": "dot", "dot": "cosine"}[score]
     assert f"{other} answers {1 - found[other]['agreement']:.1%} of queries otherwise" in text
 

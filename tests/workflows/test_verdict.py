@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from isthmus.perturb.codecs import fit_codec
-from isthmus.report.table import summary_lines
+from isthmus.report.table import detailed_lines
 from isthmus.robustness.mixed.measured import mixed
 from isthmus.search.opening import open_task
 from isthmus.workflows.audits import audit
@@ -127,7 +127,7 @@ def test_one_advice_and_it_is_the_verdicts_own(verdict: Verdict) -> None:
         assert taken["closer"] in named
         key = f"{direction['query']}_to_{direction['candidate']}"
         assert done.closers[key].name == taken["closer"]
-        advice = str(summary_lines(done.report)[-1])
+        advice = str(detailed_lines(done.report)[-1])
         assert "Use " in advice or "Leave it alone" in advice or "note:" in advice
 
 
@@ -141,7 +141,7 @@ def test_a_mixed_pool_is_part_of_the_verdict() -> None:
     assert entry["ndcg_before"] == pytest.approx(found.row("none")["ndcg"])
     assert entry["ndcg_after"] == pytest.approx(found.row(entry["closing"])["ndcg"])
     assert done.pool is not None
-    lines = [str(line) for line in summary_lines(done.report)]
+    lines = [str(line) for line in detailed_lines(done.report)]
     assert any(line.startswith("+ one pool of image and text") for line in lines)
     assert max(len(part) for line in lines for part in line.split("\n")) <= 80
     for report in (
@@ -183,7 +183,7 @@ def test_changing_answers_on_purpose_is_a_line_of_its_own() -> None:
     assert "raises accuracy with" in entry["changes_sentence"]
     assert "not part of the verdict" in entry["changes_sentence"]
     assert not {e["closer"] for e in entry["verdict"]} & {c["closer"] for c in entry["changes"]}
-    text = " ".join("".join(map(str, summary_lines(report))).split())
+    text = " ".join("".join(map(str, detailed_lines(report))).split())
     assert f"{entry['clean']['accuracy']:.1%}" in text
     assert "Changing answers on purpose raises accuracy with" in text
 
@@ -227,7 +227,7 @@ def test_a_lower_floor_lets_other_closers_in() -> None:
 
 def test_the_terminal_shows_state_number_and_why_in_80_columns(verdict: Verdict) -> None:
     report = {"directions": [{"query_name": "images", "verdict": verdict.entries}]}
-    text = "\n".join(map(str, summary_lines(report)[:-3]))
+    text = "\n".join(map(str, detailed_lines(report)[:-3]))
     assert max(map(len, text.splitlines())) <= 80
     for sign in "=+-":
         assert any(line.startswith(f"{sign} ") for line in text.splitlines())
