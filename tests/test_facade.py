@@ -86,7 +86,9 @@ def figures(record: Any) -> Any:
 
     def kept(value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: kept(v) for k, v in value.items() if k not in {"source", "sha256", "created"}}
+            return {
+                k: kept(v) for k, v in value.items() if k not in {"source", "sha256", "created"}
+            }
         return [kept(v) for v in value] if isinstance(value, list) else value
 
     return kept(json.loads(json.dumps(record.to_dict())))
