@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
-from campaigns.jobs import (
-    JOBS,
-    Commands,
-    Job,
-    contents,
-    earlier,
-    half,
-    make_inputs,
-    reference,
-    stale,
-)
+from campaigns.jobs import JOBS, Field, Job, contents, field, half, stale
 
 SIZE = 64 << 20
 
@@ -30,54 +19,39 @@ def run(points: int, folder: Path, jobs: tuple[Job, ...] = JOBS) -> Counter[str]
     In a file system of 64 MB in memory where one can be mounted (as root), else with a limit on the
     size of a file.
     """
-    found = Counter[str]()
-    inputs = make_inputs(folder / "in", rows=20_000)
     disk = folder / "disk"
-    disk.mkdir()
+    disk.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(disk)]
+    mounted = False
     with suppress(OSError):
-        found["on a mounted file system"] = (
-            subprocess.run(mount, capture_output=True).returncode == 0
-        )
+        mounted = subprocess.run(mount, capture_output=True).returncode == 0
     try:
-        with Commands(folder / "logs") as commands:
+        with field(folder, rows=20_000) as at:
+            at.found["on a mounted file system"] = int(mounted)
             for job in jobs:
-                whole = reference(job, inputs, folder / f"whole-{job.name}", commands)
-                needed = sum(map(len, whole.values()))
+                whole = at.whole(job)
                 for number in range(points):
-                    room = needed * number // points
-                    old = earlier(job) if number % 2 else {}
-                    _point(
-                        job, commands, job.command(inputs, disk / "out"), room, old, whole, found
-                    )
+                    _point(job, at, disk, number / points, number % 2 == 1, whole)
     finally:
-        if found["on a mounted file system"]:
+        if mounted:
             subprocess.run(["umount", str(disk)], check=True)
-    return found
+    return at.found
 
 
 def _point(
-    job: Job,
-    commands: Commands,
-    words: list[str],
-    room: int,
-    old: dict[str, bytes],
-    whole: dict[str, bytes],
-    found: Counter[str],
+    job: Job, at: Field, disk: Path, share: float, earlier_run: bool, whole: dict[str, bytes]
 ) -> None:
-    out = Path(words[-1]) if job.name == "audit" else Path(words[-1]).parent
-    disk, limit = out.parent, None
-    out.mkdir()
-    for name, data in old.items():
-        (out / name).write_bytes(data)
+    """A run with room for a share of its outputs."""
+    out, limit, found = disk / "out", None, at.found
+    old = at.before(job, out, earlier_run)
     if found["on a mounted file system"]:
+        room = int(share * sum(map(len, whole.values())))
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         with open(disk / "filler", "wb") as filler:
             os.posix_fallocate(filler.fileno(), 0, max(1, free - room))
     else:
-        largest = max(map(len, whole.values()))
-        limit = largest * room // sum(map(len, whole.values()))
-    code, err = commands.run(words, limit)
+        limit = int(share * max(map(len, whole.values())))
+    code, err = at.commands.run(job.command(at.inputs, out), limit)
     found["points"] += 1
     here = contents(out)
     found["points with too little room"] += code != 0
@@ -87,7 +61,4 @@ def _point(
     found["half outputs"] += len(half(here, old, whole)) if code else here != whole
     found["stale files"] += len(stale(here, job, journals=True))
     (disk / "filler").unlink(missing_ok=True)
-    code, err = commands.run(words)
-    found["next starts that failed"] += code != 0
-    found["outputs that differ from an undisturbed run's"] += contents(out) != whole
-    shutil.rmtree(out)
+    at.after(job, out, whole)

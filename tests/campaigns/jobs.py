@@ -6,8 +6,12 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -220,11 +224,48 @@ def stale(found: dict[str, bytes], job: Job, journals: bool) -> list[str]:
     ]
 
 
-def reference(job: Job, inputs: Path, out: Path, commands: Commands) -> dict[str, bytes]:
-    """What a whole run writes."""
-    out.mkdir(parents=True)
-    code, err = commands.run(job.command(inputs, out))
-    assert code == 0, err
-    found = contents(out)
-    assert set(found) == set(job.outputs), sorted(found)
-    return found
+@dataclass
+class Field:
+    """Where commands are attacked: what they read, and what was counted."""
+
+    folder: Path
+    inputs: Path
+    commands: Commands
+    found: Counter[str]
+
+    def whole(self, job: Job, name: str = "") -> dict[str, bytes]:
+        """What a run of a command that nothing disturbs writes."""
+        out = self.folder / f"whole-{job.name}{name}"
+        out.mkdir()
+        code, err = self.commands.run(job.command(self.inputs, out))
+        assert code == 0, err
+        found = contents(out)
+        assert set(found) == set(job.outputs), sorted(found)
+        return found
+
+    def before(self, job: Job, out: Path, earlier_run: bool) -> dict[str, bytes]:
+        """A folder to write to, with the outputs of an earlier run or without."""
+        out.mkdir()
+        old = earlier(job) if earlier_run else {}
+        for name, data in old.items():
+            (out / name).write_bytes(data)
+        return old
+
+    def after(self, job: Job, out: Path, whole: dict[str, bytes]) -> None:
+        """The next run, which nothing disturbs, has to write what it always writes; then clean."""
+        code, err = self.commands.run(job.command(self.inputs, out))
+        here = contents(out)
+        self.found["next starts"] += 1
+        self.found["next starts that failed"] += code != 0
+        self.found["stale files after the next start"] += len(stale(here, job, journals=False))
+        self.found["outputs that differ from an undisturbed run's"] += here != whole
+        self.found["tracebacks"] += "Traceback" in err
+        shutil.rmtree(out)
+
+
+@contextmanager
+def field(folder: Path, rows: int = 60_000) -> Iterator[Field]:
+    """Inputs, and a parent of the commands."""
+    inputs = make_inputs(folder / "in", rows)
+    with Commands(folder / "logs") as commands:
+        yield Field(folder, inputs, commands, Counter())

@@ -9,41 +9,29 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from campaigns.jobs import JOBS, Commands, Job, contents, make_inputs, reference, stale
+from campaigns.jobs import JOBS, Field, Job, contents, field, stale
 
 
 def run(rounds: int, folder: Path, seed: int = 0, jobs: tuple[Job, ...] = JOBS) -> Counter[str]:
     """``rounds`` pairs of runs per command; ``apply`` with two closers, so that sets could mix."""
-    draw, found = random.Random(seed), Counter[str]()
-    inputs = make_inputs(folder / "in", rows=20_000)
-    with Commands(folder / "logs") as commands:
+    draw = random.Random(seed)
+    with field(folder, rows=20_000) as at:
         for job in jobs:
-            _pairs(job, rounds, folder, inputs, commands, draw, found)
-    return found
+            _pairs(job, rounds, at, draw)
+    return at.found
 
 
-def _pairs(
-    job: Job,
-    rounds: int,
-    folder: Path,
-    inputs: Path,
-    commands: Commands,
-    draw: random.Random,
-    found: Counter[str],
-) -> None:
-    other = job
+def _pairs(job: Job, rounds: int, at: Field, draw: random.Random) -> None:
+    other, found = job, at.found
     if job.name == "apply":
         other = replace(job, words=job.words.replace("closer.", "other."))
-    sets = [
-        reference(one, inputs, folder / f"whole-{job.name}-{n}", commands)
-        for n, one in enumerate((job, other))
-    ]
+    sets = [at.whole(job), at.whole(other, "-other")]
     for number in range(rounds):
-        out = folder / f"out-{job.name}-{number}"
+        out = at.folder / f"out-{job.name}-{number}"
         out.mkdir()
         pair = []
         for one in (job, other):
-            pair.append(commands.start(one.command(inputs, out)))
+            pair.append(at.commands.start(one.command(at.inputs, out)))
             time.sleep(draw.choice((0.0, 0.0, 0.1, 0.5)))
         said = [process.ended() for process in pair]
         found["pairs of runs"] += 1
