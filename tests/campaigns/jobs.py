@@ -95,7 +95,9 @@ def make_inputs(folder: Path, rows: int = 60_000) -> Path:
 
 
 PARENT = """
-import json, os, sys
+import json, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background ignores it,
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this one
 import isthmus.cli.app, isthmus.data.journal, isthmus.workflows.audits, isthmus.encoders.embedding
 import numpy, scipy.special, pyarrow.parquet, safetensors.numpy, rich.table, jinja2, faiss
 import isthmus.report.render, isthmus.encoders.emoji, isthmus.encoders.libraries

@@ -9,7 +9,7 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import INPUT, split_numbers, two_names
+from isthmus.cli.options import INPUT, named_files, split_numbers, two_names
 from isthmus.cli.output import console, print_json, progress_bar, say_where
 
 
@@ -45,6 +45,8 @@ def command(
     gallery_rows: Annotated[
         int | None, typer.Option(help="Rows of that gallery; left out: estimated.")
     ] = None,
+    disturbed_queries: options.Disturbed = None,
+    disturbed_candidates: options.Disturbed = None,
     seed: options.Seed = 0,
     engine: options.Engine = None,
     out: Annotated[Path, typer.Option(help="Folder for reports and closers.")] = Path(
@@ -82,6 +84,8 @@ def command(
             max_candidates=max_candidates,
             neighbours=neighbours,
             gallery_rows=gallery_rows,
+            disturbed_queries=named_files(disturbed_queries),
+            disturbed_candidates=named_files(disturbed_candidates),
             seed=seed,
             engine=engine,
             progress=say,

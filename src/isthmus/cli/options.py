@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,14 @@ QueryItems = Annotated[
     typer.Option(help="A name per query (number or word): rows with one name are one item."),
 ]
 CandidateItems = Annotated[str | None, typer.Option(help="The same for candidates.")]
+Disturbed = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=FILE",
+        help="The same rows after a real disturbance (JPEG, an edited word): its flips and size. "
+        "May be repeated.",
+    ),
+]
 Score = Annotated[str, typer.Option(help="dot, cosine or euclidean: how you search today.")]
 Perturb = Annotated[
     str,
@@ -88,6 +97,24 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 def split_words(text: str) -> list[str]:
     """``a, b`` -> ["a", "b"], each once."""
     return list(dict.fromkeys(p.strip() for p in text.split(",") if p.strip()))
+
+
+def named_files(given: Sequence[str] | None) -> dict[str, str]:
+    """``JPEG 30=jpeg.npy`` -> {"JPEG 30": "jpeg.npy"}.
+
+    Raises:
+        OptionError: one without a name or a file, or a name given twice.
+    """
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, sign, file = (part.strip() for part in text.partition("="))
+        if not (name and sign and file) or name in found:
+            raise OptionError(
+                "bad-named-file",
+                f"'{text}': expected NAME=FILE, each name once, such as \"JPEG 30=jpeg.npy\"",
+            )
+        found[name] = file
+    return found
 
 
 def split_numbers(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from isthmus.report import words
-from isthmus.report.verdict_words import SIGNS, pool_parts, verdict_cells
+from isthmus.report.verdict_words import SIGNS, pool_parts, ruler_cells, verdict_cells
 
 WIDTH = 80
 NAME = 33
@@ -97,6 +97,10 @@ def _side_by_side(
         if name == UNDISTURBED and all(map(_safe_undisturbed, directions)):
             continue  # said in words above
         lines.append(line(name, [_cell(found.get(name)) for found in cells]))
+    given = [{n: c for n, *c in ruler_cells(direction) if c[2]} for direction in directions]
+    for name in dict.fromkeys(name for found in given for name in found):
+        cells_of = (found.get(name, [words.NOTHING] * 2) for found in given)
+        lines.append(line(name, [f"  {flips}, E|e|^2 {size}" for size, flips, *_ in cells_of]))
     raised = [_raised(direction) for direction in directions]
     if any(raised):
         lines.append(line("R@1 if answers may change", raised))

@@ -18,7 +18,14 @@ from isthmus.report.demo_figure import inputs_figure
 from isthmus.report.plots import Plots, script_json, template, write_page
 from isthmus.report.store_figures import bytes_figure, ruler_figure
 from isthmus.report.style import INK, SIDE_COLOURS, colours, mark
-from isthmus.report.verdict_words import LEGEND, accuracy_rows, pool_rows, score_rows, verdict_cells
+from isthmus.report.verdict_words import (
+    LEGEND,
+    accuracy_rows,
+    pool_rows,
+    ruler_cells,
+    score_rows,
+    verdict_cells,
+)
 
 DEMO_CONTENTS = (("pictures", "Pictures"), ("perturbed", "Perturbed inputs"))
 CONTENTS = (
@@ -105,6 +112,7 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "acts": closer not in (None, "none"),
         "sentence": words.sentence(direction),
         "verdict": verdict_cells(direction),
+        "ruler": ruler_cells(direction),
         "beside_verdict": [*score_rows(direction), *accuracy_rows(direction)],
         "caveats": words.caveats(direction),
         "compared": words.compared(direction),

@@ -14,6 +14,7 @@ from isthmus.report.overview import overview_lines
 from isthmus.report.plain import plain_console, visible
 from isthmus.report.verdict_words import (
     LEGEND,
+    RULER_NOTE,
     accuracy_rows,
     pool_rows,
     ruler_rows,
@@ -103,12 +104,9 @@ def _verdict(direction: dict[str, Any], width: int) -> list[RenderableType]:
         if why:
             parts.append(plain_text(f"    {why}", "", width, "    "))
     parts += [plain_text(line, "", width, "  ") for line in accuracy_rows(direction)]
-    if direction.get("ruler"):
-        head = f"{'  ruler: what is done to vectors':<37}{'E|e|^2':>10}{'flips':>10}"
-        parts += [
-            plain_text(head, "bold"),
-            *(plain_text(f"  {row}") for row in ruler_rows(direction)),
-        ]
+    for number, row in enumerate(ruler_rows(direction)):
+        broken = width if row == RULER_NOTE else None  # a column's spaces stay
+        parts.append(plain_text(f"  {row}", "" if number else "bold", broken, "  "))
     return parts
 
 

@@ -115,12 +115,36 @@ def accuracy_rows(direction: dict[str, Any]) -> list[str]:
     return [] if said is None else [f"{said[0].upper()}{said[1:]}."]
 
 
+RULER_NOTE = (
+    "Directions: over how many the moves of the rows are spread, where rows after a disturbance "
+    "were given. Noise moves rows in all of them alike, so by as much it can cause other flips."
+)
+
+
+def ruler_cells(direction: dict[str, Any]) -> list[list[str]]:
+    """Name, size, flips, directions and shared part of every mark of the ruler, smallest first."""
+    dim, found = words.number((direction.get("closable") or {}).get("dim")), []
+    for row in direction.get("ruler") or []:
+        name, along, shared = words.said(row.get("disturbance")), "", ""
+        if row.get("shared") is not None:  # rows that were given, of either side
+            asks = row.get("target") == "queries"
+            name += f", on {(words.query_name if asks else words.candidate_name)(direction)}"
+            along = f"{words.number(row.get('directions'), 0)} of {dim}"
+            shared = words.percent(row["shared"])
+        size = words.significant(row.get("total_variance"))
+        found.append([name, size, words.percent(row.get("flips")), along, shared])
+    return found
+
+
 def ruler_rows(direction: dict[str, Any]) -> list[str]:
-    """One line per disturbance of the ruler, smallest first."""
-    rows = direction.get("ruler") or []
-    return [
-        f"{words.said(row.get('disturbance')):<{NAME_WIDTH}}"
-        f"{words.significant(row.get('total_variance')):>10}"
-        f"{words.percent(row.get('flips')):>10}"
-        for row in rows
+    """The ruler for a terminal: its head, a line per mark, and a note where rows were given."""
+    cells = ruler_cells(direction)
+    if not cells:
+        return []
+    given = any(along for *_, along, _ in cells)
+    head = ["ruler: what is done to vectors", "E|e|^2", "flips", "directions" if given else "", ""]
+    lines = [
+        f"{name:<{NAME_WIDTH}}{size:>10}{flips:>10}{along:>14}".rstrip()
+        for name, size, flips, along, _ in (head, *cells)
     ]
+    return lines + [RULER_NOTE] * given

@@ -9,9 +9,10 @@ open -> one pass over all rows (statistics, moments; streaming) -> refuse or war
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ from isthmus.search.opening import open_task
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import Input, RetrievalTask
 from isthmus.workflows.audits.direction import Direction, direction_part
+from isthmus.workflows.audits.disturbed import Disturbed, marks, open_disturbed
 from isthmus.workflows.audits.gallery import gallery_entry, sample_warning
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.pool import pool_verdict
@@ -177,6 +179,8 @@ def audit(
     seed: int = 0,
     neighbours: Any = None,
     gallery_rows: int | None = None,
+    disturbed_queries: Mapping[str, Any] | None = None,
+    disturbed_candidates: Mapping[str, Any] | None = None,
     engine: Engine = None,
     progress: Progress | None = None,
 ) -> Audit:
@@ -199,6 +203,8 @@ def audit(
         neighbours: what a store returned for each row of a from a gallery that cannot be read: a
             file, or three columns, of query row, candidate row or id, score. b then holds random
             rows of that gallery, 10,000 or more. gallery_rows: how many it has; None: estimated.
+        disturbed_queries, disturbed_candidates: name of what was done -> rows of all of a (of b)
+            after it, in order, such as ``{"JPEG 30": rows}``: marks of the ruler.
         seed: of everything random. engine: what folds and searches rows that are many
             (:func:`isthmus.engines.open_engine`); None: processes of this machine.
         progress: called with (what, done, all).
@@ -257,7 +263,8 @@ def audit(
         asked = task.query_input.source.rows
         lists = read_neighbours(neighbours, asked, distances=score == "euclidean")
     task, about_pairs = look_at_pairs(task, names, **said)
-    return _audited(task, about_pairs, opts, say, (lists, gallery_rows), engine)
+    disturbed = open_disturbed(task, disturbed_queries, disturbed_candidates)
+    return _audited(task, about_pairs, opts, say, disturbed, (lists, gallery_rows), engine)
 
 
 def _audited(
@@ -265,6 +272,7 @@ def _audited(
     about_pairs: list[InputWarning],
     opts: AuditOptions,
     say: Progress,
+    disturbed: Disturbed,
     beyond: tuple[Neighbours | None, int | None] = (None, None),
     engine: Engine = None,
 ) -> Audit:
@@ -281,9 +289,11 @@ def _audited(
     sampled = []
     for whole in (once, once.reversed()):
         entry, lists = parts[whole.direction][0], beyond if whole is once else (None, None)
-        found = entry["gallery"] = gallery_entry(
-            Direction.of(whole, opts), say, *lists, engine=engine
+        one = Direction.of(whole, opts)
+        entry["ruler"] = sorted(
+            [*entry["ruler"], *marks(one.task, disturbed)], key=itemgetter("total_variance")
         )
+        found = entry["gallery"] = gallery_entry(one, say, *lists, engine=engine)
         if found:
             sampled.append(
                 sample_warning(entry["candidates"], found["rows"], entry["candidate_name"])

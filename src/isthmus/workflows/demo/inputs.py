@@ -81,7 +81,7 @@ def trials(rows: DemoRows, *, seed: int, draws: int = 5) -> Iterator[InputTrial]
     find = _task("names_to_pictures", rows.names, rows.unseen, pairs, seed)
     name = _task("pictures_to_names", rows.unseen, rows.names, pairs, seed)
     for change in image_perturbations():
-        changed = [rows.images([change.apply(p, seed, i) for i, p in enumerate(rows.pictures)])]
+        changed = [rows.changed_images(change, seed)]
         words = change.describe()
         for task, what, target in (
             (find, "find the picture", "candidates"),
@@ -92,7 +92,7 @@ def trials(rows: DemoRows, *, seed: int, draws: int = 5) -> Iterator[InputTrial]
     quiz = _task("quiz", rows.unseen, rows.names, right, seed, lists)
     for edit in text_perturbations():
         drawn = [
-            rows.texts([edit.apply(t, seed + d, i).text for i, t in enumerate(rows.world.texts())])
+            rows.changed_texts(edit, seed + d)
             for d in range(1 if edit.family.startswith("case") else draws)
         ]
         for task, what in ((name, "name the picture"), (quiz, "quiz")):

@@ -11,6 +11,8 @@ from isthmus.core.arrays import unit
 from isthmus.core.progress import Progress
 from isthmus.encoders import load_encoder
 from isthmus.encoders.emoji_world import EmojiWorld, load_world
+from isthmus.perturb.images import ImagePerturbation
+from isthmus.perturb.text import TextPerturbation
 
 SEEN, UNSEEN = "google", "twitter"
 """The drawing the models were trained on, and the one they never saw."""
@@ -34,6 +36,15 @@ class DemoRows:
     def texts(self, texts: list[str]) -> np.ndarray:
         """Rows of other texts, (m, d)."""
         return unit_rows(self.encoder.encode_texts(texts))
+
+    def changed_images(self, change: ImagePerturbation, seed: int) -> np.ndarray:
+        """Rows of the pictures after a perturbation, (n, d)."""
+        return self.images([change.apply(p, seed, i) for i, p in enumerate(self.pictures)])
+
+    def changed_texts(self, edit: TextPerturbation, seed: int) -> np.ndarray:
+        """Rows of the names after a perturbation, (n, d)."""
+        texts = self.world.texts()
+        return self.texts([edit.apply(t, seed, i).text for i, t in enumerate(texts)])
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:

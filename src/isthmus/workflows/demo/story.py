@@ -7,12 +7,16 @@ from pathlib import Path
 
 from isthmus.core.progress import Progress, quiet
 from isthmus.encoders.emoji import stored_figures
+from isthmus.perturb.images import ImagePerturbation
+from isthmus.perturb.text import TextPerturbation
 from isthmus.workflows.audits import Audit, audit
 from isthmus.workflows.demo.flips import flip_gallery
 from isthmus.workflows.demo.inputs import measure_trials
 from isthmus.workflows.demo.rows import UNSEEN, DemoRows, embed_world
 
 NAMES = ("pictures", "names")
+JPEG, TYPO = ImagePerturbation("jpeg", 30), TextPerturbation("typo_any", 1)
+"""What is done to pictures and names for the ruler."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,15 @@ def run_demo(*, encoder: str = "emoji", seed: int = 0, progress: Progress | None
     """
     say = progress or quiet
     rows = embed_world(encoder, say)
-    result = audit(rows.unseen, rows.names, names=NAMES, seed=seed, progress=say)
+    result = audit(
+        rows.unseen,
+        rows.names,
+        names=NAMES,
+        disturbed_queries={"JPEG 30": rows.changed_images(JPEG, seed)},
+        disturbed_candidates={"a word mistyped": rows.changed_texts(TYPO, seed)},
+        seed=seed,
+        progress=say,
+    )
     for side, name in zip("ab", NAMES, strict=True):  # the files that save_rows writes
         result.report["inputs"][side]["source"] = f"{name}.npy"
     model = encoder.partition(":")[2] or None

@@ -402,6 +402,9 @@ def _ruler(
                 "total_variance": size,
                 "relative": size / square_norm if square_norm else None,
                 "flips": float(flips.mean()),
+                "target": asked.target,
+                "directions": None,
+                "shared": None,
             }
         )
     return sorted(found, key=lambda entry: entry["total_variance"])
