@@ -868,6 +868,7 @@ def test_a_state_of_something_else_is_refused(folder: Path, tmp_path: Path) -> N
         "UPDATE steps SET data = substr(data, 5) WHERE number = 1",
         "UPDATE steps SET about = replace(about, '4.png', '5.png') WHERE number = 1",
         "DELETE FROM steps WHERE number = 0",
+        "UPDATE steps SET about = CAST(x'ff0a' AS TEXT) WHERE number = 1",
     ],
 )
 def test_a_damaged_state_is_refused(folder: Path, tmp_path: Path, change: str) -> None:
@@ -877,8 +878,9 @@ def test_a_damaged_state_is_refused(folder: Path, tmp_path: Path, change: str) -
         base.execute(change)
         base.commit()
     encoder = Tiny()
-    with refused("damaged-journal", "delete it to start over"):
+    with refused("damaged-journal", "delete it to start over") as said:
         embed(encoder, images=folder, out=out)
+    assert "\n" not in str(said.value)
     assert encoder.batches == []
     assert not out.exists()
 

@@ -94,6 +94,6 @@ def command(
     result.save(out)
     screen = console(as_json=json)
     print_summary(result.report, screen, verbose=verbose)
-    say_where(screen, out, verbose=verbose)
+    say_where(screen, out, closers=bool(result.closers), verbose=verbose)
     if json:
         print_json(result.report)

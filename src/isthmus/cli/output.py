@@ -66,11 +66,10 @@ def console(*, as_json: bool) -> Console:
     return plain_console(file=stream, width=None if terminal else 110)
 
 
-def say_where(screen: Console, out: Path, *, verbose: bool) -> None:
-    """Where the report is, and where the reasons are."""
-    screen.print(
-        f"Wrote {out}: report.html (open it), report.json, the recommended closers.", soft_wrap=True
-    )
+def say_where(screen: Console, out: Path, *, closers: bool, verbose: bool) -> None:
+    """Where the report is, with closers or without, and where the reasons are."""
+    more = ", the recommended closers" if closers else ""
+    screen.print(f"Wrote {out}: report.html (open it), report.json{more}.", soft_wrap=True)
     if not verbose:
         screen.print("Why, what it costs, every warning in full: --verbose, or the page.")
 

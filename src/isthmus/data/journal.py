@@ -245,7 +245,9 @@ class Journal:
             if kind == sqlite3.SQLITE_NOTADB:
                 raise self._foreign() from None
             if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
-                raise self._damaged(str(error)) from error
+                # SQLite shows what it cannot decode, line ends and all
+                what = str(error).partition(" with text ")[0]
+                raise self._damaged(what) from error
             raise FileError(
                 "file-system",
                 f"'{self.path}' could not be read or written ({error}); check the disk and the "

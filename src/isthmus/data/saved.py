@@ -181,7 +181,11 @@ class SavedRecord(Record):
                 parts = Parts(parts.value(cls.NESTED), arrays)
             version = parts.fields.get("schema", cls.OLDEST)
             if str(version) == str(SCHEMA):
-                return cls._from_parts(parts)
+                record = cls._from_parts(parts)
+                spare = set(arrays) - set(record._parts()[1]) if head is not arrays else None
+                if spare:  # a part of the record that would use it is gone
+                    raise ValueError(f"nothing in its header uses the tensor '{min(spare)}'")
+                return record
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as e:
             raise CorruptFile(
                 "damaged-file",
