@@ -285,6 +285,9 @@ def test_the_evaluator_of_sentence_transformers(tmp_path: Path) -> None:
     gap = np.linalg.norm(x.mean(0) - y.mean(0))
     assert found["toy_gap"] == pytest.approx(gap, rel=1e-5)
     assert found["toy_recall"] == 1.0
+    stored = np.where(y > 0, 1.0, -1.0)
+    places = [int(np.argmax([row @ s for s in stored])) for row in x]
+    assert found["toy_one_bit_recall"] == np.mean([i == place for i, place in enumerate(places)])
     line = json.loads((tmp_path / "gap_toy.jsonl").read_text())
     assert (line["epoch"], line["step"], line["gap"]) == (2, 30, found["toy_gap"])
     assert not GapEvaluator(a, b, primary="gap").greater_is_better

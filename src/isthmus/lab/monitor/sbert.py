@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from isthmus.errors import MissingExtra, OptionError
 from isthmus.lab.monitor import Monitor
 from isthmus.lab.monitor.logs import plain_numbers, to_jsonl
@@ -24,7 +26,8 @@ SMALLER_IS_BETTER = ("gap", "doubly_stochastic", "predicted_flips", "variance_sh
 
 
 class GapEvaluator(BaseEvaluator):
-    """Encode both sides of some pairs and return the numbers of ``docs/monitor.md``.
+    """Encode both sides of some pairs and return the numbers of ``docs/monitor.md``, the gap and
+    predicted flips among them, and ``one_bit_recall``.
 
     Args:
         a, b: inputs that ``model.encode`` takes (pictures and texts, questions and answers); a[i]
@@ -61,6 +64,7 @@ class GapEvaluator(BaseEvaluator):
         x, y = (model.encode(side, **encode) for side in (self.a, self.b))
         self.monitor.update(x, y)
         numbers = self.monitor.read(step=steps)
+        numbers["one_bit_recall"] = one_bit_recall(x, y)
         if output_path is not None:
             Path(output_path).mkdir(parents=True, exist_ok=True)
             line = {"epoch": epoch, **numbers}
@@ -68,3 +72,18 @@ class GapEvaluator(BaseEvaluator):
         found = plain_numbers(numbers, prefix=f"{self.name}_" if self.name else "")
         self.store_metrics_in_model_card_data(model, found, epoch, steps)
         return found
+
+
+def one_bit_recall(queries: Any, candidates: Any) -> float:
+    """Share of queries (n, d) that find candidate i first where candidates are stored as signs.
+
+    One bit a dimension, queries in float, inner product: what stores call binary quantisation.
+    Among equal scores the lower row is first. O(n² d), 1,024 queries at a time.
+    """
+    x, y = (np.asarray(side, np.float32) for side in (queries, candidates))
+    bits = np.where(y > 0, np.float32(1), np.float32(-1)).T
+    right = 0
+    for at in range(0, len(x), 1024):
+        part = x[at : at + 1024]
+        right += int(((part @ bits).argmax(axis=1) == np.arange(at, at + len(part))).sum())
+    return right / len(x)
