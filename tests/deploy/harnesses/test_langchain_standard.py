@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 pytest.importorskip("langchain_tests")
+pytestmark = [pytest.mark.torch, pytest.mark.asyncio, pytest.mark.filterwarnings("ignore")]
 
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests  # noqa: E402
 from langchain_tests.unit_tests import EmbeddingsUnitTests  # noqa: E402

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.closer import Closer, Role, check_role
+from isthmus.deploy.export.stores import Evened
 from isthmus.encoders import load_encoder
 from isthmus.encoders.base import Encoder
 from isthmus.errors import CloserError, OptionError, ShapeError
@@ -20,35 +21,34 @@ class ClosedEncoder:
 
     Args:
         encoder: a name, as ``isthmus embed --encoder`` takes it, or an ``Encoder``.
-        closer: a closer or its file; None: rows as the encoder gives them. Frameworks keep one
-            vector an item and nothing beside it, so a candidate bias must be a coordinate:
-            ``isthmus.deploy.export.as_cosine`` for cosine, ``as_inner_product`` for inner product.
+        closer: a closer, its file, or what ``isthmus.deploy.export.as_cosine`` makes of one; None:
+            rows as the encoder gives them. Frameworks keep one vector an item and nothing beside
+            it, so a candidate bias must be a coordinate: ``as_cosine`` for cosine,
+            ``as_inner_product`` (a closer, which has a file) for inner product.
 
     Raises:
         CloserError: the closer has a candidate bias. ShapeError: it is of another model.
     """
 
     def __init__(
-        self, encoder: str | Encoder, closer: Closer | str | os.PathLike[str] | None = None
+        self, encoder: str | Encoder, closer: Closer | Evened | str | os.PathLike[str] | None = None
     ) -> None:
         self.encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
-        self.closer = (
-            closer if closer is None or isinstance(closer, Closer) else Closer.load(closer)
-        )
-        if self.closer is not None:
-            check_no_bias(self.closer)
-            if self.closer.query.dim != self.encoder.dim:
-                raise ShapeError(
-                    "wrong-dim",
-                    f"'{self.encoder.name}' gives {self.encoder.dim} dimensions, but "
-                    f"{self.closer.name} was fitted for {self.closer.query.dim}; use a closer of "
-                    "this model's rows",
-                )
-
-    @property
-    def dim(self) -> int:
-        """Length of what comes out."""
-        return self.encoder.dim if self.closer is None else self.closer.query.dim_out
+        self.closer = Closer.load(closer) if isinstance(closer, str | os.PathLike) else closer
+        self.dim = self.encoder.dim
+        if self.closer is None:
+            return
+        if isinstance(self.closer, Evened):
+            maps, self.dim = self.closer.closer, self.closer.dim_out
+        else:
+            maps, self.dim = self.closer, self.closer.query.dim_out
+            check_no_bias(maps)
+        if maps.query.dim != self.encoder.dim:
+            raise ShapeError(
+                "wrong-dim",
+                f"'{self.encoder.name}' gives {self.encoder.dim} dimensions, but {maps.name} was "
+                f"fitted for {maps.query.dim}; use a closer of this model's rows",
+            )
 
     def texts(self, texts: Sequence[str], role: Role) -> np.ndarray:
         """(n, dim) float32."""

@@ -14,8 +14,20 @@ except ImportError as missing:
     raise MissingExtra("isthmus.deploy.harnesses.haystack", "haystack-ai", "haystack") from missing
 
 
+class _Loaded:
+    """An encoder and a closer by their names, loaded when they are first needed."""
+
+    encoder: str
+    closer: str | None
+    closed: ClosedEncoder | None = None
+
+    def warm_up(self) -> None:
+        """Load the model."""
+        self.closed = self.closed or ClosedEncoder(self.encoder, self.closer)
+
+
 @component
-class ClosedTextEmbedder:
+class ClosedTextEmbedder(_Loaded):
     """A question to its embedding, as a query.
 
     Args:
@@ -25,11 +37,6 @@ class ClosedTextEmbedder:
 
     def __init__(self, encoder: str = "emoji", closer: str | None = None) -> None:
         self.encoder, self.closer = encoder, closer
-        self.closed: ClosedEncoder | None = None
-
-    def warm_up(self) -> None:
-        """Load the model."""
-        self.closed = self.closed or ClosedEncoder(self.encoder, self.closer)
 
     @component.output_types(embedding=list[float])
     def run(self, text: str) -> dict[str, Any]:
@@ -40,7 +47,7 @@ class ClosedTextEmbedder:
 
 
 @component
-class ClosedDocumentEmbedder(ClosedTextEmbedder):
+class ClosedDocumentEmbedder(_Loaded):
     """Documents with their embedding, as candidates: of their picture where ``meta`` names one.
 
     Args:
@@ -50,8 +57,7 @@ class ClosedDocumentEmbedder(ClosedTextEmbedder):
     def __init__(
         self, encoder: str = "emoji", closer: str | None = None, image_key: str = "file_path"
     ) -> None:
-        super().__init__(encoder, closer)
-        self.image_key = image_key
+        self.encoder, self.closer, self.image_key = encoder, closer, image_key
 
     @component.output_types(documents=list[Document])
     def run(self, documents: list[Document]) -> dict[str, Any]:
