@@ -51,6 +51,22 @@ class Fault:
 
 
 FAULTS = (
+    Fault(
+        "merge-loses-parts",
+        "core/topk.py",
+        "self.new += [(other.query, other.row, other.value), *other.new]",
+        "self.new += other.new",
+        "What another worker found among its rows would be lost.",
+        ("test_running.py::test_merged_parts_give_the_answers_and_ties_of_the_whole",),
+    ),
+    Fault(
+        "killed-not-begun-anew",
+        "engines/local.py",
+        "for attempt in range(1, ATTEMPTS + 1):",
+        "for attempt in range(ATTEMPTS, ATTEMPTS + 1):",
+        "A worker that is killed would end the whole run.",
+        ("test_local.py::test_what_a_killed_worker_was_doing_is_done_by_a_fresh_one",),
+    ),
     # --- moments and the gap report ---------------------------------------------------------------
     Fault(
         "moments-sample-covariance",
