@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.data.columns import find_vectors
 from isthmus.data.dtypes import decode, stored_as
 from isthmus.data.file_errors import choose, damaged, file_size
-from isthmus.data.tables import Found
-from isthmus.errors import CorruptFile, FileError, MissingExtra, ShapeError
+from isthmus.data.source import IDS, VECTORS
+from isthmus.data.tables import Found, table_rows
+from isthmus.errors import CorruptFile, FileError, IsthmusError, MissingExtra, ShapeError
 
 _LOG = logging.getLogger("isthmus.data")
 
@@ -82,6 +84,25 @@ def read_hdf5(path: str, key: str | None, what: str) -> Found:
             return np.asarray(file[choose(what, f"'{path}'", key, entries, "key")]), None
     except OSError as wrong:
         raise damaged(what, "HDF5 file") from wrong
+
+
+def read_lance(path: str, key: str | None, what: str) -> Found:
+    """The vectors of a Lance data set (a folder), and its ids."""
+    try:
+        import lance
+    except ImportError as missing:
+        raise MissingExtra("Reading Lance", "pylance", "lance") from missing
+    try:
+        found = lance.dataset(path)
+        names = found.schema.names
+        named = key or next((name for name in VECTORS if name in names), None)
+        vectors = find_vectors(found.schema, what, path, named)
+        wanted = [*vectors.columns, *(n for n in IDS if n in names and n not in vectors.columns)]
+        return table_rows(found.to_table(columns=wanted), key or named, what, path)
+    except IsthmusError:
+        raise
+    except (OSError, ValueError, RuntimeError) as wrong:
+        raise damaged(what, "Lance data set") from wrong
 
 
 def read_torch(path: str, key: str | None, what: str) -> Found:
@@ -201,4 +222,4 @@ def _no_key(key: str | None, what: str, kind: str) -> None:
         raise FileError("no-keys", f"{what} asks for the key '{key}', but it is {kind}")
 
 
-__all__ = ["CONVERT", "read_faiss", "read_hdf5", "read_torch"]
+__all__ = ["CONVERT", "read_faiss", "read_hdf5", "read_lance", "read_torch"]

@@ -15,13 +15,14 @@ from isthmus.data.addresses import address_of, open_store
 from isthmus.data.dtypes import is_float
 from isthmus.data.file_errors import choose, no_such_file, os_errors
 from isthmus.data.flat import Layout
-from isthmus.data.foreign import CONVERT, read_faiss, read_hdf5, read_torch
+from isthmus.data.foreign import CONVERT, read_faiss, read_hdf5, read_lance, read_torch
 from isthmus.data.ids import FileRows
 from isthmus.data.npy import npy_layout, npz_layouts
 from isthmus.data.parquet import open_parquet
 from isthmus.data.source import ArraySource, BaseSource, Rows
 from isthmus.data.tables import (
     Found,
+    dataset_files,
     one_vector_a_file,
     read_arrow,
     read_csv,
@@ -30,6 +31,7 @@ from isthmus.data.tables import (
     single_vectors,
 )
 from isthmus.data.tensors import tensor_layouts
+from isthmus.data.unread import unread
 from isthmus.errors import FileError, ShapeError
 
 FORMATS = {
@@ -51,6 +53,7 @@ FORMATS = {
     ".pth": "torch",
     ".h5": "hdf5",
     ".hdf5": "hdf5",
+    ".lance": "lance",
 }
 WHOLE: dict[str, Callable[[str, str | None, str], Found]] = {
     "json": read_json_rows,
@@ -60,6 +63,7 @@ WHOLE: dict[str, Callable[[str, str | None, str], Found]] = {
     "faiss": read_faiss,
     "torch": read_torch,
     "hdf5": read_hdf5,
+    "lance": read_lance,
 }
 """Formats that are read whole, into memory, when they are opened."""
 SHARDS = ("npy", "npz", "safetensors", "parquet", "arrow")
@@ -131,6 +135,8 @@ def split_spec(spec: str | os.PathLike[str]) -> Target:
         )
     path = os.path.expanduser(typed)
     for head, key in splits(path):
+        if head.lower().endswith(".lance") and os.path.isdir(head):
+            return _named(typed, head, key, None)
         if os.path.isdir(head):
             return _named(typed, head, key, _in_folder(head, typed))
         if os.path.exists(head):
@@ -179,6 +185,8 @@ def _by_number(text: str) -> list[tuple[int, int | str]]:
 
 
 def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
+    if (listed := dataset_files(folder)) is not None:
+        return listed
     with os_errors(folder):
         names = os.listdir(folder)
     paths = [
@@ -190,6 +198,8 @@ def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
     of_rows = [p for p in paths if FORMATS[os.path.splitext(p)[1].lower()] in SHARDS]
     paths = of_rows or paths  # a table beside shards of rows describes them
     if not paths:
+        if said := unread(folder):
+            raise FileError("unknown-suffix", said)
         raise FileError(
             "no-shards", f"the folder '{typed}' has no shards in it; expected files in {_READABLE}"
         )
@@ -251,6 +261,8 @@ def open_file(path: str, key: str | None, spec: str, name: str) -> BaseSource:
         return ArraySource(rows, name, spec, ids)
     if suffix in _PICKLES:
         raise FileError("pickle", f"'{path}' is a pickle; {CONVERT}")
+    if kind == "" and (said := unread(path)):
+        raise FileError("unknown-suffix", said)
     return FileRows(open_layout(path, key, spec), spec, name)
 
 

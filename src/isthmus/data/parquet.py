@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.dtypes import FLOATS
+from isthmus.data.columns import Vectors, find_vectors
 from isthmus.data.file_errors import choose, damaged, file_size, os_errors, refuse_empty, wrong_kind
 from isthmus.data.ids import checked_ids
 from isthmus.data.row_checks import check_axes
 from isthmus.data.source import IDS, BaseSource
-from isthmus.errors import CorruptFile, DtypeError, FileError, IsthmusError, ShapeError, ValuesError
+from isthmus.errors import CorruptFile, FileError, IsthmusError
 
 _BATCH = 4096  # least rows per batch: smaller blocks are cut from these
 
@@ -73,69 +73,47 @@ def choose_column(
     return column
 
 
-def number_column(type_: Any) -> str | None:
-    """The number format of a list column as NumPy calls it, or None where it is no list."""
-    import pyarrow.types as pt
-
-    if not (pt.is_list(type_) or pt.is_large_list(type_) or pt.is_fixed_size_list(type_)):
-        return None
-    inner = type_.value_type
-    names = {"halffloat": "float16", "float": "float32", "double": "float64"}
-    return names.get(str(inner), str(inner))
-
-
 def open_parquet(path: str, key: str | None, spec: str, name: str) -> ParquetSource:
-    """Open one column of a Parquet file; reads the footer, and one row where lists vary in length.
+    """Open the vectors of a Parquet file (:mod:`isthmus.data.columns`); reads the footer, and one
+    row where it does not say their length.
 
     Raises FileError for a column that is missing or ambiguous, DtypeError for one without lists of
     floats, CorruptFile for a damaged file.
     """
-    import pyarrow.types as pt
-
     what = f"'{spec}'"
     with parquet_file(path, what) as file:
-        schema = file.schema_arrow
-        column = choose_column(schema, what, path, key, lambda t: number_column(t) in FLOATS)
-        type_ = schema.field(column).type
-        number = number_column(type_)
-        if number not in FLOATS:
-            raise DtypeError(
-                "not-floats",
-                f"the column '{column}' of '{path}' holds {type_}; expected lists of float16, "
-                "float32 or float64: write one list of floats per row",
-            )
+        vectors = find_vectors(file.schema_arrow, what, path, key)
         rows = int(file.metadata.num_rows)
         groups = [file.metadata.row_group(g).num_rows for g in range(file.metadata.num_row_groups)]
-        if pt.is_fixed_size_list(type_):
-            dim = int(type_.list_size)
-        elif rows == 0:
+        dim = vectors.dim
+        if dim is None and rows == 0:
             dim = 0  # a column of varying lists without rows does not say its dimension
-        else:
-            batches = file.iter_batches(batch_size=1, columns=[column], use_threads=False)
+        elif dim is None:
+            batches = file.iter_batches(
+                batch_size=1, columns=list(vectors.columns), use_threads=False
+            )
             batch = next(batches, None)
             if batch is None or len(batch) == 0:
                 raise _too_few(what, 0, rows)
-            lists = _column(batch, column)
-            refuse_null(lists, 0, what)
-            dim = len(lists.flatten())
+            dim = vectors.read(batch, 0, what, None).shape[1]
     if rows or dim:
         check_axes((rows, dim), what)
-    return ParquetSource(path, column, groups, spec, name, dim, number)
+    return ParquetSource(path, vectors, groups, spec, name, dim)
 
 
 class ParquetSource(BaseSource):
-    """One list column of a Parquet file; memory is about a row group of that column."""
+    """The vectors of a Parquet file; memory is about a row group of their columns."""
 
     path: str
-    column: str
+    vectors: Vectors
     bounds: np.ndarray  # (row groups + 1,) row offsets
 
     def __init__(
-        self, path: str, column: str, groups: list[int], spec: str, name: str, dim: int, dtype: str
+        self, path: str, vectors: Vectors, groups: list[int], spec: str, name: str, dim: int
     ) -> None:
-        super().__init__(spec=spec, name=name, rows=sum(groups), dim=dim, dtype=dtype)
+        super().__init__(spec=spec, name=name, rows=sum(groups), dim=dim, dtype=vectors.number)
         object.__setattr__(self, "path", path)
-        object.__setattr__(self, "column", column)
+        object.__setattr__(self, "vectors", vectors)
         object.__setattr__(self, "bounds", np.concatenate([[0], np.cumsum(groups)]).astype(int))
 
     @property
@@ -146,7 +124,9 @@ class ParquetSource(BaseSource):
         what = f"'{self.spec}'"
         with parquet_file(self.path, what) as file:
             schema = file.schema_arrow
-            for name in (n for n in IDS if n != self.column and schema.names.count(n) == 1):
+            for name in (
+                n for n in IDS if n not in self.vectors.columns and schema.names.count(n) == 1
+            ):
                 kind = schema.field(name).type
                 if pt.is_integer(kind) or pt.is_string(kind) or pt.is_large_string(kind):
                     column = file.read(columns=[name], use_threads=False).column(0)
@@ -185,39 +165,15 @@ class ParquetSource(BaseSource):
                 batches = file.iter_batches(
                     batch_size=max(size, _BATCH),
                     row_groups=[group],
-                    columns=[self.column],
+                    columns=list(self.vectors.columns),
                     use_threads=False,
                 )
                 for batch in batches:
-                    rows = self._rows(_column(batch, self.column), at, what)
+                    rows = self.vectors.read(batch, at, what, self.dim)
                     yield at, rows
                     at += len(rows)
                 if at != self.bounds[group + 1]:
                     raise _too_few(what, at, int(self.bounds[group + 1]))
-
-    def _rows(self, lists: Any, at: int, what: str) -> np.ndarray:
-        """A batch of lists as an array (k, dim)."""
-        import pyarrow.types as pt
-
-        refuse_null(lists, at, what)
-        if not pt.is_fixed_size_list(lists.type):
-            lengths = np.diff(lists.offsets.to_numpy())
-            uneven = np.flatnonzero(lengths != self.dim)
-            if uneven.size:
-                row = int(uneven[0])
-                raise ShapeError(
-                    "unequal-dimensions",
-                    f"{what}: row {at + row} holds {lengths[row]} numbers, row 0 {self.dim}",
-                )
-        values = lists.flatten()
-        if values.null_count:
-            bad = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))
-            row = at + int(bad[0]) // self.dim
-            raise ValuesError(
-                "null-value",
-                f"{what} has a null in the vector of row {row}; drop or repair that row",
-            )
-        return values.to_numpy(zero_copy_only=False).reshape(len(lists), self.dim)
 
 
 def _too_few(what: str, found: int, promised: int) -> CorruptFile:
@@ -226,17 +182,6 @@ def _too_few(what: str, found: int, promised: int) -> CorruptFile:
         f"{what} is a damaged Parquet file: its rows end at {found} where its index promises "
         f"{promised}; write it again",
     )
-
-
-def _column(batch: Any, column: str) -> Any:
-    return batch.column(batch.schema.get_field_index(column))
-
-
-def refuse_null(lists: Any, at: int, what: str) -> None:
-    """Raise ValuesError naming the first row of a batch that has no vector at all."""
-    if lists.null_count:
-        row = int(np.flatnonzero(lists.is_null().to_numpy(zero_copy_only=False))[0])
-        raise ValuesError("null-value", f"{what} has no vector (null) in row {at + row}; drop it")
 
 
 def is_parquet(path: str) -> bool:

@@ -15,6 +15,8 @@ from isthmus.errors import DtypeError
 
 IDS = ("id", "_id", "ids", "key")
 """Names of columns, keys and arrays that hold ids."""
+VECTORS = ("embedding", "embeddings", "vector", "vectors")
+"""Names of columns and keys that hold vectors, in the order in which they are looked for."""
 
 
 @runtime_checkable

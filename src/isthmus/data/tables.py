@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.file_errors import choose, damaged, file_size, parse_json, read_text
+from isthmus.data.columns import find_vectors, holds_vectors
+from isthmus.data.file_errors import choose, damaged, file_size, parse_json, read_json, read_text
 from isthmus.data.ids import checked_ids
-from isthmus.data.source import IDS
+from isthmus.data.source import IDS, VECTORS
 from isthmus.errors import CorruptFile, FileError, ShapeError, ValuesError
 
 Found = tuple[np.ndarray, np.ndarray | None]
 """Rows (n, d), and their ids (n,) or None."""
-VECTORS = ("embedding", "embeddings", "vector", "vectors")
 NOT_DIMENSIONS = (*IDS, "", "index", "label", "labels", "class", "target", "Unnamed: 0")
 """Columns of numbers that are no dimension."""
 
@@ -163,21 +163,28 @@ def arrow_table(path: str, what: str) -> Any:
 
 
 def table_rows(table: Any, key: str | None, what: str, path: str) -> Found:
-    """Rows of an Arrow table: a column of lists, texts of lists, or columns of numbers."""
+    """Rows of an Arrow table: vectors of :mod:`isthmus.data.columns`, lists of whole numbers, texts
+    of lists, or columns of numbers."""
     import pyarrow.types as pt
 
-    lists = {f.name: f for f in table.schema if _lists(f.type)}
-    texts = [f.name for f in table.schema if pt.is_string(f.type) and _text_of_list(table[f.name])]
-    ids = next((table[name].to_pylist() for name in IDS if name in table.schema.names), None)
-    vectors = [*lists, *texts]
-    if key is not None or vectors:
-        entries = {f.name: ("" if f.name in vectors else "-") + str(f.type) for f in table.schema}
-        named = key or next((name for name in VECTORS if name in vectors), None)
+    schema = table.schema
+    ids = next((table[name].to_pylist() for name in IDS if name in schema.names), None)
+    known_ids = checked_ids(ids, what, table.num_rows)
+    texts = [f.name for f in schema if pt.is_string(f.type) and _text_of_list(table[f.name])]
+    whole = [f.name for f in schema if _lists(f.type) and pt.is_integer(f.type.value_type)]
+    lists = [f.name for f in schema if _lists(f.type)]
+    named = key or next((name for name in VECTORS if name in (*lists, *texts)), None)
+    if named not in (*texts, *whole) and (named is not None or holds_vectors(schema)):
+        vectors = find_vectors(schema, what, path, named)
+        return vectors.read(table, 0, what, None), known_ids
+    if texts or whole:
+        fit = (*texts, *whole)
+        entries = {f.name: ("" if f.name in fit else "-") + str(f.type) for f in schema}
         chosen = choose(what, f"'{path}'", named, entries, "column")
         cells = table[chosen].to_pylist()
-        if chosen in texts:
-            cells = [_parsed(cell, what) for cell in cells]
-        return _matrix(cells, what), checked_ids(ids, what, table.num_rows)
+        return _matrix(
+            [_parsed(c, what) for c in cells] if chosen in texts else cells, what
+        ), known_ids
     numbers = [
         f.name
         for f in table.schema
@@ -189,7 +196,7 @@ def table_rows(table: Any, key: str | None, what: str, path: str) -> Found:
     if holes:
         raise ValuesError("missing-values", f"{what}: column '{holes[0]}' has empty cells")
     columns = [table[name].to_numpy().astype(np.float64) for name in numbers]
-    return np.stack(columns, axis=1), checked_ids(ids, what, table.num_rows)
+    return np.stack(columns, axis=1), known_ids
 
 
 def _lists(kind: Any) -> bool:
@@ -217,6 +224,33 @@ def _parsed(cell: Any, what: str) -> Any:
         raise ValuesError("not-a-vector", f"{what}: a cell is no list: {text[:40]}") from None
 
 
+def dataset_files(folder: str) -> tuple[str, ...] | None:
+    """The Arrow files of a folder as ``datasets.save_to_disk`` leaves it, in their order; None
+    where it is none. Files of its cache, which lie beside, are not among them.
+
+    Raises:
+        FileError: a folder of several splits. CorruptFile: a list of files that is damaged.
+    """
+    splits, state = (os.path.join(folder, name) for name in ("dataset_dict.json", "state.json"))
+    if os.path.isfile(splits):
+        names = read_json(splits).get("splits") or ["?"]
+        raise FileError(
+            "several-splits",
+            f"'{folder}' holds {len(names)} splits of a data set; name one: "
+            f"'{os.path.join(folder, str(names[0]))}'",
+        )
+    if not os.path.isfile(state):
+        return None
+    listed = read_json(state)
+    listed = listed.get("_data_files") if isinstance(listed, dict) else None
+    if not isinstance(listed, list):
+        return None
+    names = [one.get("filename") if isinstance(one, dict) else None for one in listed]
+    if not names or any(not isinstance(n, str) or os.path.basename(n) != n for n in names):
+        raise CorruptFile("damaged-file", f"'{state}' does not list the files of a data set")
+    return tuple(os.path.join(folder, str(name)) for name in names)
+
+
 def single_vectors(paths: Sequence[str]) -> bool:
     """Whether every file is a ``.npy`` of one axis: one vector a file. Reads headers only."""
     from isthmus.data.npy import npy_layout
@@ -240,6 +274,7 @@ def one_vector_a_file(paths: Sequence[str], what: str) -> Found | None:
 
 __all__ = [
     "Found",
+    "dataset_files",
     "one_vector_a_file",
     "read_arrow",
     "read_csv",
