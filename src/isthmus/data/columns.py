@@ -104,15 +104,15 @@ def find_vectors(schema: Any, what: str, path: str, key: str | None) -> Vectors:
     if _is_bytes(type_):
         width = type_.byte_width if pt.is_fixed_size_binary(type_) else None
         return Vectors((column,), inside, "float32", width and width // 4, BYTES)
-    number = number_column(type_)
-    if number not in FLOATS:
+    found = number_column(type_)
+    if found is None or found not in FLOATS:
         raise DtypeError(
             "not-floats",
             f"the column '{column}' of '{path}' holds {type_}; expected lists of float16, "
             "float32 or float64: write one list of floats per row",
         )
     dim = int(type_.list_size) if pt.is_fixed_size_list(type_) else None
-    return Vectors((column,), inside, number, dim)
+    return Vectors((column,), inside, found, dim)
 
 
 def holds_vectors(schema: Any) -> bool:
