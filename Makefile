@@ -3,19 +3,27 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test docs bench lint faults reliability clean
+QUICK = not slow and not torch and not corruptions and not browser and not stores and not engines and not docs and not real_data
 
-$(VENV)/.installed: pyproject.toml
+.PHONY: demo test slow docs bench lint faults reliability clean
+
+$(VENV)/.tested: pyproject.toml  # what the quick suite needs; bytecode is made where it is used
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --no-compile -e ".[test]"
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.tested
 	$(BIN)/python -m pip install --quiet -e ".[dev,demo]"
 	touch $@
 
 demo: $(VENV)/.installed  ## audit real pictures and names with the built-in model
 	$(BIN)/isthmus demo --out isthmus-demo
 
-test: $(VENV)/.installed  ## the quick suite: no network, no torch, no private data
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not torch and not corruptions and not browser and not stores and not engines and not docs and not real_data" --cov --cov-report=term
+test: $(VENV)/.tested  ## the quick suite: no network, no torch, no private data
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "$(QUICK)" --cov --cov-report=term
+
+slow: $(VENV)/.installed  ## what the quick suite leaves out for its length, and needs nothing more
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "$(subst not slow,slow,$(QUICK))"
 
 docs: $(VENV)/.installed  ## the site: docs/_site/index.html, offline; any warning is an error
 	$(BIN)/python -m pip install --quiet -e ".[docs]"

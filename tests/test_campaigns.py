@@ -39,6 +39,7 @@ def faults(found: Counter[str]) -> dict[str, int]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "least"),
     [
@@ -63,6 +64,7 @@ def strace() -> None:
         pytest.skip(f"calls cannot be watched here: {reason}")
 
 
+@pytest.mark.slow
 def test_no_command_opens_a_connection_or_writes_elsewhere(tmp_path: Path, strace: None) -> None:
     pytest.importorskip("onnxruntime")
     words = {name: offline.QUICK[name] for name in ("audit", "stress", "apply", "embed")}

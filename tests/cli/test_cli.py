@@ -66,6 +66,7 @@ def test_json_has_standard_output_to_itself(pair, capsys):
     assert "Wrote isthmus-report: report.html" in err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_verdict")
 @pytest.mark.no_cover  # other tests run the same lines
 def test_same_seed_same_report(pair, capsys):
@@ -74,6 +75,7 @@ def test_same_seed_same_report(pair, capsys):
     assert one == two
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_verdict")
 @pytest.mark.no_cover  # other tests run the same lines
 def test_shards_give_the_report_of_one_file(pair, capsys):
@@ -247,6 +249,7 @@ def test_console_script_in_a_fresh_process(pair):
     assert refused.stderr.startswith("isthmus: there is no file")
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # other tests run the same lines
 def test_an_encoding_without_our_signs_gets_plain_ones(pair, monkeypatch, no_verdict):
     """Arrows fall back, names that cannot be printed are escaped, and JSON stays whole."""
@@ -290,6 +293,7 @@ def test_help_and_import_stay_light():
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_close_takes_every_closer_and_its_own_options(pair, capsys):
     for method in ("procrustes", "realign", "low-rank-memo", "biased-shift"):
         code, _, _ = run(capsys, *CLOSE, "--method", method)

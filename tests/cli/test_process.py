@@ -18,6 +18,7 @@ import isthmus as im
 from isthmus.data.journal import Journal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="streams and signals of POSIX")
+SLOW = pytest.mark.slow
 COMMAND = [sys.executable, "-c", "from isthmus.cli import main; main()"]
 
 
@@ -35,7 +36,13 @@ def run(words: str, shell: str = "", **env: str) -> subprocess.CompletedProcess[
 GATE = "compare images.npy captions.npy captions.npy --max-flips 0"
 
 
-@pytest.mark.parametrize("shell", ["", ">&-", "2>&-", ">&- 2>&-", "| true", "2>&1 | true"])
+@pytest.mark.parametrize(
+    "shell",
+    [
+        ">&- 2>&-",
+        *(pytest.param(s, marks=SLOW) for s in ("", ">&-", "2>&-", "| true", "2>&1 | true")),
+    ],
+)
 def test_the_exit_code_does_not_depend_on_who_reads(files_wide: Path, shell: str) -> None:
     done = run(f"{GATE} --json", shell, **({"PYTHONUNBUFFERED": "1"} if "|" in shell else {}))
     assert done.returncode == 3
@@ -43,6 +50,7 @@ def test_the_exit_code_does_not_depend_on_who_reads(files_wide: Path, shell: str
     assert "Exception" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_full_output_is_one_sentence(files_wide: Path) -> None:
     done = run(f"{GATE} --json", ">/dev/full")
     assert done.returncode in (1, 3)
@@ -52,6 +60,7 @@ def test_a_full_output_is_one_sentence(files_wide: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_closed_output_keeps_its_number_to_itself(files_wide: Path) -> None:
     """No file of ours may be where a library prints."""
     im.fit("center-queries", "images.npy", "captions.npy").save("c.safetensors")
@@ -70,7 +79,10 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("place", ["images.npy/x", "/proc/x", "/dev/full/x", "x" * 300])
+@pytest.mark.parametrize(
+    "place",
+    ["images.npy/x", *(pytest.param(p, marks=SLOW) for p in ("/proc/x", "/dev/full/x", "x" * 300))],
+)
 @pytest.mark.parametrize("words", COMMANDS)
 def test_places_that_cannot_be_written_are_one_sentence(
     files_wide: Path, words: str, place: str, capsys: pytest.CaptureFixture[str]
@@ -106,6 +118,7 @@ def test_odd_words_are_one_sentence(
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_stopped_run_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     rng = np.random.default_rng(0)
@@ -148,6 +161,7 @@ def test_nohup_is_respected(files_wide: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_names_that_are_no_utf_8(files_wide: Path) -> None:
     im.fit("center-queries", "images.npy", "captions.npy").save("c.safetensors")
     odd = os.fsdecode(b"caf\xe9")
@@ -187,6 +201,7 @@ def test_an_interrupted_run_says_what_it_keeps(
     assert not Path("t.parquet.journal").exists()
 
 
+@pytest.mark.slow
 def test_short_help_and_completion(tmp_path: Path) -> None:
     for words in (["-h"], ["audit", "-h"], ["canary", "make", "-h"]):
         shown = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=True)

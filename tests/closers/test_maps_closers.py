@@ -90,7 +90,9 @@ def plain_answers(queries: np.ndarray, candidates: np.ndarray, score: str) -> np
 
 
 @every_variant
-@pytest.mark.parametrize("strength", [0.5, 1.0, 1.7, -1.0])
+@pytest.mark.parametrize(
+    "strength", [1.0, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.5, 1.7, -1.0))]
+)
 def test_a_closer_that_says_exact_changes_no_answer(
     name: str, options: dict[str, Any], strength: float
 ) -> None:

@@ -106,6 +106,7 @@ def half_set(folder: Path, after: int) -> None:
     dies(folder, DIES_AT.format(after=after) + f"with together():\n{write}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 2, 3])
 def test_a_kill_among_the_renames_is_ended_at_the_next_start(tmp_path: Path, after: int) -> None:
     half_set(tmp_path, after)

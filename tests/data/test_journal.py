@@ -175,6 +175,7 @@ def other_process(out: Path) -> str:
     return found.stdout.strip()
 
 
+@pytest.mark.slow
 def test_one_run_at_a_time(out: Path) -> None:
     with Journal(out, ASKED) as journal:
         assert other_process(out) == "file-in-use"

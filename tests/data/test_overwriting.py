@@ -48,7 +48,9 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [other_way, *(pytest.param(w, marks=pytest.mark.slow) for w in (str, link, hard_link))]
+)
 @pytest.mark.parametrize(
     "words",
     [

@@ -100,6 +100,7 @@ def test_small_blocks_and_partitions_change_nothing(
     same(whole, a, b, True)
 
 
+@pytest.mark.slow
 def test_processes_give_the_numbers_of_one(tmp_path: Path) -> None:
     a, b = rows_of(90, 1), rows_of(90, 2)
     first = open_rows(shards(tmp_path / "a", a, [30, 60]))

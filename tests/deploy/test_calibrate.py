@@ -596,6 +596,7 @@ def test_the_table_of_thresholds_is_that_of_first_answers(world):
     assert {(line["precision"], line["recall"]) for line in unknown} == {(None, None)}
 
 
+@pytest.mark.slow
 def test_the_rate_holds_for_new_queries_of_every_kind_and_size():
     """Short queries score higher with everything; 12 draws, judged on new queries without match."""
     from bench.thresholds import holds, of_made_rows
@@ -627,6 +628,7 @@ def test_the_held_out_interval_is_beta_binomial():
     assert drawn_rate(9, 9, 9).high == 1
 
 
+@pytest.mark.slow
 def test_the_held_out_interval_holds_the_stated_rate_over_both_draws():
     """250 to fit on, 250 to judge on, 1 %: Wilson's interval misses it in one draw of nine."""
     rng = np.random.default_rng(0)

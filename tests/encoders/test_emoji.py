@@ -173,6 +173,7 @@ def test_threads_do_not_change_a_bit() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_stored_figures_are_measured_again(model: str) -> None:
     world, stored = load_world(), stored_figures(model)

@@ -756,6 +756,7 @@ def test_a_killed_run_goes_on(folder: Path, tmp_path: Path, killed_after: int, s
         assert not one.exists() or one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "again"), [("0", 23 - 11), ("60", 23)])
 def test_a_real_kill(folder: Path, tmp_path: Path, seconds: str, again: int) -> None:
     """What was done since the state was last written is done again, and nothing is lost."""

@@ -112,7 +112,10 @@ print("ran once")
 """
 
 
-@pytest.mark.parametrize("how", ["script without a main guard", "standard input", "text"])
+@pytest.mark.parametrize(
+    "how",
+    ["text", *(pytest.param(h, marks=pytest.mark.slow) for h in ("script", "standard input"))],
+)
 def test_any_program_may_use_them(how: str, tmp_path: Path) -> None:
     program = PROGRAM.format(tests=TESTS)
     script = tmp_path / "program.py"
@@ -134,6 +137,7 @@ def in_daemon(queue: multiprocessing.Queue[list[int]]) -> None:
     queue.put([item for _, item, _ in ProcessExecutor(2).map(whose, range(4))])
 
 
+@pytest.mark.slow
 def test_a_daemonic_process_may_use_them() -> None:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()

@@ -36,6 +36,7 @@ def rows_of(name: str, **wanted: Any) -> list[dict[str, Any]]:
     return kept
 
 
+@pytest.mark.slow
 def test_final_gap_is_the_published_table() -> None:
     rows = rows_of("final-gap")
     for row, law in zip(rows, LAW, strict=True):
@@ -96,6 +97,7 @@ def test_softmaxes_become_doubly_stochastic_by_the_axis_of_the_gap() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_temperature_law() -> None:
     for row in rows_of("temperature-law", towers="x frozen, one offset"):
         assert row["height_end"] == pytest.approx(row["predicted"], rel=0.05)
@@ -120,6 +122,7 @@ def test_the_bias_of_the_sigmoid_loss_moves_the_gap() -> None:
     )  # away from it
 
 
+@pytest.mark.slow
 def test_optimisers_leave_the_law_by_so_much() -> None:
     off = [abs(row["off"]) for row in rows_of("optimisers")]
     assert off[0] < 0.01  # flow
@@ -129,12 +132,14 @@ def test_optimisers_leave_the_law_by_so_much() -> None:
     assert off[6] > 0.05  # weight decay
 
 
+@pytest.mark.slow
 def test_causes_move_the_gap_as_the_laws_say() -> None:
     rows = rows_of("causes")
     assert all(row["holds"] for row in rows if row["law"])
     assert rows_of("causes", cause="loss")[1]["gap_end"] > 1 > 5 * rows[1]["gap_start"]
 
 
+@pytest.mark.slow
 def test_toys_give_the_published_answers() -> None:
     for row in rows_of("sphere"):
         assert (row["best_angle"] > 45) == (row["published"] == "apart")
@@ -144,6 +149,7 @@ def test_toys_give_the_published_answers() -> None:
         assert (row["gap"] > 1.9) == (row["published"] == "apart")
 
 
+@pytest.mark.slow
 def test_consistency_falls_with_the_gap_alone() -> None:
     rows = rows_of("gap-robustness", family="offset alone")
     gaps, measured, predicted = (

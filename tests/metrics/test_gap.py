@@ -242,6 +242,7 @@ def test_the_interval_of_the_norm_covers_the_truth(paired: bool) -> None:
     assert np.mean(widths) == pytest.approx(2 * 1.96 * deviation, rel=0.05)
 
 
+@pytest.mark.slow
 def test_jackknife_intervals_cover_the_truth() -> None:
     def draw(n: int, seed: int) -> Rows:
         rng = np.random.default_rng([seed, 8])

@@ -45,6 +45,7 @@ def test_total_is_the_same_noise_for_everybody():
     assert scaled.kept.mean() > plain.kept.mean() + 0.05
 
 
+@pytest.mark.slow
 def test_conventions_agree_where_they_mean_the_same_noise():
     task, searches = setting()
     spread = float(task.candidates.var(axis=0).sum())

@@ -73,6 +73,7 @@ def differing(before: str, after: str) -> int:
 # --- what holds for every family ------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(text=TEXTS, level=LEVELS, seed=SEEDS, index=SEEDS, family=st.sampled_from(FAMILIES))
 def test_the_same_item_gives_the_same_edit_and_says_whether_it_changed(
     text: str, level: float, seed: int, index: int, family: str

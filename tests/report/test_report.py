@@ -145,6 +145,7 @@ def test_headings_do_not_skip_a_level(report: Any) -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
+@pytest.mark.slow
 def test_texts_are_shown_and_escaped(evil_report: Any) -> None:
     source = render_html(evil_report)
     page = Page(source)
@@ -236,6 +237,7 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # hundreds of pages: other tests draw all that these draw
 @pytest.mark.parametrize("how", ["missing", "null"])
 def test_any_key_may_be_missing_or_null(report: Any, how: str) -> None:
@@ -441,6 +443,7 @@ def test_summary_in_a_pipe_is_plain_and_whole(report: Any, monkeypatch: Any) -> 
     assert report["gap"]["severity"] in text
 
 
+@pytest.mark.slow
 def test_summary_marks_the_recommended_row_and_takes_names_as_they_are() -> None:
     odd = report_of(names=("[red]x[/red]", "y\x1b[31m"))
     recommendation = odd["directions"][0]["recommendation"]

@@ -364,6 +364,7 @@ def test_the_work_to_a_recall_is_read_off_the_curve() -> None:
     assert work_at(rows, 0.95)[0]["compared"] == pytest.approx(0.6)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads() -> None:
     """In processes of their own: FAISS and BLAS on one and on two threads."""
     code = """

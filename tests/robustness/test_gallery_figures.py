@@ -88,6 +88,7 @@ def agrees(found: GalleryFigures, task: RetrievalTask, closers: list[Closer], at
             assert row["gain"] == pytest.approx(value - base, abs=2 * atol)
 
 
+@pytest.mark.slow
 def test_one_pass_gives_the_figures_of_the_whole_gallery() -> None:
     sample, whole = task_of(), task_of(None)
     assert is_sampled(sample)
@@ -180,6 +181,7 @@ def random_task(score: str) -> tuple[RetrievalTask, RetrievalTask]:
     return whole, open_task(q, x[some], **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["cosine", "dot", "euclidean"])
 def test_lists_of_a_store_give_the_same_figures(score: str) -> None:
     whole, task = random_task(score)

@@ -47,6 +47,7 @@ def searches_of(task: RetrievalTask) -> list:
     return closed_searches(task, closers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["candidates", "queries", "both"])
 def test_shares_by_law_are_those_of_400_draws(task: RetrievalTask, target: Any) -> None:
     searches = searches_of(task)

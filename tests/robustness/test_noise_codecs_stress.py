@@ -289,6 +289,7 @@ def loop_answers(q: np.ndarray, c: np.ndarray, score: str, bias: np.ndarray | No
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["candidates", "queries", "both"])
 def test_gaussian_cells_by_a_double_loop(task: RetrievalTask, side: Any) -> None:
     perturbation, trials, seed = Perturbation("gaussian", side, 0.05, "total"), 3, 11
@@ -373,6 +374,7 @@ def test_codecs_never_see_rows_outside_the_calibration_split(
     assert wide.kept[0][others].mean() < 0.6
 
 
+@pytest.mark.slow
 def test_all_closers_meet_the_same_noise(task: RetrievalTask) -> None:
     closers = closers_of(task)
     perturbations = [Perturbation("gaussian", "candidates", 0.05, "total")]

@@ -70,6 +70,7 @@ def test_the_table_has_a_row_per_closer_cell_and_seed(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.journal"))
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_journal_whose_steps_were_swapped_is_refused(tmp_path: Path) -> None:
         run_grid(**work(), out=out)
 
 
+@pytest.mark.slow
 def test_another_grids_journal_is_not_gone_on_with(tmp_path: Path) -> None:
     out = tmp_path / "t.json"
     given = work()
@@ -152,6 +154,7 @@ def test_another_grids_journal_is_not_gone_on_with(tmp_path: Path) -> None:
     assert json.loads(out.read_text()) == fresh
 
 
+@pytest.mark.slow
 def test_neither_batches_nor_blocks_change_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run_grid(**work())
     monkeypatch.setattr(run, "BATCH_NUMBERS", 1)  # one closer at a time beside the plain ones
@@ -170,6 +173,7 @@ run_grid(**work(), out=Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_no_byte(tmp_path: Path) -> None:
     import os
 

@@ -247,6 +247,7 @@ def without_mates(ranking: Ranking, items: np.ndarray) -> list[Ranking]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 def test_radii_and_chances_have_no_rival_in_the_answers_item(crops, score, biased) -> None:
@@ -279,6 +280,7 @@ def test_radii_and_chances_have_no_rival_in_the_answers_item(crops, score, biase
     np.testing.assert_allclose(near.value, slow, atol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 def test_curves_of_bins_have_no_rival_in_the_answers_item(score) -> None:
     texts, pictures = two_modalities(30, 96, seed=4)

@@ -138,6 +138,7 @@ def test_slips_of_many_rows_and_near_the_end_are_found(skipped: int, at: int) ->
     assert [s.shift for s in back.slipped] == [-skipped]
 
 
+@pytest.mark.slow
 def test_the_emoji_world_is_in_order() -> None:
     """1,906 emoji sorted by what they show: many neighbours resemble each other."""
     pytest.importorskip("onnxruntime")

@@ -51,7 +51,7 @@ def check(ranking: Ranking, k: int) -> None:
 
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("tile", [(1, 1), (1, 1000), (3, 2), (7, 5), (64, 16), (1000, 1000)])
+@pytest.mark.parametrize("tile", [(1, 1), (3, 2), (64, 16), (1000, 1000)])
 @pytest.mark.parametrize("stored", [False, True])
 def test_tie_heavy_rows_at_any_tile(
     score: str, dtype: str, tile: tuple[int, int], stored: bool, monkeypatch: pytest.MonkeyPatch
@@ -60,7 +60,7 @@ def test_tie_heavy_rows_at_any_tile(
     for seed, distinct in enumerate((1, 5, 60)):
         q, c, bias = whole_numbers(19, 90, distinct, dtype, seed)
         ranking = Ranking.of(q, c, score, bias if stored else None)
-        for k in (1, 2, 10, 89, 90):
+        for k in (1, 10, 90):
             check(ranking, k)
 
 
@@ -106,13 +106,13 @@ def test_real_numbers_with_twins_at_any_number_of_threads(
 ) -> None:
     """Products round differently by tile and by thread: rows and ties do not see it."""
     limits: Callable = pytest.importorskip("threadpoolctl").threadpool_limits
-    base = rng.normal(size=(300, 65)) * rng.uniform(0.5, 2, size=(300, 1))
-    c = base[rng.integers(0, 300, 900)].astype(dtype)
-    q = rng.normal(size=(150, 65)).astype(dtype)
-    for stored in (None, rng.normal(size=900) * (np.arange(900) % 7 == 0)):
+    base = rng.normal(size=(130, 65)) * rng.uniform(0.5, 2, size=(130, 1))
+    c = base[rng.integers(0, 130, 390)].astype(dtype)
+    q = rng.normal(size=(60, 65)).astype(dtype)
+    for stored in (None, rng.normal(size=390) * (np.arange(390) % 7 == 0)):
         ranking = Ranking.of(q, c, score, stored)
         rows, values, ties = slow(ranking, 12)
-        for tile in ((1024, 1024), (37, 101), (150, 12)):
+        for tile in ((1024, 1024), (17, 101), (60, 12)):
             monkeypatch.setattr(scores_module, "TILE", tile)
             with limits(threads):
                 found = top_k(ranking, 12)

@@ -109,6 +109,7 @@ def test_the_poisson_mixture_is_scipy_s_distribution(dim: int) -> None:
         np.testing.assert_allclose(value, 2 * root * ncx2.pdf(root**2, dim, row), atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [1, 2, 7, 24, 64, 127, 128, 300, 512, 1024])
 def test_a_table_is_as_good_as_it_says_off_its_nodes(dim: int) -> None:
     table, rng = table_of(dim), np.random.default_rng(dim)
@@ -200,6 +201,7 @@ def finer(q, c, total: float) -> np.ndarray:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [2, 6, 40, 100, 200])
 def test_error_bounds_are_honest(dim: int) -> None:
     rng = np.random.default_rng(dim)
@@ -425,6 +427,7 @@ def test_query_noise_with_two_candidates_is_normal() -> None:
         assert got.standard_error.max() == got.error_bound.max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["dot", "euclidean", "cosine"])
 @pytest.mark.parametrize(("count", "dim"), [(6, 3), (12, 30), (40, 10)])
 def test_query_noise_by_simulation(score: str, count: int, dim: int) -> None:
@@ -470,6 +473,7 @@ def test_all_candidates_one_point_stay_so_under_query_noise() -> None:
 # --- both sides, many candidates ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 def test_both_sides_noisy_by_simulation(score: str) -> None:
     a, b = two_modalities(15, 20, seed=5)
@@ -480,6 +484,7 @@ def test_both_sides_noisy_by_simulation(score: str) -> None:
     np.testing.assert_array_equal(got.value, again.value)
 
 
+@pytest.mark.slow
 def test_ten_candidates_as_quoted() -> None:
     """Rao-Blackwell against a plain simulation, ten candidates, noise on both sides."""
     rng = np.random.default_rng(1)

@@ -94,6 +94,7 @@ def joint_flipped(q, c, score, move, share, bias=None) -> float:
     return flips / len(some)
 
 
+@pytest.mark.slow
 def test_every_attack_flips_just_outside_its_radius_and_not_inside() -> None:
     q, c = two_modalities(500, 24, seed=1)
     replay_everything(q, c[:120])

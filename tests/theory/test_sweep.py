@@ -19,6 +19,7 @@ from isthmus.theory.rows import closed_ranking
 from refusals import refused
 from worlds import fitted, two_modalities, unit_rows
 
+SLOW = pytest.mark.slow
 LEVELS = (0.005, 0.022, 0.04, 0.3)
 
 
@@ -55,7 +56,9 @@ def margins_of(q: np.ndarray, c: np.ndarray, bias: np.ndarray | None = None) -> 
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("n", "count", "dim"), [(12, 2, 3), (12, 60, 16), (8, 700, 40)])
+@pytest.mark.parametrize(
+    ("n", "count", "dim"), [(12, 2, 3), (12, 60, 16), pytest.param(8, 700, 40, marks=SLOW)]
+)
 def test_dot_is_the_integral_of_each_query(dtype: str, n: int, count: int, dim: int) -> None:
     q, c = two_modalities(max(n, count), dim, seed=1)
     q, c = q[:n] * np.linspace(0.5, 2, n)[:, None], c[:count]
@@ -77,7 +80,7 @@ def test_dot_is_the_integral_of_each_query(dtype: str, n: int, count: int, dim: 
         np.testing.assert_allclose(curve.value, curve.kept.mean(axis=1))
 
 
-@pytest.mark.parametrize("dim", [64, 512])
+@pytest.mark.parametrize("dim", [64, pytest.param(512, marks=SLOW)])
 @pytest.mark.parametrize("share", [0.0, 0.3, 2.0, 30.0])
 def test_euclidean_is_the_integral_of_each_query(dim: int, share: float) -> None:
     """``share`` is the winner's squared distance over E‖ε‖²: from a query that is its answer."""
@@ -105,7 +108,7 @@ def test_euclidean_is_the_integral_of_each_query(dim: int, share: float) -> None
 
 
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=SLOW)])
 def test_the_curve_is_within_its_error_of_the_exact_predictions(score: str, dtype: str) -> None:
     q, c = two_modalities(400, 128, seed=4)
     ranking = Ranking.of(q.astype(dtype), c.astype(dtype), score)
@@ -200,6 +203,7 @@ def test_where_it_does_not_hold_the_levels_are_taken_one_by_one() -> None:
         np.testing.assert_allclose(kept, keep_probabilities(few, level).value, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.005, 0.04, 0.3])
 @pytest.mark.parametrize(("score", "spread"), [("dot", 0.1), ("euclidean", 0.02), ("euclidean", 0)])
 def test_the_law_is_that_of_predict_with_candidate_biases(
@@ -251,7 +255,7 @@ def cosine_kept(q: np.ndarray, c: np.ndarray, total: float) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize("level", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("level", [0.3, *(pytest.param(x, marks=SLOW) for x in (0.02, 1.0))])
 def test_cosine_is_the_integral_of_each_query(level: float) -> None:
     q, c = two_modalities(60, 96, seed=12)
     q = q[:8] * np.linspace(0.5, 2, 8)[:, None]
@@ -343,6 +347,7 @@ def test_coco_is_within_two_in_ten_thousand(score: str, coco: np.ndarray) -> Non
 # --- many closers at once ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalised", [True, False])
 def test_many_closers_at_once_equal_each_by_itself(normalised: bool) -> None:
     q, c = two_modalities(150, 80, seed=3)

@@ -192,6 +192,7 @@ def test_a_setting_keeps_the_floor_or_comes_nearest_to_it() -> None:
     assert far.validation.flips > 0  # measured all the same
 
 
+@pytest.mark.slow
 def test_every_closer_that_applies_is_tried() -> None:
     q, c = two_modalities(50, 8, seed=1, gap=1.2)
     got = advise(q, c, relevance_by_pairs(50, 50), levels=LEVEL, trials=1)
@@ -453,6 +454,7 @@ def test_multiple_choice_keeps_to_its_lists(pair: Pair) -> None:
     assert 0 < got.plain.test.flips < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # other tests run the same lines
 def test_the_same_seed_gives_the_same_advice(pair: Pair, advice: Advice) -> None:
     truth = relevance_by_pairs(120, 120)

@@ -116,6 +116,7 @@ def test_rows_of_the_table_are_those_of_the_contract(report: dict[str, Any]) -> 
             assert (row["queries"], row["candidates"]) == (60, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # other tests run the same lines
 def test_the_report_is_json_and_the_same_again(report: dict[str, Any]) -> None:
     json.dumps(report, allow_nan=False)
@@ -251,6 +252,7 @@ def test_a_fit_share_scores_rows_the_fit_has_not_seen() -> None:
     assert "fit-equals-score" in {w["code"] for w in report_of(*small())["warnings"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 @pytest.mark.no_cover  # other tests run the same lines
 def test_scores_of_rows_that_are_not_unit(score: str) -> None:
@@ -286,6 +288,7 @@ def test_equal_rows_and_duplicates_still_give_a_report() -> None:
     json.dumps(got, allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # other tests run the same lines
 def test_dtypes_give_nearly_the_same_report(report: dict[str, Any]) -> None:
     a, b = small()

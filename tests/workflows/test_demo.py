@@ -110,6 +110,7 @@ def test_flip_pictures_are_the_answers(embedded):
                 )
 
 
+@pytest.mark.slow
 def test_story_adds_its_chapter_to_the_report(monkeypatch, tmp_path, embedded):
     monkeypatch.setattr(story, "embed_world", lambda encoder, progress: embedded)
     monkeypatch.setattr(story, "measure_trials", lambda rows, seed, progress: [])

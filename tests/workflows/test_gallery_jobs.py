@@ -58,6 +58,7 @@ def figures(gallery: dict[str, Any]) -> dict[float, float]:
     }
 
 
+@pytest.mark.slow
 def test_an_audit_says_what_holds_among_all_candidates(files: Path) -> None:
     options: dict[str, Any] = {"relevance": files / "relevance.npy", "levels": LEVELS, "trials": 2}
     rows = files / "queries.npy", files / "shards"

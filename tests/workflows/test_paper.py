@@ -30,7 +30,7 @@ def of_rows(**options: Any) -> Findings:
 
 @cache
 def pairs() -> Findings:
-    return of_rows(fit_share=0.25)
+    return of_rows(fit_share=0.25, trials=10)
 
 
 def some(found: Findings, **wanted: Any) -> list[dict[str, Any]]:
@@ -39,6 +39,7 @@ def some(found: Findings, **wanted: Any) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_noise_has_three_levels_in_both_conventions_and_bins_go_from_256_to_32() -> None:
     noise, bins = some(pairs(), part="noise"), some(pairs(), part="bins")
     assert {(row["convention"], row["level"]) for row in noise} == LEVELS
@@ -48,6 +49,7 @@ def test_noise_has_three_levels_in_both_conventions_and_bins_go_from_256_to_32()
     assert {round(row["total"] / row["level"]) for row in noise} == {1, 96}
 
 
+@pytest.mark.slow
 def test_all_components_keep_clean_answers_and_close_until_overshoot() -> None:
     components = max(row["components"] for row in pairs().rows())
     assert components == 39  # 40 candidates
@@ -62,6 +64,7 @@ def test_all_components_keep_clean_answers_and_close_until_overshoot() -> None:
     assert predicted[5:] == sorted(predicted[5:], reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["consistency", "accuracy"])
 def test_what_is_measured_is_what_d12_predicts(what: str) -> None:
     for row in some(pairs(), part="noise"):
@@ -69,12 +72,14 @@ def test_what_is_measured_is_what_d12_predicts(what: str) -> None:
         assert row[what] == pytest.approx(row[f"predicted_{what}"], abs=slack), row
 
 
+@pytest.mark.slow
 def test_the_whole_gap_is_closed_without_components() -> None:
     rows = some(pairs(), components=0, level=0.022, convention="total")
     before, after = (row["gap"] for row in rows if row["strength"] in (0, 1))
     assert after < 0.5 * before  # as far as few queries know the gap
 
 
+@pytest.mark.slow
 def test_a_closing_fitted_on_the_other_wording_changes_nothing() -> None:
     """Theorem 3.5 on the reworded candidates: with all components, plain search's answers."""
     a, b = two_modalities(40, 96, seed=5)
@@ -88,6 +93,7 @@ def test_a_closing_fitted_on_the_other_wording_changes_nothing() -> None:
     assert "rephrased-retrieval" in found.figures
 
 
+@pytest.mark.slow
 def test_tables_and_figures_by_part(tmp_path: Path) -> None:
     written = {path.name for path in pairs().write(tmp_path)}
     parts = ("noise", "accuracy", "components", "bins")
@@ -111,6 +117,7 @@ def drawings() -> tuple[list[Any], np.ndarray, list[str]]:
     return [pictures[i] for i in chosen], world.category_of[chosen], list(world.categories[:3])
 
 
+@pytest.mark.slow
 def test_pixels_and_a_folder_per_class_are_one_task(drawings: Any, tmp_path: Path) -> None:
     pictures, labels, classes = drawings
     for number, (picture, label) in enumerate(zip(pictures, labels)):
@@ -133,6 +140,7 @@ def test_pixels_and_a_folder_per_class_are_one_task(drawings: Any, tmp_path: Pat
     assert some(unnamed, part="noise")[0]["candidates"] == 3  # classes named as their folders
 
 
+@pytest.mark.slow
 def test_questions_find_their_pictures_by_number(drawings: Any, tmp_path: Path) -> None:
     pictures, _, _ = drawings
     world = load_world()
@@ -160,6 +168,7 @@ def test_questions_find_their_pictures_by_number(drawings: Any, tmp_path: Path) 
         im.lab["paper"].run(images=str(tmp_path), questions=questions)
 
 
+@pytest.mark.slow
 def test_captions_of_pictures_are_retrieval(drawings: Any) -> None:
     pictures, _, _ = drawings
     found = im.lab["paper"].run(

@@ -51,6 +51,7 @@ def test_places_are_those_of_a_sorted_list(pairs_small) -> None:
         assert places_of(coded, exact)[i].tolist() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [5, 30, 80])
 def test_prediction_is_what_a_gaussian_error_does(noisy: None, size: int) -> None:
     q, c = two_modalities(1200, 48, seed=6)
@@ -60,6 +61,7 @@ def test_prediction_is_what_a_gaussian_error_does(noisy: None, size: int) -> Non
     assert min(line.test for line in found.lines) < 0.99
 
 
+@pytest.mark.slow
 def test_the_choice_is_the_smallest_that_meets(pairs_small) -> None:
     q, c = two_modalities(600, 32, seed=4)
     found = im.plan(q, c, target=0.9)
@@ -93,6 +95,7 @@ def test_the_margin_of_shares() -> None:
     assert safe_margin(np.ones(100), 100, 10) == pytest.approx(SAFETY * np.sqrt(5e-4 * 0.02))
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # twenty plans: other tests run the same lines
 def test_held_out_queries_keep_the_target_in_nearly_every_split(
     monkeypatch: pytest.MonkeyPatch,

@@ -88,6 +88,7 @@ def test_one_answer_per_disturbance_undisturbed_first(verdict: Verdict) -> None:
 EXACT = "none orthogonal-shift biased-shift center-queries center-both span subspace low-rank-memo"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -110,6 +111,7 @@ def test_recommend_says_the_same(name: str, options: dict[str, Any], offset: flo
         assert (entry["closer"], entry["score"]) == (advice.name, advice.score)
 
 
+@pytest.mark.slow
 def test_one_advice_and_it_is_the_verdicts_own(verdict: Verdict) -> None:
     chosen = verdict.recommendation
     helped = [e for e in verdict.entries if e["state"] == HELPS]
@@ -131,6 +133,7 @@ def test_one_advice_and_it_is_the_verdicts_own(verdict: Verdict) -> None:
         assert "Use " in advice or "Leave it alone" in advice or "note:" in advice
 
 
+@pytest.mark.slow
 def test_a_mixed_pool_is_part_of_the_verdict() -> None:
     """Figures of ``im.mixed`` on the same rows; nothing where rows are no pairs or pairs slip."""
     a, b = gapped(offset=1.5)
@@ -214,6 +217,7 @@ def test_few_queries_are_not_judged() -> None:
     assert [entry["disturbance"] for entry in found.entries] == [FLOAT32]
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover  # other tests run the same lines
 def test_a_lower_floor_lets_other_closers_in() -> None:
     a, b = gapped(offset=0.1)
