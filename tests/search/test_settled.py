@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from isthmus.core.topk import lines_top_k
 from isthmus.search.scores import SCORES, Ranking, first_best, top1
+from isthmus.search.settled import Settled
 
 RNG = np.random.default_rng(4)
 
@@ -54,6 +56,23 @@ def test_answers_are_those_of_float64(case: str, score: str, biased: bool) -> No
     bias = 0.1 * RNG.normal(size=len(candidates)).round(1) if biased else None
     ranking = Ranking.of(queries, candidates, score, bias)
     np.testing.assert_array_equal(top1(ranking), in_float64(ranking))
+
+
+@pytest.mark.parametrize("k", [1, 3, 30])
+@pytest.mark.parametrize("case", [name for name in CASES if name not in ("one point", "tiny")])
+def test_leading_candidates_are_those_of_float64(case: str, k: int) -> None:
+    queries, candidates = CASES[case]()
+    ranking = Ranking.of(queries, candidates, "dot")
+    settled, single = Settled.of(ranking), ranking.single()
+    found = np.concatenate(
+        [
+            settled.leading(scores, slice(start, start + len(scores)), k)
+            for start, scores in single.score_blocks(7)
+        ]
+    )
+    scores = np.concatenate([s for _, s in ranking.score_blocks()])
+    expected, _, _ = lines_top_k(scores, k, ranking.tie_widths)
+    np.testing.assert_array_equal(found, np.sort(expected, axis=1))
 
 
 def test_what_float32_cannot_see_is_settled() -> None:

@@ -13,10 +13,13 @@ import numpy as np
 from isthmus.closers.closer import Closer
 from isthmus.closers.maps import AffineMap, chain
 from isthmus.closers.promises import Given, length
+from isthmus.core.facts import Facts
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import ShapeError
 
 SHRINKAGE = 0.1
+_KNOWN = Facts()
+"""Matrices of moments, kept as long as these: every strength takes the same."""
 
 
 def standardise(given: Given) -> Closer:
@@ -48,9 +51,14 @@ def gaussian_ot(given: Given, *, shrinkage: float = SHRINKAGE) -> Closer:
     q -> μ_c + Σ_q^-½ (Σ_q^½ Σ_c Σ_q^½)^½ Σ_q^-½ (q - μ_q): closes the Fréchet distance and says
     nothing of pairs. ``shrinkage`` as in :func:`coral`.
     """
-    root, inverse = (_power(given.queries, shrinkage, exponent) for exponent in (0.5, -0.5))
-    values, vectors = np.linalg.eigh(root @ _power(given.candidates, shrinkage, 1) @ root)
-    return _to_candidates(given, inverse @ _raised(values, vectors, 0.5) @ inverse)
+    queries, candidates = given.queries, given.candidates
+
+    def found() -> np.ndarray:
+        root, inverse = (_power(queries, shrinkage, exponent) for exponent in (0.5, -0.5))
+        values, vectors = np.linalg.eigh(root @ _power(candidates, shrinkage, 1) @ root)
+        return np.asarray(inverse @ _raised(values, vectors, 0.5) @ inverse)
+
+    return _to_candidates(given, _KNOWN.of(f"transport {shrinkage}", found, queries, candidates))
 
 
 def procrustes(given: Given, *, pairs: PairMoments, scale: bool = False) -> Closer:
@@ -73,10 +81,14 @@ def procrustes(given: Given, *, pairs: PairMoments, scale: bool = False) -> Clos
             f"pairs have {pairs.a.dim} and {pairs.b.dim} dimensions, queries and candidates "
             f"{given.dim}; give the pairs' rows as they enter the maps",
         )
-    cross = pairs.cross.T  # (d_c, d_q) so that W = argmin ‖W(q - μ_q) - (x - μ_c)‖
-    nudge = 1e-9 * length(cross) / np.sqrt(given.dim) * np.eye(given.dim)
-    left, sizes, right = np.linalg.svd(cross + nudge)
-    turn = left @ right
+
+    def found() -> tuple[np.ndarray, np.ndarray]:
+        cross = pairs.cross.T  # (d_c, d_q) so that W = argmin ‖W(q - μ_q) - (x - μ_c)‖
+        nudge = 1e-9 * length(cross) / np.sqrt(given.dim) * np.eye(given.dim)
+        left, sizes, right = np.linalg.svd(cross + nudge)
+        return left @ right, sizes
+
+    turn, sizes = _KNOWN.of("turn", found, pairs)
     if scale:
         spread = float(np.trace(pairs.a.scatter))
         turn = turn * (float(sizes.sum()) / spread if spread else 1.0)
@@ -139,9 +151,13 @@ def _to_candidates(given: Given, matrix: np.ndarray) -> Closer:
 
 def _power(moments: Moments, shrinkage: float, exponent: float) -> np.ndarray:
     """(Σ + shrinkage·mean variance·I) to a power, from the spectrum the moments keep."""
-    values, vectors = moments.spectrum
-    floor = shrinkage * moments.total_variance / moments.dim
-    return _raised(values + floor, vectors, exponent, moments.resolution)
+
+    def found() -> np.ndarray:
+        values, vectors = moments.spectrum
+        floor = shrinkage * moments.total_variance / moments.dim
+        return _raised(values + floor, vectors, exponent, moments.resolution)
+
+    return _KNOWN.of(f"power {shrinkage} {exponent}", found, moments)
 
 
 def _raised(

@@ -33,14 +33,17 @@ def span(given: Given, *, variance: float | None = None, center: bool = True) ->
     mean, dot = given.queries.mean, given.score == "dot"
     rank = hull_rank(given.candidates, variance)
     basis = given.candidates.spectrum[1][:, :rank]
-    onto = basis @ basis.T
+    onto = np.eye(given.dim) if rank == given.dim else basis @ basis.T
     center = center and dot
     if dot:
         offset = -onto @ mean if center else np.zeros(given.dim)
     else:
         offset = given.candidates.mean - onto @ given.candidates.mean
+    # a projector on the whole space is the identity: queries only move
+    whole = rank == given.dim
+    query = given.moved(given.strength * offset) if whole else given.blended(onto, offset)
     return given.closer(
-        given.blended(onto, offset),
+        query,
         given.fixed,
         _span_promise(given, rank),
         given.strength * mean if center else None,

@@ -18,8 +18,14 @@ EPS32 = float(np.finfo(np.float32).eps)
 EPS64 = float(np.finfo(np.float64).eps)
 
 
+STANDARD = hasattr(np, "astype")
+"""NumPy speaks the array API by itself, from 2.1 on."""
+
+
 def namespace(*arrays: Array) -> Any:
     """The array-API namespace of the arrays given (NumPy's for plain arrays)."""
+    if STANDARD and all(isinstance(array, np.ndarray) for array in arrays):
+        return np
     from array_api_compat import array_namespace
 
     return array_namespace(*arrays)

@@ -93,31 +93,38 @@ class Pool:
         for i in np.unique(self.query[1:][near]):
             mine = slice(start[i], stop[i])
             row, value, width = self.row[mine], self.value[mine], self.widths[i]
-            order = _settle(row, value, float(width))[:k]
+            order = settle(row, value, float(width))[:k]
             rows[i], scores[i] = row[order], value[order]
             ties[i] = (value >= value[0] - width).sum() - 1
         return rows, scores, ties
 
 
 def lines_top_k(scores: np.ndarray, k: int, widths: np.ndarray) -> Part:
-    """The k best of whole lines of scores (b, K), with tie widths (b, 1): one line at a time."""
+    """The k best of whole lines of scores (b, K), with tie widths (b, 1); lines with ties one by
+    one."""
     count = scores.shape[1]
     if k < count:
         kth = np.partition(scores, count - k, axis=1)[:, count - k]
     else:
         kth = scores.min(axis=1)
-    rows = np.empty((len(scores), k), np.int64)
-    for i, line in enumerate(scores):
-        width = float(widths[i, 0])
+    reaching = (scores >= kth[:, None] - widths).sum(axis=1)
+    some = np.argpartition(scores, count - k, axis=1)[:, count - k :] if k < count else None
+    rows = np.tile(np.arange(count), (len(scores), 1)) if some is None else np.sort(some, axis=1)
+    value = np.take_along_axis(scores, rows, axis=1)
+    order = np.argsort(-value, axis=1, kind="stable")
+    rows, value = (np.take_along_axis(part, order, axis=1) for part in (rows, value))
+    tied = (value[:, :-1] - value[:, 1:] <= widths).any(axis=1) | (reaching > k)
+    for i in np.flatnonzero(tied):
+        line, width = scores[i], float(widths[i, 0])
         pool = np.flatnonzero(line >= kth[i] - width)  # ascending rows: lower wins a tie
         ranked = pool[np.argsort(-line[pool], kind="stable")]
-        rows[i] = ranked[_settle(ranked, line[ranked], width)[:k]]
+        rows[i] = ranked[settle(ranked, line[ranked], width)[:k]]
     best = np.take_along_axis(scores, rows, axis=1)
     ties = (scores >= scores.max(axis=1, keepdims=True) - widths).sum(axis=1) - 1
     return rows, best, ties
 
 
-def _settle(ranked: np.ndarray, values: np.ndarray, width: float) -> np.ndarray:
+def settle(ranked: np.ndarray, values: np.ndarray, width: float) -> np.ndarray:
     """Order in which runs of tied candidates are by row; a run is measured from its first member.
 
     ``ranked`` rows and their ``values`` come best first.

@@ -10,29 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 
 from isthmus.closers.closer import Closer
 from isthmus.core.levels import total_variance
 from isthmus.errors import OptionError
-from isthmus.perturb.codecs import (
-    Codec,
-    coded_ranking,
-    fit_codec,
-    measure_error,
-    range_lints,
-    rescore,
-)
 from isthmus.perturb.families import CUTS
 from isthmus.perturb.noise import stream
+from isthmus.robustness.coded import measure_codecs
 from isthmus.robustness.draws import Drawn
 from isthmus.robustness.laws import checks_for, laws
 from isthmus.robustness.perturbations import Perturbation, check_perturbation
-from isthmus.robustness.searches import HEAD, ClosedSearch, Result, closed_searches
-from isthmus.search.scores import Ranking, top_k
-from isthmus.search.shared import Moved, Product
+from isthmus.robustness.searches import ClosedSearch, Result, closed_searches
+from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
 
 DECIMALS = 6
@@ -71,16 +62,20 @@ def measure_perturbations(
     seed: int,
     control_trials: int | None = None,
     by_law: bool = False,
+    tabled: int | None = None,
     on_perturbation: Callable[[Perturbation], None] | None = None,
 ) -> list[list[Result]]:
     """Every search through every perturbation: for each perturbation one result per search.
 
-    Levels of one kind of noise share their draws, and the product of the rows.
+    Levels of one kind of noise share their draws, and the product of the rows; codecs of what is
+    stored alike share codes and products.
 
     Args:
         trials: draws where candidates alone are hit; ``control_trials`` elsewhere (queries, both).
         by_law: Gaussian noise goes by its law where there is one, and few draws check it
             (:mod:`isthmus.robustness.laws`).
+        tabled: how many searches, from the first on, stand in a table: of the others no overlap, no
+            error of the codec and no check of a law is found. None: all.
         on_perturbation: called after each perturbation, for progress bars.
     """
     results: list[list[Result]] = []
@@ -88,11 +83,11 @@ def measure_perturbations(
         first = check_perturbation(group[0])
         count = trials if first.target in ("candidates", "shared") else control_trials or trials
         if first.kind == "noise":
-            results += _measure_noise(task, searches, group, count, seed, by_law)
+            results += _measure_noise(task, searches, group, count, seed, by_law, tabled)
         elif first.kind == "cut":
             results.append(_measure_cut(task, searches, first, count, seed))
         else:
-            results.append(_measure_codec(task, searches, first))
+            results += measure_codecs(task, searches, group, tabled)
         for perturbation in group:
             if on_perturbation is not None:
                 on_perturbation(perturbation)
@@ -100,11 +95,17 @@ def measure_perturbations(
 
 
 def _alike(perturbations: Sequence[Perturbation]) -> Iterator[list[Perturbation]]:
-    """Runs of noise that differs in its level alone; others by themselves."""
-    for _, run in groupby(
-        enumerate(perturbations),
-        lambda one: replace(one[1], level=0.0) if one[1].kind == "noise" else one[0],
-    ):
+    """Runs of noise that differs in its level alone, and of codecs of the same rows; cuts by
+    themselves."""
+
+    def kind(one: tuple[int, Perturbation]) -> object:
+        place, perturbation = one
+        if perturbation.kind == "noise":
+            return replace(perturbation, level=0.0)
+        codec = perturbation.kind == "codec"
+        return (perturbation.target, perturbation.convention) if codec else place
+
+    for _, run in groupby(enumerate(perturbations), kind):
         yield [check_perturbation(perturbation) for _, perturbation in run]
 
 
@@ -150,6 +151,7 @@ def _measure_noise(
     trials: int,
     seed: int,
     by_law: bool,
+    tabled: int | None,
 ) -> list[list[Result]]:
     """Noise after the closer's maps (queries: through their matrices), ``trials`` times.
 
@@ -163,23 +165,26 @@ def _measure_noise(
     results: list[list[Result]] = [[] for _ in perturbations]
     drawn: dict[int, tuple[Drawn, int]] = {}
     for mine, count in ((True, min(trials, checks_for(task))), (False, trials)):
-        places = [i for i, law in enumerate(lawful) if law is mine]
+        shown = len(searches) if tabled is None or not mine else tabled
+        places = [i for i, law in enumerate(lawful[:shown]) if law is mine]
         if places:
             some = [searches[i] for i in places]
             found = Drawn.of(task, some, perturbations, sizes[:, places], trials=count, seed=seed)
             drawn |= {i: (found, place) for place, i in enumerate(places)}
     for p, perturbation in enumerate(perturbations):
         for i, search in enumerate(searches):
-            found, place = drawn[i]
             law = known[i]
-            answers = found.answers[p, place]
+            answers, overlap = np.empty((0, len(task.queries)), np.int64), float("nan")
+            if i in drawn:
+                found, place = drawn[i]
+                answers, overlap = found.answers[p, place], float(found.overlaps[p, place])
             results[p].append(
                 Result(
                     perturbation,
                     search,
                     answers,
                     len(answers),
-                    float(found.overlaps[p, place]),
+                    overlap,
                     None,
                     None if law is None else round(float(law[p].kept.mean()), DECIMALS),
                     law=law[p] if law is not None and lawful[i] else None,
@@ -216,184 +221,24 @@ def _deviations(
 
 
 def _total(perturbation: Perturbation, search: ClosedSearch) -> float:
-    stored = search.candidates[:, : search.stored_dims]
-    return _variance(perturbation, stored, search.task.candidate_square_norm)
+    square, dims = search.task.candidate_square_norm, search.stored_dims
+    return _variance(perturbation, dims, lambda: search.stored_variance, square)
 
 
 def _asked(task: RetrievalTask, perturbation: Perturbation) -> float:
-    return _variance(perturbation, task.candidates, task.candidate_square_norm)
+    rows = task.candidates
+    spread = lambda: float(rows.var(axis=0).sum())  # noqa: E731
+    return _variance(perturbation, rows.shape[1], spread, task.candidate_square_norm)
 
 
-def _variance(perturbation: Perturbation, stored: np.ndarray, square_norm: float) -> float:
+def _variance(
+    perturbation: Perturbation, dim: int, spread: Callable[[], float], square_norm: float
+) -> float:
     """E‖ε‖² of a perturbation: under ``spread`` relative to the variance of these candidates,
     under ``relative`` to the mean squared norm of the candidates before closing."""
-    spread = float(stored.var(axis=0).sum())
-    return total_variance(
-        perturbation.level, perturbation.convention or "total", stored.shape[1], spread, square_norm
-    )
-
-
-# --- codecs ---
-
-
-def _measure_codec(
-    task: RetrievalTask, searches: Sequence[ClosedSearch], perturbation: Perturbation
-) -> list[Result]:
-    """One search over codes. Target candidates: float queries (asymmetric); both: symmetric.
-
-    ``own`` calibration fits the candidates' codec on half of the candidates and, for ``both``, the
-    queries' on half of the queries; ``other`` swaps the two, ``union`` fits both on both halves.
-    Closers that store the same rows share the codec, the codes and their product with the queries.
-    """
-    found: dict[int, Result] = {}
-    left = list(range(len(searches)))
-    while left:
-        alike = [i for i in left if _stores_alike(searches[left[0]], searches[i], perturbation)]
-        left = [i for i in left if i not in alike]
-        some = [searches[i] for i in alike]
-        found |= dict(zip(alike, _coded(task, some, perturbation), strict=True))
-    return [found[i] for i in range(len(searches))]
-
-
-def _stores_alike(one: ClosedSearch, other: ClosedSearch, perturbation: Perturbation) -> bool:
-    """Whether two searches have the same codec and codes of candidates."""
-    if one is other:
-        return True
-    own = perturbation.target == "candidates" and perturbation.convention in (None, "own")
-    if not own or one.stored_dims != other.stored_dims:
-        return False
-    dim = one.stored_dims
-    return np.array_equal(one.candidates[:, :dim], other.candidates[:, :dim])
-
-
-def _coded(
-    task: RetrievalTask, searches: Sequence[ClosedSearch], perturbation: Perturbation
-) -> list[Result]:
-    """Results of searches that store the same rows."""
-    first = searches[0]
-    dim = first.stored_dims
-    fit_rows = [
-        first.candidates[task.candidate_calibration, :dim],
-        first.queries[task.query_calibration, :dim],
-    ]
-    if perturbation.convention == "other":
-        fit_rows.reverse()
-    elif perturbation.convention == "union":
-        fit_rows = [np.vstack(fit_rows)] * 2
-    codec, query_codec = (
-        fit_codec(perturbation.codec, rows) if perturbation.target in (side, "both") else None
-        for side, rows in zip(("candidates", "queries"), fit_rows, strict=True)
-    )
-    extra: dict[str, object] = {}
-    stored = None
-    if codec is not None:
-        unseen = np.setdiff1d(np.arange(len(first.candidates)), task.candidate_calibration)
-        stored = np.asarray(codec.through(first.candidates[:, :dim]), np.float64)
-        extra = _codec_columns(codec, first.candidates[:, :dim], stored, unseen)
-    rankings = [_coded_ranking(s, codec, query_codec, stored) for s in searches]
-    answers, overlaps = _searched(task, searches, rankings, codec, query_codec, stored)
-    results = []
-    for search, coded, best, overlap in zip(searches, rankings, answers, overlaps, strict=True):
-        own = dict(extra)
-        if perturbation.rescored and task.lists is None:
-            best, more = _rescored(task, search, coded, best, perturbation.rescored)
-            own |= more
-        size = None if codec is None else float(codec.bytes_per_vector(dim))
-        results.append(Result(perturbation, search, best[None, :], 1, overlap, size, None, own))
-    return results
-
-
-def _coded_ranking(
-    search: ClosedSearch, codec: Codec | None, query_codec: Codec | None, stored: np.ndarray | None
-) -> Ranking:
-    q, c, dim = search.queries, search.candidates, search.stored_dims
-    if codec is not None:
-        return coded_ranking(
-            q,
-            c,
-            codec,
-            score=search.score,
-            bias=search.bias,
-            query_codec=query_codec,
-            stored=dim,
-            coded=stored,
-        )
-    assert query_codec is not None
-    asked = np.hstack([query_codec.through(q[:, :dim]), q[:, dim:]])
-    return Ranking.of(asked, c, search.score, search.bias)
-
-
-def _searched(
-    task: RetrievalTask,
-    searches: Sequence[ClosedSearch],
-    rankings: Sequence[Ranking],
-    codec: Codec | None,
-    query_codec: Codec | None,
-    stored: np.ndarray | None,
-) -> tuple[list[np.ndarray], list[float]]:
-    """First answers and overlaps at ten; float queries that were only moved share a product."""
-    moves: list[Moved | None] = [None] * len(searches)
-    product = None
-    floats = query_codec is None and not hasattr(codec, "query_through")
-    if stored is not None and floats and task.lists is None:
-        product = Product.of(task.queries, stored)
-        for i, (search, ranking) in enumerate(zip(searches, rankings, strict=True)):
-            if search.moved is not None and search.moved.rate is None:
-                moves[i] = Moved.of(product, ranking, (search.moved.moves[0], None))
-    heads: dict[int, list[tuple[int, np.ndarray]]] = {}
-
-    def watch(i: int, part: slice, scores: np.ndarray) -> None:
-        if part.start < HEAD:
-            top = searches[i].top_of(scores[: HEAD - part.start])
-            heads.setdefault(i, []).append((part.start, top))
-
-    answers = task.answers(list(zip(rankings, moves, strict=True)), product, watch)
-    overlaps = [
-        search.overlap(ranking.single())
-        if i not in heads
-        else search.overlap_of(
-            np.concatenate([top for _, top in sorted(heads[i], key=itemgetter(0))])
-        )
-        for i, (search, ranking) in enumerate(zip(searches, rankings, strict=True))
-    ]
-    return answers, overlaps
-
-
-def _rescored(
-    task: RetrievalTask, search: ClosedSearch, coded: Ranking, best: np.ndarray, asked: int
-) -> tuple[np.ndarray, dict[str, object]]:
-    """Answers after the best by code are ranked again in float, and what that says of them.
-
-    What is lost splits into what the code loses (1 - ``coded_consistency``), what rescoring wins
-    back (up to ``in_shortlist``) and the rest.
-    """
-    depth = min(asked, len(search.candidates))
-    shortlist = top_k(coded, depth).rows
-    found = task.items(shortlist) == search.clean_top1[:, None]
-    extra: dict[str, object] = {
-        "rescored": depth,
-        "coded_consistency": float((best == search.clean_top1).mean()),
-        "in_shortlist": float(found.any(axis=1).mean()),
-    }
-    return task.items(rescore(shortlist, search.clean, 1)[:, 0]), extra
-
-
-def _codec_columns(
-    codec: Codec, rows: np.ndarray, coded: np.ndarray, unseen: np.ndarray
-) -> dict[str, object]:
-    """What kind of error the codec makes on the rows under test, and whether its ranges fit them.
-
-    Ranges are looked at on rows that no ``own`` calibration has seen.
-    """
-    error = measure_error(codec, rows, coded=coded)
-    found: dict[str, object] = {
-        "codec_error": float(f"{error.squared:.9g}"),
-        "codec_slope": round(error.slope, 9),
-        "codec_error_kind": error.kind,
-    }
-    for lint in range_lints(codec, {"stored": rows[unseen]}) if len(unseen) else ():
-        found |= {"codec_outside": lint.outside, "codec_would_wrap": lint.wrapped}
-    return found
+    convention = perturbation.convention or "total"
+    variance = spread() if convention == "spread" else 0.0
+    return total_variance(perturbation.level, convention, dim, variance, square_norm)
 
 
 # --- cuts ---

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.closer import Closer, Role
+from isthmus.closers.maps import RowMap
 from isthmus.core.arrays import unit
 from isthmus.perturb.families import NOISES
 from isthmus.perturb.shapes import Met, Shape
@@ -48,6 +49,12 @@ class ClosedSearch:
     def of(cls, task: RetrievalTask, closer: Closer, today_top1: np.ndarray) -> ClosedSearch:
         """Map the rows once; O((n + K) d) and one clean search."""
         return closed_searches(task, [closer], today_top1)[0]
+
+    def restricted(self, task: RetrievalTask, rows: np.ndarray) -> ClosedSearch:
+        """The same search by the queries ``rows`` (m,), which ``task`` holds."""
+        clean = replace(self.clean, queries=self.queries[rows])
+        tops = {"clean_top1": self.clean_top1[rows], "today_top1": self.today_top1[rows]}
+        return replace(self, queries=clean.queries, clean=clean, task=task, _shapes={}, **tops)
 
     @cached_property
     def moved(self) -> Moved | None:
@@ -91,6 +98,15 @@ class ClosedSearch:
     def stored_dims(self) -> int:
         """Coordinates of a mapped row that are stored as a vector: all but the closer's memo."""
         return self.candidates.shape[1] - self.closer.memo
+
+    @property
+    def stored_variance(self) -> float:
+        """Total variance of what is stored as vectors."""
+
+        def found() -> float:
+            return float(self.candidates[:, : self.stored_dims].var(axis=0).sum())
+
+        return self.task.facts.of(f"variance of {self.stored_dims}", found, self.candidates)
 
     @property
     def floats_per_candidate(self) -> int:
@@ -144,10 +160,10 @@ def closed_searches(
     searches = []
     unknown = np.empty(0, np.int64)
     for closer in closers:
-        queries = np.asarray(closer.query(task.queries))
-        candidates = np.asarray(closer.candidate(task.candidates))
+        queries = _mapped(task, closer.query, task.queries)
+        candidates = _mapped(task, closer.candidate, task.candidates)
         bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
-        clean = Ranking.of(queries, candidates, closer.score, bias)
+        clean = Ranking.of(queries, candidates, closer.score, bias, task.facts)
         today = task.today(closer.score) if today_top1 is None else today_top1
         searches.append(
             ClosedSearch(
@@ -158,6 +174,16 @@ def closed_searches(
     return [
         replace(search, clean_top1=found) for search, found in zip(searches, answers, strict=True)
     ]
+
+
+def _mapped(task: RetrievalTask, closing: RowMap, rows: np.ndarray) -> np.ndarray:
+    """Rows after a map; maps that do nothing, or only normalise, give all searches one array."""
+    times = sum(step.normalised + step.renormalised for step in closing.steps)
+    if not closing.is_identity or closing.dim != rows.shape[1] or times > 1:
+        return np.asarray(closing(rows))
+    if not times:
+        return rows
+    return task.facts.of("normalised", lambda: np.asarray(unit(rows)), rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,11 +16,12 @@ duplicates have one defined order whatever a matrix product rounds.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from isthmus.core.arrays import Array, is_numpy, like, namespace, row_norms, to_numpy, working
+from isthmus.core.facts import Facts
 from isthmus.core.topk import Part, Pool, lines_top_k
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.settled import TIE_ULPS, Settled
@@ -40,16 +41,23 @@ def check_score(score: str) -> str:
     return score
 
 
-def linear_terms(candidates: Array, score: str) -> tuple[Array | None, Array | None]:
+def linear_terms(
+    candidates: Array, score: str, facts: Facts | None = None
+) -> tuple[Array | None, Array | None]:
     """Scale and offset per candidate, each (K,) or None where they are 1 and 0."""
     check_score(score)
     if score == "dot":
         return None, None
-    norms = row_norms(candidates)
+    norms = norms_of(candidates, facts or Facts())
     if score == "cosine":
         xp = namespace(candidates)
         return 1.0 / xp.where(norms > 0, norms, xp.ones_like(norms)), None
     return None, -0.5 * norms * norms
+
+
+def norms_of(rows: Array, facts: Facts) -> Array:
+    """Norms of rows (n, d), (n,), found once for all who share ``facts``."""
+    return facts.of("norms", lambda: row_norms(rows), rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +68,7 @@ class Ranking:
         score: the score that ``scale`` and ``offset`` belong to.
         scale, offset: (K,) each, or None for 1 and 0. ``offset`` includes ``bias``.
         bias: (K,) candidate biases, or None where all are 0.
+        facts: norms of rows that are known already.
     """
 
     queries: Array
@@ -68,16 +77,23 @@ class Ranking:
     scale: Array | None = None
     offset: Array | None = None
     bias: Array | None = None
+    facts: Facts = field(default_factory=Facts, repr=False)
 
     @classmethod
     def of(
-        cls, queries: Array, candidates: Array, score: str, bias: np.ndarray | None = None
+        cls,
+        queries: Array,
+        candidates: Array,
+        score: str,
+        bias: np.ndarray | None = None,
+        facts: Facts | None = None,
     ) -> Ranking:
         """Prepare a search.
 
         Args:
             queries: (n, d). candidates: (K, d). Half precision is searched in float32, sides of
                 two dtypes in float64. bias: (K,) candidate biases or None.
+            facts: shared with other searches of the same rows.
 
         Raises:
             OptionError: unknown score. ShapeError: dimensions or the bias' length do not fit.
@@ -91,7 +107,9 @@ class Ranking:
         queries, candidates = working(queries), working(candidates)
         if queries.dtype != candidates.dtype:
             queries, candidates = working(queries, double=True), working(candidates, double=True)
-        plain = cls(queries, candidates, score, *linear_terms(candidates, score))
+        facts = facts or Facts()
+        terms = linear_terms(candidates, score, facts)
+        plain = cls(queries, candidates, score, *terms, facts=facts)
         return plain if bias is None else plain.with_bias(bias)
 
     def with_bias(self, bias: Array) -> Ranking:
@@ -121,7 +139,7 @@ class Ranking:
         """
         if check_score(score) == self.score:
             return self
-        norms = to_numpy(row_norms(self.candidates))
+        norms = to_numpy(norms_of(self.candidates, self.facts))
         off = np.abs(norms - 1)
         if not (off <= UNIT_TOLERANCE).all():
             worst = int(np.argmax(off))
@@ -130,12 +148,15 @@ class Ranking:
                 f"{self.score} and {score} rank alike only among unit rows, but candidate {worst} "
                 f"has norm {norms[worst]:.6g}; normalise the candidates or keep {self.score}",
             )
-        return Ranking.of(self.queries, self.candidates, score, self.bias)
+        return Ranking.of(self.queries, self.candidates, score, self.bias, self.facts)
 
     def on_host(self) -> Ranking:
         """The same search with all parts as NumPy arrays."""
-        rest = (None if t is None else to_numpy(t) for t in (self.scale, self.offset, self.bias))
-        return Ranking(to_numpy(self.queries), to_numpy(self.candidates), self.score, *rest)
+        scale, offset, bias = (
+            None if t is None else to_numpy(t) for t in (self.scale, self.offset, self.bias)
+        )
+        sides = to_numpy(self.queries), to_numpy(self.candidates)
+        return Ranking(*sides, self.score, scale, offset, bias)
 
     @property
     def tie_widths(self) -> Array:
@@ -145,8 +166,9 @@ class Ranking:
     def rounding(self, eps: float) -> Array:
         """``TIE_ULPS`` roundings of size ``eps`` at the size of a query's terms: (n, 1)."""
         xp = namespace(self.queries)
-        c = row_norms(self.candidates)
-        size = row_norms(self.queries) * xp.max(c if self.scale is None else c * self.scale)
+        c = norms_of(self.candidates, self.facts)
+        most = xp.max(c if self.scale is None else c * self.scale)
+        size = norms_of(self.queries, self.facts) * most
         if self.offset is not None:
             size = size + xp.max(xp.abs(self.offset))
         return TIE_ULPS * eps * size[:, None]
@@ -157,8 +179,8 @@ class Ranking:
         def cut(terms: np.ndarray | None) -> np.ndarray | None:
             return None if terms is None else terms.astype(np.float32, copy=False)
 
-        rest = (cut(t) for t in (self.scale, self.offset, self.bias))
-        return Ranking(cut(self.queries), cut(self.candidates), self.score, *rest)
+        scale, offset, bias = (cut(t) for t in (self.scale, self.offset, self.bias))
+        return Ranking(cut(self.queries), cut(self.candidates), self.score, scale, offset, bias)
 
     def block_rows(self) -> int:
         """Queries whose scores are held at once."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isthmus.core.arrays import EPS64
+from isthmus.core.topk import settle
 
 if TYPE_CHECKING:
     from isthmus.search.scores import Ranking
@@ -42,13 +43,16 @@ class Settled:
     near: np.ndarray
 
     @classmethod
-    def of(cls, ranking: Ranking, terms: np.ndarray | None = None) -> Settled:
+    def of(
+        cls, ranking: Ranking, terms: np.ndarray | None = None, off: np.ndarray | float = 0.0
+    ) -> Settled:
         """O((n + K) d). ``terms`` (n,): sizes of the terms that float32 scores are made of, where
-        these are larger than the ranking's own."""
+        these are larger than the ranking's own. ``off`` (n,): by so much at most two scores lie
+        apart otherwise than the ranking's, besides rounding."""
         own = np.asarray(ranking.rounding(1.0 / TIE_ULPS))[:, 0]
         sizes = own if terms is None else np.maximum(own, terms)
         dim = ranking.queries.shape[1]
-        near = (NEAR * max(1.0, float(np.sqrt(dim / 512))) * sizes).astype(np.float32)
+        near = (NEAR * max(1.0, float(np.sqrt(dim / 512))) * sizes + off).astype(np.float32)
         return cls(ranking, sizes, TIE_ULPS * EPS64 * own, near)
 
     @property
@@ -65,29 +69,83 @@ class Settled:
             found[part] = self.best(scores, part)
         return found
 
-    def best(self, scores: np.ndarray, part: slice) -> np.ndarray:
-        """The answers (b,) of the queries in ``part``; spoils their float32 scores (b, K)."""
+    def best(self, scores: np.ndarray, part: slice, listed: np.ndarray | None = None) -> np.ndarray:
+        """The answers (b,) of the queries in ``part``; spoils their float32 scores (b, K).
+
+        ``listed`` (b, c): the candidates, ascending, that scores (b, c) are of; None: all.
+        """
         rows = np.arange(len(scores))
         first = scores.argmax(axis=1)
         level = scores[rows, first] - self.near[part]
         scores[rows, first] = -np.inf
         doubtful = np.flatnonzero(scores.max(axis=1) >= level)
+        answers = first if listed is None else listed[rows, first]
         if len(doubtful):
             near = scores[doubtful] >= level[doubtful, None]
             near[np.arange(len(doubtful)), first[doubtful]] = True
-            first[doubtful] = self._settled(part.start + doubtful, near)
-        return first
+            among = None if listed is None else listed[doubtful]
+            answers[doubtful] = self._settled(part.start + doubtful, near, among)
+        return answers
 
-    def _settled(self, rows: np.ndarray, near: np.ndarray) -> np.ndarray:
-        """Lowest candidate within a tie of the best of some queries (b,), among ``near`` (b, K)."""
+    def leading(self, scores: np.ndarray, part: slice, k: int) -> np.ndarray:
+        """Candidates (b, k), ascending, of the k best of each query, of float32 scores (b, K).
+
+        What is near the k-th is settled in float64, tied ones by row.
+        """
+        count = scores.shape[1]
+        if k >= count:
+            return np.tile(np.arange(count), (len(scores), 1))
+        near = self.near[part]
+        at = np.flatnonzero(scores >= (_reached(scores, k) - near)[:, None])
+        query, column = np.divmod(at, count)
+        value = scores.ravel()[at]
+        order = np.lexsort((-value, query))
+        starts = np.searchsorted(query, np.arange(len(scores)))
+        kth = value[order][starts + k - 1]
+        above = value - kth[query]
+        sure, maybe = above > near[query], np.abs(above) <= near[query]
+        lacking = k - np.bincount(query[sure], minlength=len(scores))
+        open_ones = np.bincount(query[maybe], minlength=len(scores)) > lacking
+        taken = sure | (maybe & ~open_ones[query])
+        stops = np.append(starts[1:], len(at))
+        for i in np.flatnonzero(open_ones):
+            mine = starts[i] + np.flatnonzero(maybe[starts[i] : stops[i]])
+            taken[mine[self._first(part.start + i, column[mine], lacking[i])]] = True
+        return column[taken].reshape(len(scores), k)
+
+    def _first(self, query: int, candidates: np.ndarray, count: int) -> np.ndarray:
+        """Places of the first ``count`` of some candidates of a query, ascending, in float64."""
+        scores = self.ranking.scores_of(candidates, np.full(len(candidates), query))
+        order = np.argsort(-scores, kind="stable")
+        ranked = order[settle(candidates[order], scores[order], float(self.widths[query]))]
+        return np.asarray(ranked[:count])
+
+    def _settled(
+        self, rows: np.ndarray, near: np.ndarray, listed: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Lowest candidate within a tie of the best of some queries (b,), among ``near`` (b, K),
+        or of those that are ``listed`` (b, c)."""
         answers = np.empty(len(rows), np.int64)
         counts = np.count_nonzero(near, axis=1)
         group = np.cumsum(counts) // max(1, GATHERED // self.ranking.queries.shape[1])
         for here in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(group)) + 1):
             query, candidate = np.nonzero(near[here])
+            if listed is not None:
+                candidate = listed[here][query, candidate]
             scores = self.ranking.scores_of(candidate, rows[here][query])
             starts = np.flatnonzero(np.diff(query, prepend=-1))
             level = np.maximum.reduceat(scores, starts) - self.widths[rows[here]]
             tied = np.flatnonzero(scores >= level[query])
             answers[here] = candidate[tied[np.searchsorted(query[tied], np.arange(len(here)))]]
         return answers
+
+
+def _reached(scores: np.ndarray, k: int) -> np.ndarray:
+    """A number (b,) that k of each query's scores (b, K) reach: the k-th largest, or that of the
+    largest of each of some groups, which is no larger and found in one pass."""
+    groups = max(4 * k, 64)
+    fold = scores.shape[1] // groups
+    if fold > 1:
+        scores = scores[:, : fold * groups].reshape(len(scores), fold, groups).max(axis=1)
+    place = scores.shape[1] - k
+    return np.asarray(np.partition(scores, place, axis=1)[:, place])

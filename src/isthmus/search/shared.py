@@ -24,19 +24,25 @@ KEPT = 2**25
 """Scores of a product that are kept for the next search: 128 MB of float32."""
 BLOCK = 2**18
 """Scores of a block: 1 MB of float32, which caches hold."""
+MULTIPLIED = 8
+"""Blocks that are multiplied at once: BLAS rearranges the candidates for every product."""
 
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """Inner products ⟨q, x⟩ of queries (n, d) and candidates (K, d), both float32."""
+    """Inner products ⟨q, x⟩ of queries (n, d) and candidates (K, d), both float32.
+
+    ``kept``: what was multiplied is kept for the next search, if it is not too large.
+    """
 
     queries: np.ndarray
     candidates: np.ndarray
+    kept: bool = True
 
     @classmethod
-    def of(cls, queries: np.ndarray, candidates: np.ndarray) -> Product:
+    def of(cls, queries: np.ndarray, candidates: np.ndarray, *, kept: bool = True) -> Product:
         """Of rows in any precision."""
-        return cls(*(np.asarray(side, np.float32) for side in (queries, candidates)))
+        return cls(np.asarray(queries, np.float32), np.asarray(candidates, np.float32), kept)
 
     @cached_property
     def sizes(self) -> np.ndarray:
@@ -50,25 +56,33 @@ class Product:
 
     def blocks(self, work: Callable[[slice, np.ndarray], None]) -> None:
         """Call ``work(part, product (b, K))`` for all queries; it must not write to the product."""
-        over_blocks(lambda part: work(part, self.block(part)), len(self.queries), self.step)
+
+        def several(part: slice) -> None:
+            products = self.block(part)
+            for start in range(part.start, part.stop, self.step):
+                some = slice(start, min(start + self.step, part.stop))
+                work(some, products[some.start - part.start : some.stop - part.start])
+
+        over_blocks(several, len(self.queries), MULTIPLIED * self.step)
 
     def block(self, part: slice) -> np.ndarray:
         """The products of some queries, (b, K)."""
-        if self._whole is not None:
-            return self._whole[part]
+        if self.whole is not None:
+            return self.whole[part]
         return np.asarray(self.queries[part] @ self.candidates.T)
 
     @cached_property
-    def _whole(self) -> np.ndarray | None:
+    def whole(self) -> np.ndarray | None:
+        """All products (n, K), where they are kept."""
         shape = len(self.queries), len(self.candidates)
-        if shape[0] * shape[1] > KEPT:
+        if not self.kept or shape[0] * shape[1] > KEPT:
             return None
         out = np.empty(shape, np.float32)
 
         def work(part: slice) -> None:
             np.matmul(self.queries[part], self.candidates.T, out=out[part])
 
-        over_blocks(work, shape[0], self.step)
+        over_blocks(work, shape[0], MULTIPLIED * self.step)
         return out
 
 
@@ -99,19 +113,26 @@ class Moved:
         ranking: Ranking,
         moves: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
         renormalised: tuple[bool, bool] = (False, False),
+        lengths: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
     ) -> Moved:
         """From what both sides are moved by, (d,) or None, and whether they are divided by their
-        norms after; ``ranking`` is the search of the rows so moved."""
+        norms after; ``ranking`` is the search of the rows so moved. ``lengths`` (n,), (K,): what
+        both sides are multiplied by instead."""
         q, x = product.queries, product.candidates
         a, b = (None if move is None else move.astype(np.float32) for move in moves)
         column = np.zeros(len(x), np.float32) if a is None else x @ a
         row = None if b is None else q @ b
         if a is not None and b is not None:
             column += a @ b
-        single = ranking.single()
-        scale, offset = single.scale, single.offset
-        rate = 1 / row_norms(q if a is None else q + a) if renormalised[0] else None
-        length = 1 / row_norms(x if b is None else x + b) if renormalised[1] else None
+        scale, offset = (
+            None if term is None else np.asarray(term, np.float32)
+            for term in (ranking.scale, ranking.offset)
+        )
+        rate, length = (None if t is None else t.astype(np.float32) for t in lengths)
+        if renormalised[0]:
+            rate = 1 / row_norms(q if a is None else q + a)
+        if renormalised[1]:
+            length = 1 / row_norms(x if b is None else x + b)
         sizes = np.asarray(product.sizes, np.float64)
         sizes = sizes + sum(float(np.abs(t).max()) for t in (column, row) if t is not None)
         sizes = sizes if rate is None else sizes * rate
@@ -130,16 +151,25 @@ class Moved:
         """Whether products and a number per candidate are all of it."""
         return self.rate is None and self.length is None and self.scale is None
 
-    def scores(self, product: np.ndarray, part: slice) -> np.ndarray:
-        """Scores (b, K) of the queries in ``part`` from their products; a new array."""
-        out = product + self.column
+    def scores(
+        self, product: np.ndarray, part: slice, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Scores of the queries in ``part`` from their products; a new array.
+
+        ``product`` (b, K), or (b, c) of the candidates ``rows`` (b, c).
+        """
+
+        def own(term: np.ndarray) -> np.ndarray:
+            return term if rows is None else term[rows]
+
+        out = product + own(self.column)
         if self.row is not None:
             out += self.row[part, None]
         if self.rate is not None:
             out *= self.rate[part, None]
         for factor in (self.length, self.scale):
             if factor is not None:
-                out *= factor
+                out *= own(factor)
         if self.offset is not None:
-            out += self.offset
+            out += own(self.offset)
         return out

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import row_norms
+from isthmus.core.facts import Facts
 from isthmus.data import Rows
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.data.row_stats import RowStats
@@ -28,6 +29,9 @@ LEAST = 2
 """Queries in a part of a split."""
 UNIT_TOLERANCE = 1e-5
 """Rows whose norms are this near 1 count as unit rows."""
+
+
+Watch = Callable[[int, slice, np.ndarray, Settled], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +86,7 @@ class RetrievalTask:
         query_items, candidate_items: (n,), (K,) lowest row of each row's item, where rows of one
             item differ (crops, chunks, views); None: every row is an item. An answer is an item:
             its lowest row stands for it.
+        facts: what was found of the rows, shared with all tasks made from this one.
     """
 
     queries: np.ndarray
@@ -98,6 +103,7 @@ class RetrievalTask:
     pair: PairMoments | None = None
     query_items: np.ndarray | None = None
     candidate_items: np.ndarray | None = None
+    facts: Facts = field(default_factory=Facts, repr=False)
 
     @classmethod
     def of(
@@ -164,7 +170,7 @@ class RetrievalTask:
 
     def plain(self, score: str | None = None) -> Ranking:
         """Exact search on the rows as they are, by the task's score or another."""
-        return Ranking.of(self.queries, self.candidates, score or self.score)
+        return Ranking.of(self.queries, self.candidates, score or self.score, facts=self.facts)
 
     def today(self, score: str | None = None) -> np.ndarray:
         """(n,): the answers of plain exact search."""
@@ -178,16 +184,18 @@ class RetrievalTask:
     def _today(self) -> dict[str, np.ndarray]:
         return {}
 
-    @cached_property
+    @property
     def product(self) -> Product:
         """Inner products of the rows in float32, which searches of moved rows share."""
-        return Product.of(self.queries, self.candidates)
+        rows = self.queries, self.candidates
+        return self.facts.of("product", lambda: Product.of(*rows), *rows)
 
     def answers(
         self,
         searches: Sequence[tuple[Ranking, Moved | None]],
         product: Product | None = None,
-        watch: Callable[[int, slice, np.ndarray], None] | None = None,
+        watch: Watch | None = None,
+        off: Sequence[np.ndarray | float] = (),
     ) -> list[np.ndarray]:
         """The answers of several float64 searches of these rows, (n,) each, ties as in ``best``.
 
@@ -196,14 +204,16 @@ class RetrievalTask:
 
         Args:
             product: that of the task's rows by default; that of coded rows, for example.
-            watch: called with (number of the search, queries, their scores (b, K)) of all searches
-                that take their scores from the product.
+            watch: called with (number of the search, queries, their scores (b, K), how these are
+                settled) of all searches that take their scores from the product.
+            off: for each search by how much two scores may lie apart otherwise than the ranking's.
         """
         product = product or self.product
         found: list[np.ndarray | None] = [None] * len(searches)
         shared: list[tuple[int, Settled, Moved]] = []
         for i, (ranking, moved) in enumerate(searches):
-            settled = None if moved is None else Settled.of(ranking, moved.sizes)
+            slack = off[i] if off else 0.0
+            settled = None if moved is None else Settled.of(ranking, moved.sizes, slack)
             if settled is None or moved is None or self.lists is not None or not settled.fits:
                 found[i] = self.best(ranking)
             else:
@@ -214,7 +224,7 @@ class RetrievalTask:
             for row, (i, settled, moved) in zip(rows, shared, strict=True):
                 scores = moved.scores(products, part)
                 if watch is not None:
-                    watch(i, part, scores)
+                    watch(i, part, scores, settled)
                 row[part] = settled.best(scores, part)
 
         if shared:

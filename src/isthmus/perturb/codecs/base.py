@@ -13,8 +13,9 @@ from isthmus.errors import OptionError, ShapeError
 class Codec(Protocol):
     """A fitted, frozen codec of rows. Fit one with :func:`isthmus.perturb.codecs.fit_codec`.
 
-    Two things are optional, because only one store needs them: ``offsets(rows, score)`` (K,), exact
-    numbers that the store keeps with the codes and adds to the decoded score, and
+    Two things are optional, because only one store needs them: ``offsets(rows, score, coded)``
+    (K,), exact numbers that the store keeps with the codes and adds to the decoded score (``coded``
+    are the rows as the codec gives them back), and
     ``query_through(rows)`` (n, d), what the store does to float queries before it compares.
     :func:`isthmus.perturb.codecs.coded_ranking` honours both.
     """

@@ -52,15 +52,19 @@ class RaBitQ(FaissCodec):
         """c, the mean of the calibration rows, (d,) float32."""
         return np.asarray(library().vector_to_array(self.index.center))
 
-    def offsets(self, rows: np.ndarray, score: str) -> np.ndarray | None:
+    def offsets(
+        self, rows: np.ndarray, score: str, coded: np.ndarray | None = None
+    ) -> np.ndarray | None:
         """Exact numbers (K,) float64 that FAISS adds to the decoded scores of stored ``rows``.
 
-        None for ``cosine``, which FAISS has not: there, decoded rows are compared.
+        None for ``cosine``, which FAISS has not: there, decoded rows are compared. ``coded``: the
+        rows as the codec gives them back, where they are known already.
         """
         if score == "cosine":
             return None
         exact = np.asarray(rows, np.float64) - self.centroid
-        coded = self.through(rows).astype(np.float64) - self.centroid
+        coded = self.through(rows) if coded is None else coded
+        coded = np.asarray(coded, np.float64) - self.centroid
         if score == "dot":
             found: np.ndarray = (exact - coded) @ self.centroid.astype(np.float64)
             return found

@@ -49,7 +49,9 @@ class Rotated:
         """Storage of one row: the inner codec's."""
         return self.inner.bytes_per_vector(dim)
 
-    def offsets(self, rows: np.ndarray, score: str) -> np.ndarray | None:
+    def offsets(
+        self, rows: np.ndarray, score: str, coded: np.ndarray | None = None
+    ) -> np.ndarray | None:
         """The inner codec's exact numbers with the codes, (K,), or None."""
         ask = getattr(self.inner, "offsets", None)
         return None if ask is None else ask(self.turned(rows), score)

@@ -9,6 +9,7 @@ import numpy as np
 
 from isthmus.core.arrays import to_numpy
 from isthmus.core.checks import in_range
+from isthmus.core.facts import Facts
 from isthmus.errors import OptionError, ShapeError
 from isthmus.perturb.codecs.base import Codec
 from isthmus.search.scores import Ranking, top_k
@@ -30,6 +31,7 @@ def coded_ranking(
     query_codec: Codec | None = None,
     stored: int | None = None,
     coded: np.ndarray | None = None,
+    facts: Facts | None = None,
 ) -> Ranking:
     """What a store ranks by when it keeps ``candidates`` coded.
 
@@ -42,6 +44,7 @@ def coded_ranking(
         query_codec: codes the queries too (symmetric); None compares float queries (asymmetric).
         stored: how many leading coordinates are coded; the rest stays in float. All by default.
         coded: those coordinates as the codec gives them back, where they are known already.
+        facts: shared with other searches of the same rows.
 
     Raises:
         ShapeError: dimensions or lengths that do not fit. OptionError: unknown score.
@@ -50,14 +53,17 @@ def coded_ranking(
     head, tail = candidates[:, :dim], candidates[:, dim:]
     coded = codec.through(head) if coded is None else coded
     offsets = getattr(codec, "offsets", None)
-    extra = None if offsets is None else offsets(head, score)
+    extra = None if offsets is None else offsets(head, score, coded)
     if extra is not None:
         bias = extra if bias is None else bias + extra
     ask = getattr(codec, "query_through", None) if query_codec is None else query_codec.through
-    asked = queries if ask is None else _joined(ask(queries[:, :dim]), queries[:, dim:])
-    return Ranking.of(
-        np.asarray(asked, np.float64), np.asarray(_joined(coded, tail), np.float64), score, bias
-    )
+    asked = queries
+    if ask is not None:
+        given = queries[:, :dim]
+        changed = ask(given)
+        asked = queries if changed is given else _joined(changed, queries[:, dim:])
+    asked, coded = (np.asarray(rows, np.float64) for rows in (asked, _joined(coded, tail)))
+    return Ranking.of(asked, coded, score, bias, facts)
 
 
 def _joined(head: np.ndarray, tail: np.ndarray) -> np.ndarray:

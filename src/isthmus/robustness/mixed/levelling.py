@@ -114,6 +114,12 @@ class PoolCloser(SavedRecord):
         Raises:
             ShapeError: another number of dimensions.
         """
+        offsets, variances = self.variances(queries)
+        return offsets, np.asarray(variances ** (self.strength / 2))
+
+    def variances(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same with the variances of a modality's scores, whatever the strength: (n, M) each;
+        1 where there is none, and at strength 0."""
         q = self._prepared(queries)
         offsets = q @ self.means.T
         if self.covariances is None:
@@ -121,8 +127,7 @@ class PoolCloser(SavedRecord):
         variances = np.stack([((q @ c) * q).sum(axis=1) for c in self.covariances], axis=1)
         # a modality whose documents all score alike has no spread to divide by
         floor = EPS64 * q.shape[1] * (q * q).sum(axis=1, keepdims=True)
-        variances = np.where(variances > floor, variances, 1.0)
-        return offsets, np.asarray(variances ** (self.strength / 2))
+        return offsets, np.where(variances > floor, variances, 1.0)
 
     def _prepared(self, queries: np.ndarray) -> np.ndarray:
         q = np.asarray(queries, np.float64)

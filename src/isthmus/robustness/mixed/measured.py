@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from isthmus.core.arrays import unit
+from isthmus.core.arrays import EPS64, row_norms, unit
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.statistics import Share, paired_difference, wilson
 from isthmus.robustness.mixed.levelling import PoolCloser, closing_name
-from isthmus.robustness.mixed.outcomes import search_pool
+from isthmus.robustness.mixed.outcomes import PoolScores, search_pool
 from isthmus.robustness.mixed.pools import Given, Part, Pool, Pools, pools_of
 from isthmus.robustness.mixed.verdict import Mixed
-from isthmus.search.scores import Ranking, top1
+from isthmus.search.scores import Ranking, first_best
+from isthmus.search.settled import TIE_ULPS
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Tried on the queries that are not scored."""
@@ -23,7 +24,11 @@ MAX_QUERIES = 2000
 FIGURES = {"ndcg": "ndcg", "recall": "recall", "recall@1": "first", "share_a": "share_a"}
 """Column -> attribute of an outcome; these have intervals."""
 
-Search = Callable[[Pool], Ranking]
+HELD = 2**24
+"""Products of a pool that are held while all closings are searched, 128 MB."""
+
+Search = Callable[[Pool, np.ndarray | None], Ranking | PoolScores]
+"""A pool, and the products ⟨q, x⟩ (n, K) of its rows where they are held -> its search."""
 
 
 def mixed(
@@ -105,13 +110,10 @@ def mixed(
     moments = dict(zip(names, pools.moments, strict=True))
     closers = [PoolCloser.of(moments, s, normalised=score == "cosine") for s in STRENGTHS]
     searches: dict[str, Search] = {"none": plain}
-    searches |= {closing_name(c.strength): levelled(c) for c in closers}
-    tried: list[dict[str, Any]] = []
-    gains = []
-    for done, (name, search) in enumerate(searches.items(), 1):
-        gains.append(float(np.mean(outcomes(pools.fit, search, k)["ndcg"])))
-        tried.append({"closing": name, "ndcg": gains[-1]})
-        say("strengths", done, len(searches))
+    searches |= {closing_name(c.strength): levelled(c, closers[-1]) for c in closers}
+    found = outcomes(pools.fit, searches, k, lambda *done: say("strengths", *done))
+    gains = [float(np.mean(columns["ndcg"])) for columns in found.values()]
+    tried = [{"closing": name, "ndcg": gain} for name, gain in zip(found, gains, strict=True)]
     most = 1.0 if pools.setting == "other form" else STRENGTHS[-1]
     allowed = sum(strength <= most for strength in STRENGTHS)
     chosen = closers[int(np.argmax(gains[1 : allowed + 1]))]
@@ -134,40 +136,71 @@ def mixed(
     )
 
 
-def plain(pool: Pool) -> Ranking:
+def plain(pool: Pool, products: np.ndarray | None = None) -> Ranking | PoolScores:
     """The pool as it is."""
-    return Ranking.of(pool.queries, pool.documents, "dot")
+    ranking = Ranking.of(pool.queries, pool.documents, "dot")
+    return ranking if products is None else PoolScores(products, ranking.tie_widths)
 
 
-def levelled(closer: PoolCloser) -> Search:
-    """Search through a pool closer whose first modality is a."""
-    return lambda pool: closer.ranking(pool.queries, pool.documents, np.where(pool.is_a, 0, 1))
+def levelled(closer: PoolCloser, strongest: PoolCloser) -> Search:
+    """Search through a pool closer whose first modality is a; ``strongest`` is of the same moments
+    and knows their covariances."""
+
+    def search(pool: Pool, products: np.ndarray | None = None) -> Ranking | PoolScores:
+        place = np.where(pool.is_a, 0, 1)
+        if products is None:
+            return closer.ranking(pool.queries, pool.documents, place)
+        offsets, variances = pool.once("variances", lambda: strongest.variances(pool.queries))
+        spreads = variances ** (closer.strength / 2)
+        longest = row_norms(pool.documents - closer.means[place]).max()
+        asked = row_norms(pool.queries) * np.sqrt((1 / spreads**2).sum(axis=1))
+        scores = (products - offsets[:, place]) / spreads[:, place]
+        return PoolScores(scores, TIE_ULPS * EPS64 * longest * asked[:, None])
+
+    return search
 
 
 def centred(pools: Pools) -> Search:
     """GR-CLIP: queries and either modality lose their own mean and are normalised."""
     a, b = (m.mean for m in pools.moments)
 
-    def search(pool: Pool) -> Ranking:
+    def search(pool: Pool, products: np.ndarray | None = None) -> Ranking:
         stored = unit(pool.documents - np.where(pool.is_a[:, None], a, b))
         return Ranking.of(unit(pool.queries - pools.query_means[pool.asks]), stored, "dot")
 
     return search
 
 
-def outcomes(part: Part, search: Search, k: int) -> dict[str, np.ndarray]:
-    """What happened to each query: (draws, n) of each column."""
+def outcomes(
+    part: Part, searches: Mapping[str, Search], k: int, say: Callable[[int, int], None]
+) -> dict[str, dict[str, np.ndarray]]:
+    """What every search did to each query: (draws, n) of each column."""
     names = (*FIGURES.values(), "displaced", "relevant_a", "share_own")
-    out = {name: np.full((len(part.draws), part.size), np.nan) for name in names}
+    out = {
+        name: {column: np.full((len(part.draws), part.size), np.nan) for column in names}
+        for name in searches
+    }
     for i, draw in enumerate(part.draws):
         for pool in draw:
-            found = search_pool(search(pool), pool.relevance, pool.is_a, k=k, items=pool.items)
-            for name in names[:-1]:
-                out[name][i, pool.ids] = getattr(found, name)
-            if pool.asks is not None:
-                own = found.share_a if pool.asks == 0 else 1 - found.share_a
-                out["share_own"][i, pool.ids] = own
+            products = held_products(pool)
+            for name, search in searches.items():
+                ranking = search(pool, products)
+                found = search_pool(ranking, pool.relevance, pool.is_a, k=k, items=pool.items)
+                mine = out[name]
+                for column in names[:-1]:
+                    mine[column][i, pool.ids] = getattr(found, column)
+                if pool.asks is not None:
+                    own = found.share_a if pool.asks == 0 else 1 - found.share_a
+                    mine["share_own"][i, pool.ids] = own
+        say(i + 1, len(part.draws))
     return out
+
+
+def held_products(pool: Pool) -> np.ndarray | None:
+    """⟨q, x⟩ (n, K) of a pool's rows in float64, None where it is too large to hold."""
+    if len(pool.queries) * len(pool.documents) > HELD:
+        return None
+    return np.asarray(pool.queries @ pool.documents.T)
 
 
 def table(
@@ -176,10 +209,11 @@ def table(
     """A line per closing and modality of the answer (``all``, ``a``, ``b``)."""
     lines, before = [], None
     total = sum(pools.documents)
-    for done, (name, search) in enumerate(searches.items(), 1):
-        found = outcomes(pools.scored, search, k)
+    every = outcomes(pools.scored, searches, k, lambda *done: say("closings", *done))
+    kept_by = _kept(pools.scored, searches)
+    for name, found in every.items():
         before = found if before is None else before
-        kept = [_kept(pools.scored, search, side) for side in (True, False)]
+        kept = kept_by[name]
         gain = paired_difference(before["ndcg"], found["ndcg"], seed=seed)
         whole: dict[str, Any] = {"closing": name, "relevant": "all", "count": found["ndcg"].size}
         for column, key in FIGURES.items():
@@ -193,7 +227,6 @@ def table(
             part = {column: _mean(found[key][of]) for column, key in FIGURES.items()}
             about = {"closing": name, "relevant": side, "count": int(of.sum())}
             lines.append(about | part | _means(found, of))
-        say("closings", done, len(searches))
     return lines
 
 
@@ -214,17 +247,29 @@ def _mean(values: np.ndarray) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _kept(part: Part, search: Search, side: bool) -> float:
-    """Share of queries whose best document of one modality is that of plain search."""
-    same: list[np.ndarray] = []
+def _kept(part: Part, searches: Mapping[str, Search]) -> dict[str, list[float]]:
+    """For each search the share of queries whose best document of side a, and of side b, is that of
+    plain search; of the first draw."""
+    same: dict[str, list[list[np.ndarray]]] = {name: [[], []] for name in searches}
     for pool in part.draws[0]:
-        rows = pool.is_a == side
-        both = [
-            top1(Ranking.of(r.queries, r.candidates[rows], "dot"))
-            for r in (plain(pool), search(pool))
-        ]
-        same.append(both[0] == both[1])
-    return float(np.concatenate(same).mean())
+        products = held_products(pool)
+        before = _best_of_sides(plain(pool, products), pool.is_a)
+        for name, search in searches.items():
+            after = _best_of_sides(search(pool, products), pool.is_a)
+            for lists, one, other in zip(same[name], before, after, strict=True):
+                lists.append(one == other)
+    return {
+        name: [float(np.concatenate(side).mean()) for side in sides] for name, sides in same.items()
+    }
+
+
+def _best_of_sides(ranking: Ranking | PoolScores, is_a: np.ndarray) -> list[np.ndarray]:
+    """The best document of side a, and of side b, of each query, (n,) each."""
+    widths = ranking.tie_widths
+    blocks = [(widths[start : start + len(s)], s) for start, s in ranking.score_blocks()]
+    return [
+        np.concatenate([first_best(s[:, of], width) for width, s in blocks]) for of in (is_a, ~is_a)
+    ]
 
 
 def spreads(pools: Pools, closer: PoolCloser, names: tuple[str, str]) -> list[dict[str, Any]]:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from isthmus.core.arrays import to_numpy
+from isthmus.core.topk import lines_top_k
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.items import best_items, rows_for
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, top_k
 from isthmus.search.task import RetrievalTask
+
+BLOCK = 2**18
+"""Scores looked at at once, where they are known."""
+
+
+@dataclass(frozen=True, eq=False)
+class PoolScores:
+    """Scores (n, K) of a pool that are known, and how close ties are, (n, 1)."""
+
+    scores: np.ndarray
+    tie_widths: np.ndarray
+
+    def score_blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(first query row, scores (b, K)) for consecutive queries, as a ranking has them."""
+        step = max(1, BLOCK // max(self.scores.shape[1], 1))
+        for start in range(0, len(self.scores), step):
+            yield start, self.scores[start : start + step]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +112,7 @@ def _right(found: np.ndarray, relevance: Relevance) -> np.ndarray:
 
 
 def search_pool(
-    ranking: Ranking,
+    ranking: Ranking | PoolScores,
     relevance: Relevance,
     is_a: np.ndarray,
     *,
@@ -103,7 +122,8 @@ def search_pool(
     """Search a pool exactly. O(n K d) in blocks; one block of scores is held at a time.
 
     Args:
-        ranking: n queries and K documents. relevance: relevant documents of each query.
+        ranking: n queries and K documents, or their scores.
+        relevance: relevant documents of each query.
         is_a: (K,) bool, True for documents of side a. k: depth.
         items: (K,) lowest row of each document's item, where documents are not items. An item
             counts once, at its best document, and is relevant where one of its documents is.
@@ -112,19 +132,26 @@ def search_pool(
         OptionError: k below 1 or above K. ShapeError: ``is_a`` does not fit the pool. LabelsError:
         ``relevance`` does not.
     """
-    count = int(ranking.candidates.shape[0])
-    relevance.checked(int(ranking.queries.shape[0]), count)
+    if isinstance(ranking, PoolScores):
+        asked, count = ranking.scores.shape
+    else:
+        asked, count = (int(side.shape[0]) for side in (ranking.queries, ranking.candidates))
+    relevance.checked(asked, count)
     if np.shape(is_a) != (count,):
         raise ShapeError(
             "one-flag-per-document",
             f"a pool of {count} documents was given {np.size(is_a)} sides; expected one each",
         )
     is_a = np.asarray(is_a, bool)
-    best, among = top_k(ranking, k if items is None else rows_for(items, k)).rows, relevance
+    depth = k if items is None else rows_for(items, k)
+    if not 1 <= depth <= count:
+        raise OptionError("bad-k", f"k={k} of {count} candidates; expected 1 to {count}")
+    shared = relevance if items is None else relevance.shared(None, items)
+    best, *places = _looked_at(ranking, shared, is_a, depth)
+    among = relevance
     sides = is_a[best[:, :k]]
     if items is not None:
         among = relevance.merged(np.arange(relevance.queries), items)
-        relevance = relevance.shared(None, items)
         best, ranked = best_items(best, items, k), best
         sides = is_a[_best_rows(ranked, items, k)]
     right = _right(best, among)
@@ -135,7 +162,7 @@ def search_pool(
         np.where(judged, right[:, 0], np.nan),
         np.where(judged, right.sum(axis=1) / np.maximum(relevant, 1), np.nan),
         sides.mean(axis=1),
-        *_places(ranking, relevance, is_a),
+        *places,
     )
 
 
@@ -148,26 +175,48 @@ def _best_rows(ranked: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
     return out
 
 
-def _places(
-    ranking: Ranking, relevance: Relevance, is_a: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Place of each query's best relevant document, and the shares of each modality above it."""
-    widths = to_numpy(ranking.tie_widths)[:, 0]
+def _looked_at(
+    ranking: Ranking | PoolScores, relevance: Relevance, is_a: np.ndarray, depth: int
+) -> tuple[np.ndarray, ...]:
+    """The best rows (n, depth), the place of each query's best relevant document, the shares of its
+    own and the other modality above it, and whether it is of side a: one pass over the scores."""
+    widths = to_numpy(ranking.tie_widths)
     rights = relevance.of_query()
+    best = np.empty((relevance.queries, depth), np.int64)
     out = np.full((3, relevance.queries), np.nan)
     side = np.zeros(relevance.queries, bool)
     totals = np.array([(~is_a).sum(), is_a.sum()])
     for start, block in ranking.score_blocks():
-        for i, line in enumerate(to_numpy(block), start):
-            if len(rights[i]):
-                target, above = _above(line, rights[i], float(widths[i]))
-                side[i] = is_a[target]
-                same = int(side[i])
-                passed = np.array([(above & ~is_a).sum(), (above & is_a).sum()])
-                out[0, i] = passed.sum()
-                out[1, i] = _share(passed[same], totals[same] - 1)
-                out[2, i] = _share(passed[1 - same], totals[1 - same])
-    return out[0], out[1], out[2], side
+        scores = to_numpy(block)
+        part = slice(start, start + len(scores))
+        best[part] = lines_top_k(scores, depth, widths[part])[0]
+        rows, target, passed = _passed(scores, rights[part], widths[part, 0], is_a)
+        same = is_a[target].astype(int)
+        side[start + rows] = is_a[target]
+        each = np.arange(len(rows))
+        out[0, start + rows] = passed.sum(axis=1)
+        out[1, start + rows] = _share(passed[each, same], totals[same] - 1)
+        out[2, start + rows] = _share(passed[each, 1 - same], totals[1 - same])
+    return best, *out, side
+
+
+def _passed(
+    scores: np.ndarray, rights: list[np.ndarray], widths: np.ndarray, is_a: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The queries (m,) that have a relevant document, the best placed one (m,), and how many
+    documents of either side stand above it, (m, 2)."""
+    counts = np.array([len(right) for right in rights])
+    rows = np.flatnonzero(counts)
+    target = np.array([rights[i][0] for i in rows], np.int64)
+    level = scores[rows, target]
+    above = scores[rows] > (level + widths[rows])[:, None]
+    level -= widths[rows]
+    slow = (counts[rows] > 1) | ((scores[rows] >= level[:, None]).sum(1) > above.sum(1) + 1)
+    for i in np.flatnonzero(slow):
+        row = rows[i]
+        target[i], above[i] = _above(scores[row], rights[row], float(widths[row]))
+    passed = [np.count_nonzero(above[:, of], axis=1) for of in (~is_a, is_a)]
+    return rows, target, np.stack(passed, axis=1)
 
 
 def _above(line: np.ndarray, right: np.ndarray, width: float) -> tuple[int, np.ndarray]:
@@ -179,5 +228,6 @@ def _above(line: np.ndarray, right: np.ndarray, width: float) -> tuple[int, np.n
     return target, above
 
 
-def _share(part: int, whole: int) -> float:
-    return float(part / whole) if whole > 0 else float("nan")
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Shares, NaN of nothing."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)

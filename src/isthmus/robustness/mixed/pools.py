@@ -6,13 +6,14 @@ Everything that is chosen (strength, the queries' mean) is chosen on ``fit`` poo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
 from isthmus.core.checks import share
+from isthmus.core.facts import Facts
 from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
 from isthmus.data.names import names_of
@@ -27,6 +28,8 @@ from isthmus.search.task import RetrievalTask
 LEAST = 8
 """Queries in either part."""
 SCORES = ("cosine", "dot")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +120,11 @@ class Pool:
     ids: np.ndarray
     asks: int | None = None
     items: np.ndarray | None = None
+    facts: Facts = field(default_factory=Facts, repr=False)
+
+    def once(self, name: str, find: Callable[[], T]) -> T:
+        """A fact of the queries, found once."""
+        return self.facts.of(name, find, self.queries)
 
 
 @dataclass(frozen=True, eq=False)

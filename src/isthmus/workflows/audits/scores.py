@@ -8,6 +8,7 @@ import numpy as np
 
 from isthmus.core.arrays import row_norms
 from isthmus.search.scores import SCORES, Ranking
+from isthmus.search.shared import Moved
 from isthmus.search.task import Input, RetrievalTask
 
 
@@ -19,16 +20,18 @@ def by_score(task: RetrievalTask) -> list[dict[str, Any]]:
         nothing is known to be right). The cosine is left out where a row is zero.
     """
     q, c = task.queries, task.candidates
+    lengths: tuple[np.ndarray | None, np.ndarray | None] = None, None
     if task.normalised:
         q, c = _of_file(task.query_input, q), _of_file(task.candidate_input, c)
+        lengths = row_norms(q), row_norms(c)
     zero = not (row_norms(q).all() and row_norms(c).all())
-    relevance, found = task.relevance, []
-    today = None
-    for score in (task.score, *(s for s in SCORES if s != task.score)):
-        if score == "cosine" and zero:
-            continue
-        answers = task.best(Ranking.of(q, c, score))
-        today = answers if today is None else today
+    scores = [task.score, *(s for s in SCORES if s != task.score)]
+    scores = [score for score in scores if score != "cosine" or not zero]
+    rankings = [Ranking.of(q, c, score, facts=task.facts) for score in scores]
+    # rows of the file are the task's rows times their norms
+    every = task.answers([(r, Moved.of(task.product, r, lengths=lengths)) for r in rankings])
+    relevance, found, today = task.relevance, [], every[0]
+    for score, answers in zip(scores, every, strict=True):
         right = relevance.correct(answers)[relevance.judged]
         found.append(
             {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.advice import PartFigures
 
-HELD = 2**28
+HELD = 2**29
 """Bytes of mapped rows held at once."""
 
 
@@ -111,6 +112,10 @@ class Part:
         today = task.today()[rows]
         return cls(task, rows, plain, today, tuple(perturbations), trials, seed, by_law)
 
+    @cached_property
+    def _variance(self) -> float:
+        return float(self.task.candidates.var(axis=0).sum())
+
     @property
     def judged(self) -> np.ndarray:
         """(n,) bool: queries whose right answer is known."""
@@ -177,6 +182,7 @@ class Part:
             trials=self.trials,
             seed=self.seed,
             by_law=self.by_law,
+            tabled=0,
         )
 
     def summary(self, search: ClosedSearch, results: Sequence[Result]) -> Measured:
@@ -187,8 +193,7 @@ class Part:
         judged = self.rows[self.judged]
         right = [r.correct(self.task.relevance)[:, judged] for r in results]
         known = [1 - r.predicted for r in results if r.predicted is not None]
-        before = float(self.task.candidates.var(axis=0).sum())
-        stored = float(search.candidates[:, : search.stored_dims].var(axis=0).sum())
+        before, stored = self._variance, search.stored_variance
         return Measured(
             same,
             int((same & (clean != self.today)).sum()),

@@ -295,10 +295,14 @@ def advise(
 
 
 def trials_of(
-    task: RetrievalTask, train: np.ndarray, test: np.ndarray, question: Question
+    task: RetrievalTask,
+    train: np.ndarray,
+    test: np.ndarray,
+    question: Question,
+    fit_rows: FitRows | None = None,
 ) -> Trials:
     """Both parts of the queries. Codecs are fitted on the train queries, and on a seeded half of
-    the candidates."""
+    the candidates. ``fit_rows``: where they are known already."""
     count = len(task.candidates)
     drawn = stream("recommend.codec-rows", question.seed).permutation(count)
     half = np.sort(drawn[: max(1, count // 2)])
@@ -310,7 +314,7 @@ def trials_of(
             task, train, perturbations, trials=max(2, draws // 3), seed=seed + 0x5EED, by_law=by_law
         ),
         Part.of(task, test, perturbations, trials=draws, seed=seed, by_law=by_law),
-        FitRows.of(task, train, perturbations),
+        fit_rows or FitRows.of(task, train, perturbations),
         task.score,
         question.rules,
     )

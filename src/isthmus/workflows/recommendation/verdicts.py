@@ -7,7 +7,7 @@ Closers are fitted once, at default settings, and every code is searched once fo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -19,7 +19,6 @@ from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.errors import CloserError, OptionError
-from isthmus.robustness import Perturbation, Result, closed_searches, measure_perturbation
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.advice import AccuracyGain, CloserFigures
 from isthmus.workflows.recommendation.deciding import (
@@ -30,9 +29,18 @@ from isthmus.workflows.recommendation.deciding import (
     judged,
     ranked,
 )
+from isthmus.workflows.recommendation.disturbances import (
+    CODES,
+    FLOAT32,
+    NOISE_LEVELS,
+    RULER_ONLY,
+    Disturbance,
+    Disturbed,
+    noise_of,
+)
 from isthmus.workflows.recommendation.parts import Measured, Part
 from isthmus.workflows.recommendation.recommending import Question, trials_of
-from isthmus.workflows.recommendation.settings import scores_of
+from isthmus.workflows.recommendation.settings import FitRows, scores_of
 from isthmus.workflows.recommendation.trying import Trials, Tried, accuracy_gains
 from isthmus.workflows.recommendation.wording import named, on_purpose, points
 
@@ -44,38 +52,6 @@ LEAST_QUERIES = 20
 """Queries below which nothing is tried: both parts would be too small to see anything."""
 STRENGTHS = (1.0, 0.5)
 """Strengths at which closers that change answers are tried for their accuracy."""
-RESCORED = 50
-
-
-@dataclass(frozen=True)
-class Disturbance:
-    """Something that happens to stored vectors: its name, and what is measured."""
-
-    name: str
-    perturbation: Perturbation
-
-
-def _code(name: str, family: str, rescored: int = 0) -> Disturbance:
-    return Disturbance(name, Perturbation(family, "candidates", 1.0, None, rescored))
-
-
-def _noise(level: float, convention: str) -> Disturbance:
-    return Disturbance(
-        f"noise {level:g}", Perturbation("gaussian", "candidates", level, convention)
-    )
-
-
-FLOAT32 = "float32, undisturbed"
-CODES = (
-    _code("float16", "fp16"),
-    _code("int8", "int8"),
-    _code("one bit, rabitq", "rabitq"),
-    _code(f"one bit, rabitq, top {RESCORED} rescored", "rabitq", RESCORED),
-    _code("one bit, sign", "sign"),
-)
-NOISE_LEVELS = (0.005, 0.04)
-RULER_ONLY = (_code("4 bit", "sq4"),)
-"""Codes that are measured of plain search alone, for the ruler."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,33 +89,23 @@ def verdict_of(
         return unjudged(task, rules)
     train, test = task.split(0.5, stream("recommend.split", rules.seed))
 
-    def asked(one: Disturbance) -> Trials:
+    def asked(one: Disturbance, fit_rows: FitRows | None = None) -> Trials:
         found = one.perturbation
         levels = found.level if found.kind == "noise" else None
         question = Question(found.family, levels=levels, trials=trials, seed=rules.seed)
-        return replace(trials_of(task, train, test, question.about(task)), rules=rules)
+        return replace(trials_of(task, train, test, question.about(task), fit_rows), rules=rules)
 
     convention = usual_convention(task.unit_rows)
-    noises = tuple(_noise(level, convention) for level in NOISE_LEVELS)
-    codes, noise = asked(CODES[0]), asked(noises[0])
+    noises = tuple(noise_of(level, convention) for level in NOISE_LEVELS)
+    codes = asked(CODES[0])
+    noise = asked(noises[0], codes.fit_rows)
     closers = _deployable(codes)
-    rows: dict[str, list[tuple[Closer, Measured, Measured]]] = {}
-    extra: dict[str, Mapping[str, Any]] = {}
-    size = codes.test.batch()
-    for start in range(0, len(closers), size):
-        some = closers[start : start + size]
-        progress("verdict", start, len(closers))
-        for one, parts, results in _measured(codes, noise, noises, some, first=start == 0):
-            rows.setdefault(one.name, []).extend(
-                (closer, a, b) for closer, a, b in zip(some, *parts, strict=False)
-            )
-            if start == 0:
-                extra[one.name] = results[0].extra
-    progress("verdict", len(closers), len(closers))
+    disturbed = Disturbed.of(codes, noise, noises, closers, progress)
+    rows = disturbed.rows
     found = [_entry(one, rows[one.name], codes, rules) for one in (*CODES, *noises)]
     entries = [_float32(len(task.queries), task.score), *(entry for entry, _ in found)]
-    changes, sentence = _changes(codes)
-    ruler = _ruler((*CODES, *RULER_ONLY, *noises), rows, extra, task.candidate_square_norm)
+    changes, sentence = _changes(noise)
+    ruler = _ruler((*CODES, *RULER_ONLY, *noises), disturbed, task.candidate_square_norm)
     advice = _recommendation([(e, _advised(d)) for e, d in found], rules)
     taken = next(d.taken.closer for e, d in found if e["disturbance"] == advice["judged_on"])
     return Verdict(entries, ruler, changes, sentence, advice, taken)
@@ -228,41 +194,6 @@ def _deployable(trials: Trials) -> list[Closer]:
 
 def _agreement(part: Part, closer: Closer) -> float:
     return float(part.same(part.answers(part.searches([closer])[0])).mean())
-
-
-def _measured(
-    codes: Trials,
-    noise: Trials,
-    noises: Sequence[Disturbance],
-    closers: Sequence[Closer],
-    *,
-    first: bool,
-) -> Iterator[tuple[Disturbance, list[list[Measured]], list[Result]]]:
-    """Per disturbance: the closers on the validation and the test queries, and the last results.
-
-    Codes have no draws, so one search answers for both parts; noise is drawn for each part.
-    """
-    task, parts = codes.test.task, (codes.validation, codes.test)
-    today = np.empty(len(task.queries), np.int64)
-    for part in parts:
-        today[part.rows] = part.today
-    searches = closed_searches(task, closers, today)
-    for one in (*CODES, *(RULER_ONLY if first else ())):
-        some = searches[:1] if one in RULER_ONLY else searches
-        results = measure_perturbation(task, some, one.perturbation, trials=1, seed=0)
-        found = [[part.summary(r.search, [r]) for r in results] for part in parts]
-        yield one, found, results
-    levels = [one.perturbation for one in noises]
-    both = [
-        (part, part.results(part.searches(closers), levels))
-        for part in (noise.validation, noise.test)
-    ]
-    for i, one in enumerate(noises):
-        yield (
-            one,
-            [[part.summary(r.search, [r]) for r in results[i]] for part, results in both],
-            both[-1][1][i],
-        )
 
 
 def _entry(
@@ -381,10 +312,7 @@ def _cost(taken: CloserFigures, score: str) -> str:
 
 
 def _ruler(
-    shown: Sequence[Disturbance],
-    rows: Mapping[str, Sequence[tuple[Closer, Measured, Measured]]],
-    extra: Mapping[str, Mapping[str, Any]],
-    square_norm: float,
+    shown: Sequence[Disturbance], disturbed: Disturbed, square_norm: float
 ) -> list[dict[str, Any]]:
     """What disturbs plain search, by E‖e‖² of the stored vectors, with the flips it causes."""
     found = []
@@ -392,10 +320,10 @@ def _ruler(
         asked = one.perturbation
         if asked.rescored:
             continue
-        _, validation, test = rows[one.name][0]
+        _, validation, test = disturbed.rows[one.name][0]
         flips = np.concatenate([validation.flips.mean(axis=0), test.flips.mean(axis=0)])
         unit = square_norm if asked.convention == "relative" else 1.0
-        size = float(extra[one.name].get("codec_error", asked.level * unit))
+        size = disturbed.codec_errors.get(one.name, asked.level * unit)
         found.append(
             {
                 "disturbance": one.name,

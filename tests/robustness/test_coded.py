@@ -1,0 +1,110 @@
+"""Codes searched together and in float32 have the answers of a float64 search of each by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isthmus.core.topk import lines_top_k
+from isthmus.perturb.codecs import coded_ranking, fit_codec
+from isthmus.robustness import Perturbation, closed_searches, measure_perturbations
+from isthmus.search.scores import Ranking, first_best
+from isthmus.search.task import RetrievalTask
+from worlds import fitted, task_of, two_modalities
+
+CLOSERS: dict[str, dict[str, Any]] = {
+    "none": {"score": "cosine"},
+    "center-queries": {},
+    "orthogonal-shift": {},
+    "mean-shift": {"score": "cosine"},
+    "span": {},
+    "low-rank-memo": {"rank": 1},
+}
+DEPTH = 7
+
+
+@pytest.fixture(scope="module")
+def task() -> RetrievalTask:
+    return task_of(*two_modalities(120, 80, seed=8))
+
+
+def float64_scores(ranking: Ranking) -> np.ndarray:
+    return np.concatenate([np.array(s) for _, s in ranking.score_blocks()])
+
+
+def first_answers(ranking: Ranking) -> np.ndarray:
+    return first_best(float64_scores(ranking), ranking.tie_widths)
+
+
+@pytest.mark.parametrize("family", ["fp16", "int8", "rabitq", "sq4", "sign-bits"])
+@pytest.mark.parametrize("target", ["candidates", "both"])
+def test_answers_of_codes_are_those_of_float64(
+    task: RetrievalTask, family: Any, target: Any
+) -> None:
+    closers = [
+        fitted(name, task.queries, task.candidates, **options) for name, options in CLOSERS.items()
+    ]
+    searches = closed_searches(task, closers)
+    asked = [Perturbation(family, target, 1.0, None, depth) for depth in (0, DEPTH)]
+    plain, again = measure_perturbations(task, searches, asked, trials=1, seed=0)
+    for search, once, twice in zip(searches, plain, again, strict=True):
+        dim = search.stored_dims
+        stored, queries = (
+            fit_codec(asked[0].codec, rows[some, :dim])
+            for rows, some in (
+                (search.candidates, task.candidate_calibration),
+                (search.queries, task.query_calibration),
+            )
+        )
+        ranking = coded_ranking(
+            search.queries,
+            search.candidates,
+            stored,
+            score=search.score,
+            bias=search.bias,
+            query_codec=queries if target == "both" else None,
+            stored=dim,
+        )
+        np.testing.assert_array_equal(once.answers[0], first_answers(ranking))
+        listed, _, _ = lines_top_k(float64_scores(ranking), DEPTH, ranking.tie_widths)
+        clean = float64_scores(search.clean)
+        outside = np.ones_like(clean, bool)
+        np.put_along_axis(outside, listed, False, axis=1)
+        clean[outside] = -np.inf
+        expected = first_best(clean, search.clean.tie_widths)
+        np.testing.assert_array_equal(twice.answers[0], expected)
+        inside = (listed == search.clean_top1[:, None]).any(axis=1).mean()
+        assert twice.extra["in_shortlist"] == pytest.approx(inside)
+
+
+@pytest.mark.parametrize(("family", "depths"), [("rabitq", (0, DEPTH)), ("fp16", (0,))])
+def test_searches_outside_the_table_have_the_same_answers(
+    task: RetrievalTask, family: Any, depths: tuple[int, ...]
+) -> None:
+    closers = [fitted(n, task.queries, task.candidates, **o) for n, o in CLOSERS.items()]
+    searches = closed_searches(task, closers)
+    asked = [Perturbation(family, "candidates", 1.0, None, depth) for depth in depths]
+    shown, short = (
+        measure_perturbations(task, searches, asked, trials=1, seed=0, tabled=tabled)
+        for tabled in (None, 1)
+    )
+    for whole, part in zip(shown, short, strict=True):
+        assert [np.isnan(one.overlap) for one in part] == [False] + [True] * (len(closers) - 1)
+        for one, other in zip(whole, part, strict=True):
+            np.testing.assert_array_equal(one.answers, other.answers)
+            assert "codec_error" in one.extra
+
+
+def test_by_law_nothing_is_drawn_for_what_stands_in_no_table(task: RetrievalTask) -> None:
+    closers = [fitted(n, task.queries, task.candidates, **o) for n, o in CLOSERS.items()]
+    searches = closed_searches(task, closers)
+    asked = [Perturbation("gaussian", "candidates", 0.02, "total")]
+    (drawn,), (bare,) = (
+        measure_perturbations(task, searches, asked, trials=3, seed=0, by_law=True, tabled=tabled)
+        for tabled in (None, 0)
+    )
+    for one, other in zip(drawn, bare, strict=True):
+        assert other.trials == 0
+        np.testing.assert_array_equal(one.kept, other.kept)
