@@ -163,6 +163,27 @@ Again = dict[int, tuple[np.ndarray, np.ndarray]]
 search was among those."""
 
 
+class _Once:
+    """A codec of queries that many searches ask by: they are coded once."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.coded: np.ndarray | None = None
+
+    @property
+    def name(self) -> str:
+        return self.codec.name
+
+    def bytes_per_vector(self, dim: int) -> float:
+        return self.codec.bytes_per_vector(dim)
+
+    def through(self, rows: np.ndarray) -> np.ndarray:
+        """The queries, coded."""
+        if self.coded is None:
+            self.coded = np.asarray(self.codec.through(rows), np.float64)
+        return self.coded
+
+
 @dataclass(frozen=True, eq=False)
 class _Coded:
     """Stored rows through one codec, ``stored`` (K, d) float64; None where queries alone are coded.
@@ -224,13 +245,20 @@ class _Coded:
             found |= {"codec_outside": lint.outside, "codec_would_wrap": lint.wrapped}
         return found
 
-    def _query_codec(self, search: ClosedSearch) -> Codec | None:
+    @cached_property
+    def _asked(self) -> dict[int, _Once]:
+        """Codecs of queries, by the array that they code."""
+        return {}
+
+    def _query_codec(self, search: ClosedSearch) -> _Once | None:
         perturbation = self.alike.perturbation
         if perturbation.target not in ("queries", "both"):
             return None
         own = perturbation.convention in (None, "own")
-        rows = self.alike._asked(search) if own else self.alike.calibration[1]
-        return fit_codec(self.name, rows)
+        if id(search.queries) not in self._asked:
+            rows = self.alike._asked(search) if own else self.alike.calibration[1]
+            self._asked[id(search.queries)] = _Once(fit_codec(self.name, rows))
+        return self._asked[id(search.queries)]
 
     def _ranking(self, search: ClosedSearch) -> Ranking:
         q, c, dim = search.queries, search.candidates, search.stored_dims
@@ -262,12 +290,17 @@ class _Coded:
         if self.stored is not None:
             shared = Product.of(task.queries, self.stored, kept=False)
         together: dict[bool, list[_Look]] = {False: [], True: []}
+        alone: dict[tuple[int, int], tuple[Product, list[_Look]]] = {}
         for watch, ranking in zip(watches, rankings, strict=True):
             moved = watch.search.moved
             floats = ranking.queries is watch.search.queries
             if shared is None or moved is None or not floats:
-                own = Product.of(ranking.queries, ranking.candidates, kept=False)
-                _look(task, own, [_Look(watch, ranking, Moved.of(own, ranking))])
+                key = id(ranking.queries), id(ranking.candidates)
+                if key not in alone:
+                    own = Product.of(ranking.queries, ranking.candidates, kept=False)
+                    alone[key] = own, []
+                own, mine = alone[key]
+                mine.append(_Look(watch, ranking, Moved.of(own, ranking)))
                 continue
             off = None if watch.tabled or depths else self.off(ranking)
             fine = off is not None
@@ -276,6 +309,8 @@ class _Coded:
             product = task.product if fine else shared
             looked = Moved.of(product, ranking, moves, ends)
             together[fine].append(_Look(watch, ranking, looked, 0.0 if off is None else off))
+        for own, mine in alone.values():
+            _look(task, own, mine)
         if shared is not None:
             _look(task, shared, together[False])
             _look(task, task.product, together[True])

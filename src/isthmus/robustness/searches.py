@@ -18,6 +18,7 @@ from isthmus.robustness.perturbations import FlipReference, Perturbation
 from isthmus.search.items import ItemColumns
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking
+from isthmus.search.settled import largest
 from isthmus.search.shared import Moved
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.rows import moved_search
@@ -92,7 +93,7 @@ class ClosedSearch:
             scores = self._columns.best(scores)
         if scores.shape[1] < 2 * OVERLAP_AT:
             return np.empty((0, OVERLAP_AT), np.int64)
-        return _best(scores, OVERLAP_AT)
+        return largest(scores, OVERLAP_AT)
 
     @property
     def stored_dims(self) -> int:
@@ -265,11 +266,7 @@ def _top_of_head(ranking: Ranking, k: int, columns: ItemColumns | None = None) -
     """The k best rows (or items), in no order, of the first queries: enough for one column."""
     head = replace(ranking, queries=ranking.queries[:HEAD])
     blocks = (s if columns is None else columns.best(s) for _, s in head.score_blocks())
-    return np.concatenate([_best(s, k) for s in blocks])
-
-
-def _best(scores: np.ndarray, k: int) -> np.ndarray:
-    return np.argpartition(scores, -k, axis=1)[:, -k:]
+    return np.concatenate([largest(s, k) for s in blocks])
 
 
 def _overlap(top_a: np.ndarray, top_b: np.ndarray) -> float:

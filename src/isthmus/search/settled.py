@@ -140,6 +140,15 @@ class Settled:
         return answers
 
 
+def largest(scores: np.ndarray, k: int) -> np.ndarray:
+    """Columns (b, k) of the k largest scores (b, K) of each row, best first; ties by column."""
+    at = np.flatnonzero(scores >= _reached(scores, k)[:, None])
+    row, column = np.divmod(at, scores.shape[1])
+    order = np.lexsort((-scores.ravel()[at], row))
+    starts = np.searchsorted(row, np.arange(len(scores)))
+    return np.asarray(column[order[starts[:, None] + np.arange(k)]])
+
+
 def _reached(scores: np.ndarray, k: int) -> np.ndarray:
     """A number (b,) that k of each query's scores (b, K) reach: the k-th largest, or that of the
     largest of each of some groups, which is no larger and found in one pass."""

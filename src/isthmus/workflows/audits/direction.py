@@ -155,6 +155,7 @@ def direction_part(
         "by_score": by_score(task),
         "live": _live(one),
         "verdict": verdict.entries,
+        "verdict_queries": verdict.queries,
         "ruler": verdict.ruler,
         "changes": [change.to_dict() for change in verdict.changes],
         "changes_sentence": verdict.changes_sentence,

@@ -50,6 +50,8 @@ SAFE_SHARE = 0.005
 """Largest share of answers changed that is called safe where no closing clearly helps."""
 LEAST_QUERIES = 20
 """Queries below which nothing is tried: both parts would be too small to see anything."""
+MOST_QUERIES = 1000
+"""Queries judged at most, those of :func:`isthmus.recommend`: half choose, half are reported on."""
 STRENGTHS = (1.0, 0.5)
 """Strengths at which closers that change answers are tried for their accuracy."""
 
@@ -63,6 +65,7 @@ class Verdict:
         ruler: what disturbs plain search by how much, smallest first.
         changes: closers that change answers on purpose, by accuracy; ``changes_sentence`` says
             what to make of them, None where nothing is known to be right.
+        queries: how many were judged, in both parts.
         recommendation: of all entries together, as ``report.json`` has it: the closer
             that most of them name. closer: itself, as it was judged.
     """
@@ -72,6 +75,7 @@ class Verdict:
     changes: list[AccuracyGain]
     changes_sentence: str | None
     recommendation: dict[str, Any]
+    queries: int
     closer: Closer | None = None
 
 
@@ -81,12 +85,13 @@ def verdict_of(
     """Judge every disturbance of the list on a task in memory.
 
     Args:
-        task: all its queries, its candidates, its score.
+        task: its queries, at most :data:`MOST_QUERIES`, a seeded sample; its candidates, its score.
         rules: the floor, and what may be kept for each candidate.
         progress: called with (what, done, all). trials: noise draws; None: by size.
     """
     if len(task.queries) < LEAST_QUERIES:
         return unjudged(task, rules)
+    task = task.sample(MOST_QUERIES, stream("recommend.sample", rules.seed))
     train, test = task.split(0.5, stream("recommend.split", rules.seed))
 
     def asked(one: Disturbance, fit_rows: FitRows | None = None) -> Trials:
@@ -108,7 +113,7 @@ def verdict_of(
     ruler = _ruler((*CODES, *RULER_ONLY, *noises), disturbed, task.candidate_square_norm)
     advice = _recommendation([(e, _advised(d)) for e, d in found], rules)
     taken = next(d.taken.closer for e, d in found if e["disturbance"] == advice["judged_on"])
-    return Verdict(entries, ruler, changes, sentence, advice, taken)
+    return Verdict(entries, ruler, changes, sentence, advice, len(task.queries), taken)
 
 
 def unjudged(task: RetrievalTask, rules: Rules) -> Verdict:
@@ -122,7 +127,8 @@ def unjudged(task: RetrievalTask, rules: Rules) -> Verdict:
         "clean_agreement": 1.0,
         "flip_reference": "today",
     }
-    return Verdict([entry], [], [], None, _recommendation([(entry, nothing)], rules))
+    advice = _recommendation([(entry, nothing)], rules)
+    return Verdict([entry], [], [], None, advice, 0)
 
 
 def _advised(decision: Decision) -> dict[str, Any]:
