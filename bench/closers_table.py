@@ -91,14 +91,14 @@ class Data:
         q, c = (self.a, self.b) if direction == "a_to_b" else (self.b, self.a)
         every = np.arange(len(c))
         if self.few is None:
-            truth = relevance_by_pairs(len(q), len(c)).restricted(asked, every)
+            relevance = relevance_by_pairs(len(q), len(c)).restricted(asked, every)
         else:
             c, every = c[: self.few], every[: self.few]
-            truth = no_relevance(len(asked), self.few)
+            relevance = no_relevance(len(asked), self.few)
         return RetrievalTask.of(
             q[asked],
             c,
-            truth,
+            relevance,
             direction=direction,
             candidate_calibration=every,
             query_calibration=np.arange(len(asked)),

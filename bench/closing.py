@@ -1,7 +1,7 @@
 """The side findings of ``docs/closing.md``: ``python bench/closing.py A.npy B.npy`` prints JSON.
 
 For both directions of two paired files: mean shift with either side moved; sign bits and uniform
-quantisation of the candidates under plain dot search, query centring with a stored number, and
+quantisation of the candidates under plain dot search, query centring with a candidate bias, and
 query centring with that number as one more coordinate. Codecs are fitted on a seeded half of the
 candidates. Everything else on that page comes from ``isthmus audit``.
 """
@@ -31,7 +31,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def answers(queries: np.ndarray, candidates: np.ndarray, bias: Any = None) -> np.ndarray:
-    """Top-1 by dot product and stored number."""
+    """Top-1 by dot product and candidate bias."""
     return top1(Ranking.of(queries, candidates, "dot", bias))
 
 
@@ -67,7 +67,7 @@ def direction(queries: np.ndarray, candidates: np.ndarray) -> dict[str, Any]:
         coded = codec.through(candidates)
         kept[name] = {
             "plain": float((answers(queries, coded) == clean).mean()),
-            "stored number": float((answers(centred, coded, bias) == clean).mean()),
+            "candidate bias": float((answers(centred, coded, bias) == clean).mean()),
             "one more coordinate": float((answers(asked, codec.through(longer)) == clean).mean()),
         }
     signs = codecs["sign-bits"].through(candidates)

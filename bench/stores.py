@@ -1,8 +1,8 @@
-"""Stored numbers as coordinates, in single and half precision, on two files of paired rows: JSON.
+"""Candidate biases as coordinates, in single and half precision, on two files of paired rows: JSON.
 
     python -m bench.stores A.npy B.npy
 
-The table of ``docs/export.md``: each closer with a stored number, brought into an inner-product, a
+The table of ``docs/export.md``: each closer with a candidate bias, brought into an inner-product, a
 cosine and a Euclidean store, candidates kept in float32 and float16, queries and sums in float32.
 ``same`` is how many answers are those of plain search in float64 (A asks B, B asks A), ``error``
 the largest error of a score, ``bound`` what ``rounding_bound`` promises of an inner product.

@@ -42,7 +42,7 @@ def _sides() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _closers(queries: np.ndarray, candidates: np.ndarray, score: str) -> list[Any]:
-    """A closer at each strength: queries centred with a stored number, or candidates moved."""
+    """A closer at each strength: queries centred with a candidate bias, or candidates moved."""
     from isthmus.closers import fit
     from isthmus.data.moments import Moments
 

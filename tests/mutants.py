@@ -125,7 +125,7 @@ FAULTS = (
         "closers/translations.py",
         "given.closer(given.moved(-step), candidate, promise, step,",
         "given.closer(given.moved(-step), candidate, promise, -step,",
-        "The stored number would be taken off instead of added, and answers would change.",
+        "The candidate bias would be taken off instead of added, and answers would change.",
         ("test_maps_closers.py::test_the_stored_bias_gives_back_every_score",),
     ),
     Fault(
@@ -285,7 +285,7 @@ FAULTS = (
         "return self.answers == self.search.clean_top1\n\n    @property",
         "return self.answers == self.search.today_top1\n\n    @property",
         "Consistency would be against the answers before closing, which is the column beside it.",
-        ("test_noise_codecs_stress.py::test_gaussian_cells_by_a_double_loop",),
+        ("test_noise_codecs_stress.py::test_gaussian_noise_by_a_double_loop",),
     ),
     Fault(
         "journal-of-other-work",
@@ -317,7 +317,7 @@ FAULTS = (
         "theory/candidates.py",
         "lift = 2 * margins / variance - (lam - lam[rows, first][:, None])",
         "lift = margins / variance - (lam - lam[rows, first][:, None])",
-        "Stored numbers would count half in the prediction under Euclidean distance.",
+        "Candidate biases would count half in the prediction under Euclidean distance.",
         ("test_predict.py::test_biases_under_euclid",),
     ),
     Fault(
@@ -605,7 +605,7 @@ FAULTS = (
         "deploy/export/stores.py",
         "np.vstack([kept, weights / c]),",
         "np.vstack([kept, -weights / c]),",
-        "A store would rank by the stored number turned round.",
+        "A store would rank by the candidate bias turned round.",
         ("test_export.py::test_inner_product_ranks_as_the_closer_does",),
     ),
     Fault(
@@ -613,7 +613,7 @@ FAULTS = (
         "deploy/export/stores.py",
         "used = 2 * closer.candidate_bias(rows)",
         "used = closer.candidate_bias(rows)",
-        "A store that knows distances only would count the stored number half.",
+        "A store that knows distances only would count the candidate bias half.",
         ("test_export.py::test_cosine_and_euclidean_stores_rank_as_the_closer_does",),
     ),
     # --- mixed pools ------------------------------------------------------------------------------

@@ -40,12 +40,12 @@ def two_modalities(
 
 
 def task_of(
-    queries: np.ndarray, candidates: np.ndarray, truth: Relevance | None = None, seed: int = 0
+    queries: np.ndarray, candidates: np.ndarray, relevance: Relevance | None = None, seed: int = 0
 ) -> RetrievalTask:
     """One direction, with half of either side as the codecs' calibration."""
     rng = np.random.default_rng(seed)
-    truth = truth or relevance_by_pairs(len(queries), len(candidates))
-    task = RetrievalTask.of(queries, candidates, truth, direction="a_to_b")
+    relevance = relevance or relevance_by_pairs(len(queries), len(candidates))
+    task = RetrievalTask.of(queries, candidates, relevance, direction="a_to_b")
     return task.calibrated(rng)
 
 
@@ -63,7 +63,7 @@ def fitted(method: str, queries: np.ndarray, candidates: np.ndarray, **options: 
     return fit(method, *moments, **options)
 
 
-def played(task: RetrievalTask, closer: Closer) -> ClosedSearch:
+def set_up(task: RetrievalTask, closer: Closer) -> ClosedSearch:
     """A closer set up on a task, beside plain search under its own score."""
     return ClosedSearch.of(task, closer, task.today(closer.score))
 

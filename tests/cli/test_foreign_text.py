@@ -58,7 +58,7 @@ def test_commands_name_their_files_as_they_are(
     code, said, _ = run(capsys, "apply", closer, rows, "--role", "query", "--out", out)
     assert code == 0
     assert "o[/red].npy" in said.replace("\n", "")
-    code, _, told = run(capsys, "audit", f"{folder}/no\x1b[31m\x07\nsuch.npy", rows)
+    code, _, said = run(capsys, "audit", f"{folder}/no\x1b[31m\x07\nsuch.npy", rows)
     assert code == 1
-    assert "no\\x1b[31m\\x07\\nsuch.npy" in told
-    assert "\x1b" not in told
+    assert "no\\x1b[31m\\x07\\nsuch.npy" in said
+    assert "\x1b" not in said

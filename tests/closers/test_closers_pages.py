@@ -93,8 +93,8 @@ def test_numbers_in_the_words_are_figures(name: str, rows: Any, pages: ModuleTyp
     marks = ("r1", "clean", "noise", "noise_each", "rabitq_r1", "rabitq")
     values = [row[m] for row in rows if row["closer"] in named for m in marks]
     shares = {pages.share(value) for value in values if value is not None} | CONSTANTS
-    told = re.findall(r"(?<![\w.])\.\d{2,3}\b", page)
-    assert [number for number in told if number not in shares and len(number) > 3] == []
+    printed = re.findall(r"(?<![\w.])\.\d{2,3}\b", page)
+    assert [number for number in printed if number not in shares and len(number) > 3] == []
     mine = [row["clean"] for row in rows if row["closer"] == name]
     percents = {95} | {round(100 * v) for c in mine for v in (c, 1 - c)}
     assert [p for p in re.findall(r"(\d+) %", page) if int(p) not in percents] == []

@@ -47,11 +47,11 @@ def coco() -> tuple[Sides, Sides]:
 def task(queries: np.ndarray, candidates: np.ndarray) -> RetrievalTask:
     count = len(candidates)
     paired = count == len(queries)
-    truth = relevance_by_pairs(count, count) if paired else no_relevance(len(queries), count)
+    relevance = relevance_by_pairs(count, count) if paired else no_relevance(len(queries), count)
     return RetrievalTask.of(
         queries,
         candidates,
-        truth,
+        relevance,
         candidate_calibration=np.arange(count),
         query_calibration=np.arange(len(queries)),
     )
@@ -60,11 +60,11 @@ def task(queries: np.ndarray, candidates: np.ndarray) -> RetrievalTask:
 def consistency(sides: Sides, closers: list[Closer], trials: int = 60) -> list[float]:
     """Answers kept under Gaussian noise on the stored rows, total .022."""
     asked = task(*sides)
-    cell = Perturbation("gaussian", "candidates", 0.022, "total")
-    plays = closed_searches(asked, closers)
+    perturbation = Perturbation("gaussian", "candidates", 0.022, "total")
+    searches = closed_searches(asked, closers)
     return [
         float(r.kept.mean())
-        for r in measure_perturbation(asked, plays, cell, trials=trials, seed=1)
+        for r in measure_perturbation(asked, searches, perturbation, trials=trials, seed=1)
     ]
 
 
@@ -92,18 +92,18 @@ def test_exact_closers_keep_all_500_answers(name: str, way: int, coco: Any) -> N
         except OptionError:
             assert score == "euclidean"
             assert name.startswith("center-")
-    for play in closed_searches(task(q, c), found):
-        assert play.closer.guarantee.kind == "exact"
-        assert play.clean_agreement.mean() == 1.0, play.score
+    for search in closed_searches(task(q, c), found):
+        assert search.closer.guarantee.kind == "exact"
+        assert search.clean_agreement.mean() == 1.0, search.score
 
 
 @both_ways
 def test_no_other_closer_keeps_them_all(way: int, coco: Any) -> None:
     """The rest change answers here, as their promise of nothing (or of a bound) allows."""
     rest = [fitted(name, *coco[way]) for name in METHODS if name not in EXACT]
-    for play in closed_searches(task(*coco[way]), rest):
-        assert play.closer.guarantee.kind in ("none", "bounded")
-        assert play.clean_agreement.mean() < 0.99, play.closer.name
+    for search in closed_searches(task(*coco[way]), rest):
+        assert search.closer.guarantee.kind in ("none", "bounded")
+        assert search.clean_agreement.mean() < 0.99, search.closer.name
 
 
 @both_ways
@@ -143,8 +143,8 @@ def test_few_candidates_leave_most_of_a_query_out(way: int, coco: Any) -> None:
         ("span", "dot"),
     )
     closers = [fitted(name, q, c, score=score) for name, score in wanted]
-    plays = closed_searches(task(q, c), closers)
-    assert all(play.clean_agreement.all() for play in plays)
+    searches = closed_searches(task(q, c), closers)
+    assert all(search.clean_agreement.all() for search in searches)
     raw, paper, span, _, centred, span_dot = consistency((q, c), closers, trials=20)
     assert raw < paper < span
     assert centred + 0.04 < span_dot
@@ -154,9 +154,9 @@ def test_few_candidates_leave_most_of_a_query_out(way: int, coco: Any) -> None:
     each, together = (
         [
             float(r.kept.mean())
-            for r in measure_perturbation(task(q, c), plays, cell, trials=20, seed=1)
+            for r in measure_perturbation(task(q, c), searches, perturbation, trials=20, seed=1)
         ]
-        for cell in (
+        for perturbation in (
             Perturbation("gaussian", "candidates", 0.022 / 512, "coordinate"),
             Perturbation("gaussian", "candidates", 0.022, "total"),
         )

@@ -61,7 +61,7 @@ def cov(rows: np.ndarray) -> np.ndarray:
 
 
 def totals(closer: Closer, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Ranking quantities (n, K) of a closed search: score and stored number."""
+    """Ranking quantities (n, K) of a closed search: score and candidate bias."""
     q, c = maps(closer, (queries, candidates))
     return plain(q, c, closer.score) + closer.candidate_bias(candidates)[None, :]
 
@@ -286,7 +286,7 @@ def test_drop_dimensions_drops_the_fewest_that_hold_the_share(new: Any) -> None:
         fitted("drop-dimensions", *new, share=1.5)
 
 
-# --- stored numbers -----------------------------------------------------------------------------
+# --- candidate biases -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def test_params_and_a_clone_forget_nothing_and_know_nothing(pairs_small) -> None
     assert estimator.n_features_in_ == 24
 
 
-def test_search_with_stored_numbers_keeps_every_answer(pairs_small) -> None:
+def test_search_with_candidate_biases_keeps_every_answer(pairs_small) -> None:
     a, b = pairs_small
     for method in ("center-queries", "center-both", "biased-shift"):
         queries = make_pipeline(Normalizer(), GapCloser(method, other=b)).fit(5 * a)
@@ -174,7 +174,7 @@ def test_search_with_stored_numbers_keeps_every_answer(pairs_small) -> None:
         np.testing.assert_array_equal(top1(ranking), top1(Ranking.of(a, b, "cosine")))
 
 
-def test_stored_numbers_are_of_candidates_in_either_role(pairs_small) -> None:
+def test_candidate_biases_are_of_candidates_in_either_role(pairs_small) -> None:
     a, b = pairs_small
     for role, own, other in (("query", a, b), ("candidate", b, a)):
         estimator = GapCloser(role=role, other=other).fit(own)

@@ -17,7 +17,7 @@ from isthmus.closers.maps import AffineMap
 from isthmus.data.moments import Moments
 from isthmus.search.scores import SCORES, Ranking, top1
 from refusals import refused
-from worlds import fitted, full_scores, played, task_of, two_modalities, unit_rows
+from worlds import fitted, full_scores, set_up, task_of, two_modalities, unit_rows
 
 NAMES = tuple(METHODS)
 Rows = tuple[np.ndarray, np.ndarray]
@@ -107,7 +107,7 @@ def test_a_closer_that_says_exact_changes_no_answer(
         if closer.guarantee.kind == "exact":
             before = plain_answers(q, c, closer.score)
             np.testing.assert_array_equal(answers(closer, q, c), before)
-            assert played(task_of(q, c, _no_truth(n, k)), closer).clean_agreement.all()
+            assert set_up(task_of(q, c, _unjudged(n, k)), closer).clean_agreement.all()
 
 
 @every_variant
@@ -217,15 +217,15 @@ def test_exact_means_exact_on_any_shape(
     closer = fitted(name, q, c, strength=strength_of(name, strength), **options)
     if closer.guarantee.kind != "exact":
         return
-    play = played(task_of(q, c, _no_truth(n, k)), closer)
-    changed = np.flatnonzero(~play.clean_agreement)
+    search = set_up(task_of(q, c, _unjudged(n, k)), closer)
+    changed = np.flatnonzero(~search.clean_agreement)
     full = full_scores(q, c, closer.score)
     for i in changed:  # only a margin at the size of rounding may go either way
         best = np.sort(full[i])[::-1]
         assert best[0] - best[1] <= 1e-9, (name, options, strength)
 
 
-def _no_truth(n: int, k: int) -> Any:
+def _unjudged(n: int, k: int) -> Any:
     from isthmus.search.relevance import no_relevance
 
     return no_relevance(n, k)
@@ -257,13 +257,13 @@ def test_float32_moments_never_promise_more_than_they_can_see() -> None:
     moments = Moments.of(c.astype(np.float32))
     assert moments.rank < 3 <= len(c)
     closer = fit("orthogonal-shift", Moments.of(q), moments, normalised=False)
-    agreement = played(task_of(q, c, _no_truth(300, 9000)), closer).clean_agreement.mean()
+    agreement = set_up(task_of(q, c, _unjudged(300, 9000)), closer).clean_agreement.mean()
     assert agreement < 1
     assert closer.guarantee.kind == "bounded"
     assert closer.guarantee.bound > 0
     precise = fit("orthogonal-shift", Moments.of(q), Moments.of(c), normalised=False)
     assert precise.guarantee.kind == "exact"
-    assert played(task_of(q, c, _no_truth(300, 9000)), precise).clean_agreement.all()
+    assert set_up(task_of(q, c, _unjudged(300, 9000)), precise).clean_agreement.all()
 
 
 # --- orthogonal shift -------------------------------------------------------------------------

@@ -284,7 +284,7 @@ def codes(found: Calibration) -> list[str]:
     return [w["code"] for w in found.figures["warnings"]]
 
 
-def test_cautions(world):
+def test_input_warnings(world):
     a, b = world
     fine = calibrate(a, b, false_match_rate=0.2)
     assert codes(fine) == ["one-threshold-for-both"]

@@ -117,7 +117,7 @@ def test_json_reads_back_bit_by_bit(name: str) -> None:
     assert to_json(back) == to_json(closer)
 
 
-def by_recipe(told: dict[str, Any], role: str, row: list[float]) -> tuple[list[float], float]:
+def by_recipe(stated: dict[str, Any], role: str, row: list[float]) -> tuple[list[float], float]:
     """The recipe of the file in plain Python: one row -> (closed row, its bias)."""
 
     def over_norm(x: list[float]) -> list[float]:
@@ -125,19 +125,19 @@ def by_recipe(told: dict[str, Any], role: str, row: list[float]) -> tuple[list[f
         return [v / norm for v in x]
 
     number = 0.0
-    for place, step in enumerate(told[role]):
+    for place, step in enumerate(stated[role]):
         if step["unit_in"]:
             row = over_norm(row)
-        if place == 0 and role == "candidate" and told["bias"] is not None:
-            number = sum(w * v for w, v in zip(told["bias"], row))
+        if place == 0 and role == "candidate" and stated["bias"] is not None:
+            number = sum(w * v for w, v in zip(stated["bias"], row))
         if step["matrix"] is not None:
             row = [sum(a * v for a, v in zip(line, row)) for line in step["matrix"]]
         if step["offset"] is not None:
             row = [v + b for v, b in zip(row, step["offset"])]
         if step["unit_out"]:
             row = over_norm(row)
-    if "evened" in told:
-        even = told["evened"]
+    if "evened" in stated:
+        even = stated["evened"]
         length = sum(v * v for v in row)
         rest = even["limit"] - even["squares"] * length - 2 * number
         row = [*row, rest**0.5 if role == "candidate" else 0.0]
@@ -147,11 +147,11 @@ def by_recipe(told: dict[str, Any], role: str, row: list[float]) -> tuple[list[f
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_recipe_in_the_json_is_enough(name: str) -> None:
-    told = json.loads(to_json(ALL[name]))
+    stated = json.loads(to_json(ALL[name]))
     numbers = ALL[name].candidate_bias(NEW_CANDIDATES[:5])
     for role, rows in zip(ROLES, (NEW_QUERIES, NEW_CANDIDATES)):
         for row, out, number in zip(rows[:5], ALL[name].apply(rows[:5], role), numbers):
-            closed, stored = by_recipe(told, role, row.tolist())
+            closed, stored = by_recipe(stated, role, row.tolist())
             np.testing.assert_allclose(closed, out, atol=1e-9, rtol=1e-9)
             if role == "candidate":
                 assert stored == pytest.approx(number, abs=1e-12)
@@ -169,10 +169,10 @@ def test_the_recipe_in_the_json_is_enough(name: str) -> None:
     ],
 )
 def test_damaged_json_is_refused(change: Any, code: str, fact: str) -> None:
-    told = json.loads(to_json(ALL["center-queries"]))
-    change(told)
+    stated = json.loads(to_json(ALL["center-queries"]))
+    change(stated)
     with refused(code, fact, kind=CorruptFile):
-        from_json(json.dumps(told))
+        from_json(json.dumps(stated))
 
 
 def test_json_that_is_none_and_numbers_that_it_cannot_say() -> None:
@@ -394,10 +394,10 @@ def test_evened_closers_are_json_too() -> None:
         np.testing.assert_array_equal(
             back.apply(CANDIDATES, "candidate"), even.apply(CANDIDATES, "candidate")
         )
-        told = json.loads(to_json(even))
+        stated = json.loads(to_json(even))
         for role, rows in zip(ROLES, (QUERIES, CANDIDATES)):
             for row, out in zip(rows[:5], even.apply(rows[:5], role)):
-                np.testing.assert_allclose(by_recipe(told, role, row.tolist())[0], out, atol=1e-9)
+                np.testing.assert_allclose(by_recipe(stated, role, row.tolist())[0], out, atol=1e-9)
 
 
 # -- ONNX ----------------------------------------------------------------------------------------
@@ -500,9 +500,9 @@ def test_onnx_says_what_is_in_it_and_refuses_twice(tmp_path: Path) -> None:
     write_encoder(tmp_path / "encoder.onnx")
     closer = ALL["center-queries"]
     append_to_onnx(tmp_path / "encoder.onnx", closer, "candidate", tmp_path / "closed.onnx")
-    told = {e.key: e.value for e in onnx.load(tmp_path / "closed.onnx").metadata_props}
-    assert json.loads(told["isthmus_closer"])["name"] == "center-queries"
-    assert json.loads(told["isthmus_closer"])["score"] == "dot"
+    stated = {e.key: e.value for e in onnx.load(tmp_path / "closed.onnx").metadata_props}
+    assert json.loads(stated["isthmus_closer"])["name"] == "center-queries"
+    assert json.loads(stated["isthmus_closer"])["score"] == "dot"
     with refused("closer-twice", "has a closer behind it already"):
         append_to_onnx(tmp_path / "closed.onnx", closer, "candidate", tmp_path / "more.onnx")
     with refused("same-file", "is the encoder itself"):

@@ -448,7 +448,7 @@ def test_a_rotation_is_trained_on_fewer_rows_than_dimensions() -> None:
     assert np.isfinite(codec.through(rows)).all()
 
 
-def test_enough_rows_leave_no_caution() -> None:
+def test_enough_rows_leave_no_warning() -> None:
     rows = np.random.default_rng(0).standard_normal((39 * 4, 8)).astype(np.float32)
     assert fit_codec("pq2x2", rows).warning is None  # type: ignore[attr-defined]
     assert fit_codec("pq2x2", rows[1:]).warning is not None  # type: ignore[attr-defined]
@@ -808,7 +808,7 @@ FOUND = {
     "both centred": ((0.454, 0.530), (0.402, 0.480)),
     "moved and renormalised": ((0.346, 0.408), (0.308, 0.346)),
     "ridge query shift": ((0.468, 0.568), (0.434, 0.568)),
-    "query centred, stored number": ((0.454, 0.596), (0.434, 0.590)),
+    "query centred, candidate bias": ((0.454, 0.596), (0.434, 0.590)),
 }
 """FAISS 1.15 RaBitQ, inner product, its default of 4-bit queries, no rotation, fitted on all 500:
 R@1 and agreement with exact search, text to image and image to text."""
@@ -838,7 +838,7 @@ def ways(q: np.ndarray, x: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray
         "both centred": (q - mq, x - mx, None),
         "moved and renormalised": (q, moved / np.linalg.norm(moved, axis=1)[:, None], None),
         "ridge query shift": (q - shift, x - mx, None),
-        "query centred, stored number": (q - mq, x - mx, x @ mq),
+        "query centred, candidate bias": (q - mq, x - mx, x @ mq),
     }
 
 

@@ -660,7 +660,7 @@ def test_the_curve_sags_and_closings_lift_it(world: Any, closings: Any) -> None:
     assert row(rows, closing="none", ratio=0.5, relevant="a")["ndcg"] < 0.01
     for name in ("centering", "center-both, levelled", "database-shift"):
         assert at(name, 0.5) > at("none", 0.5) + 0.1
-    assert at("center-both", 0.5) < at("none", 0.5) + 0.01  # the gap stays in its stored numbers
+    assert at("center-both", 0.5) < at("none", 0.5) + 0.01  # the gap stays in its candidate biases
 
 
 def test_fewer_documents_of_a_are_among_more(world: Any, closings: Any) -> None:

@@ -43,7 +43,7 @@ from isthmus.search.relevance import no_relevance, relevance_by_labels
 from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
 from refusals import refused
-from worlds import fitted, played, task_of, two_modalities
+from worlds import fitted, set_up, task_of, two_modalities
 
 NAME: dict[str, Any] = {"seed": 3, "trial": 0, "role": "candidate", "level": 0.02}
 
@@ -291,7 +291,7 @@ def loop_answers(q: np.ndarray, c: np.ndarray, score: str, bias: np.ndarray | No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["candidates", "queries", "both"])
-def test_gaussian_cells_by_a_double_loop(task: RetrievalTask, side: Any) -> None:
+def test_gaussian_noise_by_a_double_loop(task: RetrievalTask, side: Any) -> None:
     perturbation, trials, seed = Perturbation("gaussian", side, 0.05, "total"), 3, 11
     searches = closed_searches(task, closers_of(task))
     results = measure_perturbation(task, searches, perturbation, trials=trials, seed=seed)
@@ -325,7 +325,7 @@ def test_gaussian_cells_by_a_double_loop(task: RetrievalTask, side: Any) -> None
 
 @pytest.mark.parametrize("family", ["uniform-quantisation", "sign-bits"])
 @pytest.mark.parametrize("side", ["candidates", "queries", "both"])
-def test_codec_cells_by_hand(task: RetrievalTask, family: Any, side: Any) -> None:
+def test_codec_perturbations_by_hand(task: RetrievalTask, family: Any, side: Any) -> None:
     perturbation = Perturbation(family, side, 16.0)
     searches = closed_searches(task, closers_of(task))
     for search, result in zip(
@@ -438,7 +438,7 @@ def test_spread_is_measured_where_the_noise_falls(task: RetrievalTask) -> None:
 
 
 def test_overlap_by_brute_force(task: RetrievalTask, rng: np.random.Generator) -> None:
-    search = played(task, fitted("none", task.queries, task.candidates))
+    search = set_up(task, fitted("none", task.queries, task.candidates))
     moved = task.candidates + rng.normal(size=(70, 40)) * 0.05
     noisy = Ranking.of(task.queries, moved, "dot")
     shares = []

@@ -1,4 +1,4 @@
-"""Families of the grid beyond plain Gaussian noise, each played again by hand."""
+"""Families of the grid beyond plain Gaussian noise, each measured again by hand."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from isthmus.robustness import (
 from isthmus.search.scores import Ranking, top1
 from isthmus.search.task import RetrievalTask
 from refusals import refused
-from worlds import fitted, full_scores, played, task_of, two_modalities, unit_rows
+from worlds import fitted, full_scores, set_up, task_of, two_modalities, unit_rows
 
 SLOW = pytest.mark.slow
 NAME: dict[str, Any] = {"seed": 3, "trial": 0, "role": "candidate", "level": 0.02}
@@ -103,14 +103,14 @@ def test_shapes_that_cannot_be_are_refused(rng: np.random.Generator) -> None:
 
 
 def test_noise_on_candidates_is_shaped_by_what_is_stored(few: RetrievalTask) -> None:
-    search = played(few, fitted("subspace", few.queries, few.candidates))
+    search = set_up(few, fitted("subspace", few.queries, few.candidates))
     assert search.stored_dims == 5
     inside = search.noise_shape("in-span", "candidate")
     assert inside is not None
     np.testing.assert_allclose(inside(np.eye(5)), np.eye(5), atol=1e-9)  # nothing else is left
     with pytest.raises(OptionError, match=r"6 candidates span all 5 dimensions"):
         search.noise_shape("off-span", "candidate")
-    raw = played(few, fitted("none", few.queries, few.candidates, score="dot"))
+    raw = set_up(few, fitted("none", few.queries, few.candidates, score="dot"))
     along = raw.noise_shape("along-gap", "candidate")
     assert along is not None
     gap = unit_rows(few.queries).mean(axis=0) - unit_rows(few.candidates).mean(axis=0)
@@ -120,8 +120,8 @@ def test_noise_on_candidates_is_shaped_by_what_is_stored(few: RetrievalTask) -> 
 
 
 @pytest.mark.parametrize("family", [n for n, f in FAMILIES.items() if f.kind == "noise"])
-def test_noise_cells_play_as_by_hand(family: str, few: RetrievalTask) -> None:
-    search = played(few, fitted("orthogonal-shift", few.queries, few.candidates))
+def test_noise_is_as_by_hand(family: str, few: RetrievalTask) -> None:
+    search = set_up(few, fitted("orthogonal-shift", few.queries, few.candidates))
     perturbation = Perturbation(family, "candidates", 0.3, "total")
     result = measure_perturbation(few, [search], perturbation, trials=3, seed=11)[0]
     for trial in range(3):
@@ -160,7 +160,7 @@ def test_a_package_registers_noise_and_cuts(
     noises = "coins = dust:coins\nfirst = dust:first\nnoise = dust:sums"
     points = {"isthmus.noises": noises, "isthmus.cuts": "evens = dust:evens\nsums = dust:sums"}
     install("dust", DUST, points, NOISES, CUTS, FAMILIES)
-    search = played(few, fitted("center-queries", few.queries, few.candidates, score="dot"))
+    search = set_up(few, fitted("center-queries", few.queries, few.candidates, score="dot"))
     coins = Perturbation("coins", "candidates", 0.3, "total")
     with pytest.warns(RuntimeWarning, match="noise 'noise' of dust:sums is left out"):
         found = measure_perturbation(few, [search], coins, trials=2, seed=5)[0]
@@ -196,7 +196,7 @@ def test_a_package_registers_noise_and_cuts(
 )
 def test_shaped_noise_is_predicted_under_dot(family: str, few: RetrievalTask) -> None:
     for name in ("none", "center-queries"):
-        search = played(few, fitted(name, few.queries, few.candidates, score="dot"))
+        search = set_up(few, fitted(name, few.queries, few.candidates, score="dot"))
         perturbation = Perturbation(family, "candidates", 0.1, "total")
         result = measure_perturbation(few, [search], perturbation, trials=200, seed=2)[0]
         spread = result.kept.mean(axis=1).std() / np.sqrt(200)
@@ -234,7 +234,7 @@ def test_one_shared_shift_of_all_candidates(task: RetrievalTask) -> None:
     assert all(
         r.kept.all() for r in measure_perturbation(task, dots, perturbation, trials=5, seed=0)
     )
-    search = played(task, fitted("none", task.queries, task.candidates, score="euclidean"))
+    search = set_up(task, fitted("none", task.queries, task.candidates, score="euclidean"))
     result = measure_perturbation(task, [search], perturbation, trials=5, seed=0)[0]
     assert not result.kept.all()
     for trial in range(5):
@@ -249,7 +249,7 @@ def test_one_shared_shift_of_all_candidates(task: RetrievalTask) -> None:
 
 @pytest.mark.parametrize("score", ["dot", "cosine", "euclidean"])
 def test_truncation_is_search_on_the_first_dimensions(score: str, task: RetrievalTask) -> None:
-    search = played(task, fitted("none", task.queries, task.candidates, score=score))
+    search = set_up(task, fitted("none", task.queries, task.candidates, score=score))
     for level in (7.0, 0.5):
         result = measure_perturbation(
             task, [search], Perturbation("truncation", "both", level), trials=9, seed=0
@@ -261,7 +261,7 @@ def test_truncation_is_search_on_the_first_dimensions(score: str, task: Retrieva
 
 
 def test_dropped_dimensions(task: RetrievalTask) -> None:
-    search = played(task, fitted("none", task.queries, task.candidates, score="euclidean"))
+    search = set_up(task, fitted("none", task.queries, task.candidates, score="euclidean"))
     both, stored = (
         measure_perturbation(
             task, [search], Perturbation("dropped-dimensions", side, 10.0), trials=3, seed=4
@@ -281,7 +281,7 @@ def test_dropped_dimensions(task: RetrievalTask) -> None:
 
 
 def test_random_projection_keeps_inner_products_on_average(task: RetrievalTask) -> None:
-    search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
+    search = set_up(task, fitted("none", task.queries, task.candidates, score="dot"))
     wide = measure_perturbation(
         task, [search], Perturbation("random-projection", "both", 24.0), trials=20, seed=0
     )[0]
@@ -295,13 +295,13 @@ def test_random_projection_keeps_inner_products_on_average(task: RetrievalTask) 
     np.testing.assert_array_equal(slim.answers[0], scores.argmax(axis=1))
 
 
-def test_memo_coordinates_and_stored_numbers_outlive_a_cut(few: RetrievalTask) -> None:
-    memo = played(few, fitted("low-rank-memo", few.queries, few.candidates, rank=5))
+def test_memo_coordinates_and_candidate_biases_outlive_a_cut(few: RetrievalTask) -> None:
+    memo = set_up(few, fitted("low-rank-memo", few.queries, few.candidates, rank=5))
     assert memo.closer.memo == 5
     kept = measure_perturbation(
         few, [memo], Perturbation("truncation", "both", 1.0), trials=1, seed=0
     )[0].kept
-    bare = played(few, fitted("none", few.queries, few.candidates, score="dot"))
+    bare = set_up(few, fitted("none", few.queries, few.candidates, score="dot"))
     base = measure_perturbation(
         few, [bare], Perturbation("truncation", "both", 1.0), trials=1, seed=0
     )[0].kept
@@ -313,8 +313,8 @@ def test_memo_coordinates_and_stored_numbers_outlive_a_cut(few: RetrievalTask) -
 
 @pytest.mark.parametrize("family", ["sq8", "rotated-sign", "rabitq", "bins-32", "fp16"])
 @pytest.mark.parametrize("calibration", [None, "own", "other", "union"])
-def test_codecs_play_as_by_hand(family: str, calibration: str | None, task: RetrievalTask) -> None:
-    search = played(task, fitted("center-both", task.queries, task.candidates))
+def test_codecs_are_as_by_hand(family: str, calibration: str | None, task: RetrievalTask) -> None:
+    search = set_up(task, fitted("center-both", task.queries, task.candidates))
     halves = {
         "c": search.candidates[task.candidate_calibration],
         "q": search.queries[task.query_calibration],
@@ -346,7 +346,7 @@ def test_codecs_play_as_by_hand(family: str, calibration: str | None, task: Retr
 def test_ranges_of_the_other_modality_are_noticed(task: RetrievalTask) -> None:
     from isthmus.robustness.stress_runs import range_notes
 
-    search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
+    search = set_up(task, fitted("none", task.queries, task.candidates, score="dot"))
     rows = []
     for calibration in ("own", "other"):
         perturbation = Perturbation("int8", "candidates", 1.0, calibration)
@@ -365,7 +365,7 @@ def test_ranges_of_the_other_modality_are_noticed(task: RetrievalTask) -> None:
 
 
 def test_rescoring_everything_undoes_the_codec(task: RetrievalTask) -> None:
-    search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
+    search = set_up(task, fitted("none", task.queries, task.candidates, score="dot"))
     shares = [
         measure_perturbation(
             task, [search], Perturbation("sign", "candidates", 1.0, None, r), trials=1, seed=0
@@ -382,7 +382,7 @@ def test_rescoring_everything_undoes_the_codec(task: RetrievalTask) -> None:
 
 
 def test_queries_alone_through_a_codec(task: RetrievalTask) -> None:
-    search = played(task, fitted("none", task.queries, task.candidates, score="dot"))
+    search = set_up(task, fitted("none", task.queries, task.candidates, score="dot"))
     result = measure_perturbation(
         task, [search], Perturbation("sq4", "queries", 1.0), trials=1, seed=0
     )[0]
@@ -396,7 +396,7 @@ def test_queries_alone_through_a_codec(task: RetrievalTask) -> None:
 # ---------------------------------------------------------------
 
 
-def test_cells_from_a_few_words() -> None:
+def test_perturbations_from_a_few_words() -> None:
     perturbations = perturbations_of(
         ["gaussian", "truncation", "rabitq", "uniform-quantisation"],
         levels=[0.1, 0.2],
@@ -434,7 +434,7 @@ BAD = [
 def test_perturbations_that_make_no_sense(
     perturbation: Perturbation, code: str, fact: str, task: RetrievalTask
 ) -> None:
-    search = played(task, fitted("none", task.queries, task.candidates))
+    search = set_up(task, fitted("none", task.queries, task.candidates))
     with refused(code, fact, kind=OptionError):
         measure_perturbation(task, [search], perturbation, trials=1, seed=0)
 
@@ -541,8 +541,8 @@ def test_closers_fitted_under_scores_they_are_made_for(task: RetrievalTask) -> N
     ]  # fmt: skip  (procrustes needs pairs)
 
 
-def test_a_play_knows_its_problem(task: RetrievalTask) -> None:
-    search = played(task, fitted("none", task.queries, task.candidates))
+def test_a_search_knows_its_task(task: RetrievalTask) -> None:
+    search = set_up(task, fitted("none", task.queries, task.candidates))
     assert isinstance(search, ClosedSearch)
     assert search.task is task
     assert isinstance(search.clean, Ranking)

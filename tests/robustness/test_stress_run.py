@@ -24,7 +24,7 @@ from isthmus.search.task import RetrievalTask
 from refusals import refused
 from worlds import fitted, task_of, two_modalities, unit_rows
 
-CELLS = [
+PERTURBATIONS = [
     Perturbation("gaussian", "candidates", 0.02, "total"),
     Perturbation("gaussian", "both", 0.02, "spread"),
     Perturbation("sq8", "candidates", 1.0),
@@ -44,13 +44,13 @@ def work() -> dict[str, Any]:
     return {
         "tasks": tasks,
         "closers": closers,
-        "perturbations": CELLS,
+        "perturbations": PERTURBATIONS,
         "trials": 6,
         "control_trials": 2,
     }
 
 
-def test_the_table_has_a_row_per_closer_cell_and_seed(tmp_path: Path) -> None:
+def test_the_table_has_a_row_per_closer_perturbation_and_seed(tmp_path: Path) -> None:
     out = tmp_path / "t.parquet"
     seen: list[tuple[int, int]] = []
     rows = run_grid(**work(), out=out, say=lambda done, of: seen.append((done, of)))
@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 
     monkeypatch.setattr(run, "measure_perturbation", watched)
     run_grid(**work(), out=out)
-    assert played == CELLS[1:]  # what was done is not done again
+    assert played == PERTURBATIONS[1:]  # what was done is not done again
     assert out.read_bytes() == whole.read_bytes()
     assert not journal.exists()
 

@@ -111,7 +111,7 @@ def test_inverted_softmax_lies_between_the_mean_and_the_maximum(world, score: st
     np.testing.assert_allclose(high, -banked.max(axis=0), atol=1e-5)
 
 
-def test_a_small_beta_is_centring_of_the_queries_without_a_stored_number(world) -> None:
+def test_a_small_beta_is_centring_of_the_queries_without_a_candidate_bias(world) -> None:
     queries, candidates, rows = (unit_rows(side) for side in world)
     soft = fit_corrector("inverted-softmax", candidates, rows, score="dot", beta=1e-7)
     centred = Ranking.of(queries - rows.mean(axis=0), candidates, "dot")

@@ -251,7 +251,7 @@ def test_a_spread_gap_hurts_more_than_a_peaky_one_in_the_largest_coordinate() ->
 
 @pytest.mark.parametrize("size", [0.1, 3.0])
 @pytest.mark.parametrize("how", ["l2", "linf"])
-def test_stored_numbers_enter_the_euclidean_radius(how: str, size: float) -> None:
+def test_candidate_biases_enter_the_euclidean_radius(how: str, size: float) -> None:
     rng = np.random.default_rng(8)
     q, c = rng.normal(size=(40, 5)), rng.normal(size=(8, 5))
     bias = rng.normal(size=8) * size  # at 3.0 rivals would be carried past the query
@@ -260,7 +260,7 @@ def test_stored_numbers_enter_the_euclidean_radius(how: str, size: float) -> Non
         assert candidates_flipped(q, c, "euclidean", share * radius, how, bias) == flips
 
 
-def test_a_query_of_length_zero_ranks_by_stored_numbers_alone() -> None:
+def test_a_query_of_length_zero_ranks_by_candidate_biases_alone() -> None:
     _, b = two_modalities(6, 8, seed=1)
     bias = np.array([0.0, 1.0, 0.5, 0.2, 0.1, 0.3])
     ranking = Ranking.of(np.zeros((2, 8)), b, "dot", bias)
@@ -318,7 +318,7 @@ def test_the_joint_radius_by_a_general_optimiser(score: str) -> None:
         assert joint.radius[i] == pytest.approx(least, rel=1e-4)
 
 
-def test_stored_numbers_enter_the_joint_radius_of_dot() -> None:
+def test_candidate_biases_enter_the_joint_radius_of_dot() -> None:
     a, b = two_modalities(80, 16, seed=10)
     mean = a.mean(axis=0)
     for share, flips in SHARES:
