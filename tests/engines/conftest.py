@@ -21,7 +21,7 @@ def dask_cluster() -> Iterator[str]:
     with (
         dask.config.set(TRIM),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
         ) as cluster,
     ):
         yield cluster.scheduler_address.removeprefix("tcp://")

@@ -105,8 +105,13 @@ def test_commands_take_a_cluster_by_its_address(
 
 
 def test_addresses(dask_cluster: str, ray_cluster: None) -> None:
+    import dask
+
     assert open_engine(f"dask://{dask_cluster}") is open_engine(f"dask://{dask_cluster}")
     assert isinstance(open_engine("ray://"), RayExecutor)
+    soon = {"distributed.comm.timeouts.connect": "1s"}
+    with dask.config.set(soon), refused("engine-unreachable", "dask://127.0.0.1:9"):
+        open_engine("dask://127.0.0.1:9")
     with refused("unknown-engine", "spark://host"):
         im.fit("center-queries", np.eye(4), np.eye(4), engine="spark://host")
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from isthmus.engines.local import worker_killed
+from isthmus.engines.local import R, T, called, worker_killed
 from isthmus.errors import MissingExtra
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 TRIM = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30}
 """Dask's own setting gives memory back to the system after each block, which halves a fold."""
@@ -37,12 +34,11 @@ class DaskExecutor:
             from distributed import Client, LocalCluster
         except ImportError as error:
             raise MissingExtra("the engine dask://", "distributed", "dask") from error
-        if address:
-            where = address if "://" in address else f"tcp://{address}"
-            return cls(Client(where, set_as_default=False))
-        with config.set(TRIM):
-            cluster = LocalCluster(threads_per_worker=1, dashboard_address=None)
-        return cls(Client(cluster, set_as_default=False))
+        where: Any = address if "://" in address else f"tcp://{address}"
+        if not address:
+            with config.set(TRIM):
+                where = LocalCluster(threads_per_worker=1, dashboard_address=":0")
+        return cls(Client(where, set_as_default=False))
 
     def map(self, fn: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results in the order of the items. Raises ``worker-killed`` for one that kills."""
@@ -50,7 +46,7 @@ class DaskExecutor:
 
         # a task, not scattered data: what a killed worker held is made anew
         held = self.client.submit(pickle.loads, protocol.pickle.dumps(fn), pure=False)
-        futures = self.client.map(_call, [held] * len(items), items, pure=False)
+        futures = self.client.map(called, [held] * len(items), items, pure=False)
         try:
             while futures:
                 yield futures[0].result()
@@ -59,7 +55,3 @@ class DaskExecutor:
             raise worker_killed(str(killed).splitlines()[0].rstrip(".")) from None
         finally:
             self.client.cancel(futures)
-
-
-def _call(fn: Callable[[T], R], item: T) -> R:
-    return fn(item)

@@ -62,6 +62,11 @@ class Executor(Protocol):
         ...
 
 
+def called(fn: Callable[[T], R], item: T) -> R:
+    """``fn(item)``: what clusters run, which hold ``fn`` and are sent items."""
+    return fn(item)
+
+
 class SerialExecutor:
     """One after another in this process: for one partition, tests and debuggers."""
 

@@ -7,7 +7,7 @@ from functools import cache
 from isthmus.engines.dask import DaskExecutor
 from isthmus.engines.local import Executor, ProcessExecutor
 from isthmus.engines.ray import RayExecutor
-from isthmus.errors import OptionError
+from isthmus.errors import IsthmusError, OptionError
 
 Engine = str | Executor | None
 """What ``engine=`` takes: see :func:`open_engine`."""
@@ -23,6 +23,7 @@ def open_engine(engine: Engine) -> Executor | None:
 
     Raises:
         OptionError: another name. MissingExtra: the cluster's library is not installed.
+        IsthmusError: nobody answers at that place.
     """
     if engine is None or not isinstance(engine, str):
         return engine
@@ -41,4 +42,11 @@ def open_engine(engine: Engine) -> Executor | None:
 
 @cache
 def _connected(scheme: str, place: str) -> Executor:
-    return DaskExecutor.at(place) if scheme == "dask" else RayExecutor.at(place)
+    try:
+        return DaskExecutor.at(place) if scheme == "dask" else RayExecutor.at(place)
+    except (OSError, ValueError) as error:
+        raise IsthmusError(
+            "engine-unreachable",
+            f"nobody answers at {scheme}://{place} ({' '.join(str(error).split())[:200]}); is the "
+            "cluster running, and of the same version?",
+        ) from error

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
 
-from isthmus.engines.local import ATTEMPTS, worker_killed
+from isthmus.engines.local import ATTEMPTS, R, T, called, worker_killed
 from isthmus.errors import MissingExtra
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class RayExecutor:
@@ -40,7 +36,7 @@ class RayExecutor:
         from ray import exceptions as faults
 
         held = ray.put(fn)
-        task = ray.remote(max_retries=ATTEMPTS - 1)(_call)
+        task = ray.remote(max_retries=ATTEMPTS - 1)(called)
         results = [task.remote(held, item) for item in items]
         try:
             while results:
@@ -53,7 +49,3 @@ class RayExecutor:
         finally:
             for result in results:
                 ray.cancel(result)
-
-
-def _call(fn: Callable[[T], R], item: T) -> R:
-    return fn(item)

@@ -31,7 +31,7 @@ from isthmus.deploy.harnesses.mteb import ClosedModel, ClosedSearch, EncoderMode
 
 
 def splits() -> tuple[np.ndarray, np.ndarray]:
-    """Rows of emoji that closers are fitted on, and of the 280 that are asked for."""
+    """Rows of emoji that closers are fitted on, and of the 278 that are asked for."""
     held = np.array([is_held_out(code) for code in load_world().hexcodes])
     return np.flatnonzero(~held), np.flatnonzero(held)
 
