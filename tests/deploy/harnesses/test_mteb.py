@@ -23,6 +23,7 @@ from datasets import Dataset  # noqa: E402
 from mteb.abstasks import AbsTaskRetrieval  # noqa: E402
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData  # noqa: E402
 from mteb.abstasks.task_metadata import TaskMetadata  # noqa: E402
+from mteb.mocks.mock_tasks import MockZeroShotClassificationTask  # noqa: E402
 from mteb.models import CompressionWrapper  # noqa: E402
 from mteb.types import OutputDType  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
@@ -137,6 +138,10 @@ def test_a_role_that_the_task_does_not_say_is_said_by_modality(
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     with refused("unknown-role", "roles="):
         ClosedModel(model, closer).encode(inputs)
+    roles = {"image": "query", "text": "candidate"}
+    closed = ClosedModel(model, closer, roles=roles)  # type: ignore[arg-type]
+    done = mteb.evaluate(closed, MockZeroShotClassificationTask(), cache=None)
+    assert 0 <= done.task_results[0].scores["test"][0]["accuracy"] <= 1
 
 
 def test_mtebs_compression_is_no_measurement_of_a_code() -> None:

@@ -18,8 +18,7 @@ from isthmus.search.scores import Ranking
 
 try:
     import torch
-    from mteb.models import ModelMeta
-    from mteb.models.search_wrappers import SearchEncoderWrapper
+    from mteb.models import ModelMeta, SearchEncoderWrapper
 except ImportError as missing:
     raise MissingExtra("isthmus.deploy.harnesses.mteb", "mteb", "mteb") from missing
 
