@@ -578,9 +578,9 @@ FAULTS = (
     ),
     Fault(
         "parquet-null-rows",
-        "data/parquet.py",
-        "    if lists.null_count:",
-        "    if lists.null_count > len(lists):",
+        "data/columns.py",
+        "        if cells.null_count:",
+        "        if cells.null_count > len(cells):",
         "Rows without a vector would be read as if they were not there.",
         ("test_io.py::test_bad_input_is_refused_in_one_sentence",),
     ),
