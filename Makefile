@@ -27,7 +27,7 @@ slow: $(VENV)/.installed  ## what the quick suite leaves out for its length, and
 
 docs: $(VENV)/.installed  ## the site: docs/_site/index.html, offline; any warning is an error
 	$(BIN)/python -m pip install --quiet -e ".[docs]"
-	$(BIN)/python -m sphinx -q -W --keep-going -j auto -b html -d build/doctrees docs docs/_site
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs docs/_site
 
 bench: $(VENV)/.installed  ## side-by-side ratios as JSON on standard output
 	@$(BIN)/python -m bench

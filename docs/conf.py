@@ -53,6 +53,7 @@ def mathml(text: str, display: str) -> str:
     """A formula for the browser; one that is not understood stops the build."""
     made = convert(text, display=display)
     made = re.sub(r'<mi mathvariant="double-struck">(\w)</mi>', double_struck, made)
+    made = made.replace('mathvariant="monospace"', 'style="font-family: monospace"')
     if "\\" in made or re.search(r'mathvariant="(?!normal)', made):
         raise ValueError(f"no MathML of the formula {text}: {made}")
     return made
