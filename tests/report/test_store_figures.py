@@ -13,7 +13,7 @@ RULER = [
 ]
 
 
-def drawn(figure: Any) -> dict[str, list[tuple[float, float]]]:
+def drawn(figure: Any) -> dict[str, list[tuple[Any, float]]]:
     return {
         str(t.get("name", "line")): list(zip(t["x"], t["y"], strict=True)) for t in figure["data"]
     }
@@ -55,6 +55,6 @@ def test_bytes_against_answers_that_stay() -> None:
         entry("noise 0.04", 0.0, 0.3, 0.2, "closing helps") | {"bytes_per_vector": None},
     ]
     found = drawn(bytes_figure({"verdict": entries}))
-    assert found["today"] == [(2048.0, 1.0), (72.0, 0.4)]
-    assert found["with the closing advised"] == [(72.0, 0.6)]
+    assert found["today"] == [("one bit<br>rabitq<br>72 B", 0.4), ("float32<br>2,048 B", 1.0)]
+    assert found["with the closing advised"] == [("one bit<br>rabitq<br>72 B", 0.6)]
     assert bytes_figure({"verdict": entries[:1]}) is None

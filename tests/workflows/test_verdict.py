@@ -63,6 +63,22 @@ def verdict() -> Verdict:
     return judge(*gapped())
 
 
+def test_the_flipped_queries_are_those_that_the_verdict_counts(verdict: Verdict) -> None:
+    flipped, advice = verdict.flipped, verdict.recommendation
+    assert flipped is not None
+    entry = next(e for e in verdict.entries if e["disturbance"] == flipped["disturbance"])
+    assert entry["disturbance"] == advice["judged_on"]
+    today, closed = np.array(flipped["today"]), np.array(flipped["closed"])
+    listed = np.array(flipped["queries"])
+    assert flipped["of"] == len(listed) == len(set(listed)) > 0
+    slack = 0.05  # queries that change in fewer draws are not listed
+    assert abs(today.sum() / entry["queries"] - entry["flips_before"]) <= slack
+    assert abs(closed.sum() / entry["queries"] - entry["flips_after"]) <= slack
+    a, b = gapped()
+    assert flipped["answers"] == (a @ b.T).argmax(axis=1)[listed].tolist()
+    assert flipped["query_ids"] is None
+
+
 def test_one_answer_per_disturbance_undisturbed_first(verdict: Verdict) -> None:
     names = [entry["disturbance"] for entry in verdict.entries]
     noises = [f"noise {level:g}" for level in NOISE_LEVELS]

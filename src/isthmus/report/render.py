@@ -16,7 +16,7 @@ from isthmus.report import figures as draw
 from isthmus.report import words
 from isthmus.report.demo_figure import inputs_figure
 from isthmus.report.plots import Plots, script_json, template, write_page
-from isthmus.report.store_figures import bytes_figure, ruler_figure
+from isthmus.report.store_figures import bytes_figure, ruler_figure, threshold_figure
 from isthmus.report.style import INK, SIDE_COLOURS, colours, mark
 from isthmus.report.verdict_words import (
     LEGEND,
@@ -33,7 +33,9 @@ CONTENTS = (
     ("closing", "Closing it"),
     ("ruler", "What noise is that?"),
     ("flips", "Noise"),
+    ("flipped", "Which answers"),
     ("codecs", "Fewer bits"),
+    ("thresholds", "Thresholds"),
     ("stress", "Every stress row"),
     ("numbers", "Gap in numbers"),
     ("mixed", "One pool"),
@@ -128,6 +130,8 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "all_flip_plots": plots.add_all(draw.flip_figures(direction)),
         "ruler_plot": plots.add(ruler_figure(direction), wide=True),
         "bytes_plot": plots.add(bytes_figure(direction), wide=True),
+        "threshold_plot": plots.add(threshold_figure(direction)),
+        "flipped": _flipped(direction),
         "codec_plots": plots.add_all(draw.codec_figures(main)),
         "all_codec_plots": plots.add_all(draw.codec_figures(direction)),
         "live": direction.get("live"),
@@ -157,6 +161,26 @@ def _stress_row(row: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
         "level_words": words.level_name(row),
         "ci": words.interval((row.get("consistency_lo"), row.get("consistency_hi"))),
         "recommended": (row.get("closer"), row.get("score")) == taken,
+    }
+
+
+def _flipped(direction: dict[str, Any]) -> dict[str, Any] | None:
+    """The table of queries whose answer changes: ids where rows have them, else rows."""
+    given = direction.get("flipped") or {}
+    columns = [
+        given.get("query_ids") or given.get("queries"),
+        given.get("answer_ids") or given.get("answers"),
+        given.get("today"),
+    ]
+    if not all(columns):
+        return None
+    closed = given.get("closed")
+    columns.append(closed or [None] * len(columns[0]))
+    return {
+        "rows": [(q, a, words.percent(t, 0), words.percent(c, 0)) for q, a, t, c in zip(*columns)],
+        "of": given.get("of") or len(columns[0]),
+        "disturbance": words.said(given.get("disturbance")),
+        "acts": closed is not None,
     }
 
 

@@ -1,4 +1,4 @@
-"""What people do to stored vectors, drawn: the ruler of noise, and bytes against answers kept."""
+"""What people do with stored vectors, drawn: the ruler of noise, bytes, thresholds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from isthmus.report.figures import Figure
 from isthmus.report.style import GREY, INK, LEGEND, SHARE, WHOLE, layout
-from isthmus.report.traces import Trace, points, safe
+from isthmus.report.traces import Trace, line, points, safe
 from isthmus.report.words import said
 
 TODAY, CLOSED = "#5f6b76", "#009e73"
@@ -29,7 +29,7 @@ def ruler_figure(direction: dict[str, Any]) -> Figure | None:
             marker = {"color": colour, "symbol": symbol, "size": 9}
             x, y = ([r[key] for r in own] for key in ("total_variance", "flips"))
             traces.append(points(name, x, y, marker))
-    last = rows[-1]
+    largest = max(r["total_variance"] for r in rows)
     labels = [
         {
             "x": row["total_variance"],
@@ -37,7 +37,7 @@ def ruler_figure(direction: dict[str, Any]) -> Figure | None:
             "text": safe(said(row.get("disturbance"))),
             "showarrow": False,
             "yshift": -44 if row in noise else 0,  # noise below its mark, codes above theirs
-            "xanchor": "right" if row is last else "center",
+            "xanchor": "right" if row["total_variance"] > largest / 10 else "center",
         }
         for row in rows
     ]
@@ -56,18 +56,17 @@ def ruler_figure(direction: dict[str, Any]) -> Figure | None:
 
 
 def bytes_figure(direction: dict[str, Any]) -> Figure | None:
-    """Answers that stay against the bytes of a stored vector: today, and with the closing."""
-    entries = [
-        e
-        for e in direction.get("verdict") or []
-        if e.get("bytes_per_vector") and e.get("flips_before") is not None
-    ]
+    """Answers that stay by how a vector is stored, fewest bytes first: today, and closed."""
+    known = direction.get("verdict") or []
+    known = [e for e in known if e.get("bytes_per_vector") and e.get("flips_before") is not None]
+    entries = sorted(known, key=lambda e: e["bytes_per_vector"])
     if len(entries) < 2:
         return None
+    label = {id(e): _stored(e) for e in entries}
     helped = [e for e in entries if e.get("state") == "closing helps"]
     traces: list[Trace] = [
         {
-            "x": [e["bytes_per_vector"]] * 2,
+            "x": [label[id(e)]] * 2,
             "y": [1 - e["flips_before"], 1 - e["flips_after"]],
             "mode": "lines",
             "line": {"color": CLOSED, "width": 2},
@@ -79,28 +78,45 @@ def bytes_figure(direction: dict[str, Any]) -> Figure | None:
         ("with the closing advised", helped, "flips_after", CLOSED, "square"),
     ):
         marker = {"color": colour, "symbol": symbol, "size": 10}
-        x, y = [e["bytes_per_vector"] for e in own], [1 - e[key] for e in own]
+        x, y = [label[id(e)] for e in own], [1 - e[key] for e in own]
         traces.append(points(name, x, y, marker, showlegend=bool(own)))
-    widest = max(e["bytes_per_vector"] for e in entries)
-    labels = [
-        {
-            "x": e["bytes_per_vector"],
-            "y": 1 - e["flips_before"],
-            "text": safe(said(e.get("disturbance")).removesuffix(", undisturbed")),
-            "showarrow": False,
-            "yshift": -44,
-            "xanchor": "right" if e["bytes_per_vector"] == widest else "center",
-        }
-        for e in entries
-    ]
+    axis = {"type": "category", "categoryarray": list(label.values())}
     figure = layout(
         "bytes of a stored vector",
         "first answers that stay",
-        height=320,
-        xaxis={"type": "log"},
+        height=300,
+        xaxis=axis,
         yaxis=WHOLE | {"dtick": 0.2},
         showlegend=True,
         legend=LEGEND,
-        annotations=labels,
     )
     return {"data": traces, "layout": figure}
+
+
+def _stored(entry: dict[str, Any]) -> str:
+    """``one bit<br>rabitq<br>72 B``: a label of an axis."""
+    name = said(entry.get("disturbance")).removesuffix(", undisturbed")
+    return f"{safe(name).replace(', ', '<br>')}<br>{entry['bytes_per_vector']:,.0f} B"
+
+
+def threshold_figure(direction: dict[str, Any]) -> Figure | None:
+    """Queries that a threshold answers, and how many of those rightly, without any disturbance."""
+    rows = direction.get("thresholds") or []
+    if not rows:
+        return None
+    x = [r.get("threshold") for r in rows]
+    answered = line("queries answered", None, TODAY, x, [r.get("answered") for r in rows])
+    right = line("of these, right", "cosine", CLOSED, x, [r.get("right") for r in rows])
+    score = said(direction.get("score"))
+    unit = {"euclidean": "largest distance", "dot": "least inner product"}.get(
+        score, "least cosine"
+    )
+    figure = layout(
+        f"{unit} of a match",
+        "share",
+        height=300,
+        yaxis=WHOLE | {"dtick": 0.2},
+        showlegend=True,
+        legend=LEGEND,
+    )
+    return {"data": [answered, right], "layout": figure}

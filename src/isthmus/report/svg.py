@@ -38,7 +38,7 @@ def svg(figure: dict[str, Any], name: str, title: str = "", *, wide: bool = Fals
     shown = unescape(re.sub(r"<[^>]+>", " ", title)) or frame.described
     return (
         f'<svg viewBox="0 0 {frame.width} {frame.height:.0f}" class="fig" role="img" '
-        f'aria-labelledby="{name}-t {name}-d" font-size="12" '
+        f'aria-labelledby="{name}-t {name}-d" font-size="{SMALL}" fill="{INK}" '
         f'font-family="system-ui, sans-serif">{frame.drawn(name, shown)}</svg>'
     )
 
@@ -49,7 +49,8 @@ def document(figure: dict[str, Any], title: str) -> str:
     height = frame.height + HEADING
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-HEADING} {DOCUMENT} {height:.0f}" '
-        f'width="{DOCUMENT}" height="{height:.0f}" role="img" font-family="{escape(FONT)}">'
+        f'width="{DOCUMENT}" height="{height:.0f}" role="img" font-size="{SMALL}" fill="{INK}" '
+        f'font-family="{escape(FONT)}">'
         f'<rect y="{-HEADING}" width="{DOCUMENT}" height="{height:.0f}" fill="#ffffff"/>'
         f'<text x="12" y="-10" font-size="14" font-weight="bold" fill="{INK}">{escape(title)}'
         f"</text>{frame.drawn('chart', title)}</svg>\n"
@@ -66,6 +67,7 @@ class Frame:
         self.x_axis, self.y_axis = layout.get("xaxis") or {}, layout.get("yaxis") or {}
         self.names = [t["name"] for t in traces if self._in_legend(t)]
         x_names = categories(traces, "x") if self.x_axis.get("type") == "category" else ()
+        x_names = tuple(self.x_axis.get("categoryarray") or x_names)
         y_names = categories(traces, "y") if self.y_axis.get("type") == "category" else ()
         y_names = tuple(self.y_axis.get("categoryarray") or y_names)
         below = max((label.count("<br>") for label in x_names), default=0)
@@ -199,10 +201,8 @@ def _label(x: float, y: float, words: str, anchor: str = "start", more: str = ""
         text = re.sub(r"</?b>", "", line)
         down = f' x="{x:.1f}" dy="{13 * (i > 0)}"' if "<br>" in str(words) else ""
         lines.append(f"<tspan{down}{bold}>{text}</tspan>" if down or bold else text)
-    return (
-        f'<text class="tx" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{SMALL}" '
-        f'fill="{INK}"{more}>{"".join(lines)}</text>'
-    )
+    at = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    return f'<text class="tx" x="{x:.1f}" y="{y:.1f}"{at}{more}>{"".join(lines)}</text>'
 
 
 def _line(

@@ -38,6 +38,7 @@ from isthmus.theory.curves import Curve, consistency_curves
 from isthmus.theory.radii import candidate_radius, query_radius
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.scores import by_score
+from isthmus.workflows.audits.thresholds import thresholds_of
 from isthmus.workflows.recommendation.deciding import ROUNDING
 from isthmus.workflows.recommendation.verdicts import Verdict, verdict_of
 
@@ -157,6 +158,8 @@ def direction_part(
         "verdict": verdict.entries,
         "verdict_queries": verdict.queries,
         "ruler": verdict.ruler,
+        "flipped": verdict.flipped,
+        "thresholds": thresholds_of(task),
         "changes": [change.to_dict() for change in verdict.changes],
         "changes_sentence": verdict.changes_sentence,
         "closable": closable(one),

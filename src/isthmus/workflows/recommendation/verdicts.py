@@ -38,6 +38,7 @@ from isthmus.workflows.recommendation.disturbances import (
     Disturbed,
     noise_of,
 )
+from isthmus.workflows.recommendation.flipped import flipped_queries
 from isthmus.workflows.recommendation.parts import Measured, Part
 from isthmus.workflows.recommendation.recommending import Question, trials_of
 from isthmus.workflows.recommendation.settings import FitRows, scores_of
@@ -48,6 +49,7 @@ SAFE, HELPS, NOTHING = "safe as it is", "closing helps", "do nothing"
 STATES = (SAFE, HELPS, NOTHING)
 SAFE_SHARE = 0.005
 """Largest share of answers changed that is called safe where no closing clearly helps."""
+FLOAT_BYTES = 4
 LEAST_QUERIES = 20
 """Queries below which nothing is tried: both parts would be too small to see anything."""
 MOST_QUERIES = 1000
@@ -68,6 +70,7 @@ class Verdict:
         queries: how many were judged, in both parts.
         recommendation: of all entries together, as ``report.json`` has it: the closer
             that most of them name. closer: itself, as it was judged.
+        flipped: the judging queries whose answer changes where it was judged; None: not judged.
     """
 
     entries: list[dict[str, Any]]
@@ -77,6 +80,7 @@ class Verdict:
     recommendation: dict[str, Any]
     queries: int
     closer: Closer | None = None
+    flipped: dict[str, Any] | None = None
 
 
 def verdict_of(
@@ -108,17 +112,19 @@ def verdict_of(
     disturbed = Disturbed.of(codes, noise, noises, closers, progress)
     rows = disturbed.rows
     found = [_entry(one, rows[one.name], codes, rules) for one in (*CODES, *noises)]
-    entries = [_float32(len(task.queries), task.score), *(entry for entry, _ in found)]
+    entries = [_float32(task), *(entry for entry, _ in found)]
     changes, sentence = _changes(noise)
     ruler = _ruler((*CODES, *RULER_ONLY, *noises), disturbed, task.candidate_square_norm)
     advice = _recommendation([(e, _advised(d)) for e, d in found], rules)
     taken = next(d.taken.closer for e, d in found if e["disturbance"] == advice["judged_on"])
-    return Verdict(entries, ruler, changes, sentence, advice, len(task.queries), taken)
+    flipped = flipped_queries(task, test, rows[advice["judged_on"]], advice)
+    judged = len(task.queries)
+    return Verdict(entries, ruler, changes, sentence, advice, judged, taken, flipped)
 
 
 def unjudged(task: RetrievalTask, rules: Rules) -> Verdict:
     """What is said where too few queries are there to judge."""
-    entry = _float32(len(task.queries), task.score)
+    entry = _float32(task)
     nothing = {
         "options": {},
         "reason": f"do nothing: {len(task.queries)} queries are too few to see anything",
@@ -252,13 +258,14 @@ def _entry(
         "flips_after": taken.test.flips,
         "interval": list(taken.test.removed_ci) if state == HELPS else None,
         "queries": len(trials.test.rows),
+        "bytes_per_vector": plain[1].size,
         "cost": _cost(taken, trials.score) if state == HELPS else None,
         "why": _why(state, taken, decision.reason),
     }
     return entry | {"sentence": _sentence(entry)}, decision
 
 
-def _float32(queries: int, score: str) -> dict[str, Any]:
+def _float32(task: RetrievalTask) -> dict[str, Any]:
     """The first entry: nothing happens to the vectors."""
     why = (
         "undisturbed float32 vectors gain nothing from closing the gap: a closing that keeps your "
@@ -269,12 +276,13 @@ def _float32(queries: int, score: str) -> dict[str, Any]:
         "perturbation": None,
         "state": SAFE,
         "closer": "none",
-        "score": score,
+        "score": task.score,
         "flips_before": 0.0,
         "flips_before_ci": None,
         "flips_after": 0.0,
         "interval": None,
-        "queries": queries,
+        "queries": len(task.queries),
+        "bytes_per_vector": float(FLOAT_BYTES * task.candidates.shape[1]),
         "cost": None,
         "why": why,
     }
