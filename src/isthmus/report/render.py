@@ -167,10 +167,10 @@ def _stress_row(row: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
 def _flipped(direction: dict[str, Any]) -> dict[str, Any] | None:
     """The table of queries whose answer changes: ids where rows have them, else rows."""
     given = direction.get("flipped") or {}
-    columns = [
-        given.get("query_ids") or given.get("queries"),
-        given.get("answer_ids") or given.get("answers"),
-        given.get("today"),
+    columns: list[list[Any]] = [
+        given.get("query_ids") or given.get("queries") or [],
+        given.get("answer_ids") or given.get("answers") or [],
+        given.get("today") or [],
     ]
     if not all(columns):
         return None
