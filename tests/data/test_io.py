@@ -485,7 +485,7 @@ BAD: dict[type[IsthmusError], list[tuple[Callable[[Path], str], str, str]]] = {
         (shards("d", image_emb=F4, text_emb=F4), "mixed-stems", "d/image_emb.npy'"),
         (shards("d", img_emb_0=F4, text_emb_0=F4), "mixed-stems", "img_emb_0.npy, text_emb_0.npy"),
         (lambda p: "https://example.org/a.npy", "is-a-url", "download"),
-        (lambda p: "s3://bucket/a.npy", "is-a-url", "s3://"),
+        (lambda p: "ftp://bucket/a.npy", "is-a-url", "ftp://"),
         (lambda p: "/dev/null", "not-a-file", "a device"),
         (lambda p: (os.mkfifo(p / "x.npy"), f"{p}/x.npy")[1], "not-a-file", "a pipe"),
         (too_wide, "not-rows", "a.txt"),

@@ -11,7 +11,10 @@ import typer
 
 from isthmus.errors import OptionError
 
-INPUT = "FILE, FILE:KEY (npz, safetensors), FILE:COLUMN (parquet), a folder or a glob of shards"
+INPUT = (
+    "FILE, FILE:KEY (npz, safetensors), FILE:COLUMN (parquet), a folder or a glob of shards, "
+    "s3://BUCKET/FILE"
+)
 LEVELS = "numbers that are variances above 0, such as 0.005,0.022"
 
 Queries = Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")]

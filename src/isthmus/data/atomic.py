@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -276,7 +277,16 @@ def output_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def _refuse_other_kinds(final: str | os.PathLike[str], target: Path) -> None:
-    """Refuse a place that is taken by a folder, a pipe or a device: a rename would replace it."""
+    """Refuse a place that is taken by a folder, a pipe or a device: a rename would replace it.
+
+    And an address, which would be made a folder here.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(final)):
+        raise FileError(
+            "is-a-url",
+            f"'{os.fspath(final)}' is an address, and files are written here alone; write it to a "
+            "file, and upload that",
+        )
     with os_errors(final, "written"):
         try:
             mode = os.stat(target).st_mode

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from isthmus.data.leftovers import end_half_set
+from isthmus.data.remote import RemotePath, open_binary, remote_size
 from isthmus.errors import CorruptFile, FileError, IsthmusError
 
 _STARTS: tuple[tuple[bytes, str], ...] = (
@@ -151,12 +154,15 @@ def no_such_file(path: str | os.PathLike[str]) -> FileError:
     )
 
 
-def regular(path: str | os.PathLike[str]) -> os.stat_result:
-    """What the system says of a file.
+def regular(path: str | os.PathLike[str]) -> Any:
+    """What the system says of a file: ``st_size``, ``st_mtime_ns``, ``st_ino``.
 
     A set of files that a killed run left half replaced is ended first, as it is one of them.
     Raises FileError where it cannot be looked at, or is a folder, a pipe or a device.
     """
+    if isinstance(path, RemotePath):
+        size, changed = remote_size(path)
+        return SimpleNamespace(st_size=size, st_mtime_ns=changed, st_ino=0)
     with os_errors(path):
         end_half_set(path)
         found = os.stat(path)
@@ -183,6 +189,9 @@ def read_text(path: str | os.PathLike[str]) -> str:
     """
     regular(path)
     try:
+        if isinstance(path, RemotePath):
+            with open_binary(path) as raw:
+                return io.TextIOWrapper(raw, "utf-8-sig").read()
         with os_errors(path), open(path, encoding="utf-8-sig") as handle:
             return handle.read()
     except UnicodeDecodeError:

@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO
@@ -18,6 +18,7 @@ import numpy as np
 
 from isthmus.data.dtypes import Stored, check_float, decode
 from isthmus.data.file_errors import damaged, os_errors, regular
+from isthmus.data.remote import open_binary
 from isthmus.data.row_checks import check_axes
 from isthmus.data.source import BaseSource
 from isthmus.errors import CorruptFile, IsthmusError
@@ -59,14 +60,15 @@ class Layout:
         if self.member is not None:
             check_member(self.path, self.member)
         if self.member is None or not self.packed:
-            with os_errors(self.path):
-                handle = open(self.path, "rb", buffering=0)  # noqa: SIM115
-            with handle:
+            with ExitStack() as stack:
+                with os_errors(self.path):
+                    handle = stack.enter_context(open_binary(self.path, buffered=False))
                 yield handle
             return
         with (
             unzipping(self.path),
-            zipfile.ZipFile(self.path) as archive,
+            open_binary(self.path) as plain,
+            zipfile.ZipFile(plain) as archive,
             archive.open(self.member) as member,
         ):
             yield member
@@ -93,7 +95,12 @@ def check_member(path: str, member: str) -> None:
 
 @lru_cache(1024)
 def _check_member(path: str, member: str, _: tuple[int, ...]) -> None:
-    with unzipping(path), zipfile.ZipFile(path) as archive, archive.open(member) as data:
+    with (
+        unzipping(path),
+        open_binary(path) as plain,
+        zipfile.ZipFile(plain) as archive,
+        archive.open(member) as data,
+    ):
         left = archive.getinfo(member).file_size
         while piece := data.read(_PIECE_BYTES):
             left -= len(piece)

@@ -8,7 +8,6 @@ embed`` writes it) or ``FILE.ids.txt`` (one a line) holds them.
 from __future__ import annotations
 
 import logging
-import os
 import zipfile
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from isthmus.data.file_errors import read_json, read_text
 from isthmus.data.flat import FlatSource, unzipping
 from isthmus.data.npy import npz_layouts
+from isthmus.data.remote import RemotePath, is_file, open_binary
 from isthmus.data.source import IDS
 from isthmus.errors import CorruptFile, ShapeError
 
@@ -45,7 +45,9 @@ def checked_ids(ids: Sequence[Any] | np.ndarray | None, what: str, rows: int) ->
 
 def ids_file(path: str) -> str | None:
     """The list of ids that lies beside a file, if there is one."""
-    return next((path + end for end in IDS_FILES if os.path.isfile(path + end)), None)
+    away = path if isinstance(path, RemotePath) else None
+    places = [away.sibling(path + end) if away else path + end for end in IDS_FILES]
+    return next((place for place in places if is_file(place)), None)
 
 
 def read_ids(path: str) -> list[Any]:
@@ -74,7 +76,7 @@ class FileRows(FlatSource):
         """
         path = self.layout.path
         if self.layout.member is not None:
-            with unzipping(path), zipfile.ZipFile(path) as archive:
+            with unzipping(path), open_binary(path) as plain, zipfile.ZipFile(plain) as archive:
                 names = archive.namelist()
             for name in IDS:
                 if f"{name}.npy" in names:

@@ -18,6 +18,7 @@ from isthmus.data.file_errors import (
     wrong_kind,
 )
 from isthmus.data.flat import Layout, check_member, unzipping
+from isthmus.data.remote import open_binary
 from isthmus.errors import CorruptFile
 
 _CLAIM = 1032
@@ -35,7 +36,7 @@ def npy_layout(path: str, what: str) -> Layout:
     """Read the header of a .npy file. Raises CorruptFile where it is not one, or is cut short."""
     size = file_size(path)
     refuse_empty(what, size)
-    with os_errors(path), open(path, "rb") as handle:
+    with os_errors(path), open_binary(path) as handle:
         return read_header(handle, size, path, what)
 
 
@@ -109,7 +110,7 @@ def npz_layouts(path: str, what: str, only: str | None = None) -> dict[str, Layo
     """
     size = file_size(path)
     refuse_empty(what, size)
-    with os_errors(path), open(path, "rb") as plain:
+    with os_errors(path), open_binary(path) as plain:
         head = plain.read(64)
         if not head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             raise wrong_kind(what, "an .npz archive", head)

@@ -19,6 +19,14 @@ from isthmus.data.foreign import CONVERT, read_faiss, read_hdf5, read_lance, rea
 from isthmus.data.ids import FileRows
 from isthmus.data.npy import npy_layout, npz_layouts
 from isthmus.data.parquet import open_parquet
+from isthmus.data.remote import (
+    RemotePath,
+    is_remote,
+    local_of,
+    remote_files,
+    remote_kind,
+    remote_path,
+)
 from isthmus.data.source import ArraySource, BaseSource, Rows
 from isthmus.data.tables import (
     Found,
@@ -66,10 +74,11 @@ WHOLE: dict[str, Callable[[str, str | None, str], Found]] = {
     "lance": read_lance,
 }
 """Formats that are read whole, into memory, when they are opened."""
+AWAY = ("json", "jsonl", "csv", "arrow")
+"""Those of them that are also read from an address."""
 SHARDS = ("npy", "npz", "safetensors", "parquet", "arrow")
 """Formats that shards of rows come in; others in their folder are taken for tables about them."""
 _PICKLES = (".pkl", ".pickle", ".joblib", ".p")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LOG = logging.getLogger("isthmus.data")
 _READABLE = ", ".join(sorted(FORMATS))
 
@@ -127,13 +136,10 @@ def split_spec(spec: str | os.PathLike[str]) -> Target:
         raise FileError(
             "empty-name", "the name of the input is empty; expected a file, a folder or a glob"
         )
-    if _URL.match(typed):
-        raise FileError(
-            "is-a-url",
-            f"'{typed}' is an address on a network, and nothing is downloaded here; download the "
-            "file first and give its name",
-        )
-    path = os.path.expanduser(typed)
+    path = local_of(typed)
+    if (away := remote_path(path)) is not None:
+        return _away(away)
+    path = os.path.expanduser(path)
     for head, key in splits(path):
         if head.lower().endswith(".lance") and os.path.isdir(head):
             return _named(typed, head, key, None)
@@ -156,6 +162,28 @@ def split_spec(spec: str | os.PathLike[str]) -> Target:
     known = [head for head, _ in splits(path) if os.path.splitext(head)[1].lower() in FORMATS]
     missing = known[0] if known else path
     raise no_such_file(missing)
+
+
+def _away(typed: RemotePath) -> Target:
+    """The same of an address on a network: a file, a folder, or a pattern of files in one."""
+    for head, key in splits(typed):
+        if key is not None and "/" in key:
+            break  # the colon of the scheme
+        path = typed.sibling(head)
+        folder, _, name = head.rpartition("/")
+        if glob.has_magic(name):
+            found = remote_files(typed.sibling(folder), name)
+            if found:
+                return _named(typed, path, key, _one_format(list(found), typed))
+            continue
+        kind = remote_kind(path)
+        if kind == "folder":
+            return _named(typed, path, key, _in_folder(path, typed))
+        if kind:
+            return _named(typed, path, key, None)
+    if glob.has_magic(typed):
+        raise FileError("no-match", f"the pattern '{typed}' matches no file; check the address")
+    raise no_such_file(typed)
 
 
 def splits(path: str) -> Iterator[tuple[str, str | None]]:
@@ -187,14 +215,14 @@ def _by_number(text: str) -> list[tuple[int, int | str]]:
 def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
     if (listed := dataset_files(folder)) is not None:
         return listed
-    with os_errors(folder):
-        names = os.listdir(folder)
-    paths = [
-        os.path.join(folder, n)
-        for n in names
-        if not n.startswith(".") and os.path.splitext(n)[1].lower() in FORMATS
-    ]
-    paths = [p for p in paths if os.path.isfile(p)]
+    paths: list[str]
+    if isinstance(folder, RemotePath):
+        paths = list(remote_files(folder))
+    else:
+        with os_errors(folder):
+            paths = [os.path.join(folder, n) for n in os.listdir(folder) if not n.startswith(".")]
+            paths = [path for path in paths if os.path.isfile(path)]
+    paths = [path for path in paths if os.path.splitext(path)[1].lower() in FORMATS]
     of_rows = [p for p in paths if FORMATS[os.path.splitext(p)[1].lower()] in SHARDS]
     paths = of_rows or paths  # a table beside shards of rows describes them
     if not paths:
@@ -256,6 +284,10 @@ def open_file(path: str, key: str | None, spec: str, name: str) -> BaseSource:
     kind = FORMATS.get(suffix, "")
     if kind == "parquet":
         return open_parquet(path, key, spec, name)
+    if kind in WHOLE and kind not in AWAY and is_remote(path):
+        raise FileError(
+            "not-remote", f"'{path}' is read by a library that needs a file here; download it first"
+        )
     if kind in WHOLE:
         rows, ids = WHOLE[kind](path, key, f"'{spec}'")
         return ArraySource(rows, name, spec, ids)

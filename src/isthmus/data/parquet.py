@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from isthmus.data.columns import Vectors, find_vectors
 from isthmus.data.file_errors import choose, damaged, file_size, os_errors, refuse_empty, wrong_kind
 from isthmus.data.ids import checked_ids
+from isthmus.data.remote import is_remote, open_binary
 from isthmus.data.row_checks import check_axes
 from isthmus.data.source import IDS, BaseSource
 from isthmus.errors import CorruptFile, FileError, IsthmusError
@@ -27,7 +28,7 @@ def parquet_file(path: str, what: str) -> Iterator[Any]:
 
     size = file_size(path)
     refuse_empty(what, size)
-    with os_errors(path), open(path, "rb") as handle:
+    with os_errors(path), open_binary(path) as handle:
         head = handle.read(64)
         handle.seek(max(0, size - 4))
         tail = handle.read(4)
@@ -40,8 +41,10 @@ def parquet_file(path: str, what: str) -> Iterator[Any]:
             "cut-short", f"{what} is cut short: the index that ends a Parquet file is missing"
         )
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            yield file
+        with ExitStack() as stack:
+            away = is_remote(path)
+            place = stack.enter_context(open_binary(path, buffered=False)) if away else path
+            yield stack.enter_context(pq.ParquetFile(place, pre_buffer=False))
     except IsthmusError:
         raise
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:

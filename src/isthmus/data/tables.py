@@ -17,6 +17,7 @@ import numpy as np
 from isthmus.data.columns import find_vectors, holds_vectors
 from isthmus.data.file_errors import choose, damaged, file_size, parse_json, read_json, read_text
 from isthmus.data.ids import checked_ids
+from isthmus.data.remote import is_remote, open_binary
 from isthmus.data.source import IDS, VECTORS
 from isthmus.errors import CorruptFile, FileError, ShapeError, ValuesError
 
@@ -151,7 +152,8 @@ def arrow_table(path: str, what: str) -> Any:
 
     file_size(path)
     try:
-        with pa.memory_map(path) as source:
+        away = is_remote(path)
+        with open_binary(path, buffered=False) if away else pa.memory_map(path) as source:
             magic = source.read(6)
             source.seek(0)
             opened = pa.ipc.open_file if magic == b"ARROW1" else pa.ipc.open_stream

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from isthmus.data.file_errors import (
     wrong_kind,
 )
 from isthmus.data.flat import Layout
+from isthmus.data.remote import is_remote, open_binary
 from isthmus.errors import DtypeError
 
 _HEADER_LIMIT = 100_000_000  # the format's own limit
@@ -60,7 +63,7 @@ def tensor_layouts(path: str, what: str) -> tuple[dict[str, Layout], dict[str, s
 
     size = file_size(path)
     refuse_empty(what, size)
-    with os_errors(path), open(path, "rb") as handle:
+    with os_errors(path), open_binary(path) as handle:
         head = handle.read(64)
         length = int.from_bytes(head[:8], "little")
         if len(head) < 9 or head[8:9] != b"{" or length > _HEADER_LIMIT:
@@ -74,7 +77,10 @@ def tensor_layouts(path: str, what: str) -> tuple[dict[str, Layout], dict[str, s
         held, end = size - 8 - length, _end(header)
         if end > held:
             raise cut_short(what, held, end)
-        with safe_open(path, "np"):  # the library's own rules: no holes, no overlaps, no bytes left
+        with (
+            _for_library(path, head[:8] + text, size) as file,
+            safe_open(file, "np"),
+        ):  # the library's own rules: no holes, no overlaps, no bytes left
             metadata = header.pop("__metadata__", None) or {}
     except (SafetensorError, ValueError, RecursionError) as error:
         raise damaged(what, "safetensors header") from error
@@ -84,6 +90,19 @@ def tensor_layouts(path: str, what: str) -> tuple[dict[str, Layout], dict[str, s
         offset = 8 + length + entry["data_offsets"][0]
         layouts[key] = Layout(path, offset, tuple(entry["shape"]), stored)
     return layouts, metadata
+
+
+@contextmanager
+def _for_library(path: str, header: bytes, size: int) -> Iterator[str]:
+    """A file that has the header and the length: the file itself, or one of holes for it."""
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as holes:
+        holes.write(header)
+        holes.truncate(size)
+        holes.flush()
+        yield holes.name
 
 
 def _end(header: Any) -> int:
