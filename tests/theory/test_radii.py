@@ -15,6 +15,7 @@ from isthmus.search.scores import Ranking
 from isthmus.theory.hyperbola import nearest_on_branch
 from isthmus.theory.radii import (
     candidate_radius,
+    certified_radii,
     joint_radius,
     query_angle,
     query_radius,
@@ -388,3 +389,39 @@ def test_refusals() -> None:
     ):
         with pytest.raises(OptionError, match=fact):
             attack()
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+def test_leading_rivals_set_the_radii_of_all_rivals(score: str, biased: bool) -> None:
+    """Against the least over all rivals in float64: to 1e-12, however near or far they are."""
+    rng = np.random.default_rng(8)
+    q, c = two_modalities(300, 48, seed=8)
+    c[40] = c[41]  # twins
+    c[50] = c[51] + 1e-6 * rng.normal(size=48)
+    q[:20] = c[:20] * 1.2  # easy: no rival is near
+    bias = rng.normal(size=300) * 0.05 if biased else None
+    for items in (None, np.arange(300) // 2 * 2):
+        ranking = Ranking.of(q, c, score, bias)
+        found = certified_radii(ranking, items=items)
+        first = answers(q, c, score, bias)
+        u = np.linalg.norm(q[:, None] - c[None], axis=2)
+        scores = (q @ c.T if score == "dot" else -0.5 * u**2) + (0.0 if bias is None else bias)
+        margin = scores[np.arange(300), first][:, None] - scores
+        between = np.linalg.norm(c[first][:, None] - c[None], axis=2)
+        mates = np.arange(300)[None] == first[:, None]
+        if items is not None:
+            mates = items[None] == items[first][:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slow = np.where(mates | (between < 1e-9), np.inf, margin / between).min(axis=1)
+        sure = ~np.isin(first, (40, 41, 50, 51))  # ties are the search's own
+        np.testing.assert_allclose(found.query[sure], slow[sure], rtol=1e-9, atol=1e-12)
+        np.testing.assert_array_equal(found.query, query_radius(ranking, items=items))
+        np.testing.assert_array_equal(found.candidate, candidate_radius(ranking, items=items))
+        if not biased:
+            reach = 2 * np.linalg.norm(q, axis=1)[:, None]
+            if score == "euclidean":
+                reach = u + u[np.arange(300), first][:, None]
+            slow = np.where(mates, np.inf, margin / reach).min(axis=1)
+            np.testing.assert_allclose(found.candidate[sure], slow[sure], rtol=1e-9, atol=1e-12)
+        assert 0 < found.share <= 1

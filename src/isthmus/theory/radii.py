@@ -19,6 +19,7 @@ import numpy as np
 from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking
 from isthmus.theory.hyperbola import nearest_on_branch
+from isthmus.theory.leading import LEADING, Leading
 from isthmus.theory.rows import CleanRows, check_noise
 
 NORMS = ("l2", "linf")
@@ -39,6 +40,9 @@ def query_radius(
     """
     _check_norm(norm)
     clean = CleanRows.of(ranking, items)
+    leading = Leading.of(clean, ranking) if norm == "l2" else None
+    if leading is not None:
+        return leading.radii("query")[0]
     parts = []
     for _, margins, first in clean.blocks():
         reach = _between(clean.candidates, first, norm)
@@ -88,6 +92,10 @@ def candidate_radius(
     clean = CleanRows.of(ranking, items)
     if len(clean.candidates) < 2:
         return np.full(len(clean.queries), np.inf)
+    biased = clean.score == "euclidean" and bool(clean.bias.any())
+    leading = Leading.of(clean, ranking) if norm == "l2" and not biased else None
+    if leading is not None:
+        return leading.radii("candidate")[0]
     if clean.score == "euclidean" and norm == "linf":
         return np.array([_bisected(clean, i, cube=True) for i in range(len(clean.queries))])
     sizes = np.linalg.norm(clean.queries, ord=2 if norm == "l2" else 1, axis=1)
@@ -97,7 +105,7 @@ def candidate_radius(
             far = np.sqrt(clean.squares(part, clean.queries.shape[1]))
             reach = far + np.take_along_axis(far, first[:, None], axis=1)
             radius = _least(margins, reach, first)
-            if clean.bias.any():  # a rival that r would carry past the query
+            if biased:  # a rival that r would carry past the query
                 past = np.flatnonzero(radius > far.min(axis=1))
                 radius[past] = [_bisected(clean, part.start + i) for i in past]
             parts.append(radius)
@@ -144,6 +152,41 @@ def joint_radius(
         for part, margins, first in clean.blocks()
     ]
     return Joint(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class Certified:
+    """L2 radii of moves of the ``query`` and of the candidates (``candidate``), (n,) each.
+
+    ``share``: of queries for which the leading rivals, at most 32 of them, were certified to set
+    both radii; of the others more rivals were looked at.
+    """
+
+    query: np.ndarray
+    candidate: np.ndarray
+    share: float
+
+
+def certified_radii(ranking: Ranking, *, items: np.ndarray | None = None) -> Certified:
+    """:func:`query_radius` and :func:`candidate_radius` in L2, and how they were found.
+
+    Raises:
+        OptionError: cosine.
+    """
+    _check_quadric(ranking.score, "radius of candidates")
+    clean = CleanRows.of(ranking, items)
+    leading = Leading.of(clean, ranking)
+    if leading is None:
+        radii = query_radius(ranking, items=items), candidate_radius(ranking, items=items)
+        return Certified(*radii, 0.0)
+    query, listed = leading.radii("query")
+    most = listed
+    if ranking.score == "euclidean" and clean.bias.any():
+        candidate = candidate_radius(ranking, items=items)
+    else:
+        candidate, more = leading.radii("candidate")
+        most = np.maximum(listed, more)
+    return Certified(query, candidate, float((most <= LEADING).mean()))
 
 
 def smoothing_radius(first: np.ndarray, second: np.ndarray, sigma: float) -> np.ndarray:

@@ -35,7 +35,7 @@ from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import Curve, consistency_curves
-from isthmus.theory.radii import candidate_radius, query_radius
+from isthmus.theory.radii import certified_radii
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.scores import by_score
 from isthmus.workflows.audits.thresholds import thresholds_of
@@ -362,14 +362,11 @@ def _radius(task: RetrievalTask, closer: Closer) -> dict[str, Any]:
     after = closed_searches(task, [closer])[0]
     ranking = after.clean.under("dot") if after.score == "cosine" else after.clean
     items = task.candidate_items
+    radii = {"before": certified_radii(before, items=items)}
+    radii["after"] = certified_radii(ranking, items=items)
     return {
-        "query_l2": {
-            "before": quantiles(query_radius(before, items=items)),
-            "after": quantiles(query_radius(ranking, items=items)),
-        },
-        "candidate_l2": {
-            "before": quantiles(candidate_radius(before, items=items)),
-            "after": quantiles(candidate_radius(ranking, items=items)),
-        },
+        "query_l2": {name: quantiles(one.query) for name, one in radii.items()},
+        "candidate_l2": {name: quantiles(one.candidate) for name, one in radii.items()},
         "score": {"before": plain, "after": ranking.score},
+        "certified": {name: one.share for name, one in radii.items()},
     }
