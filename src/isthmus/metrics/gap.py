@@ -160,7 +160,8 @@ def from_sample(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> dict[str, Any
     """
     most = max(float(np.einsum("ij,ij->i", side, side).max()) for side in (a, b))
     kind = np.float32 if most <= LONGEST_SQUARE else np.float64
-    own, other = (side.astype(kind, copy=False) for side in (a, b))
+    own: np.ndarray = a.astype(kind, copy=False)
+    other: np.ndarray = b.astype(kind, copy=False)
     cross = own @ other.T
     return {
         "uniformity": {
