@@ -116,12 +116,16 @@ def tested(trials: Trials, tried: dict[Key, list[Tried]], progress: Progress) ->
     ]
     plain = [key for key, _, _ in picked].index(("none", trials.score))
     parts: list[list[Measured]] = []
+    chosen = [setting for _, setting, _ in picked]
     for part in (trials.validation, trials.test):
+        known = [s.measured if part is trials.validation else None for s in chosen]
+        left = [s.closer for s, measured in zip(chosen, known, strict=True) if measured is None]
         found: list[Measured] = []
-        for some in _batches(picked, part.batch()):
-            progress("test", len(found), len(picked))
-            found += part.measured(part.searches([setting.closer for _, setting, _ in some]))
-        parts.append(found)
+        for some in _batches(left, part.batch()):
+            progress("test", len(found), len(left))
+            found += part.measured(part.searches(some))
+        rest = iter(found)
+        parts.append([measured or next(rest) for measured in known])
     progress("test", len(picked), len(picked))
     reference = trials.test.perturbations[0].flip_reference
     return [
