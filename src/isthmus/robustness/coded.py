@@ -67,8 +67,8 @@ def measure_codecs(
 
 def codec_error(search: ClosedSearch, perturbation: Perturbation) -> float:
     """E‖e‖² of a codec, with 9 digits, on what a search stores."""
-    stored = _Stored(search.task, [search], perturbation, 1)
-    return float(_Coded.of(stored, perturbation.codec).columns["codec_error"])  # type: ignore[arg-type]
+    coded = _Coded.of(_Stored(search.task, [search], perturbation, 1), perturbation.codec)
+    return float(f"{(coded.errors**2).mean():.9g}")
 
 
 def _one_codec(perturbations: Sequence[Perturbation]) -> list[list[int]]:
