@@ -42,6 +42,7 @@ from io_helpers import FORMS, rows, save_any, save_parquet
 from isthmus.closers.closer import Closer
 from isthmus.data import open_rows, read_labels, read_relevance
 from isthmus.data.journal import Journal
+from isthmus.data.judgements import Judgements, read_judgements
 from isthmus.deploy.thresholds import Calibration
 from isthmus.encoders.base import Encoder
 from isthmus.encoders.embedding import embed
@@ -65,6 +66,9 @@ STRICTER = {
         "duplicate-column",
         "cut-short",
     },
+    "raw": {"wrong-kind", "not-floats", "null-value", "unequal-dimensions", "cut-short"},
+    "arrow": {"damaged-file", "null-value", "unequal-dimensions", "no-columns"},
+    "qrels": {"bad-line", "no-numbers", "no-relevance", "ambiguous-column"},
     "labels": LINES,
     "relevance": LINES,
 }
@@ -251,6 +255,88 @@ def sound_parquet(folder: Path) -> list[bytes]:
         found.append((folder / "c.parquet").read_bytes())
     save_parquet(folder / "g.parquet", rows(30, 3), group=7)
     return [*found, (folder / "g.parquet").read_bytes()]
+
+
+def sound_raw(folder: Path) -> list[bytes]:
+    """Parquet of raw float32 bytes, of varying and fixed length, and of tensors."""
+    flat = rows(30, 4)
+    raw = [row.tobytes() for row in flat]
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), 4)
+    shape = pa.fixed_shape_tensor(pa.float32(), (2, 2))
+    found = []
+    for column in (
+        pa.array(raw),
+        pa.array(raw, pa.binary(16)),
+        pa.ExtensionArray.from_storage(shape, lists),
+    ):
+        pq.write_table(pa.table({"vec": column}), folder / "r.parquet", row_group_size=11)
+        found.append((folder / "r.parquet").read_bytes())
+    return found
+
+
+def their_raw(path: Path) -> np.ndarray:
+    column = pq.read_table(path, columns=["vec"], use_threads=False).column("vec")
+    cells = [getattr(cell, "value", cell) for chunk in column.chunks for cell in chunk]
+    values = [cell.as_py() for cell in cells]
+    if any(isinstance(value, bytes) for value in values):
+        return np.stack([np.frombuffer(value, "<f4") for value in values])
+    kind = getattr(column.type, "storage_type", column.type).value_type
+    return np.array(values, kind.to_pandas_dtype())
+
+
+def sound_table(folder: Path) -> list[bytes]:
+    """Arrow files and streams of lists."""
+    flat = rows(30, 4)
+    found = []
+    for type_ in (pa.list_(pa.float32(), 4), pa.list_(pa.float32())):
+        table = pa.table({"vec": pa.array(flat.tolist(), type_), "id": range(30)})
+        for make in (pa.ipc.new_file, pa.ipc.new_stream):
+            with make(str(folder / "t.arrow"), table.schema) as out:
+                out.write_table(table, max_chunksize=11)
+            found.append((folder / "t.arrow").read_bytes())
+    return found
+
+
+def their_table(path: Path) -> np.ndarray:
+    content = path.read_bytes()
+    opened = pa.ipc.open_file if content[:6] == b"ARROW1" else pa.ipc.open_stream
+    table = opened(pa.py_buffer(content)).read_all()
+    table.validate(full=True)
+    column = table.column("vec")
+    return np.array(column.to_pylist(), column.type.value_type.to_pandas_dtype())
+
+
+def sound_qrels(folder: Path) -> list[bytes]:
+    """Judgements as TREC has them."""
+    lines = [(f"q{i // 3}", 0, f"d{(7 * i) % 11}", i % 4) for i in range(12)]
+    return [
+        (head + end.join(sign.join(map(str, line)) for line in lines)).encode()
+        for head, end, sign in (
+            ("", "\n", " "),
+            ("topic iteration document relevance\n", "\r\n", "  "),
+            ("\ufeff", "\n\n", " "),
+        )
+    ]
+
+
+def our_qrels(path: Path) -> np.ndarray:
+    found = read_judgements(path)
+    assert isinstance(found, Judgements)
+    assert found.grades is not None
+    whole = zip(found.queries, found.candidates, found.grades.tolist(), strict=True)
+    return np.array([(q, c, str(grade)) for q, c, grade in whole], "U300")
+
+
+def their_qrels(path: Path) -> np.ndarray:
+    """The same by splitting lines."""
+    lines = [x.split() for x in path.read_text(encoding="utf-8-sig").split("\n") if x.strip()]
+    with suppress(ValueError):
+        float(lines[0][-1])
+        lines = [["header"], *lines]
+    found = [(q, c, float(grade)) for q, _, c, grade in lines[1:]]
+    if not np.isfinite([grade for _, _, grade in found]).all():
+        raise ValueError("no number")
+    return np.array([(q, c, str(grade)) for q, c, grade in found], "U300")
 
 
 def sound_lines(width: int) -> Callable[[Path], list[bytes]]:
@@ -445,6 +531,9 @@ TARGETS: dict[str, Target] = {
         ".safetensors", of_forms("safetensors"), ours_of(":vec"), their_tensor, inside_header
     ),
     "parquet": Target(".parquet", sound_parquet, ours_of(":vec"), their_lists, changed),
+    "raw": Target(".parquet", sound_raw, ours_of(":vec"), their_raw, changed),
+    "arrow": Target(".arrow", sound_table, ours_of(":vec"), their_table, changed),
+    "qrels": Target(".txt", sound_qrels, our_qrels, their_qrels, changed),
     "labels": Target(".csv", sound_lines(1), read_labels, their_lines(1), changed),
     "relevance": Target(".csv", sound_lines(2), read_relevance, their_lines(2), changed),
     "journal": Target(

@@ -167,6 +167,7 @@ def test_unknown_ids_are_counted_and_said() -> None:
         (["q0,d1,one", "q0,d1,two"], "bad-line", "line 2"),
         (["0,3", "1,x"], "bad-line", "two whole numbers"),
         (["q0 0 d1 0"], "unknown-ids", "'d1'"),
+        (["qid,doc_id,gain", "q0,d 1,0"], "ambiguous-column", "FILE:QUERY,CANDIDATE,GRADE"),
         ([], "no-numbers", "holds no number"),
         (["a,b,c,d,e", "1,2,3,4,5"], "bad-line", "two whole numbers"),
     ],

@@ -204,7 +204,7 @@ def read_judgements(spec: str | os.PathLike[str]) -> Judgements | np.ndarray:
     def pick(known: Sequence[str]) -> list[str]:
         if names is not None:
             return [_chosen(what, target.path, name, known) for name in names]
-        return _qrels_names(known)
+        return _qrels_names(known, what)
 
     columns = named_columns(target.path, what, pick)
     if len(columns) < 2:
@@ -218,13 +218,26 @@ def read_judgements(spec: str | os.PathLike[str]) -> Judgements | np.ndarray:
     return _judged(what, *columns.values(), named=_of_ids(list(columns)[:2]))
 
 
-def _qrels_names(known: Sequence[str]) -> list[str]:
-    """The columns of queries, candidates and grades, as far as names tell; [] if they do not."""
+def _qrels_names(known: Sequence[str], what: str) -> list[str]:
+    """The columns of queries, candidates and grades, as far as names tell; [] if they do not.
+
+    Raises:
+        LabelsError: further columns, and none that is named as grades: one of them may be.
+    """
     plain = {name.strip().lower(): name for name in reversed(known)}
     found = [
         next((plain[n] for n in names if n in plain), None) for names in (ASKED, FOUND, GRADES)
     ]
-    return [name for name in found if name is not None] if None not in found[:2] else []
+    if None in found[:2]:
+        return []
+    if found[2] is None and len(known) > 2:
+        raise LabelsError(
+            "ambiguous-column",
+            f"{what}: none of the columns {', '.join(known)} is named as a grade (score, "
+            "relevance); name the columns that are meant: FILE:QUERY,CANDIDATE or "
+            "FILE:QUERY,CANDIDATE,GRADE",
+        )
+    return [name for name in found if name is not None]
 
 
 def _of_ids(names: Sequence[str]) -> bool:
@@ -261,7 +274,7 @@ def _judged_lines(path: str, typed: str, what: str) -> Judgements | np.ndarray:
     mark = next((m for m in "\t,;" if m in first), None)
     cells = _fields(lines, mark)
     width = len(cells[0]) if cells else 0
-    names = _qrels_names(cells[0]) if cells else []
+    names = _qrels_names(cells[0], what) if cells else []
     if width == 2 and not (names and _of_ids(names)):
         whole = sum(all(map(_WHOLE.fullmatch, line)) for line in cells)
         if 2 * whole >= len(cells) - 1 or len(cells) < 2:
