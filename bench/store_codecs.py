@@ -25,6 +25,7 @@ from isthmus.deploy import stores
 Filling = Callable[[np.ndarray, Path], Iterator[tuple[str, str]]]
 """Candidates and a folder -> (codec, address) of each way that a store compares them."""
 
+DIRECTIONS = ("image to text", "text to image")
 CLOSERS = ("orthogonal-shift", "center-queries", "center-both")
 
 
@@ -125,7 +126,7 @@ def rows_of_table(
     images: np.ndarray, captions: np.ndarray, only: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
     """One line for each store (all, or ``only`` these), codec, direction and closer."""
-    directions = {"image to text": (images, captions), "text to image": (captions, images)}
+    directions = dict(zip(DIRECTIONS, ((images, captions), (captions, images))))
     for store in only or STORES:
         for direction, (queries, candidates) in directions.items():
             folder = Path(tempfile.mkdtemp(prefix="isthmus-bench-"))
@@ -159,11 +160,43 @@ def unit(path: str) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """The lines of one store as a Markdown table, a codec a row."""
+    ways = [f"{way}: now | {' | '.join(f'`{c}`' for c in CLOSERS)}" for way in DIRECTIONS]
+    out = [f"| codec | {' | '.join(ways)} |", "|---" * (1 + len(DIRECTIONS) * 4) + "|"]
+    for codec in dict.fromkeys(line["codec"] for line in lines):
+        found = {(x["direction"], x["closer"]): x for x in lines if x["codec"] == codec}
+        counts = []
+        for way in DIRECTIONS:
+            lines_of = [found.get((way, closer)) for closer in CLOSERS]
+            first = next((x["before"] for x in lines_of if x), "–")
+            counts += [first, *(x["after"] if x else "–" for x in lines_of)]
+        out.append(f"| {codec} | {' | '.join(map(str, counts))} |")
+    return "\n".join(out)
+
+
+def write(page: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Put each store's table between its marks."""
+    text = page.read_text(encoding="utf-8")
+    for store in dict.fromkeys(line["store"] for line in lines):
+        begin, end = f"<!-- codecs: {store} -->\n", f"<!-- end: {store} -->"
+        head, found, rest = text.partition(begin)
+        assert found, store
+        made = table([line for line in lines if line["store"] == store])
+        text = head + begin + made + "\n" + end + rest.partition(end)[2]
+    page.write_text(text, encoding="utf-8")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images")
     parser.add_argument("captions")
     parser.add_argument("--only", nargs="*", default=(), choices=STORES, metavar="STORE")
+    parser.add_argument("--page", type=Path, help="also write the tables into docs/stores.md")
     given = parser.parse_args()
+    every = []
     for line in rows_of_table(unit(given.images), unit(given.captions), given.only):
+        every.append(line)
         print(json.dumps(line), flush=True)
+    if given.page:
+        write(given.page, every)

@@ -1,13 +1,52 @@
-"""Rows for every test of stores."""
+"""Rows and stores for every test of stores."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
 import worlds_of_stores
+from kinds import KINDS, Filled, scores_of
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each store runs in one process, also where tests are spread over several (loadgroup)."""
+    for item in items:
+        if item.get_closest_marker("stores"):
+            given = getattr(item, "callspec", None)
+            name = given.params.get("name", "postgresql") if given else "faiss"
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(scope="session")
 def world() -> tuple[np.ndarray, np.ndarray]:
     """Queries and candidates."""
     return worlds_of_stores.world()
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Filled]:
+    """Name of a store -> how to fill it; each starts when first asked for."""
+
+    @cache
+    def start(name: str) -> Filled:
+        return KINDS[name](tmp_path_factory.mktemp(name))
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def filled(started: Callable, world: tuple) -> Callable[..., str]:
+    """(store, score) -> address of the candidates there.
+
+    Tests share it: nothing that they do changes the original vectors.
+    """
+
+    @cache
+    def fill(name: str, score: str) -> str:
+        return started(name)(world[1], score)
+
+    return lambda name, score="dot": fill(name, score if score in scores_of(name) else "cosine")

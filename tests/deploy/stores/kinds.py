@@ -252,11 +252,35 @@ def milvus(folder: Path) -> Filled:
         client.insert(name, [dict(zip(("id", "kind", "image"), item)) for item in items])
         if settings:  # only what is flushed is indexed, and only what is loaded anew is searched so
             client.flush(name)
-            while int(client.describe_index(name, "image")["pending_index_rows"]):
+            while int(client.describe_index(name, "image")["indexed_rows"]) < len(rows):
                 time.sleep(0.2)
             client.release_collection(name)
             client.load_collection(name)
         return f"milvus://{place}?collection={name}&vector=image"
+
+    return fill
+
+
+def qdrant(folder: Path) -> Filled:
+    """The folder of Qdrant's client, which searches exactly."""
+    from qdrant_client import QdrantClient, models
+
+    names, numbers = {"dot": "Dot", "cosine": "Cosine", "euclidean": "Euclid"}, count()
+
+    def fill(rows: np.ndarray, score: str) -> str:
+        place = folder / f"store{next(numbers)}"
+        client, distance = QdrantClient(path=str(place)), models.Distance(names[score])
+        vectors = {"image": models.VectorParams(size=rows.shape[1], distance=distance)}
+        client.create_collection("items", vectors_config=vectors)
+        points = [
+            models.PointStruct(
+                id=i, vector={"image": row.tolist()}, payload={"kind": "image" if i % 2 else "text"}
+            )
+            for i, row in enumerate(rows, 1)
+        ]
+        client.upsert("items", points)
+        client.close()
+        return f"qdrant:{place}?collection=items&vector=image"
 
     return fill
 
@@ -270,6 +294,7 @@ KINDS: dict[str, Callable[[Path], Filled]] = {
     "chroma": chroma,
     "faiss": faiss_file,
     "milvus": milvus,
+    "qdrant": qdrant,
     "redis": partial(redis_server, fill=vector_set),
     "redisearch": partial(redis_server, fill=redisearch),
     "sqlite": sqlite,
@@ -288,5 +313,5 @@ def scores_of(name: str) -> tuple[str, ...]:
 
 FIELDS = [name for name in KINDS if name != "faiss"]
 """Stores whose items have fields."""
-NORMALISED = ("chroma", "redis")
+NORMALISED = ("chroma", "qdrant", "redis")
 """Stores that keep a direction and a length."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psycopg
 import pytest
-from kinds import KINDS
 
 import isthmus as im
 from isthmus.deploy import stores
@@ -44,9 +43,11 @@ def test_the_index_is_made_again(index: str, server: tuple, world: tuple, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory):
+def server(started: Callable):
     """How to fill a table, and a connection to the same server."""
-    fill = KINDS["postgresql"](tmp_path_factory.mktemp("pg"))
+    import psycopg
+
+    fill = started("postgresql")
     address = fill(np.ones((1, 24), np.float32), "dot").partition("&table")[0]
     with psycopg.connect(address, autocommit=True) as connection:
         yield fill, connection

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from kinds import FIELDS, KINDS, NORMALISED, SLOW, Filled, scores_of
+from kinds import FIELDS, KINDS, NORMALISED, SLOW, scores_of
 from worlds_of_stores import best
 
 import isthmus as im
+from campaigns.deploys import run_store
 from commands import run
 from isthmus.deploy import stores
 from refusals import refused
@@ -28,24 +26,6 @@ EVERY = [
     for score in scores_of(name)
     for method in (EXACT if name != SLOW else EXACT[-1:])
 ]
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory, world: tuple) -> Callable[..., str]:
-    """(store, score) -> address of the candidates there; each store starts when first asked for.
-
-    Tests share it: nothing that they do changes the original vectors.
-    """
-
-    @cache
-    def started(name: str) -> Filled:
-        return KINDS[name](tmp_path_factory.mktemp(name))
-
-    @cache
-    def fill(name: str, score: str) -> str:
-        return started(name)(world[1], score)
-
-    return lambda name, score="dot": fill(name, score if score in scores_of(name) else "cosine")
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -124,44 +104,13 @@ def test_another_closer_does_not_take_the_column(
         stores.deploy(two, address, column="taken", out=tmp_path / "two")
 
 
-KILLED = """
-import os, signal, sys
-from isthmus.deploy.stores import deploying
-deploying.BATCH = 20
-left = int(sys.argv[4])
-def say(what, done, of):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-made = deploying.deploy(sys.argv[1], sys.argv[2], column="resumed", out=sys.argv[3], progress=say)
-print(made.written)
-"""
-
-
 @pytest.mark.parametrize("name", KINDS)
-def test_a_killed_run_goes_on(name: str, filled: Callable, world: tuple, tmp_path: Path) -> None:
-    address = filled(name)
-    closer = im.fit("center-both", *world)
-    closer.save(tmp_path / "closer.safetensors")
-    out = tmp_path / "out"
-
-    def run(batches: int) -> subprocess.CompletedProcess[str]:
-        said = [str(tmp_path / "closer.safetensors"), address, str(out), str(batches)]
-        return subprocess.run(
-            [sys.executable, "-c", KILLED, *said], capture_output=True, text=True, check=False
-        )
-
-    assert [run(3).returncode, run(4).returncode] == [-9, -9]
-    assert run(-1).stdout.strip() == str(240 - 7 * 20)
-    place = deployed(closer, address, out)
-    same(name, place.target.rows().read(), place.form.stored(world[1])[0])
-
-
-def deployed(closer, address: str, out: Path):
-    from isthmus.deploy.stores.deploying import Placement
-
-    return Placement.of(closer, address, "resumed", out)
+def test_a_killed_run_goes_on(name: str, filled: Callable, tmp_path: Path) -> None:
+    """Two points; ``python -m campaigns deploys`` (from ``tests``) kills at 20 on each store."""
+    at = [("put", 3, "after"), ("put", 4, "0.002")]
+    found = run_store(name, filled(name), tmp_path, at)
+    assert {what for what, count in found.items() if count} == {"kills"}
+    assert found["kills"] == 2
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != SLOW])

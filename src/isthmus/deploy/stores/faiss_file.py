@@ -149,8 +149,8 @@ class FaissFile(Store):
         return new
 
     def _parts(self) -> list[Path]:
-        """Batches that are in no index yet."""
-        return sorted(self._next_to(".parts").glob("*.npz"))
+        """Batches that are in no index yet; a killed run may leave a hidden file among them."""
+        return sorted(self._next_to(".parts").glob("[0-9]*.npz"))
 
     @property
     def _held(self) -> np.ndarray:

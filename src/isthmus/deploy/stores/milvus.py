@@ -117,7 +117,7 @@ class Milvus(Store):
             score=_SCORES.get(index.get("metric_type", ""), ""),
             index="none" if kind == "FLAT" else kind.lower(),
             codec=_CODECS.get(kind, "none"),
-            multiple=int(index.get("m", 1)) if kind == "IVF_PQ" else 1,
+            multiple=int(index["m"]) if kind == "IVF_PQ" else 2 if kind == "SCANN" else 1,
         )
 
     def _filter(self, more: str = "") -> str:
@@ -222,8 +222,12 @@ class Milvus(Store):
         """Build the index, let searches use it, then the mark."""
         if self.describe().index != "none":
             self._ask("flush")
-            while int(self._index.get("pending_index_rows", 0)):
-                time.sleep(0.2)
+            while int((index := self._index)["indexed_rows"]) < len(self.ids()):
+                if index["state"] == "Failed":
+                    raise FileError(
+                        "store-refused", f"'{self.address.shown}' could not build its index"
+                    )
+                time.sleep(0.5)
             self._ask("release_collection")
             self._ask("load_collection")
         said = {_KEY: replace(mark, complete=True).text}

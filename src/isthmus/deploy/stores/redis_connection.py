@@ -21,7 +21,8 @@ class Redis(Store):
         """Open the connection; answers come in the older of Redis's two forms (RESP2)."""
         redis = library("redis", "Reading Redis", "redis", self.extra)
         try:
-            client = redis.Redis.from_url(self.address.place, protocol=2)
+            place = self.address.place  # its usual 5 seconds are too few for a batch of vectors
+            client = redis.Redis.from_url(place, protocol=2, socket_timeout=None)
             client.ping()
         except (redis.RedisError, ValueError) as why:
             raise FileError(

@@ -1,0 +1,268 @@
+"""Qdrant: ``qdrant://HOST:PORT/COLLECTION?vector=V``, or its client's folder
+``qdrant:DIR?collection=C&vector=V``.
+
+Deployed vectors go to a collection of their own, ``COLLECTION_V``, with the points' payloads and
+the first one's quantisation and graph. The mark is in the collection's metadata (Qdrant 1.16 and
+later). The client's folder is searched exactly, whatever it is told of quantisation: no codec acts
+there, and none is reported. Tests run on such a folder; no server could be had for them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from isthmus.data.addresses import Address
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, in_order
+from isthmus.encoders.libraries import first_line, library
+from isthmus.errors import FileError, OptionError
+
+_DISTANCES = {"dot": "Dot", "cosine": "Cosine", "euclidean": "Euclid"}
+_SCORES = {name: score for score, name in _DISTANCES.items()}
+_CODECS = {
+    "scalar": "int8",
+    "binary": "binary",
+    "product": "product quantisation",
+    "turbo": "TurboQuant",
+}
+_KEY = "isthmus"
+_PAGE = 1000
+_FOLDERS: WeakValueDictionary[str, Any] = WeakValueDictionary()
+"""Open folders: the client locks one, so a process opens it once."""
+
+
+class Qdrant(Store):
+    """A named vector, or the only one, of a collection."""
+
+    scheme, extra, client = "qdrant", "qdrant", "qdrant-client"
+    _source: Qdrant
+
+    def __init__(self, address: Address) -> None:
+        path = urlsplit(address.place).path.strip("/") if "://" in address.place else ""
+        if path and "collection" not in address.options:
+            address = replace(address, options={**address.options, "collection": path})
+        super().__init__(address)
+
+    @property
+    def _library(self) -> Any:
+        return library("qdrant_client", "Reading Qdrant", "qdrant-client", self.extra)
+
+    @property
+    def _is_folder(self) -> bool:
+        return "://" not in self.address.place
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        return (self._library.http.exceptions.ApiException, ValueError)
+
+    def connect(self) -> Any:
+        """Open the folder, or a client of the server (``api_key=`` is the server's own)."""
+        if not self._is_folder:
+            parts = urlsplit(self.address.place)
+            return self._library.QdrantClient(
+                host=parts.hostname,
+                port=parts.port or 6333,
+                https=self.address.options.get("https") == "1",
+                api_key=self.address.options.get("api_key"),
+            )
+        folder = os.path.realpath(self.address.place)
+        if not os.path.isfile(os.path.join(folder, "meta.json")):
+            raise FileError(
+                "store-unreachable", f"'{self.address.place}' is no folder of Qdrant's client"
+            )
+        if folder not in _FOLDERS:
+            try:
+                client = self._library.QdrantClient(path=folder)
+            except RuntimeError as why:
+                raise FileError(
+                    "store-unreachable", f"'{self.address.shown}' does not open: {first_line(why)}"
+                ) from why
+            _FOLDERS[folder] = client
+            return client
+        return _FOLDERS[folder]
+
+    @property
+    def _name(self) -> str:
+        return self.address.need("collection")
+
+    def _ask(self, method: str, **options: Any) -> Any:
+        with answering(self.address, *self._errors):
+            return getattr(self.connection, method)(self._name, **options)
+
+    @property
+    def _config(self) -> Any:
+        return self._ask("get_collection").config
+
+    @property
+    def _params(self) -> Any:
+        """What the server says of the vector."""
+        found, column = self._config.params.vectors, self.address.column
+        held = found if isinstance(found, dict) else {"": found}
+        if column not in held:
+            raise OptionError(
+                "unknown-column",
+                f"'{self.address.shown}' has no vector '{column}'; it has "
+                f"{', '.join(held) or 'none'}",
+            )
+        return held[column]
+
+    def describe(self) -> StoreFacts:
+        """Size, distance and quantisation; of the client's folder none."""
+        params, models = self._params, self._library.models
+        said = params.quantization_config or self._config.quantization_config
+        kind = next(iter(said.model_dump()), "") if said and not self._is_folder else ""
+        half = params.datatype == models.Datatype.FLOAT16
+        return StoreFacts(
+            rows=int(self._ask("count", count_filter=self._filter, exact=True).count),
+            dim=int(params.size),
+            dtype="float16" if half else "float32",
+            score=_SCORES.get(params.distance.value, ""),
+            index="none" if self._is_folder else "hnsw",
+            codec=_CODECS.get(kind, kind or "none"),
+        )
+
+    @property
+    def _filter(self) -> Any:
+        models, column = self._library.models, self.address.column
+        must: list[Any] = [models.HasVectorCondition(has_vector=column)] if column else []
+        if "where" in self.address.options:
+            must.append(models.Filter(**json.loads(self.address.options["where"])))
+        if self.address.modality:
+            key, value = self.address.modality
+            must.append(models.FieldCondition(key=key, match=models.MatchValue(value=value)))
+        return models.Filter(must=must)
+
+    def ids(self) -> np.ndarray:
+        """Ids by pages, in the server's order, which is their own."""
+        found: list[Any] = []
+        page, offset = self._page(None)
+        found += page
+        while offset is not None:
+            page, offset = self._page(offset)
+            found += page
+        return np.array(found)
+
+    def _page(self, offset: Any) -> tuple[list[Any], Any]:
+        points, following = self._ask(
+            "scroll", scroll_filter=self._filter, limit=_PAGE, offset=offset, with_payload=False
+        )
+        return [one.id for one in points], following
+
+    def _points(self, ids: np.ndarray, **wanted: Any) -> list[Any]:
+        found: list[Any] = []
+        for at in range(0, len(ids), _PAGE):
+            found += self._ask("retrieve", ids=ids[at : at + _PAGE].tolist(), **wanted)
+        return found
+
+    def fetch(self, ids: np.ndarray) -> np.ndarray:
+        """Vectors of a thousand ids a call."""
+        column = self.address.column
+        found = self._points(ids, with_vectors=[column] if column else True, with_payload=False)
+        vectors = [one.vector[column] if column else one.vector for one in found]
+        return in_order(ids, [one.id for one in found], np.array(vectors, np.float32))
+
+    def search(
+        self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
+    ) -> np.ndarray:
+        """Batches of queries, through the quantised vectors and without rescoring."""
+        models, found = self._library.models, []
+        how = models.QuantizationSearchParams(rescore=False)
+        params = None if self._is_folder else models.SearchParams(quantization=how)
+        for at in range(0, len(queries), 100):
+            asked = [
+                models.QueryRequest(
+                    query=row.tolist(),
+                    using=self.address.column or None,
+                    limit=k,
+                    filter=self._filter,
+                    params=params,
+                )
+                for row in queries[at : at + 100]
+            ]
+            answers = self._ask("query_batch_points", requests=asked)
+            found += [[point.id for point in one.points] for one in answers]
+        return np.array(found)
+
+    def at(self, column: str) -> Qdrant:
+        """The collection ``COLLECTION_COLUMN``."""
+        address = self.address.sibling("collection", column)
+        options = {k: v for k, v in address.options.items() if k != "vector"}
+        place = address.place
+        if not self._is_folder:
+            place = urlsplit(place)._replace(path="/" + options["collection"]).geturl()
+        other = Qdrant(replace(address, place=place, options=options))
+        other._connection, other._source = self._connection, self
+        return other
+
+    @property
+    def _is_there(self) -> bool:
+        return bool(self._ask("collection_exists"))
+
+    def mark(self) -> Mark | None:
+        """The collection's metadata."""
+        text = (self._config.metadata or {}).get(_KEY) if self._is_there else None
+        return Mark.of_text(text) if text else None
+
+    def prepare(self, column: str, dim: int, mark: Mark) -> Qdrant:
+        """Make an empty collection with the mark."""
+        new, models = self.at(column), self._library.models
+        if new._is_there:
+            new.same_mark(mark)
+            return new
+        source, config = self._params, self._config
+        vector = models.VectorParams(
+            size=dim,
+            distance=models.Distance(_DISTANCES[mark.score]),
+            hnsw_config=source.hnsw_config,
+            quantization_config=source.quantization_config or config.quantization_config,
+            on_disk=source.on_disk,
+        )
+        new._ask("create_collection", vectors_config={column: vector}, metadata={_KEY: mark.text})
+        return new
+
+    def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
+        """One upsert, which waits until it is written."""
+        models, column = self._library.models, self.address.column
+        kept = {one.id: one.payload for one in self._source._points(ids, with_payload=True)}
+        points = [
+            models.PointStruct(id=one, vector={column: row}, payload=kept[one])
+            for one, row in zip(ids.tolist(), vectors.astype(np.float32).tolist(), strict=True)
+        ]
+        self._ask("upsert", points=points, wait=True)
+
+    def finish(self, mark: Mark) -> None:
+        """The mark; the server builds its index by itself."""
+        self._ask("update_collection", metadata={_KEY: replace(mark, complete=True).text})
+
+    def undo(self) -> None:
+        """Delete the collection."""
+        self.need_mark()
+        self._ask("delete_collection")
+
+    def example(self, mark: Mark) -> str:
+        """A query through qdrant-client."""
+        parts = urlsplit(self.address.place)
+        opened = f'path="{self.address.place}"'
+        if not self._is_folder:
+            opened = f'host="{parts.hostname}", port={parts.port or 6333}'
+        return _EXAMPLE.format(opened=opened, name=self._name, vector=self.address.column)
+
+
+_EXAMPLE = '''
+from qdrant_client import QdrantClient
+
+
+def search(query, k=10):
+    """Ids of the k first points; keep one client open in real use."""
+    client = QdrantClient({opened})
+    asked = query_vector(query).tolist()
+    found = client.query_points("{name}", query=asked, using="{vector}", limit=k)
+    client.close()
+    return [point.id for point in found.points]
+'''
