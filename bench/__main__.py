@@ -27,6 +27,7 @@ MODULES = {
     "embedding": ("embed_vs_session",),
     "opening": ("open_workers",),
     "audit_time": ("audit_seconds",),
+    "page_weight": ("page_kb", "page_kb_5000", "page_first_paint_ms"),
     "audit_cpu": ("audit_vs_sgemm", "recommend_vs_sgemm", "audit_cpu_seconds", "audit_two_threads"),
 }
 
