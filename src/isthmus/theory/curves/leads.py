@@ -25,7 +25,7 @@ class Leads:
     bend: np.ndarray | None = None
 
     def among(self, some: np.ndarray) -> Leads:
-        """Those of some rivals, a mask (p,)."""
+        """Those of some rivals, a mask or their places."""
         slope, bend = (None if x is None else x[some] for x in (self.slope, self.bend))
         return Leads(self.lead[some], slope, bend)
 
@@ -67,11 +67,18 @@ def count_leads(
     in it: such a rival is as good as sure to win.
     """
     bins = len(group.leads)
-    place = np.rint(found.lead * found.lead.dtype.type(1 / BIN))
+    kind = found.lead.dtype.type
+    # what is beyond reach counts in the highest bin, which is as good as nothing
+    lead = np.minimum(found.lead, kind(BIN * (bins - 1 - group.own)))
+    place = np.rint(lead * kind(1 / BIN))
     if group.own:
-        place = np.maximum(place, place.dtype.type(-group.own))
-    rest = found.lead - place * found.lead.dtype.type(BIN)
-    key = query * bins + (place.astype(np.int64) + group.own)
+        place = np.maximum(place, kind(-group.own))
+    key = query * bins
+    key += place.astype(np.int64)
+    if group.own:
+        key += group.own
+    place *= kind(BIN)
+    rest = lead - place
     moments: list[np.ndarray | None] = [None, rest, rest * rest]
     if found.slope is not None:
         assert found.bend is not None

@@ -122,16 +122,24 @@ class Sweep:
             noise = self.noise(group.levels[-1], own, part, first)
             if not number:  # less noise, fewer rivals: all are among these, and the winner too
                 level = own - noise.margins(group.reach).astype(scores.dtype)
+                level[noise.scale == 0] = np.inf  # who meets no noise has no rivals
                 lost = 2 * own - level < best  # so far behind that it has no chance
                 if aimed is not None:
                     level = np.where(lost, np.inf, level)
-                at = np.flatnonzero(scores >= level[:, None])
-                query, candidate = np.divmod(at, scores.shape[1])
+                within = scores >= level[:, None]
+                at = np.flatnonzero(within)
+                query = np.repeat(rows, np.count_nonzero(within, axis=1))
+                candidate = at - query * scores.shape[1]
                 margin = own[query] - scores.ravel()[at]
                 weight = None if weights is None else weights.ravel()[at]
+            else:
+                most = noise.margins(group.reach).astype(margin.dtype)
+                near = np.flatnonzero(margin <= most[query])
+                query, candidate, margin = query[near], candidate[near], margin[near]
+                weight = None if weight is None else weight[near]
             found = noise.leads(margin, query, candidate)
-            near = found.lead <= group.reach
-            if not near.all():
+            if found.slope is not None:  # margins tell less of such leads
+                near = np.flatnonzero(found.lead <= group.reach)
                 found = found.among(near)
                 query, candidate, margin = query[near], candidate[near], margin[near]
                 weight = None if weight is None else weight[near]
