@@ -351,7 +351,7 @@ def with_gallery(
 def sampled_note(searched: int, rows: int, name: str) -> str:
     """That candidates are a sample, and which way its figures err."""
     return (
-        f"{name}: {searched:,} of {rows:,} rows are searched wherever a figure is drawn (codes, "
+        f"{name}: {searched:,} of {rows:,} rows are searched wherever no law of all holds (codes, "
         "noise on queries, clean answers): among fewer candidates consistency and accuracy come "
         "out too high, and what closing gains too low"
     )
