@@ -13,7 +13,7 @@ import isthmus as im
 from commands import refused_in_one_sentence, run
 from isthmus.perturb.codecs import CODECS, CodecFamily, coded_ranking, fit_codec
 from isthmus.search.scores import Ranking, top_k
-from isthmus.workflows.storage import SAFETY, places_of, safe_margin
+from isthmus.workflows.places import SAFETY, places_of, safe_margin
 from refusals import refused
 from worlds import two_modalities
 
@@ -100,7 +100,7 @@ def test_the_margin_of_shares() -> None:
 def test_held_out_queries_keep_the_target_in_nearly_every_split(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("isthmus.workflows.storage.PREDICTED_QUERIES", 8)  # nothing here sees it
+    monkeypatch.setattr("isthmus.workflows.places.PREDICTED_QUERIES", 8)  # nothing here sees it
     q, c = two_modalities(600, 32, seed=4)
     kept, found_one = 0, 0
     for seed in range(20):
