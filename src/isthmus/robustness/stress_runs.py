@@ -17,6 +17,7 @@ from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.core.threads import one_blas_thread
+from isthmus.data.moments import Moments
 from isthmus.data.overwriting import refuse_overwriting
 from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning, worst_first
@@ -26,6 +27,7 @@ from isthmus.robustness.gallery import is_sampled, sampled_note, with_gallery
 from isthmus.robustness.perturbations import (
     GAUSSIAN_LEVELS,
     SHARES_KEPT,
+    Perturbation,
     check_noise,
     perturbations_of,
 )
@@ -211,46 +213,87 @@ def stress(
     )
     names = _name_of(queries, "queries"), _name_of(candidates, "candidates")
     task, found = look_at_pairs(task, names, **said)
-    task = task.distinct()
-    if convention is None:
-        usual = usual_convention(task.unit_rows)
-        perturbations = [
-            replace(p, convention=usual) if p.kind == "noise" else p for p in perturbations
-        ]
-    scored, moments = task.scored(fit_share, max_queries, stream("audit.split", 0))
-    asked = _several(closers)
-    fitted = fit_many(
-        asked,
-        moments,
-        task.candidate_moments,
-        score=score,
-        strengths=strengths,
-        normalised=task.normalised,
-        # both are of the queries that are scored, which a fit share keeps out of the fit
-        pairs=None if fit_share else task.pair,
-        query_rows=None if fit_share else scored.queries[scored.query_calibration],
-        with_controls=controls,
+    asked = _Asked(
+        tuple(perturbations),
+        convention is None,
+        tuple(_several(closers)),
+        strengths,
+        controls,
+        fit_share,
+        max_queries,
+        trials,
+        seeds,
     )
-    count = trials or trials_for(len(scored.queries), len(scored.candidates))
-    rows = run_grid(
-        {seed: reseeded(scored, seed) for seed in range(seeds)},
-        fitted,
-        perturbations,
-        trials=count,
-        control_trials=max(1, count // 3),
-        by_law=trials is None,
-        out=path,
-        say=lambda done, of: say("stress", done, of),
-    )
-    rows, whole = with_gallery(rows, scored, fitted, engine=engine, progress=say)
-    notes = (*(w.text for w in item_notes(task)), *left_out(asked, fitted), *range_notes(rows))
-    if is_sampled(scored):
-        assert scored.candidate_input is not None
-        there = scored.candidate_input.source.rows
-        notes += (sampled_note(len(scored.candidates), there, names[1]),)
-    if path is not None and whole is not None:
-        write_table(path, rows)
+    rows, notes = asked.measured(task.distinct(), names[1], path, engine, say)
     return StressTable(rows, notes, names, worst_first(found))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is asked of :func:`stress`, checked. ``usual``: levels mean what is usual."""
+
+    perturbations: tuple[Perturbation, ...]
+    usual: bool
+    closers: tuple[str, ...]
+    strengths: Sequence[float] | None
+    controls: bool
+    fit_share: float
+    max_queries: int
+    trials: int | None
+    seeds: int
+
+    def measured(
+        self, task: RetrievalTask, name: str, path: Path | None, engine: Any, say: Progress
+    ) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+        """The rows of the table, written to ``path``, and what has to be known besides.
+
+        ``name`` of the candidates.
+        """
+        scored, moments = task.scored(self.fit_share, self.max_queries, stream("audit.split", 0))
+        fitted = self._fitted(task, scored, moments)
+        count = self.trials or trials_for(len(scored.queries), len(scored.candidates))
+        rows = run_grid(
+            {seed: reseeded(scored, seed) for seed in range(self.seeds)},
+            fitted,
+            self._of_rows(task),
+            trials=count,
+            control_trials=max(1, count // 3),
+            by_law=self.trials is None,
+            out=path,
+            say=lambda done, of: say("stress", done, of),
+        )
+        rows, whole = with_gallery(rows, scored, fitted, engine=engine, progress=say)
+        seen = (w.text for w in item_notes(task))
+        notes = (*seen, *left_out(self.closers, fitted), *range_notes(rows))
+        if is_sampled(scored):
+            assert scored.candidate_input is not None
+            there = scored.candidate_input.source.rows
+            notes += (sampled_note(len(scored.candidates), there, name),)
+        if path is not None and whole is not None:
+            write_table(path, rows)
+        return rows, notes
+
+    def _of_rows(self, task: RetrievalTask) -> list[Perturbation]:
+        if not self.usual:
+            return list(self.perturbations)
+        usual = usual_convention(task.unit_rows)
+        return [
+            replace(p, convention=usual) if p.kind == "noise" else p for p in self.perturbations
+        ]
+
+    def _fitted(self, task: RetrievalTask, scored: RetrievalTask, moments: Moments) -> list[Closer]:
+        return fit_many(
+            self.closers,
+            moments,
+            task.candidate_moments,
+            score=task.score,
+            strengths=self.strengths,
+            normalised=task.normalised,
+            # both are of the queries that are scored, which a fit share keeps out of the fit
+            pairs=None if self.fit_share else task.pair,
+            query_rows=None if self.fit_share else scored.queries[scored.query_calibration],
+            with_controls=self.controls,
+        )
 
 
 def reseeded(task: RetrievalTask, seed: int) -> RetrievalTask:
