@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
+from isthmus.data import chunk_sums
 from isthmus.data import moments as moments_module
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import ValuesError
@@ -114,7 +115,7 @@ def test_chunk_and_subchunk_sizes_do_not_matter(
     rows = rng.normal(size=(700, 4)).astype(np.float32)
     expected = Moments.of(rows, precise=True)
     monkeypatch.setattr(moments_module, "CHUNK", chunk)
-    monkeypatch.setattr(moments_module, "SUBCHUNK", max(1, chunk // 2))
+    monkeypatch.setattr(chunk_sums, "SUBCHUNK", max(1, chunk // 2))
     got = Moments.of(rows)
     assert relative(got.covariance(), expected.covariance()) <= 1e-6
     np.testing.assert_allclose(got.mean, expected.mean, atol=1e-7)

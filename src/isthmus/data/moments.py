@@ -23,25 +23,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from isthmus.core.arrays import (
-    EPS32,
-    EPS64,
-    Array,
-    detached,
-    difference,
-    like,
-    namespace,
-    to_numpy,
-    working,
-)
+from isthmus.core.arrays import EPS32, EPS64, Array, namespace, to_numpy
+from isthmus.data.chunk_sums import Side
 from isthmus.data.saved import Parts, SavedRecord
 from isthmus.errors import NotPaired, ShapeError, ValuesError
 
 CHUNK = 8192
 """Rows multiplied at once: large enough for BLAS, small enough that float32 sums stay short."""
-
-SUBCHUNK = 256
-"""Rows summed in the working dtype for the mean; sums of these are float64."""
 
 SUBSPACE_K = 10
 """Leading directions whose overlap is measured."""
@@ -294,8 +282,8 @@ class Fold:
     ) -> None:
         self.precise = precise
         self.normalised = normalised
-        self.a = _Side(dim_a)
-        self.b = _Side(dim_b) if dim_b is not None else None
+        self.a = Side(dim_a)
+        self.b = Side(dim_b) if dim_b is not None else None
         self.cross = np.zeros((dim_a, dim_b)) if dim_b is not None else None
         self.resolution = 0.0
 
@@ -335,80 +323,18 @@ class Fold:
         self.resolution = max(self.resolution, 8 * EPS32 if single else 64 * EPS64)
 
     def moments_a(self) -> Moments:
-        return self.a.moments(self.resolution, self.normalised)
+        return _moments(self.a, self.resolution, self.normalised)
 
     def pair_moments(self) -> PairMoments:
         assert self.b is not None
         assert self.cross is not None
         about = self.resolution, self.normalised
-        return PairMoments(self.a.moments(*about), self.b.moments(*about), self.cross)
+        return PairMoments(_moments(self.a, *about), _moments(self.b, *about), self.cross)
 
 
-class _Side:
-    """Running count, mean and scatter of one side."""
-
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
-        self.count = 0
-        self.mean = np.zeros(dim)
-        self.scatter = np.zeros((dim, dim))
-        self._held: Array = None
-
-    def step(
-        self, rows: Array, double: bool, count: int
-    ) -> tuple[Array, np.ndarray, np.ndarray, float]:
-        """Take in one chunk of raw rows; return what the cross scatter of a pair needs.
-
-        Returns the shifted rows (valid until the next step), their mean about the pivot, the jump
-        from the running mean to the chunk's mean, and the weight of that jump in the merge.
-        """
-        rows = detached(rows)
-        head = working(rows[: min(SUBCHUNK, count), :], double=double)
-        xp = namespace(head)
-        pivot = xp.mean(head, axis=0) if self.count == 0 else like(head, self.mean)
-        pivot = working(xp.astype(pivot, rows.dtype), double=double)
-        shifted = self._buffer(head, count)
-        ones = xp.ones_like(head[:, :1])  # a matrix product sums columns much faster
-        about = np.zeros(self.dim)
-        for start in range(0, count, SUBCHUNK):  # a part is shifted and summed while in cache
-            stop = min(start + SUBCHUNK, count)
-            part = difference(rows[start:stop, :], pivot, shifted[start:stop, :])
-            weights = xp.matrix_transpose(ones[: stop - start, :])
-            about += to_numpy(xp.matmul(weights, part)[0, :])
-        about /= count
-        product = to_numpy(xp.matmul(xp.matrix_transpose(shifted), shifted))
-        jump = to_numpy(pivot).astype(np.float64) + about - self.mean
-        total = self.count + count
-        weight = self.count * (count / total)
-        self.scatter += product
-        self.scatter -= np.outer(about * count, about)
-        if weight:
-            self.scatter += np.outer(jump * weight, jump)
-        self.mean = self.mean + jump * (count / total)
-        self.count = total
-        return shifted, about, jump, weight
-
-    def _buffer(self, head: Array, count: int) -> Array:
-        """A buffer (count, d) of the dtype and device of ``head``, kept from chunk to chunk."""
-        from array_api_compat import device
-
-        buffer = self._held
-        fits = (
-            buffer is not None
-            and namespace(buffer) is namespace(head)
-            and buffer.dtype == head.dtype
-            and device(buffer) == device(head)
-            and int(buffer.shape[0]) >= count
-        )
-        if not fits:
-            shape = (count, self.dim)
-            buffer = namespace(head).empty(shape, dtype=head.dtype, device=device(head))
-            self._held = buffer
-        return buffer[:count, :]
-
-    def moments(self, resolution: float, normalised: bool | None) -> Moments:
-        scatter = (self.scatter + self.scatter.T) / 2
-        return Moments(self.count, self.mean, scatter, resolution, normalised)
+def _moments(side: Side, resolution: float, normalised: bool | None) -> Moments:
+    scatter = (side.scatter + side.scatter.T) / 2
+    return Moments(side.count, side.mean, scatter, resolution, normalised)
 
 
 def _same_dim(expected: int, got: int) -> None:

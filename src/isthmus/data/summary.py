@@ -19,7 +19,8 @@ import numpy as np
 from isthmus.core.arrays import to_numpy, unit, working
 from isthmus.core.threads import own_threads
 from isthmus.data import Rows, open_rows
-from isthmus.data.moments import SUBCHUNK, Fold, Moments, PairMoments
+from isthmus.data.chunk_sums import SUBCHUNK
+from isthmus.data.moments import Fold, Moments, PairMoments
 from isthmus.data.parts import Engine, over_parts
 from isthmus.data.row_checks import check_count, checked_rows
 from isthmus.data.row_stats import RowStats
