@@ -108,3 +108,17 @@ def test_by_law_nothing_is_drawn_for_what_stands_in_no_table(task: RetrievalTask
     for one, other in zip(drawn, bare, strict=True):
         assert other.trials == 0
         np.testing.assert_array_equal(one.kept, other.kept)
+
+
+def test_codes_of_tiny_error_are_not_taken_for_what_they_code() -> None:
+    rng = np.random.default_rng(2)
+    queries, rows = two_modalities(150, 80, seed=4)
+    near = task_of(queries, np.vstack([rows, rows + 1e-4 * rng.normal(size=rows.shape)]))
+    search = closed_searches(near, [fitted("none", queries, rows, score="dot")])
+    asked = [Perturbation("fp16", "candidates", 1.0)]
+    (shown,), (short,) = (
+        measure_perturbations(near, search, asked, trials=1, seed=0, tabled=tabled)[0]
+        for tabled in (None, 0)
+    )
+    np.testing.assert_array_equal(shown.answers, short.answers)
+    assert (short.answers[0] != search[0].clean_top1).any()
