@@ -14,18 +14,17 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.closer import Closer
-from isthmus.core.levels import total_variance
 from isthmus.core.progress import Progress
-from isthmus.core.statistics import Z95, wilson
+from isthmus.core.statistics import wilson
 from isthmus.data import Rows
 from isthmus.data.neighbours import Neighbours
 from isthmus.data.summary import summarise
 from isthmus.errors import OptionError, ValuesError
+from isthmus.robustness.gallery_law import GalleryLaw, MappedSearch
 from isthmus.search.gallery import RANDOM_ROWS, TOP, Gallery, Head, ready, search_gallery
-from isthmus.search.running import Searched
 from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
-from isthmus.theory.curves.gallery import HeldRows, gallery_curve, has_law
+from isthmus.theory.curves.gallery import HeldRows
 
 PROBES = 256
 """Rows on which two searches are compared: do their scores differ by a number of the query?"""
@@ -78,21 +77,6 @@ def is_sampled(task: RetrievalTask) -> bool:
     return given.source.rows - given.stats.duplicates > len(given.rows)
 
 
-class _Mapped(Searched):
-    """A closer's search of all queries among any rows."""
-
-    closer: Closer
-
-    def __init__(self, closer: Closer, queries: np.ndarray) -> None:
-        super().__init__(queries, closer.score, closer)
-
-    def has_law(self, probes: np.ndarray) -> bool:
-        """Whether there is a formula for noise on its candidates, of which these are some."""
-        if self.closer.memo and self.closer.score != "dot":
-            return False
-        return has_law(self(probes))
-
-
 def gallery_figures(
     task: RetrievalTask,
     closers: Sequence[Closer],
@@ -125,7 +109,7 @@ def gallery_figures(
     repeats = None if firsts is None else firsts != np.arange(len(firsts))
     # the first search is today's, which places what is right
     closers = sorted(closers, key=lambda c: (c.name, c.score) != ("none", task.score))
-    searches = [_Mapped(closer, task.queries) for closer in closers]
+    searches = [MappedSearch(closer, task.queries) for closer in closers]
     probes = ready(source.take(_spread(source, PROBES)), task.normalised)
     leaders = shared(searches, probes)
     right = np.array(task.relevance.pairs, np.int64)
@@ -152,7 +136,7 @@ def gallery_figures(
         _held(searches, i, leader, heads[leader], gallery, given.items, one) if law else None
         for i, (leader, law) in enumerate(zip(leaders, lawful, strict=True))
     ]
-    law = _Law(task, searches, held, gallery.random, levels, convention)
+    law = GalleryLaw(task, searches, held, gallery.random, levels, convention)
     return GalleryFigures(
         gallery.rows,
         gallery.count,
@@ -226,7 +210,7 @@ def neighbour_figures(
             f"{wanted:.0f} in a gallery of {count:,} rows: {hint}",
         )
     count = count or round(len(random) * listed / seen)
-    searches = [_Mapped(closer, task.queries) for closer in closers]
+    searches = [MappedSearch(closer, task.queries) for closer in closers]
     plain = next(i for i, c in enumerate(closers) if (c.name, c.score) == ("none", task.score))
     probes = random[:PROBES]
     leaders = shared([searches[plain], *searches], probes)[1:]
@@ -239,7 +223,7 @@ def neighbour_figures(
         else None
         for i, (leader, search) in enumerate(zip(leaders, searches, strict=True))
     ]
-    law = _Law(task, searches, held, random, levels, convention)
+    law = GalleryLaw(task, searches, held, random, levels, convention)
     return GalleryFigures(
         count, count, lists.depth, len(random), len(rows), "neighbours", None, *law.table()
     )
@@ -249,7 +233,7 @@ def _spread(source: Rows, count: int) -> np.ndarray:
     return np.unique(np.linspace(0, source.rows - 1, min(count, source.rows)).astype(np.int64))
 
 
-def shared(searches: Sequence[_Mapped], probes: np.ndarray) -> list[int]:
+def shared(searches: Sequence[MappedSearch], probes: np.ndarray) -> list[int]:
     """For each search the first whose scores differ from its own by a number of the query alone,
     so that both rank alike: by all scores of the ``probes`` (p, d)."""
     leaders: list[int] = []
@@ -274,7 +258,7 @@ def _scores(ranking: Ranking) -> np.ndarray:
 
 
 def _held(
-    searches: Sequence[_Mapped],
+    searches: Sequence[MappedSearch],
     number: int,
     leader: int,
     head: Head,
@@ -355,86 +339,3 @@ def sampled_note(searched: int, rows: int, name: str) -> str:
         "noise on queries, clean answers): among fewer candidates consistency and accuracy come "
         "out too high, and what closing gains too low"
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Law:
-    """The law of noise over searches of which heads are held."""
-
-    task: RetrievalTask
-    searches: Sequence[_Mapped]
-    held: Sequence[HeldRows | None]
-    random: np.ndarray
-    levels: Sequence[float]
-    convention: str
-
-    def table(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """Rows, and the closers that have none. Gains are over ``none`` by the same score."""
-        curves = [self._kept(search, held) for search, held in zip(self.searches, self.held)]
-        plain = {
-            search.closer.score: found
-            for search, found in zip(self.searches, curves)
-            if search.closer.name == "none"
-        }
-        rows, left_out = [], []
-        for search, found in zip(self.searches, curves):
-            closer = search.closer
-            if found is None:
-                left_out.append(f"{closer.name}, {closer.score}")
-                continue
-            kept, error, right = found
-            before = plain.get(closer.score)
-            for i, level in enumerate(self.levels):
-                row = {
-                    "closer": closer.name,
-                    "strength": closer.strength,
-                    "score": closer.score,
-                    "side": "candidates",
-                    "family": "gaussian",
-                    "level": level,
-                    "convention": self.convention,
-                    **_share("consistency", kept[i], error[i], (0.0, 1.0)),
-                    "error": error[i],
-                }
-                if right is not None:
-                    known = right[i][np.isfinite(right[i])]
-                    row |= _share("accuracy", known, error[i], (0.0, 1.0))
-                gain: dict[str, float | None] = dict.fromkeys(("gain", "gain_lo", "gain_hi"))
-                if before is not None:
-                    both = error[i] + before[1][i]
-                    gain |= _share("gain", kept[i] - before[0][i], both)
-                rows.append(row | gain)
-        return rows, left_out
-
-    def _kept(
-        self, search: _Mapped, held: HeldRows | None
-    ) -> tuple[np.ndarray, list[float], np.ndarray | None] | None:
-        """P[keep] of each level and query, what the means are known to, and P[the right row is the
-        answer]; None: no law."""
-        if held is None:
-            return None
-        ranking, closer = search(self.random), search.closer
-        stored = ranking.candidates.shape[1] - closer.memo
-        square = float(np.einsum("ij,ij->", self.random, self.random)) / len(self.random)
-        spread = float(ranking.candidates[:, :stored].var(axis=0, dtype=np.float64).sum())
-        totals = [
-            total_variance(level, self.convention, stored, spread, square) for level in self.levels
-        ]
-        spreads = None
-        if closer.memo:
-            spreads = np.linalg.norm(ranking.queries[:, :stored], axis=1) / np.sqrt(stored)
-        curve = gallery_curve(ranking, totals, held, spreads=spreads)
-        if curve is None:
-            return None
-        right = None if curve.aimed is None else curve.aimed[0]
-        return curve.kept, curve.error.tolist(), right
-
-
-def _share(
-    name: str, values: np.ndarray, error: float, limits: tuple[float, float] = (-1.0, 1.0)
-) -> dict[str, float]:
-    """The mean over queries with its 95 % interval: queries are a sample, and the law's error."""
-    mean = float(values.mean())
-    reach = Z95 * float(values.std(ddof=1)) / np.sqrt(len(values)) + error
-    low, high = np.clip([mean - reach, mean + reach], *limits).tolist()
-    return {name: mean, f"{name}_lo": low, f"{name}_hi": high}
