@@ -10,9 +10,10 @@ import pytest
 from isthmus.core.topk import lines_top_k
 from isthmus.perturb.codecs import coded_ranking, fit_codec
 from isthmus.robustness import Perturbation, closed_searches, measure_perturbations
+from isthmus.search.relevance import no_relevance
 from isthmus.search.scores import Ranking, first_best
 from isthmus.search.task import RetrievalTask
-from worlds import fitted, task_of, two_modalities
+from worlds import fitted, task_of, two_modalities, unit_rows
 
 CLOSERS: dict[str, dict[str, Any]] = {
     "none": {"score": "cosine"},
@@ -113,7 +114,8 @@ def test_by_law_nothing_is_drawn_for_what_stands_in_no_table(task: RetrievalTask
 def test_codes_of_tiny_error_are_not_taken_for_what_they_code() -> None:
     rng = np.random.default_rng(2)
     queries, rows = two_modalities(150, 80, seed=4)
-    near = task_of(queries, np.vstack([rows, rows + 1e-4 * rng.normal(size=rows.shape)]))
+    twins = unit_rows(np.vstack([rows, rows + 1e-4 * rng.normal(size=rows.shape)]))
+    near = task_of(queries, twins, no_relevance(len(queries), len(twins)))
     search = closed_searches(near, [fitted("none", queries, rows, score="dot")])
     asked = [Perturbation("fp16", "candidates", 1.0)]
     (shown,), (short,) = (
