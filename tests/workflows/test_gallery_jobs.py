@@ -88,7 +88,15 @@ def test_lists_of_neighbours_stand_for_a_gallery_that_is_not_here(
         str(files / "queries.npy"),
         str(files / "random.npy"),
         *("--neighbours", str(files / "neighbours.csv"), "--gallery-rows", str(ROWS)),
-        *("--levels", "0.005,0.022", "--trials", "2", "--out", str(tmp_path / "report")),
+        *(
+            "--levels",
+            "0.005,0.022",
+            "--trials",
+            "2",
+            "--out",
+            str(tmp_path / "report"),
+            "--verbose",
+        ),
     )
     assert code == 0, err
     assert "Among all 1,200 candidates noise 0.005 flips" in " ".join(out.split())
