@@ -702,17 +702,35 @@ def test_the_first_lines_say_which_threshold_to_use_for_which_kind(files, capsys
     found = calibrate("a.npy", "b.npy", false_match_rate=0.05, kinds="kinds.npy")
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
-    for line, part in zip(lines, found.figures["kinds"]):
-        assert part["kind"] in line
-        assert f"Use {part['threshold']:.4g} for kind" in line
-    assert lines[2].startswith(f"Use {found.thresholds['search']:.4g} for every kind together")
+    parts = [(f"kind '{part['kind']}'", part["threshold"]) for part in found.figures["kinds"]]
+    parts += [("every kind together", found.thresholds["search"])]
+    assert " ".join(out.split()).startswith(
+        " ".join(
+            f"Use {t:.4g} for {who}: a query's best candidate of 160 is a match if its score is "
+            f"above {t:.4g}."
+            for who, t in parts
+        )
+    )
     star = [line for line in lines if line.startswith("*")]
     assert len(star) == 1
     assert "5%" in star[0]
     code, out, _ = commands.run(capsys, *words, "kinds.npy", "--json")
     assert json.loads(out)["kinds"] == json.loads(json.dumps(found.figures["kinds"]))
-    code, out, _ = commands.run(capsys, "calibrate", "a.npy", "b.npy")
-    assert out.startswith("No threshold for every query: 0.1% needs 1998 queries; 1.23% at 0.")
+
+
+def test_too_few_queries_name_the_strictest_rate_that_they_can_tell(files, capsys):
+    _, out, _ = run(capsys, "calibrate a.npy b.npy")
+    assert out.startswith(
+        "No threshold for every query at 0.1% false matches: that needs 1,998 queries, half to fit "
+        "on and half held out, and there are 160. The strictest rate that these can tell is "
+    )
+    threshold = out.partition("threshold 0.")[2][:4]
+    rate = out.partition("--false-match-rate ")[2].partition(". ")[0]
+    assert 1 / 81 <= float(rate) < 1.02 / 81
+    _, told, _ = run(capsys, f"calibrate a.npy b.npy --false-match-rate {rate}")
+    assert told.startswith(f"Use 0.{threshold} for every query")
+    _, refused, _ = run(capsys, f"calibrate a.npy b.npy --false-match-rate {1 / 82}")
+    assert refused.startswith("No threshold")
 
 
 def test_repeats_are_said(files, capsys):

@@ -145,6 +145,16 @@ def test_the_best_exact_closer_is_recommended_with_its_numbers(advice: Advice) -
     assert any(n.startswith("accuracy is") for n in advice.notes)
 
 
+def test_a_law_is_no_measurement_beside_its_prediction(advice: Advice) -> None:
+    wide = two_modalities(120, 64, seed=1, gap=1.2)  # there every score has a law
+    lawful = advise(*wide, relevance_by_pairs(120, 120), levels=LEVEL, closers=FEW)
+    row = row_named(lawful, "center-queries")
+    assert (row.test.by_law, row.validation.by_law) == (True, True)
+    assert f"{row.test.flips:.1%} flips are by law, not counted" in lawful.notes[0]
+    assert not any("measured" in note or "predicts" in note for note in lawful.notes)
+    assert not any(row.test.by_law for row in advice.closers)  # twelve draws were asked for
+
+
 def test_nothing_of_the_judging_half_reaches_the_choice(pair: Pair, advice: Advice) -> None:
     """Other judging queries and another truth of them: settings and calibration figures stay."""
     q, c = pair

@@ -139,17 +139,24 @@ def sentences(result: dict[str, Any]) -> list[str]:
 
 
 def _of_all(result: dict[str, Any]) -> dict[str, Any]:
-    return {"fit_queries": result["fit_queries"], **result["search"]}
+    counts = {name: result[name] for name in ("fit_queries", "held_out_queries")}
+    return counts | result["search"]
 
 
 def _use(part: dict[str, Any], who: str, many: int, rate: float) -> str:
-    """One line: the threshold to use, or why there is none."""
+    """The threshold to use, or why there is none and which rate these queries can tell."""
+    threshold, fitted = f"{part['threshold']:.4g}", part["fit_queries"]
     if part["resolved"]:
-        return f"Use {part['threshold']:.4g} for {who}: the best of {many} matches above it"
-    fitted = part["fit_queries"]
+        return (
+            f"Use {threshold} for {who}: a query's best candidate of {many} is a match if its "
+            f"score is above {threshold}."
+        )
+    strictest = float(f"{1.006 / (fitted + 1):.2e}")  # rounded up: as asked for, it is told
     return (
-        f"No threshold for {who}: {_percent(rate)} needs {2 * math.ceil(1 / rate - 1 - 1e-9)} "
-        f"queries; {_percent(1 / (fitted + 1))} at {part['threshold']:.4g}"
+        f"No threshold for {who} at {_percent(rate)} false matches: that needs "
+        f"{2 * math.ceil(1 / rate - 1 - 1e-9):,} queries, half to fit on and half held out, and "
+        f"there are {fitted + part['held_out_queries']:,}. The strictest rate that these can tell "
+        f"is {_percent(strictest)}, threshold {threshold}: --false-match-rate {strictest:g}."
     )
 
 

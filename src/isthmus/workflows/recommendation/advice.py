@@ -33,8 +33,8 @@ class PartFigures:
 
     Attributes:
         queries: how many.
-        flips: measured; ``flips_ci`` resamples trials and queries. ``predicted``: by formula, or
-            None where there is none.
+        flips: measured, or by law where ``by_law`` says so (docs/laws.md); ``flips_ci`` resamples
+            trials and queries. ``predicted``: by formula, or None where there is none.
         removed: flips of plain search less these, paired; ``removed_ci``.
         agreement: of the disturbed answers with today's.
         clean_agreement: of the undisturbed ones; ``clean_agreement_ci`` is Wilson's.
@@ -55,6 +55,7 @@ class PartFigures:
     near_ties: int
     accuracy: float | None
     clean_accuracy: float | None
+    by_law: bool = False
 
 
 @dataclass(frozen=True)

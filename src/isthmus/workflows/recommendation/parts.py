@@ -37,7 +37,7 @@ class Measured:
             ``flip_reference`` of the perturbation.
         agreement, accuracy: of the disturbed answers with today's, and with what is right (None:
             not known); ``clean_accuracy`` of the undisturbed.
-        predicted: mean flips by formula, or None.
+        predicted: mean flips by formula, or None. lawful: ``flips`` are by law as well.
         floats, size: floats kept for each candidate besides its vector, and the vector's bytes
             where it is coded.
     """
@@ -50,6 +50,7 @@ class Measured:
     accuracy: float | None
     clean_accuracy: float | None
     predicted: float | None
+    lawful: bool
     floats: int
     size: float | None
 
@@ -71,6 +72,7 @@ class Measured:
             self.near_ties,
             self.accuracy,
             self.clean_accuracy,
+            self.lawful,
         )
 
 
@@ -203,6 +205,7 @@ class Part:
             float(np.mean([some.mean() for some in right])) if len(judged) else None,
             self.accuracy(clean),
             float(np.mean(known)) if len(known) == len(results) else None,
+            all(r.law is not None for r in results),
             search.floats_per_candidate,
             results[-1].bytes_per_vector,
         )

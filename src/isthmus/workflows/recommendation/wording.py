@@ -149,6 +149,8 @@ def _prediction(best: CloserFigures | None) -> str:
     if best is None or best.test.predicted is None:
         return ""
     figures = best.test
+    if figures.by_law:
+        return f"{figures.flips:.1%} flips are by law, not counted; --trials N counts them in draws"
     return f"theory predicts {figures.predicted:.1%} flips, {figures.flips:.1%} were measured"
 
 
