@@ -63,7 +63,7 @@ def test_json_has_standard_output_to_itself(pair, capsys):
     assert code == 0
     document = json.loads(out)
     assert document["seed"] == 0
-    assert "Wrote isthmus-report: report.html" in err
+    assert "Wrote isthmus-report/report.html" in err
 
 
 @pytest.mark.slow

@@ -63,6 +63,17 @@ def verdict() -> Verdict:
     return judge(*gapped())
 
 
+def test_what_the_advised_closer_makes_worse_is_named(verdict: Verdict) -> None:
+    """Lines of the verdict on which it changes more answers than plain search, and not its own."""
+    advice = verdict.recommendation
+    before = {e["disturbance"]: e["flips_before"] for e in verdict.entries}
+    assert advice["worse"] or advice["closer"] == "none"
+    for row in advice["worse"]:
+        assert row["flips_before"] == pytest.approx(before[row["disturbance"]])
+        assert row["flips_after"] > row["flips_before"]
+        assert row["disturbance"] not in {advice["judged_on"], *advice["also"]}
+
+
 def test_the_flipped_queries_are_those_that_the_verdict_counts(verdict: Verdict) -> None:
     flipped, advice = verdict.flipped, verdict.recommendation
     assert flipped is not None

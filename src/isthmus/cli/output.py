@@ -68,10 +68,9 @@ def console(*, as_json: bool) -> Console:
 
 def say_where(screen: Console, out: Path, *, closers: bool, verbose: bool) -> None:
     """Where the report is, with closers or without, and where the reasons are."""
-    more = ", the recommended closers" if closers else ""
-    screen.print(f"Wrote {out}: report.html (open it), report.json{more}.", soft_wrap=True)
-    if not verbose:
-        screen.print("Why, what it costs, every warning in full: --verbose, or the page.")
+    more = " and the recommended closers" if closers else ""
+    why = "" if verbose else " Reasons, costs, all warnings: --verbose."
+    screen.print(f"Wrote {out}/report.html{more}.{why}", soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -137,7 +137,9 @@ def _advice(direction: dict[str, Any]) -> list[str]:
         return [f"{words.arrow(direction)}: {words.sentence(direction)}"]
     if closer == "none":
         return [f"{words.arrow(direction)}: leave it alone; no closing clearly removed flips."]
+    worse = [words.said(row.get("disturbance")) for row in chosen.get("worse") or []]
     return [
         f"{words.arrow(direction)}: use {closer} (search by {words.said(chosen.get('score'))}) "
-        f"for {words.said(chosen.get('judged_on'))}."
+        f"for {words.said(chosen.get('judged_on'))}"
+        + (f"; not for {'; '.join(worse)}." * bool(worse) or ".")
     ]

@@ -302,11 +302,26 @@ def gallery_lines(found: dict[str, Any] | None) -> list[str]:
 def caveats(direction: dict[str, Any]) -> list[str]:
     """What the whole gallery says, and where the recommended closer keeps clearly fewer answers."""
     worse = [c for c in compared(direction) if c["verdict"] == "fewer"]
-    return gallery_lines(direction.get("gallery")) + [
-        f"Under {c['what']} on {c['side']} it keeps fewer answers than plain search: "
-        f"{percent(c['after'].get('consistency'))} against "
-        f"{percent(c['before'].get('consistency'))}."
-        for c in worse
+    return [
+        *gallery_lines(direction.get("gallery")),
+        *worse_lines(direction),
+        *(
+            f"Under {c['what']} on {c['side']} it keeps fewer answers than plain search: "
+            f"{percent(c['after'].get('consistency'))} against "
+            f"{percent(c['before'].get('consistency'))}."
+            for c in worse
+        ),
+    ]
+
+
+def worse_lines(direction: dict[str, Any]) -> list[str]:
+    """Lines of the verdict on which the recommended closer clearly changes more answers."""
+    chosen = direction.get("recommendation") or {}
+    return [
+        f"Not for {said(row.get('disturbance'))}: {percent(row.get('flips_after'))} of first "
+        f"answers change with {said(chosen.get('closer'))}, "
+        f"{percent(row.get('flips_before'))} without."
+        for row in chosen.get("worse") or []
     ]
 
 

@@ -117,9 +117,33 @@ def verdict_of(
     ruler = _ruler((*CODES, *RULER_ONLY, *noises), disturbed, task.candidate_square_norm)
     advice = _recommendation([(e, _advised(d)) for e, d in found], rules)
     taken = next(d.taken.closer for e, d in found if e["disturbance"] == advice["judged_on"])
+    advice["worse"] = _worse(rows, advice, task.score, rules.seed)
     flipped = flipped_queries(task, test, rows[advice["judged_on"]], advice)
     judged = len(task.queries)
     return Verdict(entries, ruler, changes, sentence, advice, judged, taken, flipped)
+
+
+def _worse(
+    rows: Mapping[str, Sequence[tuple[Closer, Measured, Measured]]],
+    advice: Mapping[str, Any],
+    score: str,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Disturbances of the verdict under which the advised closer clearly changes more answers than
+    plain search does: the closer is one, and the vectors may meet any of them."""
+    found = []
+    for name, measured in rows.items():
+        tests = {(closer.name, closer.score): test for closer, _, test in measured}
+        plain, own = tests["none", score], tests.get((advice["closer"], advice["score"]))
+        if own is None or own is plain:
+            continue
+        figures = own.figures(plain, seed)
+        if figures.removed_ci[1] < 0:
+            before = plain.figures(plain, seed).flips
+            found.append(
+                {"disturbance": name, "flips_before": before, "flips_after": figures.flips}
+            )
+    return found
 
 
 def unjudged(task: RetrievalTask, rules: Rules) -> Verdict:
