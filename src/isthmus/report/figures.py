@@ -172,7 +172,7 @@ def closable_figure(direction: dict[str, Any]) -> Figure | None:
         return None
     x = [percent(p.get("variance_kept")).replace(".0%", "%") for p in curve]
     share = line("closable share", "cosine", "#0072b2", x, [p.get("share") for p in curve])
-    kept = line("clean agreement", "dot", INK, x, [p.get("clean_agreement") for p in curve])
+    kept = line("clean agreement", "dot", "#aa4499", x, [p.get("clean_agreement") for p in curve])
     kept["line"] = kept["line"] | {"dash": "dash"}
     figure = layout(
         "candidates' variance kept",

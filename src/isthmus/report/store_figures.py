@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.report.figures import Figure
-from isthmus.report.style import GREY, INK, LEGEND, SHARE, WHOLE, layout
+from isthmus.report.style import GREY, LEGEND, SHARE, WHOLE, layout
 from isthmus.report.traces import Trace, line, points, safe
 from isthmus.report.words import said
 
-TODAY, CLOSED = "#5f6b76", "#009e73"
+TODAY, CLOSED, DONE = "#5f6b76", "#009e73", "#aa4499"
 
 
 def ruler_figure(direction: dict[str, Any]) -> Figure | None:
@@ -23,7 +23,7 @@ def ruler_figure(direction: dict[str, Any]) -> Figure | None:
     traces = []
     for name, own, colour, symbol in (
         ("Gaussian noise", noise, GREY, "circle"),
-        ("what is done to vectors", other, INK, "square"),
+        ("what is done to vectors", other, DONE, "square"),
     ):
         if own:
             marker = {"color": colour, "symbol": symbol, "size": 9}
