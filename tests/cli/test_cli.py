@@ -348,3 +348,15 @@ def test_a_saved_calibration_decides_and_a_pool_closer_is_exported(pair, capsys)
     code, _, err = run(capsys, "export", "pool.json", "--to", "torch", "--out", "p.pt")
     assert code == 1
     assert "pool is exported as closer or json" in err
+
+
+@pytest.mark.usefixtures("no_verdict")
+def test_a_report_of_other_inputs_is_said_to_be_replaced(pair, capsys):
+    run(capsys, *AUDIT, "--out", "r")
+    np.save("copy.npy", np.load("a.npy"))  # another name, the same rows
+    assert "Replaced" not in run(capsys, "audit", "copy.npy", *AUDIT[2:], "--out", "r")[1]
+    np.save("copy.npy", np.load("a.npy")[::-1])
+    swapped = run(capsys, "audit", "copy.npy", *AUDIT[2:], "--unpaired", "--out", "r")[1]
+    assert "Replaced the report of other inputs there: copy.npy and b.npy." in swapped
+    Path("r/report.json").write_text("{")
+    assert "Replaced" not in run(capsys, *AUDIT, "--out", "r")[1]

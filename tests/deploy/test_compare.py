@@ -391,6 +391,14 @@ def test_the_command_passes_and_fails(files, capsys):
     assert code == 3
     assert "ABOVE THE LIMIT" in out
     assert run(capsys, "compare old.npy new.npy pool.npy --max-flips 0.5")[0] == 0
+    assert "only queries were exchanged" in out
+
+
+def test_a_gallery_that_was_exported_is_compared_with_the_same_queries(files, capsys):
+    code, out, _ = run(capsys, "compare old.npy old.npy pool.npy --after-candidates pool-new.npy")
+    assert code == 3
+    assert "old-new flips" in out
+    assert "only queries were exchanged" not in out
 
 
 def test_the_command_in_json(files, capsys):

@@ -12,6 +12,7 @@ import pytest
 from isthmus.closers.closer import Closer
 from isthmus.engines.local import SerialExecutor
 from isthmus.errors import IsthmusError, LabelsError, OptionError, ShapeError
+from isthmus.report.overview import overview_lines
 from isthmus.robustness import COLUMNS, trials_for
 from isthmus.robustness.mixed import PoolCloser
 from isthmus.search.opening import open_task
@@ -434,6 +435,18 @@ def test_broken_pairs_come_first_and_nothing_is_recommended(tmp_path: Path) -> N
     assert "red" in str(lines[0].style)  # type: ignore[union-attr]
     text = render_markdown(result.report)
     assert text.index("Every number is meaningless") < text.index("No recommendation")
+
+
+def test_other_lengths_without_what_is_right_say_what_to_give() -> None:
+    a, b = small(120)
+    report = report_of(a, b[:100])
+    (found,) = [w for w in report["warnings"] if w["code"] == "lengths-differ"]
+    assert "have 120 and 100 rows" in found["text"]
+    assert "give --relevance or --labels" in found["text"]
+    assert any(found["text"] in line for line, _ in overview_lines(report))
+    said = {"relevance": np.column_stack([np.arange(100)] * 2)}, {"paired": False}, {}
+    others = [report_of(a, b[: 120 if not given else 100], **given) for given in said]
+    assert not [w for r in others for w in r["warnings"] if w["code"] == "lengths-differ"]
 
 
 def test_equal_lengths_without_signal_are_measured_unpaired() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from json import loads
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -90,10 +91,32 @@ def command(
             engine=engine,
             progress=say,
         )
+    other = other_inputs(out, result.report)
     output_folder(out)  # whatever its name, it is a folder
     result.save(out)
     screen = console(as_json=json)
     print_summary(result.report, screen, verbose=verbose)
+    if other:
+        screen.print(f"Replaced the report of other inputs there: {other}.", soft_wrap=True)
     say_where(screen, out, closers=bool(result.closers), verbose=verbose)
     if json:
         print_json(result.report)
+
+
+def other_inputs(out: Path, report: dict[str, Any]) -> str:
+    """``a.npy and b.npy`` where ``out`` holds a report of them and these are not they; else empty.
+
+    Files are told apart by what is in them where both reports have a digest, else by their names.
+    """
+    try:
+        held = loads((out / "report.json").read_text(encoding="utf-8"))["inputs"]
+        sides = [(held[side], report["inputs"][side]) for side in ("a", "b")]
+        same = all(
+            old["sha256"] == new["sha256"]
+            if old["sha256"] and new["sha256"]
+            else old["source"] == new["source"]
+            for old, new in sides
+        )
+        return "" if same else " and ".join(str(old["source"]) for old, _ in sides)
+    except (OSError, ValueError, LookupError, TypeError):  # none there, or not ours
+        return ""

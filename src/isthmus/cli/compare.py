@@ -51,6 +51,9 @@ def command(
 ) -> None:
     """Are two versions of the same vectors interchangeable? Exit code 3: too many answers flip.
 
+    Exported queries: BEFORE AFTER CANDIDATES. An exported gallery: QUERIES QUERIES BEFORE
+    --after-candidates AFTER.
+
     Example: isthmus compare images.npy images-int8.npy captions.npy --max-flips 0.01
     """
     with progress_bar() as say:
@@ -101,6 +104,11 @@ def sentences(result: dict[str, Any]) -> list[str]:
     ]
     if result["paired_candidates"] is not None:
         lines += _rows("candidates", result["paired_candidates"])
+    else:
+        lines.append(
+            "candidates: the same before and after; only queries were exchanged (an exported "
+            "gallery goes with --after-candidates)"
+        )
     lines += [f"WARNING: {w['text']}" for w in result["warnings"] if not is_broken(w)]
     lines += [_search(name, part) for name, part in result["searches"].items() if name != "old-old"]
     if result["accuracy"] is not None:

@@ -13,6 +13,8 @@ NAME = 33
 SHORT = {"safe as it is": "safe", "closing helps": "helps", "do nothing": "no help"}
 LEGEND = "First answers that change (= safe as it is, + closing helps, - do nothing):"
 UNDISTURBED = "float32, undisturbed"
+IN_FULL = ("lengths-differ",)
+"""Warnings that say what to give: their code alone would leave a reader where they were."""
 GAIN_NOTHING = "Undisturbed float32 vectors gain nothing from closing the gap."
 
 
@@ -27,7 +29,9 @@ def overview_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     broken = [w for w in warnings if words.is_broken(w)]
     lines = [(words.warning_line(w), "bold red") for w in broken]
     lines.append((gap_line(report), "bold"))
-    named = _named(words.names(report), [w for w in warnings if not words.is_broken(w)])
+    others = [w for w in warnings if not words.is_broken(w)]
+    lines += [(words.warning_line(w), "yellow") for w in others if w.get("code") in IN_FULL]
+    named = _named(words.names(report), [w for w in others if w.get("code") not in IN_FULL])
     if named:
         lines.append((named, "yellow"))
     directions = report.get("directions") or []

@@ -263,8 +263,24 @@ def audit(
         asked = task.query_input.source.rows
         lists = read_neighbours(neighbours, asked, distances=score == "euclidean")
     task, about_pairs = look_at_pairs(task, names, **said)
+    about_pairs += _of_lengths(task, names, **said)
     disturbed = open_disturbed(task, disturbed_queries, disturbed_candidates)
     return _audited(task, about_pairs, opts, say, disturbed, (lists, gallery_rows), engine)
+
+
+def _of_lengths(task: RetrievalTask, names: tuple[str, str], **said: Any) -> list[InputWarning]:
+    """That rows of two numbers are no pairs, where nobody said what is right."""
+    if task.relevance.judged.any() or any(given is not None for given in said.values()):
+        return []
+    a, b = (one.source.rows for one in (task.query_input, task.candidate_input) if one is not None)
+    if a == b:
+        return []
+    text = (
+        f"{names[0]} and {names[1]} have {a:,} and {b:,} rows, so rows are no pairs and nothing "
+        "says what is right: accuracy and figures of pairs are left out; give --relevance or "
+        "--labels, or files of the same items"
+    )
+    return [InputWarning("lengths-differ", text)]
 
 
 def _audited(
