@@ -105,6 +105,8 @@ def test_records_come_in_every_form(verb: str, records: Any, tmp_path: Path) -> 
     assert isinstance(record, Record)
     table = record.to_arrow()
     assert table.num_rows == len(record.rows()) > 0
+    assert len(repr(record)) < 400
+    assert repr(record).startswith(f"<{type(record).__name__}: ")
     page = record._repr_html_()
     assert "<table" in page
     assert len(page.encode()) <= MOST_BYTES

@@ -15,6 +15,9 @@ from isthmus.errors import MissingExtra, OptionError
 CARD_ROWS = 12
 """Rows of a table that a notebook shows; the rest is named by its count."""
 
+MOST_LETTERS = 300
+"""Of what a record prints of itself."""
+
 
 class Record:
     """Base of every result of the facade.
@@ -22,6 +25,19 @@ class Record:
     A subclass is a frozen dataclass. It may override :meth:`to_dict` (plain JSON), :meth:`rows`
     (the lines of its table), :meth:`card` (what a notebook shows) and :meth:`_save_page`.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__repr__ = Record.__repr__  # type: ignore[method-assign]  # not a dataclass's own
+
+    def __repr__(self) -> str:
+        """One short line: what a notebook's card is headed with, or the first plain values."""
+        title, rows = self.card()
+        if title == type(self).__name__ and rows:
+            title = ", ".join(f"{k}={v}" for k, v in list(rows[0].items())[:8])
+        line = " ".join(title.split())
+        cut = line if len(line) <= MOST_LETTERS else f"{line[:MOST_LETTERS]}…"
+        return f"<{type(self).__name__}: {cut}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings, numbers, booleans and None; NaN is None."""
