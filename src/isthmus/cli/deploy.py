@@ -39,7 +39,11 @@ def command(
         ),
     ] = None,
     even_if_worse: Annotated[
-        bool, typer.Option("--even-if-worse", help="Write also where the trial loses answers.")
+        bool,
+        typer.Option(
+            "--even-if-worse",
+            help="Write also where the trial loses answers, or rows are the closer's queries.",
+        ),
     ] = False,
     undo: Annotated[
         bool, typer.Option("--undo", help="Remove what an earlier deploy wrote, nothing else.")
@@ -56,7 +60,7 @@ def command(
 
     screen = console(as_json=json)
     if undo:
-        gone = stores.undo(closer, store, column=column)
+        gone = stores.undo(closer, store, column=column, out=out)
         screen.print(f"removed {gone}")
         done = {"removed": gone}
     elif check is not None:

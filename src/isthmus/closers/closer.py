@@ -109,6 +109,18 @@ class Closer(SavedRecord):
     facts: Mapping[str, float] = field(default_factory=dict)
     memo: int = 0
 
+    @property
+    def telling(self) -> np.ndarray | None:
+        """A vector (d,) of its own along which both sides' means are in ``facts``, or None."""
+        offsets = (self.map_of(role).steps[0].offset for role in ROLES)
+        held = (v for v in (self.bias_weights, *offsets) if v is not None)
+        return next((v for v in held if v.shape == (self.query.dim,)), None)
+
+    @property
+    def other_facts(self) -> dict[str, float]:
+        """Facts without those of ``telling``, for a closer of other maps."""
+        return {k: v for k, v in self.facts.items() if not k.startswith("along_")}
+
     def queries(self, rows: Any) -> Array:
         """Map queries (n, d) -> (n, r), on their device; a path or ``Rows`` is read whole.
 
@@ -218,7 +230,7 @@ class Closer(SavedRecord):
             candidate,
             _both(self, outer),
             bias,
-            {f"first_{k}": v for k, v in self.facts.items()} | dict(outer.facts),
+            {f"first_{k}": v for k, v in self.other_facts.items()} | outer.other_facts,
             outer.memo,
         )
 

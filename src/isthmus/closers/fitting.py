@@ -154,8 +154,8 @@ def _check_score(method: ClosingMethod, score: str) -> None:
     if check_score(score) not in method.scores:
         raise OptionError(
             "score-not-offered",
-            f"{method.name} is fitted for {' or '.join(method.scores)} (got {score}); unit rows "
-            "have the same clean ranking under every score",
+            f"{method.name} is fitted for {' or '.join(method.scores)} (got {score}); leave the "
+            "score out: unit rows have the same clean ranking under every score",
         )
 
 

@@ -29,7 +29,6 @@ def span(given: Given, *, variance: float | None = None, center: bool = True) ->
             variance; answers then change within a bound.
         center: dot only: also take off the queries' mean and store a number per candidate.
     """
-    given = given.linear()
     mean, dot = given.queries.mean, given.score == "dot"
     rank = hull_rank(given.candidates, variance)
     basis = given.candidates.spectrum[1][:, :rank]
@@ -63,7 +62,6 @@ def subspace(given: Given, *, variance: float | None = None, rank: int | None = 
     Raises:
         OptionError: both ``rank`` and ``variance``, or a rank that is not between 1 and d.
     """
-    given = given.linear()
     candidates, dot = given.candidates, given.score == "dot"
     if rank is not None:
         if variance is not None:
@@ -94,7 +92,6 @@ def low_rank_memo(given: Given, *, rank: int = 2) -> Closer:
     Raises:
         OptionError: rank is not between 1 and d.
     """
-    given = given.linear()
     in_range(rank, "rank", least=1, most=given.dim)
     if not given.is_on():
         return given.untouched()

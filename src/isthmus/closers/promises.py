@@ -89,27 +89,18 @@ class Given:
     ) -> Closer:
         """The fitted closer; the weights of a bias that are all zero are none."""
         some = None if bias is None or not bias.any() else bias
-        return Closer(
+        made = Closer(
             self.method, self.score, self.strength, query, candidate, promise, some, facts, memo
         )
+        if made.telling is None:
+            return made
+        sides = {"along_queries": self.queries, "along_candidates": self.candidates}
+        means = {name: float(side.mean @ made.telling) for name, side in sides.items()}
+        return replace(made, facts={**facts, **means})
 
     def untouched(self, why: str = "strength 0: nothing is changed", **facts: Any) -> Closer:
         """A closer that changes nothing."""
         return self.closer(self.fixed, self.fixed, self.exact(why), **facts)
-
-    def linear(self) -> Given:
-        """The same for a score that a candidate bias can be added to: dot for unit rows by cosine.
-
-        Raises:
-            OptionError: cosine of rows that are not normalised, whose ranking dot does not keep.
-        """
-        if self.score == "cosine" and not self.normalised:
-            raise OptionError(
-                "cosine-of-raw-rows",
-                f"{self.method} works under dot and euclidean (got cosine of rows as they are); "
-                "normalise the rows first, then cosine and dot rank alike",
-            )
-        return replace(self, score="dot") if self.score == "cosine" else self
 
     def is_on(self) -> bool:
         """Whether a closer that has no half-way form is on. Raises OptionError."""

@@ -29,6 +29,8 @@ from isthmus.core.registry import Registry
 from isthmus.search.scores import SCORES
 
 LINEAR = ("dot", "cosine")
+PLAIN = ("dot", "euclidean")
+"""What a candidate bias can be added to; unit rows rank by cosine as by either."""
 
 _STRENGTH_NOT_TRIED = replace(STRENGTH, grid=())
 _VARIANCE = Option(
@@ -83,6 +85,7 @@ for _method in (
         "one side moves by the whole gap; a candidate bias puts every ranking back",
         guarantee="exact",
         score="euclidean",
+        scores=PLAIN,
         has_own_score=True,
         options=(_SIDE,),
         why="the whole gap goes, and a candidate bias puts every ranking back",
@@ -93,7 +96,7 @@ for _method in (
         "queries lose their mean; one candidate bias each makes up for it",
         guarantee="exact",
         score="dot",
-        scores=LINEAR,
+        scores=("dot",),
         has_own_score=True,
         around_queries=SCORES,
         alone=frozenset({"query"}),
@@ -107,7 +110,7 @@ for _method in (
         "both sides lose their mean; one candidate bias each makes up for it",
         guarantee="exact",
         score="dot",
-        scores=LINEAR,
+        scores=("dot",),
         has_own_score=True,
         around_queries=SCORES,
         why="codes and noise meet centred rows and the shorter ‖q - μ‖, a candidate bias puts "
@@ -119,6 +122,7 @@ for _method in (
         "queries are projected on the candidates' span",
         guarantee="exact",
         score="dot",
+        scores=PLAIN,
         has_own_score=True,
         options=(
             _VARIANCE,
@@ -134,6 +138,7 @@ for _method in (
         "both sides keep the candidates' leading directions only",
         guarantee="exact",
         score="dot",
+        scores=PLAIN,
         has_own_score=True,
         options=(
             _VARIANCE,
@@ -149,6 +154,7 @@ for _method in (
         "the directions that hold the gap are kept in float, apart from the vector",
         guarantee="exact",
         score="dot",
+        scores=PLAIN,
         has_own_score=True,
         options=(
             Option("rank", "whole", 2, "floats kept per candidate", low=1, grid=(1, 2, 4, 8, 16)),
@@ -162,6 +168,7 @@ for _method in (
         "queries lose as much of their mean as costs few answers; no candidate bias",
         guarantee="bounded",
         score="dot",
+        scores=PLAIN,
         has_own_score=True,
         options=(
             Option(

@@ -36,7 +36,6 @@ def ridge_shift(
     Raises:
         OptionError: the noise is not positive. ShapeError: the noise has another size.
     """
-    given = given.linear()
     candidates, euclidean = given.candidates, given.score == "euclidean"
     epsilon, size = _noise(candidates, noise)
     target = given.gap if euclidean else given.queries.mean

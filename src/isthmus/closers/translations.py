@@ -73,10 +73,7 @@ def center_queries(given: Given) -> Closer:
 
     ⟨q - μ, x_j⟩ + ⟨μ, x_j⟩ = ⟨q, x_j⟩ for any μ, so clean rankings are kept exactly at any number
     of candidates, while noise on candidates meets the shorter ‖q - μ‖ (``docs/formulas.md``, D11).
-    Exact for dot; for cosine where candidates have unit norm, in which case it is searched by dot.
-
-    Raises:
-        OptionError: cosine of rows that are not normalised.
+    Searched by dot, which ranks unit rows as cosine does.
     """
     return _centred(given, both=False)
 
@@ -87,15 +84,11 @@ def center_both(given: Given) -> Closer:
     ⟨q, x⟩ = ⟨q - μ_q, x - μ_c⟩ + ⟨μ_q, x⟩ + a constant of the query: still exact at any number of
     candidates. Against plain noise it does what :func:`center_queries` does; against codes it also
     centres what is coded, which one-bit codes need (``docs/formulas.md``).
-
-    Raises:
-        OptionError: cosine of rows that are not normalised first.
     """
     return _centred(given, both=True)
 
 
 def _centred(given: Given, *, both: bool) -> Closer:
-    given = given.linear()
     step, off = given.strength * given.queries.mean, given.strength * given.candidates.mean
     promise = given.exact("the candidate bias ⟨μ, x⟩ is added to each candidate's score")
     candidate = given.moved(-off) if both else given.fixed
@@ -109,12 +102,7 @@ def biased_shift(given: Given, *, side: str = "query") -> Closer:
     -⟨g, x⟩; the candidate bias ⟨g, x_j⟩ puts that back, for any g and any number of candidates.
     Noise on candidates then meets the shorter ‖q - g - x‖ (D12). ``side="query"`` leaves stored
     vectors as they are.
-
-    Raises:
-        OptionError: cosine of rows that are not normalised.
     """
-    given.linear()  # cosine of unit rows ranks as euclid
-    given = replace(given, score="euclidean") if given.score == "cosine" else given
     step, on_query = given.strength * given.gap, side == "query"
     promise = given.exact("the candidate bias ⟨g, x⟩ is added to each candidate's score")
     bias = step if given.score == "euclidean" or on_query else None  # dot: the shift is free

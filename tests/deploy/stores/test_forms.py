@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from worlds_of_stores import best
 
 import isthmus as im
@@ -13,9 +14,38 @@ from refusals import refused
 
 
 def test_scores_that_rank_differently_are_refused(world: tuple) -> None:
-    closer = im.fit("center-both", *world)
-    with refused("scores-differ", "cosine"):
-        stores.choose_form(closer, stores.StoreFacts(240, 24, score="cosine"), world[1] * 3)
+    """What the sentence advises works: lengths count in no cosine of normalised rows."""
+    cosine, longer = stores.StoreFacts(240, 24, score="cosine"), world[1] * 1.00003
+    longer[3] *= 1.0005
+    with refused("scores-differ", "run from 1.00003 to 1.00053 (up to 0.00053", "without --raw"):
+        stores.choose_form(im.fit("center-both", *world, normalised=False), cosine, longer)
+    form = stores.choose_form(im.fit("center-both", *world), cosine, longer)
+    stored = form.stored(longer)[0].astype(np.float64)
+    found = form.asked(world[0]) @ (stored / np.linalg.norm(stored, axis=1, keepdims=True)).T
+    assert found.argmax(1).tolist() == best(*world)[:, 0].tolist()
+    assert form.warning == ""
+
+
+@pytest.mark.parametrize("asked", ["", "dot"])
+def test_rows_that_are_not_quite_unit_rows_are_said(world: tuple, asked: str) -> None:
+    facts, longer = stores.StoreFacts(240, 24, score=asked), world[1].copy()
+    longer[3] *= 1.0005
+    closer = im.fit("center-queries", *world)
+    said = stores.choose_form(closer, facts, longer).warning
+    assert "up to 0.0005 from 1" in said
+    assert ("score=cosine" in said) == (asked == "")
+    assert stores.choose_form(closer, facts, world[1]).warning == ""
+
+
+@pytest.mark.parametrize("method", ["center-queries", "center-both", "mean-shift", "biased-shift"])
+def test_the_other_direction_is_noticed(world: tuple, method: str) -> None:
+    facts = stores.StoreFacts(240, 24, score="dot", expression=True)
+    found = im.fit(method, *world)
+    plain = im.fit("none", *world, score=found.score)
+    for rows, wrong in ((world[1], False), (world[0], True)):
+        assert bool(stores.choose_form(found, facts, rows).other_side) == wrong
+    assert not stores.choose_form(plain, facts, world[0]).other_side
+    assert "along_queries" not in found.then(plain).facts  # its vectors may be others
 
 
 def test_padding_to_what_a_codec_needs(world: tuple) -> None:

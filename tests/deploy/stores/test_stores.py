@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import isthmus as im
 from campaigns.deploys import run_store
 from commands import run
 from isthmus.deploy import stores
+from isthmus.errors import IsthmusError
 from refusals import refused
 
 pytestmark = pytest.mark.stores
@@ -61,7 +63,8 @@ def test_exact_closers_keep_every_answer(
 ) -> None:
     queries, candidates = world
     address = filled(name, score)
-    closer = im.fit(method, queries, candidates, score="dot" if score == "euclidean" else score)
+    own = score if method == "orthogonal-shift" and score == "cosine" else "dot"
+    closer = im.fit(method, queries, candidates, score=own)
     made = stores.deploy(closer, address, out=tmp_path)
     assert made.items == made.written == 240 or made.column == ""
     check = stores.check_deployment(closer, address, queries, out=tmp_path)
@@ -102,6 +105,51 @@ def test_another_closer_does_not_take_the_column(
     stores.deploy(one, address, column="taken", out=tmp_path / "one")
     with refused("column-exists", "taken"):
         stores.deploy(two, address, column="taken", out=tmp_path / "two")
+
+    with refused("other-deployment", "taken", "--undo"):
+        stores.check_deployment(two, address, world[0], column="taken", out=tmp_path / "two")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_mistyped_table_is_one_sentence(name: str, filled: Callable) -> None:
+    address = filled(name)
+    wrong = re.sub(r"(table|collection|key|index)=\w+", r"\1=wrong", address)
+    if wrong == address:
+        pytest.skip("its place is its only name")
+    with pytest.raises(IsthmusError) as found:
+        im.open_rows(wrong)
+    assert found.value.code == "store-refused"
+    if name.startswith("sqlite"):
+        assert "has no table 'wrong'; it has items0" in str(found.value)
+
+
+def test_the_other_direction_is_not_written(filled: Callable, world: tuple, tmp_path: Path) -> None:
+    address, given = filled("faiss"), {"column": "other", "out": tmp_path / "out"}
+    closer = im.fit("center-both", world[1], world[0])
+    with refused("other-side", "center-both", "--even-if-worse"):
+        stores.deploy(closer, address, **given)
+    assert not (tmp_path / "out").exists()
+    assert "other way round" in stores.deploy(closer, address, even_if_worse=True, **given).warning
+    stores.undo(closer, address, **given)
+
+
+@pytest.mark.parametrize("method", ["center-both", "none"])
+def test_the_query_side_works_from_any_folder_and_goes_with_undo(
+    method: str, filled: Callable, world: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path(filled("faiss").removeprefix("faiss:"))
+    monkeypatch.chdir(place.parent)
+    closer, address = im.fit(method, *world, score="dot"), f"faiss:{place.name}"
+    stores.deploy(closer, address, column="moved")
+    made = place.parent / "isthmus-deploy-moved"
+    monkeypatch.chdir(tmp_path)
+    assert [one - 1 for one in pasted(made).search(world[0][7], 3)] == best(*world)[7].tolist()
+    monkeypatch.chdir(place.parent)
+    with refused("not-deployed", "moved"):
+        stores.undo(im.fit("center-both", *world, strength=0.5), address, column="moved_not")
+    assert made.exists()
+    stores.undo(closer, address, column="moved")
+    assert not made.exists()
 
 
 @pytest.mark.parametrize("name", KINDS)

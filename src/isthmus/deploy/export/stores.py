@@ -85,7 +85,7 @@ def as_inner_product(closer: Closer, candidates: Array) -> Closer:
         query=chain(flat.query, constant),
         candidate=longer,
         bias_weights=None,
-        facts={**closer.facts, "c": c, "low": low},
+        facts={**closer.other_facts, "c": c, "low": low},
         memo=closer.memo + 1 if closer.memo else 0,
     )
 

@@ -185,7 +185,7 @@ class Chroma(Store):
     def example(self, mark: Mark) -> str:
         """A query through chromadb."""
         place = urlsplit(self.address.shown.partition("?")[0])
-        opened = f'PersistentClient("{self.address.place}")'
+        opened = f'PersistentClient("{self.place}")'
         if "://" in self.address.place:
             opened = f'HttpClient("{place.hostname}", {place.port or 8000})'
         return _EXAMPLE.format(

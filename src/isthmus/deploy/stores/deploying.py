@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ SAMPLE = 100_000
 """Candidates that choose the range of an inner-product coordinate."""
 BATCH = 5_000
 """Vectors of one transaction."""
+QUERY_SIDE = ("closer.json", "query.py", "deployment.json")
+"""Files of a query side."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Deployment(Record):
         out: folder with ``closer.json`` (maps as numbers), ``query.py`` (the query side, to be
             pasted) and ``deployment.json``.
         tried: what a trial showed, a sentence; empty where there was none.
+        warning: what to know of the store's rows; empty for nothing.
     """
 
     closer: str
@@ -60,10 +64,12 @@ class Deployment(Record):
     bytes_per_item: int
     out: Path
     tried: str = ""
+    warning: str = ""
 
     def sentences(self) -> list[str]:
         """What was done, a line each."""
         lines = [self.tried] if self.tried else []
+        lines += [f"WARNING: {self.warning}"] if self.warning else []
         lines.append(f"{self.closer} as {self.form}: {self.why}")
         if self.column:
             before = f" ({self.items - self.written} were there)" * (self.written < self.items)
@@ -87,6 +93,7 @@ class DeploymentCheck(Record):
         before, after: share of queries whose first answer *in the store* is that of exact search
             of the original vectors: with the original vectors, with the deployed ones.
         recall_before, recall_after: share of the exact ten first that are among the store's ten.
+        warning: what to know of the store's rows; empty for nothing.
     """
 
     closer: str
@@ -99,11 +106,13 @@ class DeploymentCheck(Record):
     after: float
     recall_before: float
     recall_after: float
+    warning: str = ""
 
     def sentences(self) -> list[str]:
         """What was found, a line each."""
         how = f"index {self.index}, codec {self.codec}"
         return [
+            *([f"WARNING: {self.warning}"] if self.warning else []),
             f"{self.queries} queries through {self.store} ({how})",
             f"first answer by exact search, closed and not: the same for {self.exact:.1%}",
             f"first answer in the store is that of exact search: {self.before:.1%} before, "
@@ -137,17 +146,22 @@ def deploy(
         queries: (n, d) rows as the encoder gives them, not those that the closer was fitted on.
             The closer is tried first, in a column that is removed again, with at most 500 of them,
             drawn by ``seed``.
-        even_if_worse: write also where that trial loses answers.
+        even_if_worse: write also where that trial loses answers, or where the store's rows are
+            those that the closer was fitted on as queries.
 
     Raises:
         CloserError: no form of the closer gives its ranking in this store, or the trial shows that
-            the store finds fewer of the exact first answers than it does today.
+            the store finds fewer of the exact first answers than it does today, or the closer is
+            of the other direction.
         OptionError: the column is there and not ours. FileError: the store does not answer.
 
     Cost: one pass over the vectors, two where the form needs all of them to choose its numbers;
     three more for the trial.
     """
     place = Placement.of(closer, store, column, out)
+    if place.form.other_side and not even_if_worse:
+        way = "; or write it all the same with even_if_worse (--even-if-worse)"
+        raise CloserError("other-side", place.form.other_side + way)
     tried = None if queries is None else Trial.of(place, store, queries, seed)
     if tried is not None and tried.hurts and not even_if_worse:
         raise CloserError("closing-hurts", tried.sentence)
@@ -170,6 +184,7 @@ def deploy(
         bytes_per_item=(4 * form.dim + 8 * form.biased) * stored,
         out=place.folder,
         tried="" if tried is None else tried.sentence,
+        warning=form.said,
     )
 
 
@@ -280,6 +295,27 @@ class Placement:
         """Make the new column, or take up the one of an earlier run."""
         self.source.prepare(self.name, self.form.dim, self.mark)
 
+    def check_mark(self) -> None:
+        """Refuse to search a column that is not of this very closer.
+
+        Raises:
+            OptionError: nothing was deployed there, or another closer.
+        """
+        there = self.target.mark()
+        if there is None:
+            raise OptionError(
+                "not-deployed",
+                f"'{self.name}' was not made by isthmus deploy; run it first, without check",
+            )
+        if not there.is_of(self.mark):
+            raise OptionError(
+                "other-deployment",
+                f"'{self.name}' was deployed by another closer ({there.closer.split()[0]} as "
+                f"{there.form}), or with other numbers than {self.closer.name} as "
+                f"{self.form.name} has here; give the closer and the --out of that run, remove it "
+                "with --undo, or deploy this closer under another name with --column",
+            )
+
     def write(self, progress: Progress) -> int:
         """Write what is not there yet, batch by batch; the number written."""
         if self.form.stores_nothing:
@@ -309,12 +345,12 @@ class Placement:
             "padding": self.form.padding,
             "store": self.target.address.shown,
         }
-        texts = {
-            "closer.json": self.form.to_json(),
-            "query.py": query_side(self.form, self.target, self.mark),
-            "deployment.json": json.dumps(said, indent=2) + "\n",
-        }
-        for name, text in texts.items():
+        texts = (
+            self.form.to_json(),
+            query_side(self.form, self.target, self.mark),
+            json.dumps(said, indent=2) + "\n",
+        )
+        for name, text in zip(QUERY_SIDE, texts, strict=True):
             with atomic_path(self.folder / name) as temporary:
                 temporary.write_text(text, encoding="utf-8", newline="\n")
 
@@ -338,17 +374,45 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def undo(closer: Closer | str | os.PathLike[str], store: str, *, column: str | None = None) -> str:
+def undo(
+    closer: Closer | str | os.PathLike[str],
+    store: str,
+    *,
+    column: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+) -> str:
     """Remove what :func:`deploy` wrote for the same arguments, and nothing else; its address.
+
+    The query side goes too, where it is of this closer and store; other files stay.
 
     Raises:
         OptionError: nothing of that name was made by :func:`deploy`.
     """
     fitted = closer if isinstance(closer, Closer) else Closer.load(closer)
     source = open_store(store)
-    target = source.at(_name(source, fitted, column))
+    name = _name(source, fitted, column)
+    folder, target = Path(out or f"isthmus-deploy-{name}"), source.at(name)
+    if _is_query_side(folder, fitted, source.address.shown):  # of a query map: nothing is stored
+        _remove_query_side(folder)
+        return str(folder)
     target.undo()
+    if _is_query_side(folder, fitted, target.address.shown):
+        _remove_query_side(folder)
     return str(target.address.shown)
+
+
+def _is_query_side(folder: Path, closer: Closer, store: str) -> bool:
+    path = folder / "deployment.json"
+    said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return (said.get("base"), said.get("store")) == (_digest(to_json(closer)), store)
+
+
+def _remove_query_side(folder: Path) -> None:
+    for name in QUERY_SIDE:
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # of who imported query.py
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _name(source: Store, closer: Closer, column: str | None) -> str:
@@ -379,11 +443,8 @@ def check_deployment(
     Cost: every vector is read once; two searches in the store for each query.
     """
     place = Placement.of(closer, store, column, out)
-    if not place.form.stores_nothing and place.target.mark() is None:
-        raise OptionError(
-            "not-deployed",
-            f"'{place.name}' was not made by isthmus deploy; run it first, without check",
-        )
+    if not place.form.stores_nothing:
+        place.check_mark()
     asked, ids = open_rows(queries), place.rows.ids
     chosen = stream("deploy.check", seed).permutation(asked.rows)[:max_queries]
     plain = asked.take(np.sort(chosen))
@@ -406,6 +467,7 @@ def check_deployment(
         after=float(first_kept(after, exact).mean()),
         recall_before=_recall(before, exact),
         recall_after=_recall(after, exact),
+        warning=place.form.said,
     )
 
 

@@ -198,7 +198,7 @@ class FaissFile(Store):
 
     def example(self, mark: Mark) -> str:
         """A search of the file."""
-        return _EXAMPLE.format(file=self.address.place)
+        return _EXAMPLE.format(file=self.place)
 
 
 def _score_of(index: Any) -> str:

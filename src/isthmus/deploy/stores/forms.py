@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from isthmus.closers.closer import Closer
-from isthmus.core.arrays import to_numpy, working
+from isthmus.core.arrays import to_numpy, unit, working
 from isthmus.deploy.export.closer_json import from_json, to_json
 from isthmus.deploy.export.stores import Evened, as_cosine, as_euclidean, as_inner_product
 from isthmus.deploy.stores.store import StoreFacts
@@ -32,6 +32,8 @@ class Form:
         name: see the module. why: one sentence. score: what the store is asked to rank by.
         closer: the maps. padding: coordinates of zero at the end of both.
         biased: whether a bias is stored beside the vector.
+        warning: what to know of the rows before it is used; empty for nothing.
+        other_side: that the rows are the closer's queries; empty where they are not.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Form:
     closer: Closer | Evened
     padding: int = 0
     biased: bool = False
+    warning: str = ""
+    other_side: str = ""
 
     @property
     def dim(self) -> int:
@@ -50,6 +54,11 @@ class Form:
             else (self.closer.candidate.dim_out)
         )
         return wide + self.padding
+
+    @property
+    def said(self) -> str:
+        """All that is to be known of the rows; empty for nothing."""
+        return "; ".join(text for text in (self.other_side, self.warning) if text)
 
     @property
     def stores_nothing(self) -> bool:
@@ -89,25 +98,63 @@ def choose_form(closer: Closer, facts: StoreFacts, candidates: np.ndarray) -> Fo
     score = facts.score or closer.score
     norms = np.linalg.norm(np.asarray(candidates, np.float64), axis=1)
     even = bool(np.abs(norms - 1).max() <= UNIT)
-    if score != closer.score and not even:
+    by_direction = closer.candidate.normalised and score == "cosine"  # lengths count in neither
+    if score != closer.score and not even and not by_direction:
+        unit_rows = "fit the closer on normalised rows (isthmus close without --raw), or "
         raise CloserError(
             "scores-differ",
             f"{closer.name} is searched by {closer.score} and the store ranks by {score}; these "
-            f"agree among unit rows alone, and norms in the store run from {norms.min():.3g} to "
-            f"{norms.max():.3g}: fit the closer for {score}, or store unit rows",
+            f"agree among unit rows alone, and {norms_shown(norms)}: "
+            + unit_rows * (score == "cosine")
+            + "store unit rows",
         )
-    form = _form_of(closer, facts, candidates, score, even)
+    form = replace(
+        _form_of(closer, facts, candidates, score, even), other_side=_other_side(closer, candidates)
+    )
+    if closer.candidate.normalised and not even and not by_direction:
+        way = "store unit rows" if facts.score else "add score=cosine to the address"
+        warning = (
+            f"{norms_shown(norms)}, so the store's own ranking by {score} is not that of "
+            f"normalised rows, for which {closer.name} was fitted and which the closed vectors "
+            f"give: {way}, or fit the closer with --raw"
+        )
+        form = replace(form, warning=warning)
     over = form.dim % facts.multiple
     if over and not form.stores_nothing:
-        return Form(
-            form.name,
-            f"{form.why}; padded to a multiple of {facts.multiple}, which the store's codec needs",
-            form.score,
-            form.closer,
-            facts.multiple - over,
-            form.biased,
-        )
+        why = f"{form.why}; padded to a multiple of {facts.multiple}, which the store's codec needs"
+        form = replace(form, why=why, padding=facts.multiple - over)
     return form
+
+
+def norms_shown(norms: np.ndarray) -> str:
+    """Norms (K,) of rows in digits that tell them from 1."""
+    return (
+        f"norms in the store run from {norms.min():.6g} to {norms.max():.6g} "
+        f"(up to {np.abs(norms - 1).max():.2g} from 1)"
+    )
+
+
+def _other_side(closer: Closer, candidates: np.ndarray) -> str:
+    """That rows are where the closer's queries were; empty where they are not, or none can tell.
+
+    Their mean along a vector of the closer is compared with those of both sides of the fit, which
+    are in its facts. Nothing is said where the sides are less than two deviations apart.
+    """
+    along, facts = closer.telling, closer.facts
+    if along is None or not {"along_queries", "along_candidates"} <= facts.keys():
+        return ""
+    rows = np.asarray(candidates, np.float64)
+    at = (unit(rows) if closer.candidate.normalised else rows) @ along
+    theirs, ours = facts["along_queries"], facts["along_candidates"]
+    apart = theirs - ours
+    if abs(apart) <= 2 * at.std() or (at.mean() - ours) / apart <= 0.5:
+        return ""
+    return (
+        f"rows in the store lie where the queries of {closer.name} were when it was fitted, and "
+        f"not where its candidates were (mean {at.mean():.3g} along a vector of the closer; its "
+        f"queries had {theirs:.3g}, its candidates {ours:.3g}): fit it the other way round, with "
+        "the rows of this store as candidates"
+    )
 
 
 def _form_of(
@@ -148,7 +195,7 @@ def _form_of(
 
 def form_again(form: Form, text: str) -> Form:
     """The same form with the maps that an earlier run wrote."""
-    return Form(form.name, form.why, form.score, from_json(text), form.padding, form.biased)
+    return replace(form, closer=from_json(text))
 
 
-__all__ = ["Form", "choose_form", "form_again"]
+__all__ = ["Form", "choose_form", "form_again", "norms_shown"]

@@ -214,7 +214,7 @@ class LanceDB(Store):
     def example(self, mark: Mark) -> str:
         """A search through lancedb."""
         return _EXAMPLE.format(
-            place=self.address.place,
+            place=self.place,
             table=self.address.need("table"),
             column=self.address.column,
             metric=METRICS[mark.score],

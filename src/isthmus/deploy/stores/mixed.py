@@ -16,7 +16,7 @@ from isthmus.core.arrays import unit
 from isthmus.data import open_rows
 from isthmus.data.addresses import address_of, open_store
 from isthmus.data.records import Record
-from isthmus.deploy.stores.forms import UNIT
+from isthmus.deploy.stores.forms import UNIT, norms_shown
 from isthmus.deploy.stores.store import Store
 from isthmus.errors import CloserError, OptionError
 
@@ -99,8 +99,7 @@ def _first(
         raise CloserError(
             "scores-differ",
             f"the pool is levelled for {wanted} and '{source.address.shown}' ranks by {score}; "
-            f"these agree among unit rows alone, and norms run from {norms.min():.3g} to "
-            f"{norms.max():.3g}",
+            f"these agree among unit rows alone, and {norms_shown(norms)}",
         )
     vectors = vectors / norms[:, None] if normalised else vectors
     place = place.reshape(answers.shape)

@@ -248,7 +248,7 @@ class Qdrant(Store):
     def example(self, mark: Mark) -> str:
         """A query through qdrant-client."""
         parts = urlsplit(self.address.place)
-        opened = f'path="{self.address.place}"'
+        opened = f'path="{self.place}"'
         if not self._is_folder:
             opened = f'host="{parts.hostname}", port={parts.port or 6333}'
         return _EXAMPLE.format(opened=opened, name=self._name, vector=self.address.column)

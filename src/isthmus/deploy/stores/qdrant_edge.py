@@ -221,7 +221,7 @@ class QdrantEdge(Store):
 
     def example(self, mark: Mark) -> str:
         """A query through the engine."""
-        return _EXAMPLE.format(folder=self.address.place, vector=self.address.column)
+        return _EXAMPLE.format(folder=self.place, vector=self.address.column)
 
 
 _EXAMPLE = '''

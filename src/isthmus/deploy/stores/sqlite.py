@@ -92,8 +92,21 @@ class SQLite(Store):
             table = _quoted(self.address.need("table"))
             found = list(self.connection.execute(f"PRAGMA table_xinfo({table})"))
         if not found:
-            raise FileError("store-refused", f"'{self.address.shown}' has no such table")
+            raise self._no_table()
         return {row[1]: row[2] for row in found if row[6] != 1}  # 1: hidden, as vec0's distance
+
+    def _no_table(self) -> FileError:
+        """A shadow table is one of those that ``vec0`` keeps its own numbers in."""
+        found = self.connection.execute(
+            "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type != 'shadow' "
+            "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name != ? ORDER BY name",
+            (_MARKS,),
+        )
+        held = ", ".join(name for (name,) in found) or "none"
+        table = self.address.need("table")
+        return FileError(
+            "store-refused", f"'{self.address.shown}' has no table '{table}'; it has {held}"
+        )
 
     @cached_property
     def _id(self) -> str:
@@ -105,7 +118,10 @@ class SQLite(Store):
         found = self.connection.execute(
             "SELECT sql FROM sqlite_master WHERE name = ?", (self.address.need("table"),)
         )
-        made = re.search(r"USING\s+vec0\s*\((.*)\)", next(iter(found))[0], re.I | re.S)
+        said = next(iter(found), None)
+        if said is None:
+            raise self._no_table()
+        made = re.search(r"USING\s+vec0\s*\((.*)\)", said[0], re.I | re.S)
         return [part.strip() for part in made[1].split(",")] if made else []
 
     @cached_property
@@ -296,7 +312,7 @@ class SQLite(Store):
     def example(self, mark: Mark) -> str:
         """The statement through apsw."""
         statement = self._named(self._order(mark.score, mark))
-        return _EXAMPLE.format(file=self.address.place, statement=statement)
+        return _EXAMPLE.format(file=self.place, statement=statement)
 
 
 def _quoted(name: str) -> str:

@@ -8,6 +8,7 @@ written once, on these methods.
 from __future__ import annotations
 
 import json
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -67,6 +68,10 @@ class Mark:
         """As a store keeps it."""
         return json.dumps(asdict(self))
 
+    def is_of(self, mark: Mark) -> bool:
+        """Whether both are of one closer with the same numbers, however far they got."""
+        return replace(self, complete=False) == replace(mark, complete=False)
+
     @classmethod
     def of_text(cls, text: str) -> Self:
         """From what a store kept."""
@@ -100,6 +105,12 @@ class Store(ABC):
     def __init__(self, address: Address) -> None:
         self.address = address
         self._connection: Any = None
+
+    @property
+    def place(self) -> str:
+        """Server, or absolute path of the file or folder: right from any working folder."""
+        place = self.address.place
+        return place if "://" in place else os.path.abspath(place).replace(os.sep, "/")
 
     @property
     def connection(self) -> Any:
@@ -161,7 +172,7 @@ class Store(ABC):
             OptionError: it has another mark, or none.
         """
         there = self.mark()
-        if there is None or replace(there, complete=False) != replace(mark, complete=False):
+        if there is None or not there.is_of(mark):
             raise OptionError(
                 "column-exists",
                 f"'{self.address.column}' is there already and was not made by this closer "
