@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import typer
 
+import isthmus as im
 from commands import run
 from isthmus.cli import main
 from isthmus.cli.app import COMMANDS, app
@@ -325,8 +326,6 @@ def test_old_spellings_of_options_stay(command, name, old):
 
 
 def test_a_saved_calibration_decides_and_a_pool_closer_is_exported(pair, capsys):
-    import isthmus as im
-
     assert (
         run(capsys, "calibrate", "a.npy", "b.npy", "--false-match-rate", "0.1", "--out", "m.json")[
             0
@@ -360,3 +359,25 @@ def test_a_report_of_other_inputs_is_said_to_be_replaced(pair, capsys):
     assert "Replaced the report of other inputs there: copy.npy and b.npy." in swapped
     Path("r/report.json").write_text("{")
     assert "Replaced" not in run(capsys, *AUDIT, "--out", "r")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "work"),
+    [
+        ("audit a.npy b.npy --out a.npy/report", "audit"),
+        ("plan a.npy b.npy --out a.npy/plan.json", "plan"),
+        ("calibrate a.npy b.npy --out a.npy/match.json", "calibrate"),
+        ("close a.npy b.npy --out a.npy/closer.safetensors", "fit"),
+        ("recommend a.npy b.npy --out a.npy/closer.safetensors", "recommend"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    pair, capsys, monkeypatch, words, work
+):
+    def worked(*_, **__):
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr(im, work, worked)
+    code, _, err = run(capsys, *words.split())
+    assert (code, err.count("\n")) == (1, 1)
+    assert "could not be written (Not a directory)" in err

@@ -189,6 +189,19 @@ def test_one_run_at_a_time(out: Path) -> None:
         assert other_process(out) == "open"  # of a new one: this one has no name any more
 
 
+def test_a_folder_without_permission_is_said_in_plain_words(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("unable to open database file")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+    with refused("no-permission", "may not be written by this user"), Journal(out, ASKED):
+        pass
+
+
 def test_a_full_disk_is_one_sentence_and_keeps_the_steps(out: Path) -> None:
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

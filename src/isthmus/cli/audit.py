@@ -62,9 +62,10 @@ def command(
 
     Example: isthmus audit images.npy captions.npy --names image,text --out report
     """
-    from isthmus.data.atomic import output_folder
+    from isthmus.data.atomic import output_folder, refuse_unwritable
     from isthmus.report.table import print_summary
 
+    refuse_unwritable(out, folder=True)
     with progress_bar() as say:
         result = im.audit(
             a,

@@ -152,12 +152,17 @@ def two_names(text: str) -> tuple[str, str]:
 
 
 def check_suffix(path: Path | None, suffix: str, what: str, option: str = "--out") -> None:
-    """Refuse a file to be written under another suffix than the one of its format.
+    """Refuse a file to be written under another suffix than the one of its format, or where it
+    cannot be written.
 
     Raises:
-        OptionError: it has another one.
+        OptionError: it has another one. FileError: nothing can be written there.
     """
     if path is not None and path.suffix.lower() != suffix:
         raise OptionError(
             "unknown-suffix", f"{option} {path}: {what} is a {suffix} file; name it so"
         )
+    if path is not None:
+        from isthmus.data.atomic import refuse_unwritable
+
+        refuse_unwritable(path)

@@ -59,8 +59,11 @@ def command(
         raise OptionError(
             "unknown-suffix", f"--out {out}: a plan is a .json or .parquet file; name it so"
         )
+    from isthmus.data.atomic import refuse_unwritable
     from isthmus.report.table import PIPE_WIDTH, plain_text, print_warnings
 
+    if out is not None:
+        refuse_unwritable(out)
     tried = None
     if depths is not None:
         given = options.split_numbers(

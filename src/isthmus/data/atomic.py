@@ -15,6 +15,7 @@ import math
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -274,6 +275,24 @@ def output_folder(folder: str | os.PathLike[str]) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         clean(path)
     return path
+
+
+def refuse_unwritable(place: str | os.PathLike[str], *, folder: bool = False) -> None:
+    """Refuse before the work what could not be written after it: a nameless file is made, and gone,
+    in the nearest folder that is there. ``folder``: ``place`` is one to be filled.
+
+    Raises:
+        FileError: as :func:`atomic_path`; this user may not write there.
+    """
+    target = Path(os.path.realpath(place))
+    if not folder:
+        _refuse_other_kinds(place, target)
+    nearest = target if folder else target.parent
+    with os_errors(place, "written"):
+        while not nearest.exists():
+            nearest = nearest.parent
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
 
 
 def _refuse_other_kinds(final: str | os.PathLike[str], target: Path) -> None:

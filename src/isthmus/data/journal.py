@@ -242,6 +242,12 @@ class Journal:
                     f"'{self.path}' is in use by another run on the same output; wait for it to "
                     "end, or write to another file",
                 ) from None
+            if kind in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+                raise FileError(
+                    "no-permission",
+                    f"'{self.path}', which says how far the run is, may not be written by this "
+                    "user; change the permissions of its folder, or write to another one",
+                ) from error
             if kind == sqlite3.SQLITE_NOTADB:
                 raise self._foreign() from None
             if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
