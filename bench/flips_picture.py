@@ -14,6 +14,8 @@ from html import escape
 from pathlib import Path
 
 SHOWN, SIZE = 5, 64
+FONT, LETTERS = 14.0, 270.0
+"""Size of a name in pixels, and letters times size that fit into its column: longer ones shrink."""
 COLUMNS = (("clean", "before"), ("flipped", "under noise"), ("closed", "with closing"))
 
 
@@ -37,9 +39,10 @@ def picture(report: dict) -> str:
         x = 30 + 170 * i
         right = x + SIZE + 10
         name = f"“{item['query']}”"
+        font_size = min(FONT, LETTERS / len(name))
         parts.append(
-            f'<text x="{x + 60}" y="58" font-size="14" font-weight="600" text-anchor="middle" '
-            f'fill="#1d2733">{escape(name)}</text>'
+            f'<text x="{x + 60}" y="58" font-size="{font_size:.3g}" font-weight="600" '
+            f'text-anchor="middle" fill="#1d2733">{escape(name)}</text>'
         )
         for row, (key, label) in enumerate(COLUMNS):
             y, colour = 70 + 82 * row, "#d55e00" if key == "flipped" else "#009e73"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bench.flips_picture import picture
 
 from isthmus.metrics.live_sample import live_sample
 from isthmus.report.style import BARS, LEGEND, SHARE, layout
@@ -106,3 +107,14 @@ def unpacked(text: str, rank: int) -> np.ndarray:
     import base64
 
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float64).reshape(-1, rank)
+
+
+@pytest.mark.parametrize("name", ["owl", "head shaking vertically", "x" * 60])
+def test_a_long_name_in_the_picture_of_the_readme_stays_in_its_column(name: str) -> None:
+    item = {"query": name} | {key: {"picture": "data:,"} for key in ("clean", "flipped", "closed")}
+    gallery = {"family": "gaussian", "queries": 9, "flips_before": 3, "flips_after": 1}
+    drawn = picture({"demo": {"flips": [gallery | {"shown": [item] * 2}]}})
+    sizes = [float(size) for size in re.findall(r'y="58" font-size="([\d.]+)"', drawn)]
+    assert len(sizes) == 2
+    for size in sizes:  # no bold letter of a usual font is .63 of its size on average
+        assert size == 14 or (len(name) + 2) * size * 0.63 <= 171
