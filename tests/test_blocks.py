@@ -33,7 +33,9 @@ NOT_RUN = {
     ("export", "from isthmus.deploy.export import append_to_sentence"): "torch; test_export_torch",
     ("losses", "from isthmus.lab.losses"): "torch; test_losses",
     ("monitor", "from isthmus.lab.monitor"): "torch and your training; examples/monitor_torch.py",
-    ("stores", "*from isthmus import stores"): "a PostgreSQL server; tests marked stores start one",
+    ("stores", "*"): "a store's client or server; tests marked stores run a block of each",
+    ("engines", "*"): "a cluster of Dask or Ray; tests marked engines start one",
+    ("harnesses", "*"): "mteb, LangChain and others; tests marked torch make the same calls",
     ("*", "isthmus * *://*"): "a server; tests marked stores start one",
     ("deploy", 'isthmus deploy closer.safetensors "'): "a store's client; tests marked stores",
     ("deploy", "ALTER TABLE"): "a PostgreSQL server; tests marked stores",
@@ -134,9 +136,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     images, captions = (r.astype(np.float32) for r in two_modalities(40, 16, seed=5))
     pairs = "query,candidate\n" + "".join(f"{i},{i}\n" for i in range(40))
-    for name in ("images", "new", "images-int8", "videos", "gallery", "candidates"):
+    for name in ("images", "new", "images-int8", "videos", "gallery", "candidates", "jpeg"):
         np.save(f"{name}.npy", images)
-    for name in ("captions", "captions-int8", "texts", "questions", "queries"):
+    for name in ("captions", "captions-int8", "texts", "questions", "queries", "names", "typos"):
         np.save(f"{name}.npy", captions)
     np.save("pictures.npy", images)
     np.save("classes.npy", captions[:4])
