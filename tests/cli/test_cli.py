@@ -369,6 +369,7 @@ def test_a_report_of_other_inputs_is_said_to_be_replaced(pair, capsys):
         ("calibrate a.npy b.npy --out a.npy/match.json", "calibrate"),
         ("close a.npy b.npy --out a.npy/closer.safetensors", "fit"),
         ("recommend a.npy b.npy --out a.npy/closer.safetensors", "recommend"),
+        ("mixed a.npy b.npy --out a.npy/pool.json", "mixed"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(

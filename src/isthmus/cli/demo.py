@@ -27,11 +27,12 @@ def command(
 
     Example: isthmus demo --out isthmus-demo
     """
-    from isthmus.data.atomic import output_folder, together
+    from isthmus.data.atomic import output_folder, refuse_unwritable, together
     from isthmus.report.demo_words import print_demo
     from isthmus.report.table import print_summary
     from isthmus.workflows.demo.story import run_demo, save_rows
 
+    refuse_unwritable(out, folder=True)
     with progress_bar() as say:
         story = run_demo(encoder=encoder, seed=seed, progress=say)
     result = story.audit

@@ -67,6 +67,9 @@ def command(
         if json:
             print_json(known)
         return
+    from isthmus.data.atomic import refuse_unwritable
+
+    refuse_unwritable(out, folder=True)
     with progress_bar() as say:
         found = im.lab.EXPERIMENTS[name].run(seed=seed, progress=say, **own)
     words, rows = found.card()

@@ -54,6 +54,10 @@ def command(
         raise OptionError(
             "unknown-suffix", f"--out {out}: a pool closer is .safetensors or .json; name it so"
         )
+    if out is not None:
+        from isthmus.data.atomic import refuse_unwritable
+
+        refuse_unwritable(out)
     asked, first, second = (None, queries, a) if b is None else (queries, a, b)
     with progress_bar() as say:
         found = im.mixed(
