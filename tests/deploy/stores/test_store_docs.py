@@ -65,5 +65,6 @@ def test_a_block_and_four_commands(
         assert code == 0, err
         if "--check" in line:
             assert "that of exact search: 100.0% before, 100.0% after" in " ".join(out.split())
+            assert list(Path().glob("isthmus-deploy-*/query.py"))
     assert "removed" in out
-    assert list(Path().glob("isthmus-deploy-*/query.py"))
+    assert not list(Path().glob("isthmus-deploy-*"))
