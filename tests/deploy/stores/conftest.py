@@ -11,16 +11,6 @@ import worlds_of_stores
 from kinds import KINDS, Filled, scores_of
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each store runs in one process, also where tests are spread over several (loadgroup)."""
-    for item in items:
-        if item.get_closest_marker("stores"):
-            given = getattr(item, "callspec", None)
-            name = given.params.get("name", "postgresql") if given else "faiss"
-            item.add_marker(pytest.mark.xdist_group(name))
-
-
 @pytest.fixture(scope="session")
 def world() -> tuple[np.ndarray, np.ndarray]:
     """Queries and candidates."""
