@@ -16,6 +16,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+import pytest
 
 Filled = Callable[[np.ndarray, str], str]
 """Rows (n, d) and a score -> the address of a fresh set of them, ids 1 … n as integers or texts.
@@ -228,6 +229,11 @@ def milvus(folder: Path) -> Filled:
     from milvus import MilvusServer
     from pymilvus import DataType, MilvusClient
 
+    with socket.socket() as one:
+        if one.connect_ex(("localhost", 2380)) == 0:
+            pytest.skip(
+                "port 2380 is taken, and Milvus's etcd knows no other: one server a machine"
+            )
     server, numbers = MilvusServer(), count()
     server.set_base_dir(str(folder))
     server.config.set("indexCoord.segment.minSegmentNumRowsToEnableIndex", 1)
