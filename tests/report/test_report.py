@@ -401,6 +401,20 @@ def test_the_summary_is_one_screen(report: Any) -> None:
     assert all(code in " ".join(lines) for code in codes)
 
 
+def test_labels_cannot_hide_turn_or_drown_a_page(report: Any) -> None:
+    """NUL, a turned direction, and 100,000 letters, in names and in a warning."""
+    odd, letters = copy.deepcopy(report), "x" * 100_000
+    odd["inputs"]["a"]["name"] = odd["directions"][0]["query_name"] = "a\x00\u202egpj.<b>"
+    odd["inputs"]["b"]["name"] = odd["directions"][1]["query_name"] = letters
+    odd["warnings"] = [{"code": "odd", "text": f"\u202e{letters}", "severity": "note"}]
+    plain_page, page = render_html(report), render_html(odd)
+    for sign in ("\x00", "\u202e", "gpj.<b>", "x" * 2001):
+        assert sign not in page[page.index("<main>") :].split("<script")[0]
+    assert len(page) < len(plain_page) + 20_000
+    assert "a\\x00\\u202egpj.&lt;b&gt;" in page
+    assert max(map(len, _printed(odd))) <= 80
+
+
 def test_what_the_advised_closer_makes_worse_is_said(report: Any) -> None:
     bad = copy.deepcopy(report)
     row = {"disturbance": "int8", "flips_before": 0.02, "flips_after": 0.055}

@@ -20,6 +20,35 @@ def visible(text: str, kept: str = KEPT) -> str:
     )
 
 
+LONGEST = 2000
+"""Letters of a text that a page shows; what is longer is cut."""
+LONGEST_NAME = 60
+OURS = ("live", "demo")
+"""Parts of a report that hold our own long texts: rows and pictures as letters."""
+
+
+def name_of(value: Any) -> str:
+    """What somebody calls a thing, on one line, escaped and cut for people to read."""
+    line = " ".join(visible(str(value), kept="\xa0").split())
+    return line if len(line) <= LONGEST_NAME else line[: LONGEST_NAME - 1] + "…"
+
+
+def tamed(value: Any) -> Any:
+    """A report whose texts have no control characters, no turned directions and no end of letters.
+
+    Args:
+        value: plain dicts, lists and texts; a copy is returned.
+    """
+    if isinstance(value, dict):
+        return {k: v if k in OURS else tamed(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [tamed(item) for item in value]
+    if isinstance(value, str):
+        shown = visible(value)
+        return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+    return value
+
+
 def plain_console(**options: Any) -> Console:
     """A console on which brackets are no markup, colons no emoji, and control characters escapes.
 

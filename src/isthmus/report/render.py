@@ -15,6 +15,7 @@ from isthmus.data.atomic import plain
 from isthmus.report import figures as draw
 from isthmus.report import words
 from isthmus.report.demo_figure import inputs_figure
+from isthmus.report.plain import tamed
 from isthmus.report.plots import Plots, script_json, template, write_page
 from isthmus.report.store_figures import bytes_figure, ruler_figure, threshold_figure
 from isthmus.report.style import INK, SIDE_COLOURS, colours, mark
@@ -56,7 +57,7 @@ def render_html(report: dict[str, Any]) -> str:
 
     Missing keys and nulls leave their place out or show a dash.
     """
-    return template("page.html.j2").render(_page(plain(report))[0])
+    return template("page.html.j2").render(_page(tamed(plain(report)))[0])
 
 
 def _contents(report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from isthmus.data.atomic import plain
 from isthmus.report import words
 from isthmus.report.figures import Figure
+from isthmus.report.plain import name_of, tamed
 from isthmus.report.plots import Plots, template, write_page
 from isthmus.report.stress_figures import (
     level_figures,
@@ -50,10 +51,11 @@ def _page(
     ``queries`` and ``candidates`` are what a reader calls the two sides; ``warnings`` and ``notes``
     stand above the figures, what makes every number meaningless first.
     """
-    rows, plots = [plain(row) for row in rows], Plots()
+    rows, plots = [tamed(plain(row)) for row in rows], Plots()
+    warnings, notes = tamed(plain(list(warnings))), tamed(list(notes))
     page = {
-        "queries": queries,
-        "candidates": candidates,
+        "queries": name_of(queries),
+        "candidates": name_of(candidates),
         "facts": _facts(rows),
         "broken": [w for w in warnings if words.is_broken(w)],
         "warnings": [w for w in warnings if not words.is_broken(w)],

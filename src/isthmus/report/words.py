@@ -7,6 +7,7 @@ import shlex
 from typing import Any, TypeGuard
 
 from isthmus.report.gap_words import GAP_WORDS
+from isthmus.report.plain import name_of
 
 NOTHING = "–"
 
@@ -93,7 +94,7 @@ def _finite(value: Any) -> TypeGuard[float]:
 def names(report: dict[str, Any]) -> dict[str, str]:
     """What the two sides are called."""
     inputs = report.get("inputs") or {}
-    return {side: str((inputs.get(side) or {}).get("name") or side) for side in ("a", "b")}
+    return {side: name_of((inputs.get(side) or {}).get("name") or side) for side in ("a", "b")}
 
 
 def arrow(direction: dict[str, Any]) -> str:
@@ -103,12 +104,12 @@ def arrow(direction: dict[str, Any]) -> str:
 
 def query_name(direction: dict[str, Any]) -> str:
     """What is asked with."""
-    return str(direction.get("query_name") or direction.get("query") or "queries")
+    return name_of(direction.get("query_name") or direction.get("query") or "queries")
 
 
 def candidate_name(direction: dict[str, Any]) -> str:
     """What is searched."""
-    return str(direction.get("candidate_name") or direction.get("candidate") or "candidates")
+    return name_of(direction.get("candidate_name") or direction.get("candidate") or "candidates")
 
 
 def first_hit(direction: dict[str, Any]) -> str:
