@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from isthmus.cli import main
 def run(capsys: Any, *words: object) -> tuple[int, str, str]:
     """``isthmus WORDS…``: (exit code, standard output, standard error)."""
     previous = sys.argv
+    log = logging.getLogger("isthmus")
+    handlers, propagate = log.handlers[:], log.propagate  # a command of its own process sets both
     sys.argv = ["isthmus", *map(str, words)]
     code = 0
     try:
@@ -20,6 +23,7 @@ def run(capsys: Any, *words: object) -> tuple[int, str, str]:
         code = int(stop.code or 0)
     finally:
         sys.argv = previous
+        log.handlers[:], log.propagate = handlers, propagate
     out, err = capsys.readouterr()
     return code, out, err
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -262,6 +263,7 @@ def test_an_encoding_without_our_signs_gets_plain_ones(pair, monkeypatch, no_ver
         for name, stream in zip(("stdout", "stderr"), streams):
             monkeypatch.setattr(sys, name, stream)
         monkeypatch.setattr(sys, "argv", ["isthmus", *words, *more])
+        monkeypatch.setattr(logging.getLogger("isthmus"), "propagate", True)  # comes back after
         with contextlib.suppress(SystemExit):
             main()
         for stream in streams:
