@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,18 @@ def figures(record: Any) -> Any:
         return [kept(v) for v in value] if isinstance(value, list) else value
 
     return kept(json.loads(json.dumps(record.to_dict())))
+
+
+def test_what_a_record_prints_of_itself_is_cut() -> None:
+    @dataclass(frozen=True)
+    class Long(Record):
+        text: str
+
+        def card(self) -> tuple[str, list[dict[str, Any]]]:
+            return self.text, []
+
+    assert repr(Long("two\n lines")) == "<Long: two lines>"
+    assert len(repr(Long("x" * 1000))) < 320
 
 
 @pytest.mark.parametrize("verb", sorted(CALLS))

@@ -57,4 +57,5 @@ def test_bytes_against_answers_that_stay() -> None:
     found = drawn(bytes_figure({"verdict": entries}))
     assert found["today"] == [("one bit<br>rabitq<br>72 B", 0.4), ("float32<br>2,048 B", 1.0)]
     assert found["with the closing advised"] == [("one bit<br>rabitq<br>72 B", 0.6)]
+    assert [y for _, y in found["line"]] == [0.4, 0.6]  # from today's mark to the closing's
     assert bytes_figure({"verdict": entries[:1]}) is None

@@ -9,12 +9,14 @@ from typing import Any
 
 from isthmus.report.style import (
     BARS,
+    CLOSED,
     GREY,
     INK,
     LEGEND,
     SHARE,
     SIDE_COLOURS,
     SIDE_MARKS,
+    TODAY,
     WHOLE,
     colours,
     layout,
@@ -112,11 +114,9 @@ def verdict_figure(direction: dict[str, Any]) -> Figure | None:
     for entry in helped:
         y = safe(said(entry.get("disturbance")))
         x = [entry["flips_before"], entry.get("flips_after")]
-        traces.append(
-            {"x": x, "y": [y, y], "mode": "lines", "line": {"color": "#009e73", "width": 2}}
-        )
-    today = {"color": "#5f6b76", "symbol": "circle", "size": 10}
-    closed = {"color": "#009e73", "symbol": "square", "size": 10}
+        traces.append({"x": x, "y": [y, y], "mode": "lines", "line": {"color": CLOSED, "width": 2}})
+    today = {"color": TODAY, "symbol": "circle", "size": 10}
+    closed = {"color": CLOSED, "symbol": "square", "size": 10}
     traces.append(points("today", [e["flips_before"] for e in entries], labels, today))
     if helped:
         after = [e.get("flips_after") for e in helped]

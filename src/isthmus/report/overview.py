@@ -54,20 +54,10 @@ def _safe_undisturbed(direction: dict[str, Any]) -> bool:
 
 def gap_line(report: dict[str, Any]) -> str:
     """``gap 0.851 (0.844 to 0.858; severe); image 500 × 512, text 500 × 512, paired``."""
-    gap, inputs, called = report.get("gap") or {}, report.get("inputs") or {}, words.names(report)
-    sides = [
-        f"{called[side]} {words.number((inputs.get(side) or {}).get('rows'))} × "
-        f"{words.number((inputs.get(side) or {}).get('dim'))}"
-        for side in ("a", "b")
-    ]
-    severity = f"; {gap['severity']}" if gap.get("severity") else ""
-    relative = gap.get("relative_norm")
-    if relative is not None and words.number(relative) != words.number(gap.get("norm")):
-        severity = f"; {words.number(relative)} of the rows' length{severity}"
-    return (
-        f"gap {words.number(gap.get('norm'))} ({words.interval(gap.get('norm_ci'))}{severity}); "
-        f"{', '.join(sides)}, {'paired' if inputs.get('paired') else 'not paired'}"
-    )
+    gap = report.get("gap") or {}
+    facts = (words.interval(gap.get("norm_ci")), words.of_length(gap), gap.get("severity"))
+    known = "; ".join(str(fact) for fact in facts if fact)
+    return f"gap {words.number(gap.get('norm'))} ({known}); {words.sides(report)}"
 
 
 def _named(called: dict[str, str], warnings: Sequence[dict[str, Any]]) -> str:

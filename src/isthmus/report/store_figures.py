@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.report.figures import Figure
-from isthmus.report.style import GREY, LEGEND, SHARE, WHOLE, layout
+from isthmus.report.style import CLOSED, GREY, LEGEND, SHARE, TODAY, WHOLE, layout
 from isthmus.report.traces import Trace, line, points, safe
 from isthmus.report.words import said
 
-TODAY, CLOSED, DONE = "#5f6b76", "#009e73", "#aa4499"
+DONE = "#aa4499"
 
 
 def ruler_figure(direction: dict[str, Any]) -> Figure | None:

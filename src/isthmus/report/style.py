@@ -20,6 +20,8 @@ SIDE_COLOURS = {"a": "#4b3fa7", "b": "#c2185b"}
 SIDE_MARKS = {"a": "circle", "b": "diamond"}
 SCORE_MARKS = {"cosine": "circle", "dot": "square", "euclidean": "triangle-up"}
 SCORE_PATTERNS = {"cosine": "", "dot": "/", "euclidean": "."}
+TODAY, CLOSED = "#5f6b76", "#009e73"
+"""Search as it is, and with the closing advised."""
 INK, GREY, GRID = "#1d2733", "#9aa5b0", "#e3e7eb"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 

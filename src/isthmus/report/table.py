@@ -132,22 +132,12 @@ def print_warnings(
 
 def header(report: dict[str, Any]) -> str:
     """``gap 0.851 (severe), 95% interval …; images 500 × 512, captions 500 × 512, paired``."""
-    gap, inputs = report.get("gap") or {}, report.get("inputs") or {}
-    called, relative = words.names(report), gap.get("relative_norm")
-    if relative is not None and words.number(relative) != words.number(gap.get("norm")):
-        relative = f", {words.number(relative)} of the rows' length"
-    else:
-        relative = ""
+    gap = report.get("gap") or {}
+    length = words.of_length(gap)
     severity = f" ({gap['severity']})" if gap.get("severity") else ""
-    sides = [
-        f"{called[side]} {words.number((inputs.get(side) or {}).get('rows'))} × "
-        f"{words.number((inputs.get(side) or {}).get('dim'))}"
-        for side in ("a", "b")
-    ]
-    paired = "paired" if inputs.get("paired") else "not paired"
     return (
-        f"gap {words.number(gap.get('norm'))}{relative}{severity}, 95% interval "
-        f"{words.interval(gap.get('norm_ci'))}; {', '.join(sides)}, {paired}"
+        f"gap {words.number(gap.get('norm'))}{length and f', {length}'}{severity}, 95% interval "
+        f"{words.interval(gap.get('norm_ci'))}; {words.sides(report)}"
     )
 
 

@@ -97,6 +97,25 @@ def names(report: dict[str, Any]) -> dict[str, str]:
     return {side: name_of((inputs.get(side) or {}).get("name") or side) for side in ("a", "b")}
 
 
+def sides(report: dict[str, Any]) -> str:
+    """``images 500 × 512, captions 500 × 512, paired``."""
+    inputs, called = report.get("inputs") or {}, names(report)
+    given = {side: inputs.get(side) or {} for side in ("a", "b")}
+    shapes = [
+        f"{called[side]} {number(one.get('rows'))} × {number(one.get('dim'))}"
+        for side, one in given.items()
+    ]
+    return f"{', '.join(shapes)}, {'paired' if inputs.get('paired') else 'not paired'}"
+
+
+def of_length(gap: dict[str, Any]) -> str:
+    """``0.911 of the rows' length``; empty where the gap's norm says as much."""
+    relative = gap.get("relative_norm")
+    if relative is None or number(relative) == number(gap.get("norm")):
+        return ""
+    return f"{number(relative)} of the rows' length"
+
+
 def arrow(direction: dict[str, Any]) -> str:
     """``images → captions``."""
     return f"{query_name(direction)} → {candidate_name(direction)}"

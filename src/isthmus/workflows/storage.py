@@ -29,6 +29,7 @@ from isthmus.data.records import Record
 from isthmus.data.row_stats import InputWarning
 from isthmus.errors import OptionError
 from isthmus.perturb.codecs import Codec, coded_ranking, fit_codec, has_multi_bit
+from isthmus.robustness.measurements import FLOAT_BYTES
 from isthmus.search.items import best_items, rows_for
 from isthmus.search.opening import item_notes, open_task
 from isthmus.search.pair_warnings import look_at_order
@@ -48,7 +49,6 @@ CLOSERS = ("none", "center-queries", "center-both")
 EUCLIDEAN_CLOSERS = ("none", "biased-shift")
 LEAST_PQ_ROWS = 2048
 """Calibration rows of 256 centroids a part: with fewer they remember their rows."""
-FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,8 @@ what was written.
 
 from isthmus.core.registry import module_is_registry
 from isthmus.data.addresses import STORES, open_store
-from isthmus.deploy.stores.deploying import (
-    Deployment,
-    DeploymentCheck,
-    check_deployment,
-    deploy,
-    undo,
-)
+from isthmus.deploy.stores.checking import DeploymentCheck, check_deployment
+from isthmus.deploy.stores.deploying import Deployment, deploy, undo
 from isthmus.deploy.stores.forms import Form, choose_form
 from isthmus.deploy.stores.mixed import MixedHits, search_mixed
 from isthmus.deploy.stores.store import Mark, Store, StoreFacts, StoreRows

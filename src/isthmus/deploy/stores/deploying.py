@@ -1,4 +1,4 @@
-"""A closer into a store: choose its form, write vectors in batches, check, undo."""
+"""A closer into a store: choose its form, try it, write vectors in batches, undo."""
 
 from __future__ import annotations
 
@@ -81,45 +81,6 @@ class Deployment(Record):
             lines.append("nothing was written to the store")
         lines.append(f"search with {self.out / 'query.py'}: it maps queries and asks the store")
         return lines
-
-
-@dataclass(frozen=True)
-class DeploymentCheck(Record):
-    """A store's own answers against exact search, before and after.
-
-    Attributes:
-        queries: how many were sent. index, codec: the store's own, of the deployed vectors.
-        exact: share of queries whose first answer by exact search is the same before and after.
-        before, after: share of queries whose first answer *in the store* is that of exact search
-            of the original vectors: with the original vectors, with the deployed ones.
-        recall_before, recall_after: share of the exact ten first that are among the store's ten.
-        warning: what to know of the store's rows; empty for nothing.
-    """
-
-    closer: str
-    store: str
-    queries: int
-    index: str
-    codec: str
-    exact: float
-    before: float
-    after: float
-    recall_before: float
-    recall_after: float
-    warning: str = ""
-
-    def sentences(self) -> list[str]:
-        """What was found, a line each."""
-        how = f"index {self.index}, codec {self.codec}"
-        return [
-            *([f"WARNING: {self.warning}"] if self.warning else []),
-            f"{self.queries} queries through {self.store} ({how})",
-            f"first answer by exact search, closed and not: the same for {self.exact:.1%}",
-            f"first answer in the store is that of exact search: {self.before:.1%} before, "
-            f"{self.after:.1%} after",
-            f"of the ten first, in the store: {self.recall_before:.1%} before, "
-            f"{self.recall_after:.1%} after",
-        ]
 
 
 def deploy(
@@ -420,73 +381,9 @@ def _name(source: Store, closer: Closer, column: str | None) -> str:
     return column or f"{source.address.column or 'vector'}_{closer.name}".replace("-", "_")
 
 
-def check_deployment(
-    closer: Closer | str | os.PathLike[str],
-    store: str,
-    queries: Any,
-    *,
-    column: str | None = None,
-    out: str | os.PathLike[str] | None = None,
-    max_queries: int = 500,
-    seed: int = 0,
-) -> DeploymentCheck:
-    """Send queries to the store and compare its answers with exact search, before and after.
-
-    Args:
-        closer, store, column, out: as given to :func:`deploy`.
-        queries: (n, d) rows as the encoder gives them; at most ``max_queries`` of them, drawn by
-            ``seed``, are sent.
-
-    Raises:
-        OptionError: nothing was deployed there.
-
-    Cost: every vector is read once; two searches in the store for each query.
-    """
-    place = Placement.of(closer, store, column, out)
-    if not place.form.stores_nothing:
-        place.check_mark()
-    asked, ids = open_rows(queries), place.rows.ids
-    chosen = stream("deploy.check", seed).permutation(asked.rows)[:max_queries]
-    plain = asked.take(np.sort(chosen))
-    gallery = place.rows.read()
-    k, score = min(10, len(ids)), place.form.score
-    exact = ids[top_k(Ranking.of(plain, gallery, score), k).rows]
-    moved, bias = place.form.stored(gallery)
-    closed = Ranking.of(place.form.asked(plain), moved, score, bias)
-    before = place.source.search(plain, k, score=score)
-    after = place.search(plain, k)
-    stored = place.target.describe()
-    return DeploymentCheck(
-        closer=place.closer.name,
-        store=place.target.address.shown,
-        queries=len(plain),
-        index=stored.index,
-        codec=stored.codec,
-        exact=float(first_kept(ids[top_k(closed, 1).rows], exact).mean()),
-        before=float(first_kept(before, exact).mean()),
-        after=float(first_kept(after, exact).mean()),
-        recall_before=_recall(before, exact),
-        recall_after=_recall(after, exact),
-        warning=place.form.said,
-    )
-
-
 def first_kept(found: np.ndarray, exact: np.ndarray) -> np.ndarray:
     """Whether the first of each answer (n, k) is that of exact search, (n,)."""
     return np.asarray(found[:, 0] == exact[:, 0])
 
 
-def _recall(found: np.ndarray, exact: np.ndarray) -> float:
-    pairs = zip(found.tolist(), exact.tolist(), strict=True)
-    return float(np.mean([len({*a} & {*b}) / len(b) for a, b in pairs]))
-
-
-__all__ = [
-    "Deployment",
-    "DeploymentCheck",
-    "Placement",
-    "check_deployment",
-    "deploy",
-    "try_closer",
-    "undo",
-]
+__all__ = ["Deployment", "Placement", "deploy", "try_closer", "undo"]

@@ -19,6 +19,7 @@ from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.errors import CloserError, OptionError
+from isthmus.robustness.measurements import FLOAT_BYTES
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.advice import AccuracyGain, CloserFigures
 from isthmus.workflows.recommendation.deciding import (
@@ -49,7 +50,6 @@ SAFE, HELPS, NOTHING = "safe as it is", "closing helps", "do nothing"
 STATES = (SAFE, HELPS, NOTHING)
 SAFE_SHARE = 0.005
 """Largest share of answers changed that is called safe where no closing clearly helps."""
-FLOAT_BYTES = 4
 LEAST_QUERIES = 20
 """Queries below which nothing is tried: both parts would be too small to see anything."""
 MOST_QUERIES = 1000
