@@ -263,9 +263,9 @@ FAULTS = (
     ),
     Fault(
         "codec-sees-test-rows",
-        "robustness/measurements.py",
-        "first.candidates[task.candidate_calibration, :dim],",
-        "first.candidates[:, :dim],",
+        "robustness/coded.py",
+        "stored = self.rows[self.task.candidate_calibration]",
+        "stored = self.rows",
         "Codecs would be fitted on the rows that they are judged on.",
         ("test_noise_codecs_stress.py::test_codecs_never_see_rows_outside_the_calibration_split",),
     ),
@@ -628,8 +628,8 @@ FAULTS = (
     Fault(
         "mixed-strength-of-scored-queries",
         "robustness/mixed/measured.py",
-        'outcomes(pools.fit, search, k)["ndcg"]',
-        'outcomes(pools.scored, search, k)["ndcg"]',
+        "found = outcomes(pools.fit, searches, k,",
+        "found = outcomes(pools.scored, searches, k,",
         "The strength would be chosen on the very queries that the figures are of.",
         ("test_mixed.py::test_scored_queries_decide_nothing",),
     ),
