@@ -11,7 +11,7 @@ import typer
 import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import INPUT
-from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.cli.output import console, print_json
 from isthmus.data.writer import WRITTEN
 
 
@@ -41,17 +41,7 @@ def command(
 
     Example: isthmus apply closer.safetensors images.npy --role candidate --out closed.npy
     """
-    with progress_bar() as say:
-        done = im.closers.apply_to_file(
-            closer,
-            rows,
-            role,  # type: ignore[arg-type]
-            out,
-            bias_out=bias_out,
-            skip_invalid=skip_invalid,
-            engine=engine,
-            progress=say,
-        )
+    done = options.asked(im.closers.apply_to_file, locals())
     screen = console(as_json=json)
     screen.print(f"{done.rows} {role} rows through {done.closer} -> {out}")
     if done.ids:

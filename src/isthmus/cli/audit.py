@@ -10,8 +10,8 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import INPUT, named_files, split_numbers, two_names
-from isthmus.cli.output import console, print_json, progress_bar, say_where
+from isthmus.cli.options import INPUT
+from isthmus.cli.output import console, print_json, say_where
 
 
 def command(
@@ -66,32 +66,7 @@ def command(
     from isthmus.report.table import print_summary
 
     refuse_unwritable(out, folder=True)
-    with progress_bar() as say:
-        result = im.audit(
-            a,
-            b,
-            names=two_names(names),
-            labels=labels,
-            relevance=relevance,
-            paired=paired,
-            query_items=query_items,
-            candidate_items=candidate_items,
-            score=score,
-            levels=split_numbers(levels),
-            convention=convention,
-            trials=trials,
-            floor=floor,
-            fit_share=fit_share,
-            max_queries=max_queries,
-            max_candidates=max_candidates,
-            neighbours=neighbours,
-            gallery_rows=gallery_rows,
-            disturbed_queries=named_files(disturbed_queries),
-            disturbed_candidates=named_files(disturbed_candidates),
-            seed=seed,
-            engine=engine,
-            progress=say,
-        )
+    result = options.asked(im.audit, locals())
     other = other_inputs(out, result.report)
     output_folder(out)  # whatever its name, it is a folder
     result.save(out)

@@ -10,8 +10,8 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import check_suffix
-from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.cli.options import check_output
+from isthmus.cli.output import console, print_json
 from isthmus.report.table import print_warnings
 from isthmus.report.words import is_broken
 
@@ -57,25 +57,8 @@ def command(
 
     Example: isthmus calibrate images.npy captions.npy --false-match-rate 0.01 --out match.json
     """
-    check_suffix(out, ".json", "a calibration")
-    with progress_bar() as say:
-        found = im.calibrate(
-            queries,
-            candidates,
-            false_match_rate=false_match_rate,
-            relevance=relevance,
-            labels=labels,
-            paired=paired,
-            kinds=kinds,
-            query_items=query_items,
-            candidate_items=candidate_items,
-            score=score,
-            closer=closer,
-            model=model,
-            max_queries=max_queries,
-            seed=seed,
-            progress=say,
-        )
+    check_output(out, "a calibration", ".json")
+    found = options.asked(im.calibrate, locals())
     if out is not None:
         found.save(out)
     files = {"queries_file": queries, "candidates_file": candidates}

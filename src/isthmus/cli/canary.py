@@ -10,13 +10,11 @@ import typer
 import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.output import console, print_json
-from isthmus.errors import OptionError
 
 if TYPE_CHECKING:
     from isthmus.deploy.canary import Canary, CanaryCheck
 
 GATE_FAILED = 3
-SUFFIXES = (".safetensors", ".json")
 WORDS = {
     "not-finite": "some vectors are NaN or infinite: an overflow, often of float16",
     "zero": "some vectors are zero: inputs failed",
@@ -32,14 +30,6 @@ WORDS = {
 Subject = Annotated[
     str, typer.Argument(metavar="ROWS|ENCODER", help=f"{options.INPUT}; or NAME[:MODEL] to run.")
 ]
-Images = Annotated[
-    str | None, typer.Option(help="For an encoder: folder of pictures, or a file that lists them.")
-]
-Texts = Annotated[
-    str | None, typer.Option(help="For an encoder: one text per line, or FILE.parquet:COLUMN.")
-]
-BatchSize = Annotated[int, typer.Option(help="Inputs encoded at once.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, …: what the library understands.")]
 
 group = typer.Typer(
     help="Does another runtime, export or model version still give the same vectors?\n\n"
@@ -53,8 +43,8 @@ group = typer.Typer(
 def make(
     rows: Subject,
     out: Annotated[Path, typer.Option(help="The canary's file, .safetensors or .json.")],
-    images: Images = None,
-    texts: Texts = None,
+    images: options.Images = None,
+    texts: options.Texts = None,
     ids: Annotated[
         str | None, typer.Option(help="Names of the inputs: one per line, or a JSON list.")
     ] = None,
@@ -63,28 +53,16 @@ def make(
         typer.Option(help="Rows of the same inputs from another run of the same; repeatable."),
     ] = None,
     max_inputs: Annotated[int, typer.Option(help="Inputs kept, evenly spaced.")] = 256,
-    batch_size: BatchSize = 64,
-    device: Device = "cpu",
+    batch_size: options.BatchSize = 64,
+    device: options.Device = "cpu",
     json: options.Json = False,
 ) -> None:
     """Keep the vectors of a few inputs, and how far they move when nothing changes.
 
     Example: isthmus canary make emoji --texts names.txt --out canary.safetensors
     """
-    if out.suffix.lower() not in SUFFIXES:
-        raise OptionError(
-            "unknown-suffix", f"--out {out}: a canary is a .safetensors or .json file; name it so"
-        )
-    made = im.make_canary(
-        rows,
-        images=images,
-        texts=texts,
-        ids=ids,
-        again=again,
-        max_inputs=max_inputs,
-        batch_size=batch_size,
-        device=device,
-    )
+    options.check_output(out, "a canary", ".safetensors", ".json")
+    made = options.asked(im.make_canary, locals())
     made.save(out)
     screen = console(as_json=json)
     for line in made_sentences(made):
@@ -98,28 +76,20 @@ def make(
 def check(
     canary: Annotated[Path, typer.Argument(metavar="CANARY", help="A file of canary make.")],
     rows: Subject,
-    images: Images = None,
-    texts: Texts = None,
+    images: options.Images = None,
+    texts: options.Texts = None,
     rounding: Annotated[
         float, typer.Option(help="Distance of unit rows that passes; 0: only what a re-run moves.")
     ] = 3e-3,
-    batch_size: BatchSize = 64,
-    device: Device = "cpu",
+    batch_size: options.BatchSize = 64,
+    device: options.Device = "cpu",
     json: options.Json = False,
 ) -> None:
     """Hold new vectors of the same inputs against a canary. Exit code 3: they changed.
 
     Example: isthmus canary check canary.safetensors onnx:exported --texts names.txt
     """
-    found = im.check_canary(
-        canary,
-        rows,
-        images=images,
-        texts=texts,
-        rounding=rounding,
-        batch_size=batch_size,
-        device=device,
-    )
+    found = options.asked(im.check_canary, locals())
     screen = console(as_json=json)
     for line in check_sentences(found):
         screen.print(line)

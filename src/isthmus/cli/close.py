@@ -9,8 +9,8 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import check_suffix
-from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.cli.options import check_output
+from isthmus.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from isthmus.closers.verification import Verification
@@ -68,25 +68,12 @@ def command(
     """
     from isthmus.report.table import PIPE_WIDTH, print_warnings
 
-    check_suffix(out, ".safetensors", "a closer")
+    check_output(out, "a closer", ".safetensors")
     named: dict[str, Any] = {"strength": strength, "variance": variance, "side": side}
     named["renormalise"] = renormalise
     own = {k: v for k, v in named.items() if v is not None} | im.closers.options_of(option or [])
-    with progress_bar() as say:
-        closer = im.fit(
-            method,
-            queries,
-            candidates,
-            score=score,
-            normalised=normalised,
-            relevance=relevance,
-            labels=labels,
-            paired=paired,
-            engine=engine,
-            progress=say,
-            **own,
-        )
-        check = im.verify(closer, queries, candidates)
+    closer = options.asked(im.fit, locals(), **own)
+    check = im.verify(closer, queries, candidates)
     closer.save(out)
     result = {**closer.to_dict(), "verification": check.to_dict(), "file": str(out)}
     screen = console(as_json=json)

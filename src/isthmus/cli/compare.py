@@ -9,7 +9,7 @@ import typer
 import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import INPUT
-from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.cli.output import console, print_json
 from isthmus.report.table import print_warnings
 from isthmus.report.words import is_broken
 
@@ -56,25 +56,7 @@ def command(
 
     Example: isthmus compare images.npy images-int8.npy captions.npy --max-flips 0.01
     """
-    with progress_bar() as say:
-        found = im.compare(
-            before,
-            after,
-            candidates,
-            after_candidates=after_candidates,
-            max_flips=max_flips,
-            gate=gate,
-            query_items=query_items,
-            candidate_items=candidate_items,
-            score=score,
-            relevance=relevance,
-            labels=labels,
-            paired=paired,
-            k=k,
-            max_queries=max_queries,
-            seed=seed,
-            progress=say,
-        )
+    found = options.asked(im.compare, locals())
     result = {
         "before": before,
         "after": after,

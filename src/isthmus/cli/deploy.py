@@ -9,7 +9,7 @@ import typer
 
 from isthmus.cli import options
 from isthmus.cli.options import INPUT
-from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.cli.output import console, print_json
 
 
 def command(
@@ -71,17 +71,7 @@ def command(
             screen.print(line)
         done = made.to_dict()
     else:
-        with progress_bar() as say:
-            wrote = stores.deploy(
-                closer,
-                store,
-                column=column,
-                out=out,
-                queries=queries,
-                even_if_worse=even_if_worse,
-                seed=seed,
-                progress=say,
-            )
+        wrote = options.asked(stores.deploy, locals())
         for line in wrote.sentences():
             screen.print(line)
         done = wrote.to_dict()

@@ -9,7 +9,7 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.cli.output import console, print_json
 
 
 def command(
@@ -26,7 +26,7 @@ def command(
     texts: Annotated[
         str | None, typer.Option(help="One text per line, or FILE.parquet:COLUMN.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Inputs encoded at once.")] = 64,
+    batch_size: options.BatchSize = 64,
     workers: Annotated[
         int | None,
         typer.Option(help="Pictures opened at a time; else one a core, at most 8 (emoji: 1)."),
@@ -34,27 +34,14 @@ def command(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at an unreadable picture instead of listing it.")
     ] = False,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, …: what the library understands.")
-    ] = "cpu",
+    device: options.Device = "cpu",
     json: options.Json = False,
 ) -> None:
     """Rows from a real model, in order, resumable after a kill.
 
     Example: isthmus embed --encoder emoji --images pictures/ --out pictures.npy
     """
-    with progress_bar() as say:
-        made = im.embed(
-            encoder,
-            images=images,
-            texts=texts,
-            out=out,
-            batch_size=batch_size,
-            workers=workers,
-            strict=strict,
-            device=device,
-            progress=say,
-        )
+    made = options.asked(im.embed, locals())
     screen = console(as_json=json)
     screen.print(f"{made.count} rows of {made.dim} dimensions from {encoder} -> {made.out}")
     if made.skipped:

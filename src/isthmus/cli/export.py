@@ -9,7 +9,7 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import INPUT, check_suffix
+from isthmus.cli.options import INPUT, check_output
 from isthmus.cli.output import console, print_json
 from isthmus.errors import CorruptFile, OptionError
 
@@ -51,24 +51,14 @@ def command(
                 "a closer of a mixed pool is exported as closer or json; how a store applies it is "
                 "in docs/mixed.md",
             )
-        check_suffix(out, ".json" if to == "json" else ".safetensors", f"the form {to}")
+        check_output(out, f"the form {to}", ".json" if to == "json" else ".safetensors")
         pool.save(out)
         screen = console(as_json=json)
         screen.print(f"{pool.method} levelling of {' and '.join(pool.names)}\nwrote {out}")
         if json:
             print_json(pool.to_dict() | {"file": str(out)})
         return
-    made = export_closer(
-        closer,
-        to=to,
-        out=out,
-        model=model,
-        role=role,
-        output=output,
-        query=query,
-        store=store,
-        candidates=candidates,
-    )
+    made = options.asked(export_closer, locals())
     screen = console(as_json=json)
     screen.print(f"{made.closer} as {to}, to be searched by {made.score}")
     if made.more.get("changed") == []:

@@ -9,9 +9,7 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import two_names
-from isthmus.cli.output import console, print_json, progress_bar
-from isthmus.errors import OptionError
+from isthmus.cli.output import console, print_json
 
 ITEMS = "A name per row of the {} file: documents with one name are one item."
 RELEVANT = "Two columns of integers: query row, row of the {} file."
@@ -50,35 +48,9 @@ def command(
 
     Example: isthmus mixed questions.npy images.npy texts.npy --out pool.safetensors
     """
-    if out is not None and out.suffix not in (".safetensors", ".json"):
-        raise OptionError(
-            "unknown-suffix", f"--out {out}: a pool closer is .safetensors or .json; name it so"
-        )
-    if out is not None:
-        from isthmus.data.atomic import refuse_unwritable
-
-        refuse_unwritable(out)
+    options.check_output(out, "a pool closer", ".safetensors", ".json")
     asked, first, second = (None, queries, a) if b is None else (queries, a, b)
-    with progress_bar() as say:
-        found = im.mixed(
-            asked,
-            first,
-            second,
-            relevance_a=relevance_a,
-            relevance_b=relevance_b,
-            score=score,
-            names=two_names(names),
-            k=k,
-            share=share,
-            draws=draws,
-            fit_share=fit_share,
-            max_queries=max_queries,
-            query_items=query_items,
-            candidate_items_a=candidate_items_a,
-            candidate_items_b=candidate_items_b,
-            seed=seed,
-            progress=say,
-        )
+    found = options.asked(im.mixed, locals(), queries=asked, a=first, b=second)
     from isthmus.report.table import PIPE_WIDTH, plain_text, print_warnings
 
     screen = console(as_json=json)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from inspect import signature
 from math import isfinite
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from isthmus.cli.output import progress_bar
 from isthmus.errors import OptionError
 
 INPUT = (
@@ -88,6 +91,14 @@ MaxQueries = Annotated[int, typer.Option(help="Queries searched (a seeded sample
 MaxCandidates = Annotated[
     int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
 ]
+Images = Annotated[
+    str | None, typer.Option(help="For an encoder: folder of pictures, or a file that lists them.")
+]
+Texts = Annotated[
+    str | None, typer.Option(help="For an encoder: one text per line, or FILE.parquet:COLUMN.")
+]
+BatchSize = Annotated[int, typer.Option(help="Inputs encoded at once.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, …: what the library understands.")]
 Engine = Annotated[
     str | None,
     typer.Option(
@@ -151,18 +162,53 @@ def two_names(text: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def check_suffix(path: Path | None, suffix: str, what: str, option: str = "--out") -> None:
-    """Refuse a file to be written under another suffix than the one of its format, or where it
+def split_depths(text: str) -> list[int]:
+    """``0,10`` -> [0, 10]; what is no whole number is -1, which no plan takes."""
+    found = split_numbers(text, "--depths", "whole numbers, such as 0,10", signed=True)
+    return [int(depth) if depth == int(depth) else -1 for depth in found]
+
+
+READ: dict[str, Callable[[Any], Any]] = {
+    "closers": split_words,
+    "codecs": split_words,
+    "depths": split_depths,
+    "disturbed_candidates": named_files,
+    "disturbed_queries": named_files,
+    "kept": partial(split_numbers, option="--kept", what="dimensions to keep, or shares below 1"),
+    "levels": split_numbers,
+    "names": two_names,
+    "strengths": partial(
+        split_numbers, option="--strengths", what="numbers, such as 0.5,1", signed=True
+    ),
+}
+"""Option whose text stands for several values -> what reads it."""
+
+
+def asked(verb: Callable[..., Any], given: Mapping[str, Any], **read: Any) -> Any:
+    """What a verb gives for the options of a command, which have its arguments' names.
+
+    Args:
+        given: the command's options; those that the verb does not take are left out, and text is
+            read as :data:`READ` says. read: values that are passed on as they are.
+    """
+    takes = signature(verb).parameters
+    texts = {name: value for name, value in given.items() if name in takes}
+    values = {
+        name: READ[name](value) if name in READ and value is not None else value
+        for name, value in texts.items()
+    }
+    with progress_bar() as say:
+        return verb(**values | read | ({"progress": say} if "progress" in takes else {}))
+
+
+def check_output(path: Path | None, what: str, *suffixes: str, option: str = "--out") -> None:
+    """Refuse a file to be written under another suffix than one of its format's, or where it
     cannot be written.
 
     Raises:
         OptionError: it has another one. FileError: nothing can be written there.
     """
-    if path is not None and path.suffix.lower() != suffix:
-        raise OptionError(
-            "unknown-suffix", f"{option} {path}: {what} is a {suffix} file; name it so"
-        )
     if path is not None:
         from isthmus.data.atomic import refuse_unwritable
 
-        refuse_unwritable(path)
+        refuse_unwritable(path, suffixes=suffixes, what=what, option=f"{option} ")

@@ -9,13 +9,11 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.output import console, print_json, progress_bar
-from isthmus.errors import OptionError
+from isthmus.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from isthmus.workflows.storage import StorageLine, StoragePlan
 
-SUFFIXES = (".json", ".parquet")
 SHOWN = 12
 """Codes in the table; all are in the file."""
 
@@ -55,39 +53,10 @@ def command(
 
     Example: isthmus plan captions.npy images.npy --target 0.95
     """
-    if out is not None and out.suffix.lower() not in SUFFIXES:
-        raise OptionError(
-            "unknown-suffix", f"--out {out}: a plan is a .json or .parquet file; name it so"
-        )
-    from isthmus.data.atomic import refuse_unwritable
     from isthmus.report.table import PIPE_WIDTH, plain_text, print_warnings
 
-    if out is not None:
-        refuse_unwritable(out)
-    tried = None
-    if depths is not None:
-        given = options.split_numbers(
-            depths, "--depths", "whole numbers, such as 0,10", signed=True
-        )
-        tried = [int(d) if d == int(d) else -1 for d in given]
-    with progress_bar() as say:
-        found = im.plan(
-            queries,
-            candidates,
-            target=target,
-            measure=measure,
-            k=k,
-            score=score,
-            query_items=query_items,
-            candidate_items=candidate_items,
-            codecs=None if codecs is None else options.split_words(codecs),
-            closers=None if closers is None else options.split_words(closers),
-            depths=tried,
-            max_queries=max_queries,
-            max_candidates=max_candidates,
-            seed=seed,
-            progress=say,
-        )
+    options.check_output(out, "a plan", ".json", ".parquet")
+    found = options.asked(im.plan, locals())
     if out is not None:
         found.save(out)
     screen = console(as_json=json)

@@ -9,7 +9,7 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import check_suffix, split_numbers, split_words
+from isthmus.cli.options import check_output, split_words
 from isthmus.cli.output import console, print_json, progress_bar
 
 
@@ -72,32 +72,8 @@ def command(
         return
     from isthmus.report.advice_table import print_advice
 
-    check_suffix(out, ".safetensors", "a closer")
-    with progress_bar() as say:
-        advice = im.recommend(
-            queries,
-            candidates,
-            labels=labels,
-            relevance=relevance,
-            paired=paired,
-            query_items=query_items,
-            candidate_items=candidate_items,
-            score=score,
-            perturb=perturb,
-            targets=targets,
-            levels=None if levels is None else split_numbers(levels),
-            convention=convention,
-            rescored=rescored,
-            floor=floor,
-            floats_per_candidate=floats_per_candidate,
-            closers=None if closers is None else split_words(closers),
-            fit_share=fit_share,
-            trials=trials,
-            max_queries=max_queries,
-            max_candidates=max_candidates,
-            seed=seed,
-            progress=say,
-        )
+    check_output(out, "a closer", ".safetensors")
+    advice = options.asked(im.recommend, locals())
     result = advice.to_dict() | {"file": None if out is None else str(out)}
     screen = console(as_json=json)
     if out is not None:

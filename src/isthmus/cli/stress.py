@@ -9,8 +9,8 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import check_suffix, split_numbers, split_words
-from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.cli.options import check_output, split_words
+from isthmus.cli.output import console, print_json
 
 
 def command(
@@ -68,40 +68,10 @@ def command(
     """
     from isthmus.report.table import print_warnings
 
-    check_suffix(page, ".html", "a page", "--page")
-    signed = None
-    if strengths is not None:
-        what = "numbers, such as 0.5,1"
-        signed = split_numbers(strengths, "--strengths", what, signed=True)
-    with progress_bar() as say:
-        table = im.stress(
-            queries,
-            candidates,
-            paired=paired,
-            labels=labels,
-            relevance=relevance,
-            query_items=query_items,
-            candidate_items=candidate_items,
-            score=score,
-            closers=split_words(closers),
-            strengths=signed,
-            perturb=split_words(perturb),
-            levels=split_numbers(levels),
-            kept=split_numbers(kept, "--kept", "dimensions to keep, or shares below 1"),
-            targets=split_words(targets),
-            convention=convention,
-            calibration=calibration,
-            rescored=rescored,
-            trials=trials,
-            seeds=seeds,
-            controls=controls,
-            fit_share=fit_share,
-            max_queries=max_queries,
-            max_candidates=max_candidates,
-            engine=engine,
-            out=out,
-            progress=say,
-        )
+    check_output(page, "a page", ".html", option="--page")
+    table = options.asked(
+        im.stress, locals(), perturb=split_words(perturb), targets=split_words(targets)
+    )
     screen = console(as_json=json)
     print_warnings([warning.to_dict() for warning in table.warnings], screen)
     print_rows(table.averaged(), screen)

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.checks import ends_in
 from isthmus.data.file_errors import os_errors
 from isthmus.data.leftovers import NOTE, clean, end_set, folder_lock, own_name, remove
 from isthmus.errors import FileError
@@ -277,13 +278,27 @@ def output_folder(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def refuse_unwritable(place: str | os.PathLike[str], *, folder: bool = False) -> None:
+def refuse_unwritable(
+    place: str | os.PathLike[str],
+    *,
+    folder: bool = False,
+    suffixes: Sequence[str] = (),
+    what: str = "",
+    option: str = "",
+) -> None:
     """Refuse before the work what could not be written after it: a nameless file is made, and gone,
-    in the nearest folder that is there. ``folder``: ``place`` is one to be filled.
+    in the nearest folder that is there.
+
+    Args:
+        folder: ``place`` is one to be filled. suffixes: of which a file's has to be one, as
+            ``what`` is written under these; ``option`` gave it.
 
     Raises:
-        FileError: as :func:`atomic_path`; this user may not write there.
+        OptionError: another suffix. FileError: as :func:`atomic_path`; this user may not write
+            there.
     """
+    if suffixes:
+        ends_in(Path(place), suffixes, what, option)
     target = Path(os.path.realpath(place))
     if not folder:
         _refuse_other_kinds(place, target)

@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from isthmus.core.checks import ends_in
 from isthmus.data.atomic import plain, write_json
 from isthmus.data.file_errors import parse_json, read_json
 from isthmus.data.records import Record
 from isthmus.data.tensors import load_tensors, save_tensors
-from isthmus.errors import CorruptFile, OptionError
+from isthmus.errors import CorruptFile
 
 SCHEMA = 1
 
@@ -121,12 +122,7 @@ class SavedRecord(Record):
         Raises:
             OptionError: another suffix. FileError: the file cannot be written.
         """
-        out = Path(path)
-        if out.suffix.lower() not in self.SUFFIXES:
-            raise OptionError(
-                "unknown-suffix",
-                f"{out}: a {self.KIND} is a {' or '.join(self.SUFFIXES)} file; name it so",
-            )
+        out = ends_in(Path(path), self.SUFFIXES, f"a {self.KIND}")
         if out.suffix.lower() == ".parquet":
             return super().save(out)
         fields, arrays = self._parts()
