@@ -14,12 +14,12 @@ import numpy as np
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import Z95
 from isthmus.data.moments import SUBSPACE_K, Moments, PairMoments, subspace_overlap
-from isthmus.search.settled import NEAR
+from isthmus.search.settled import NEAR, largest
 
 HUBNESS_K = 10
 UNIFORMITY_T = 2.0
 TOP_SHARE = 0.10
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 256
 LONGEST_SQUARE = 16.0
 """Squared norms up to which float32 products are used."""
 
@@ -165,9 +165,9 @@ def from_sample(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> dict[str, Any
     cross = own @ other.T
     return {
         "uniformity": {
-            "a": _uniformity(own @ own.T, own, own, same=True),
-            "b": _uniformity(other @ other.T, other, other, same=True),
-            "cross": _uniformity(cross, own, other, same=False),
+            "a": uniformity(own, own, same=True),
+            "b": uniformity(other, other, same=True),
+            "cross": uniformity(own, other, same=False, products=cross),
         },
         "held_out": held_out_separability(a, b, seed=seed),
         "hubness_skew": {
@@ -177,28 +177,34 @@ def from_sample(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> dict[str, Any
     }
 
 
-def uniformity(a: np.ndarray, b: np.ndarray, *, same: bool, t: float = UNIFORMITY_T) -> float:
+def uniformity(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    same: bool,
+    t: float = UNIFORMITY_T,
+    products: np.ndarray | None = None,
+) -> float:
     """log mean exp(-t ‖x - y‖²) over pairs, off the diagonal where both are one set.
 
-    Wang and Isola 2020 (t = 2); the cross form is Fahim et al. 2024's.
+    Wang and Isola 2020 (t = 2); the cross form is Fahim et al. 2024's. ``products``: a bᵀ where it
+    is known. Of one set half the pairs are looked at.
     """
-    return _uniformity(a @ b.T, a, b, same=same, t=t)
-
-
-def _uniformity(
-    products: np.ndarray, a: np.ndarray, b: np.ndarray, *, same: bool, t: float = UNIFORMITY_T
-) -> float:
-    first, then = ((side**2).sum(axis=1) for side in (a, b))
-    total = own = 0.0
+    first, then = (t * np.einsum("ij,ij->i", side, side) for side in (a, b))
+    total = 0.0
     for start in range(0, len(a), BLOCK_ROWS):
-        part = slice(start, start + BLOCK_ROWS)
-        kernel = first[part, None] + then - 2 * products[part]
-        np.maximum(kernel, 0.0, out=kernel)
-        kernel *= -t
+        part, rest = slice(start, start + BLOCK_ROWS), slice(start if same else 0, None)
+        kernel = 2 * t * (a[part] @ b[rest].T if products is None else products[part])
+        kernel -= first[part, None]
+        kernel -= then[rest]
+        np.minimum(kernel, 0.0, out=kernel)
         np.exp(kernel, out=kernel)
-        total += float(kernel.sum(dtype=np.float64))
-        own += float(np.trace(kernel, offset=start, dtype=np.float64)) if same else 0.0
-    mean = (total - own) / (len(a) * (len(b) - 1)) if same else total / (len(a) * len(b))
+        found = float(kernel.sum(axis=1).sum(dtype=np.float64))
+        if same:  # pairs past the block count for themselves and for those below it
+            block = kernel[:, : len(kernel)].astype(np.float64)
+            found = 2 * found - float(block.sum() + np.trace(block))
+        total += found
+    mean = total / (len(a) * (len(b) - same))
     return float(np.log(mean)) if mean > 0 else float("-inf")  # rows far from unit norm
 
 
@@ -249,15 +255,13 @@ def _hubness_skew(
     sizes = np.linalg.norm(queries, axis=1) * np.linalg.norm(candidates, axis=1).max()
     for start in range(0, len(queries), BLOCK_ROWS):
         part = slice(start, start + BLOCK_ROWS)
-        falling = -products[part]
-        order = np.argpartition(falling, (k - 1, k), axis=1)
-        near = order[:, :k].copy()
+        scores = np.ascontiguousarray(products[part])
+        best = largest(scores, k + 1)
         if products.dtype == np.float32:
-            edge = np.take_along_axis(falling, order[:, k - 1 : k + 1], axis=1)
-            doubtful = np.flatnonzero(np.diff(edge)[:, 0] <= NEAR * sizes[part])
-            exact = -(queries[part][doubtful] @ candidates.T)
-            near[doubtful] = np.argpartition(exact, k, axis=1)[:, :k]
-        counts += np.bincount(near.ravel(), minlength=len(candidates))
+            edge = np.take_along_axis(scores, best[:, k - 1 :], axis=1)
+            doubtful = np.flatnonzero(edge[:, 0] - edge[:, 1] <= NEAR * sizes[part])
+            best[doubtful] = largest(queries[part][doubtful] @ candidates.T, k + 1)
+        counts += np.bincount(best[:, :k].ravel(), minlength=len(candidates))
     centred = counts - counts.mean()
     spread = centred.std()
     return float((centred**3).mean() / spread**3) if spread > 0 else None

@@ -142,7 +142,8 @@ def check_pairing(
         for side in (queries, candidates)
     )
     scores = a @ b.T
-    spread = float(np.sqrt(np.einsum("ij,ij->", scores, scores, dtype=np.float64) / scores.size))
+    squares = np.einsum("ij,ij->i", scores, scores)
+    spread = float(np.sqrt(squares.sum(dtype=np.float64) / scores.size))
     largest = max(float(np.abs(side).max()) for side in (queries, candidates))
     if spread <= ROUNDING * largest**2 or len(pairs) < 2:
         return PairingCheck(len(pairs), 0.0, 0.0, (), 0, 0, 0, ())
@@ -258,26 +259,25 @@ def _clear_finds(
     query_items: np.ndarray | None,
     candidate_items: np.ndarray | None,
 ) -> tuple[int, int, int, tuple[tuple[int, int, int], ...]]:
-    """Rows that find each other clearly, how many of them are pairs, and examples that are not."""
+    """Rows that find each other clearly, how many of them are pairs, and examples that are not.
+
+    Spoils the scores.
+    """
     q_first, q_item = _first_rows(query_items, scores.shape[0])
     c_first, c_item = _first_rows(candidate_items, scores.shape[1])
     if min(len(q_first), len(c_first)) < 3:
         return 0, 0, 0, ()
     if len(q_first) < scores.shape[0] or len(c_first) < scores.shape[1]:
         scores = scores[np.ix_(q_first, c_first)]
-    else:
-        scores = scores.copy()
-    rows, columns = np.arange(scores.shape[0]), np.arange(scores.shape[1])
-    top, back = scores.argmax(axis=1), scores.argmax(axis=0)
-    best, best_down = scores[rows, top], scores[back, columns]
-    scores[rows, top] = -np.inf
-    across = scores.max(axis=1)
-    scores[rows, top] = best
-    scores[back, columns] = -np.inf
-    down = scores.max(axis=0)
-    mutual = np.flatnonzero(back[top] == rows)
-    behind = np.maximum(across[mutual], down[top[mutual]])
-    clear = mutual[best_down[top[mutual]] - behind > CLEAR_MARGIN]
+    rows = np.arange(scores.shape[0])
+    top = scores.argmax(axis=1)
+    best = scores[rows, top]
+    mutual = np.flatnonzero(best == scores.max(axis=0)[top])
+    mutual = mutual[np.unique(top[mutual], return_index=True)[1]]  # of tied rows the first
+    mutual.sort()
+    scores[mutual, top[mutual]] = -np.inf
+    behind = np.maximum(scores[mutual].max(axis=1), scores.max(axis=0)[top[mutual]])
+    clear = mutual[best[mutual] - behind > CLEAR_MARGIN]
     right = {
         (int(q), int(c)) for q, c in zip(q_item[pairs[:, 0]], c_item[pairs[:, 1]], strict=True)
     }

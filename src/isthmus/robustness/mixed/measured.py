@@ -88,7 +88,6 @@ def mixed(
     >>> found.row("none")["ndcg"] < 0.2 < 0.9 < found.row("standardised")["ndcg"]
     True
     """
-    say = progress or quiet
     given = Given(
         queries,
         a,
@@ -106,9 +105,13 @@ def mixed(
         candidate_items_a,
         candidate_items_b,
     )
-    pools = pools_of(given)
-    moments = dict(zip(names, pools.moments, strict=True))
-    closers = [PoolCloser.of(moments, s, normalised=score == "cosine") for s in STRENGTHS]
+    return mixed_of(given, pools_of(given), k, progress or quiet)
+
+
+def mixed_of(given: Given, pools: Pools, k: int = 10, say: Progress = quiet) -> Mixed:
+    """The same of pools that are made already."""
+    moments = dict(zip(given.names, pools.moments, strict=True))
+    closers = [PoolCloser.of(moments, s, normalised=given.score == "cosine") for s in STRENGTHS]
     searches: dict[str, Search] = {"none": plain}
     searches |= {closing_name(c.strength): levelled(c, closers[-1]) for c in closers}
     found = outcomes(pools.fit, searches, k, lambda *done: say("strengths", *done))
@@ -120,17 +123,17 @@ def mixed(
     shown = dict.fromkeys(["none", "levelled", "standardised", closing_name(chosen.strength)])
     kept = {name: searches[name] for name in shown} | {"centering": centred(pools)}
     return Mixed(
-        names=names,
+        names=given.names,
         setting=pools.setting,
-        score=score,
+        score=given.score,
         k=k,
         chosen_on=pools.fit.size,
         scored=pools.scored.size,
         documents=pools.documents,
         draws=len(pools.scored.draws),
-        table=table(pools, kept, k, seed, say),
+        table=table(pools, kept, k, given.seed, say),
         strengths=tried,
-        spreads=spreads(pools, closers[-1], names),
+        spreads=spreads(pools, closers[-1], given.names),
         closer=chosen,
         warnings=pools.warnings,
     )

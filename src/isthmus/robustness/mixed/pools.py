@@ -34,7 +34,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What the caller of ``mixed`` said, checked."""
+    """What the caller of ``mixed`` said, checked.
+
+    ``looked_at``: whether rows are in order is known already, and is not looked at again.
+    """
 
     queries: Any
     a: Any
@@ -51,6 +54,7 @@ class Given:
     query_items: Any = None
     candidate_items_a: Any = None
     candidate_items_b: Any = None
+    looked_at: bool = False
 
     def __post_init__(self) -> None:
         if self.score not in SCORES:
@@ -245,7 +249,8 @@ def _paired(given: Given) -> Pools:
     tasks, found = [], []
     for first, second, names in asked:
         task = open_task(first, second, paired=True, score=given.score, names=names, distinct=False)
-        found += look_at_pairs(task, names, paired=True)[1]
+        if not given.looked_at:
+            found += look_at_pairs(task, names, paired=True)[1]
         tasks.append(task)
     rows = (tasks[0].queries if len(tasks) == 1 else tasks[0].candidates), tasks[-1].candidates
     third = None if len(tasks) == 1 else tasks[0].queries

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.robustness.mixed.levelling import PoolCloser, closing_name
-from isthmus.robustness.mixed.measured import mixed
+from isthmus.robustness.mixed.measured import mixed_of
+from isthmus.robustness.mixed.pools import Given, pools_of
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.verdicts import HELPS, NOTHING, SAFE
 
@@ -25,16 +26,22 @@ def pool_verdict(
     """
     if not task.paired or len(task.queries) < LEAST_PAIRS or task.score == "euclidean":
         return {}, None
-    found = mixed(
+    given = Given(
         None,
         task.queries,
         task.candidates,
+        relevance_a=None,
+        relevance_b=None,
         score="cosine" if task.normalised else "dot",
         names=names,
+        share=0.5,
         draws=DRAWS,
+        fit_share=0.5,
         max_queries=MAX_PAIRS,
         seed=seed,
+        looked_at=True,
     )
+    found = mixed_of(given, pools_of(given))
     name = closing_name(found.closer.strength)
     before, after = found.row("none"), found.row(name)
     state = HELPS if found.helps else NOTHING if found.uneven else SAFE
