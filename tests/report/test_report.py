@@ -19,9 +19,10 @@ from isthmus.closers.registry import METHODS
 from isthmus.data.atomic import plain
 from isthmus.metrics.picture import gap_picture
 from isthmus.report.markdown import render_markdown
+from isthmus.report.overview import BY_DOT
 from isthmus.report.render import _page, render_html, script_json, write_html
 from isthmus.report.table import print_summary
-from isthmus.report.words import arrow, commands, flips, number, percent, sentence
+from isthmus.report.words import arrow, caveats, commands, flips, number, percent, sentence
 from isthmus.workflows.audits import audit
 from worlds import leave_verdict_out
 
@@ -300,7 +301,7 @@ def test_leave_it_alone_is_said(report: Any) -> None:
     for direction in alone["directions"]:
         direction["recommendation"] |= {"closer": "none", "reason": "leave it alone: because"}
     page = Page(render_html(alone)).text
-    assert page.count("Leave it alone: no closing kept") == 2
+    assert page.count("No, leave the gap: no closing kept") == 2
     assert "--role query" not in page
     assert not any(commands(alone, direction) for direction in alone["directions"])
 
@@ -323,6 +324,7 @@ def test_recommended_closer_comes_with_its_commands(report: Any) -> None:
     assert "isthmus close" not in shell
     direction["recommendation"]["file"] = None
     assert "isthmus close QUERIES CANDIDATES" in commands(acts, direction)[0]
+    assert "isthmus deploy 'a b.safetensors' STORE --queries QUERIES" in shell
 
 
 def test_clean_agreement_is_with_plain_search_of_the_closers_own_score(report: Any) -> None:
@@ -387,16 +389,28 @@ def test_the_summary_is_one_screen(report: Any) -> None:
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith(f"gap {report['gap']['norm']:.3f} (")
     for column, direction in enumerate(report["directions"]):
-        for entry in direction["verdict"][1:]:
-            (line,) = [x for x in lines if x.startswith(f"{entry['disturbance']:<33}")]
+        noises = [e["disturbance"] for e in direction["verdict"] if "noise" in e["disturbance"]]
+        for entry in direction["verdict"]:
+            name, safe = entry["disturbance"], entry["flips_before"] == 0
+            if safe or name in noises[1:]:
+                assert not safe or name.partition(",")[0] in lines[2]
+                continue
+            (line,) = [x for x in lines if x.startswith(f"{name:<33}")]
             cell = re.split(r"(?<=%) {2,}", line[33:])[column]
             assert f"{entry['flips_before']:.1%}" in cell
             if entry["state"] == "closing helps":
                 assert cell.startswith("+ helps")
                 assert cell.endswith(f"{entry['flips_after']:.1%}")
-        closer = direction["recommendation"]["closer"]
-        assert any(x.startswith(f"{arrow(direction)}: ") for x in lines)
-        assert closer == "none" or any(f"use {closer} (" in x for x in lines)
+        chosen = direction["recommendation"]
+        begin = f"{arrow(direction)}: "
+        if chosen["closer"] == "none":
+            assert any(x.startswith(f"{begin}no, leave the gap") for x in lines)
+            continue
+        assert any(x.startswith(f"{begin}yes for {chosen['judged_on']}") for x in lines)
+        said = (
+            f"{chosen['flips_before']:.1%} → {chosen['flips_after']:.1%} change, none undisturbed"
+        )
+        assert f"{chosen['closer'].capitalize()}: {said}. Cost: " in " ".join(lines)
     codes = {w["code"] for w in report["warnings"]}
     assert all(code in " ".join(lines) for code in codes)
 
@@ -422,7 +436,32 @@ def test_what_the_advised_closer_makes_worse_is_said(report: Any) -> None:
     said = "Not for int8: 5.5% of first answers change with center-queries, 2.0% without."
     assert said in Page(render_html(bad)).text
     assert said in render_markdown(bad)
-    assert "not for int8" in " ".join(" ".join(_printed(bad)).split())
+    assert "worse for int8" in " ".join(" ".join(_printed(bad)).split())
+
+
+def test_sign_bits_are_said_once_and_a_stores_own_ranking_beside(report: Any) -> None:
+    """What the verdict says of sign bits is not said again of the stress table; a figure by inner
+    product stands below its line where it is another, in one screen and in full."""
+    bad = copy.deepcopy(report)
+    direction = bad["directions"][0]
+    direction["recommendation"] |= {"closer": "center-queries", "score": "dot", "worse": []}
+    for row in direction["stress"]:
+        if row["family"] == "sign-bits":
+            kept = 0.1 if row["closer"] == "center-queries" else 0.9
+            row |= {"consistency_lo": kept - 0.01, "consistency_hi": kept + 0.01}
+    assert sum("Under sign bits" in line for line in caveats(direction)) > 0
+    worse = {"disturbance": "one bit, sign", "flips_before": 0.1, "flips_after": 0.9}
+    direction["recommendation"]["worse"] = [worse]
+    assert not any("Under sign bits" in line for line in caveats(direction))
+    for one in [e for d in bad["directions"] for e in d["verdict"]]:
+        one["flips_by_score"] = {}
+    entry = direction["verdict"][2]
+    entry |= {"flips_before": 0.5, "flips_by_score": {"cosine": 0.5, "dot": 0.54}}
+    assert not any(x.startswith(BY_DOT) for x in _printed(bad))
+    entry["flips_by_score"]["dot"] = 0.875
+    (line,) = [x for x in _printed(bad) if x.startswith(BY_DOT)]
+    assert line.split()[-2:] == ["87.5%", "–"]
+    assert "such as FAISS, changes 87.5%" in render_markdown(bad)
 
 
 def test_the_summary_begins_with_what_is_broken(report: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isthmus.core.seeds import stream
 from isthmus.perturb.codecs import fit_codec
 from isthmus.report.table import detailed_lines
 from isthmus.robustness.mixed.measured import mixed
@@ -22,6 +23,7 @@ from isthmus.workflows.recommendation.verdicts import (
     SAFE,
     STATES,
     Verdict,
+    _recommendation,
     verdict_of,
 )
 from worlds import unit_rows
@@ -157,7 +159,39 @@ def test_one_advice_and_it_is_the_verdicts_own(verdict: Verdict) -> None:
         key = f"{direction['query']}_to_{direction['candidate']}"
         assert done.closers[key].name == taken["closer"]
         advice = str(detailed_lines(done.report)[-1])
-        assert "Use " in advice or "Leave it alone" in advice or "note:" in advice
+        assert "Use " in advice or "leave the gap" in advice or "note:" in advice
+
+
+def test_a_closer_for_a_code_goes_before_closers_for_noise() -> None:
+    """Two lines of noise name one closer and remove more; the line of a code names another."""
+    noise = {"family": "gaussian", "target": "candidates", "level": 0.04, "convention": "total"}
+    code = {"family": "rabitq", "target": "candidates", "level": 1.0}
+    lines = [("one bit", code, "biased-shift", 0.1), ("noise 1", noise, "center-queries", 0.3)]
+    lines.append(("noise 2", noise, "center-queries", 0.3))
+    flips = {"score": "dot", "flips_before": 0.5, "flips_after": 0.1, "state": HELPS}
+    pairs = [
+        ({"disturbance": name, "perturbation": p, "closer": closer, **flips}, {"gain": gain})
+        for name, p, closer, gain in lines
+    ]
+    for _, more in pairs:
+        more["reason"] = "because"
+    chosen = _recommendation(pairs, Rules(1.0))
+    assert (chosen["closer"], chosen["judged_on"]) == ("biased-shift", "one bit")
+    assert _recommendation(pairs[1:], Rules(1.0))["also"] == ["noise 2"]
+
+
+def test_codes_say_what_every_score_changes(verdict: Verdict) -> None:
+    """Plain search by dot ranks RaBitQ's codes as an index does: against the codec's own scores."""
+    a, b = gapped()
+    (entry,) = [e for e in verdict.entries if e["disturbance"] == "one bit, rabitq"]
+    assert entry["flips_by_score"]["cosine"] == entry["flips_before"]
+    _, test = open_task(a, b).split(0.5, stream("recommend.split", 0))
+    drawn = stream("recommend.codec-rows", 0).permutation(len(b))
+    codec = fit_codec("rabitq", b[np.sort(drawn[: len(b) // 2])])
+    ranked = codec.scores(a[test], b, "dot").argmax(axis=1)  # FAISS's own
+    changed = (ranked != (a @ b.T).argmax(axis=1)[test]).mean()
+    assert entry["flips_by_score"]["dot"] == pytest.approx(changed)
+    assert all(not e["flips_by_score"] for e in verdict.entries if "noise" in e["disturbance"])
 
 
 @pytest.mark.slow

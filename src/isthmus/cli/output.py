@@ -67,9 +67,10 @@ def console(*, as_json: bool) -> Console:
 
 
 def say_where(screen: Console, out: Path, *, closers: bool, verbose: bool) -> None:
-    """Where the report is, with closers or without, and where the reasons are."""
+    """Where the report is, with closers or without, and what to do next."""
     more = " and the recommended closers" if closers else ""
-    why = "" if verbose else " Reasons, costs, all warnings: --verbose."
+    deploys = "the commands to deploy them" if closers else "all of it"
+    why = "" if verbose else f" Next: the page has {deploys}; --verbose says why."
     screen.print(f"Wrote {out}/report.html{more}.{why}", soft_wrap=True)
 
 

@@ -21,10 +21,13 @@ def render_markdown(report: dict[str, Any]) -> str:
         lines += [f"**Every number is meaningless.** {inert(words.warning_line(broken))}", ""]
     for direction in report.get("directions") or []:
         lines += [f"**{inert(words.arrow(direction))}**: {inert(words.sentence(direction))}"]
+        cost = words.cost_of(direction)
+        lines += [f"Cost: {inert(cost)}."] if cost else []
         lines += [f"Note: {inert(line)}" for line in words.caveats(direction)]
         reason = (direction.get("recommendation") or {}).get("reason")
         lines += [f"Why: {inert(reason)}."] if reason else []
-        cells = [list(c.values()) for c in verdict_cells(direction)]
+        shown = ("sign", "name", "state", "number", "why")
+        cells = [[c[key] for key in shown] for c in verdict_cells(direction)]
         if cells:
             titles = ["", "what is done to vectors", "verdict", "answers that change", "why"]
             lines += ["", *_grid(titles, [_all(row) for row in cells]), ""]

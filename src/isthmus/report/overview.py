@@ -11,11 +11,13 @@ from isthmus.report.verdict_words import SIGNS, pool_parts, ruler_cells, verdict
 WIDTH = 80
 NAME = 33
 SHORT = {"safe as it is": "safe", "closing helps": "helps", "do nothing": "no help"}
-LEGEND = "First answers that change (= safe as it is, + closing helps, - do nothing):"
-UNDISTURBED = "float32, undisturbed"
+QUESTION = "Close the gap?"
+NOISE = "noise "
+"""How the lines of noise begin; the weakest is enough for one screen."""
+LEGEND = "First answers that change otherwise:"
+BY_DOT = "  if ranked by dot, as FAISS does"
 IN_FULL = ("lengths-differ",)
 """Warnings that say what to give: their code alone would leave a reader where they were."""
-GAIN_NOTHING = "Undisturbed float32 vectors gain nothing from closing the gap."
 
 
 def overview_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -36,20 +38,30 @@ def overview_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append((named, "yellow"))
     directions = report.get("directions") or []
     if any(direction.get("verdict") for direction in directions):
-        if all(_safe_undisturbed(direction) for direction in directions):
-            lines.append((GAIN_NOTHING, ""))
-        lines.append((LEGEND, ""))
         lines += _side_by_side(report, directions)
-    lines += [(line, "bold") for direction in directions for line in _advice(direction)]
+    lines += [
+        (f"{'  ' if i else ''}{line}", "" if i else "bold")
+        for direction in directions
+        for i, line in enumerate(_advice(direction))
+    ]
     return lines
 
 
-def _safe_undisturbed(direction: dict[str, Any]) -> bool:
-    """Whether this direction's verdict on undisturbed vectors is that nothing is to be done."""
-    entries = direction.get("verdict") or []
-    return any(
-        e.get("disturbance") == UNDISTURBED and e.get("state") == "safe as it is" for e in entries
-    )
+def _safe(directions: Sequence[dict[str, Any]]) -> list[str]:
+    """What changes no answer in any direction: closing gains nothing there."""
+    found = [
+        {
+            str(entry.get("disturbance"))
+            for entry in direction.get("verdict") or []
+            if entry.get("state") == "safe as it is" and entry.get("flips_before") == 0
+        }
+        for direction in directions
+    ]
+    return [
+        cell["name"]
+        for cell in verdict_cells(directions[0])
+        if all(cell["name"] in names for names in found)
+    ]
 
 
 def gap_line(report: dict[str, Any]) -> str:
@@ -81,16 +93,22 @@ def _side_by_side(
         columns = "".join(f"{cell:<{wide}}" for cell in cells)
         return f"{name:<{NAME}}{columns}".rstrip(), style
 
-    lines = [line("", [words.arrow(direction) for direction in directions], "bold")]
+    safe = _safe(directions)
+    nothing = f" No for {' and '.join(name.partition(',')[0] for name in safe)}." if safe else ""
+    lines = [(f"{QUESTION}{nothing} {LEGEND}", "")]
+    lines.append(line("", [words.arrow(direction) for direction in directions], "bold"))
     right = [(direction.get("clean") or {}).get("accuracy") for direction in directions]
     if any(value is not None for value in right):
         today = [words.percent(value) for value in right]
         lines.append(line(f"{words.first_hit(directions[0])} today", today))
     cells = [{cell["name"]: cell for cell in verdict_cells(d)} for d in directions]
-    for name in dict.fromkeys(name for found in cells for name in found):
-        if name == UNDISTURBED and all(map(_safe_undisturbed, directions)):
-            continue  # said in words above
+    names = dict.fromkeys(name for found in cells for name in found if name not in safe)
+    noises = [name for name in names if name.startswith(NOISE)]
+    for name in (name for name in names if name not in noises[1:]):
         lines.append(line(name, [_cell(found.get(name)) for found in cells]))
+        by_dot = [(found.get(name) or {}).get("by_dot") for found in cells]
+        if any(by_dot):
+            lines.append(line(BY_DOT, [f"  {share or words.NOTHING}" for share in by_dot]))
     given = [{n: c for n, *c in ruler_cells(direction) if c[2]} for direction in directions]
     for name in dict.fromkeys(name for found in given for name in found):
         cells_of = (found.get(name, [words.NOTHING] * 2) for found in given)
@@ -124,16 +142,20 @@ def _raised(direction: dict[str, Any]) -> str:
 
 
 def _advice(direction: dict[str, Any]) -> list[str]:
-    """What to do in this direction, in one sentence."""
-    chosen = direction.get("recommendation") or {}
+    """What to do in this direction: yes or no; then what is gained and what it costs."""
+    chosen, asks = direction.get("recommendation") or {}, words.arrow(direction)
     closer = chosen.get("closer")
     if closer is None:
-        return [f"{words.arrow(direction)}: {words.sentence(direction)}"]
+        return [f"{asks}: {words.sentence(direction)}"]
     if closer == "none":
-        return [f"{words.arrow(direction)}: leave it alone; no closing clearly removed flips."]
+        return [f"{asks}: no, leave the gap; no closing clearly removed flips."]
     worse = [words.said(row.get("disturbance")) for row in chosen.get("worse") or []]
+    before, after = (words.percent(chosen.get(f"flips_{when}")) for when in ("before", "after"))
+    keeps, cost = chosen.get("clean_agreement"), words.cost_of(direction)
+    kept = "none" if keeps == 1 else words.percent(1 - (keeps or 0.0))
     return [
-        f"{words.arrow(direction)}: use {closer} (search by {words.said(chosen.get('score'))}) "
-        f"for {words.said(chosen.get('judged_on'))}"
-        + (f"; not for {'; '.join(worse)}." * bool(worse) or ".")
+        f"{asks}: yes for {words.said(chosen.get('judged_on'))}"
+        + (f"; worse for {'; '.join(worse)}." if worse else "."),
+        f"{str(closer).capitalize()}: {before} → {after} change, {kept} undisturbed."
+        + (f" Cost: {cost}." if cost else ""),
     ]

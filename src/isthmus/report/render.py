@@ -117,6 +117,7 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "verdict": verdict_cells(direction),
         "ruler": ruler_cells(direction),
         "beside_verdict": [*score_rows(direction), *accuracy_rows(direction)],
+        "cost": words.cost_of(direction),
         "caveats": words.caveats(direction),
         "compared": words.compared(direction),
         "commands": words.commands(report, direction),

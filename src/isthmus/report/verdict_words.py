@@ -8,11 +8,13 @@ from isthmus.report import words
 
 SIGNS = {"safe as it is": "=", "closing helps": "+", "do nothing": "-"}
 LEGEND = (
-    "Verdict: how many first answers change, and what closing the gap would do about it "
-    "(= safe as it is, + closing helps, - do nothing). Closers are chosen on one half of the "
-    "queries; figures are of the other."
+    "Close the gap? By what is done to stored vectors: how many first answers change, and what "
+    "closing would do about it (= safe as it is, + closing helps, - do nothing). Closers are "
+    "chosen on one half of the queries; figures are of the other."
 )
 NAME_WIDTH, STATE_WIDTH = 35, 15
+APART = 0.05
+"""Least difference of flips between two scores that is worth a word."""
 
 
 def verdict_heading(direction: dict[str, Any]) -> str:
@@ -25,18 +27,21 @@ def verdict_heading(direction: dict[str, Any]) -> str:
 
 
 def verdict_cells(direction: dict[str, Any]) -> list[dict[str, str]]:
-    """``sign``, ``name``, ``state``, ``number`` and ``why`` of every disturbance, in order."""
+    """``sign``, ``name``, ``state``, ``number``, ``why`` and ``by_dot`` (the number where a store
+    ranks by inner product, if it is another) of every disturbance, in order."""
     found = []
     for entry in direction.get("verdict") or []:
         state = words.said(entry.get("state"))
         before, after = (words.percent(entry.get(f"flips_{when}")) for when in ("before", "after"))
+        by_dot = flips_by_dot(entry)
         found.append(
             {
                 "sign": SIGNS.get(state, " "),
                 "name": words.said(entry.get("disturbance")),
                 "state": state,
                 "number": f"{before} → {after}" if state == "closing helps" else before,
-                "why": _why(entry),
+                "why": _why(entry, words.said(direction.get("score"))),
+                "by_dot": "" if by_dot is None else words.percent(by_dot),
             }
         )
     return found
@@ -54,12 +59,27 @@ def verdict_rows(direction: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _why(entry: dict[str, Any]) -> str:
+def _why(entry: dict[str, Any], score: str) -> str:
     """Why, and at what cost; nothing where the state and the number say it all."""
-    why, cost = entry.get("why"), entry.get("cost")
+    why, cost, by_dot = entry.get("why"), entry.get("cost"), flips_by_dot(entry)
     if not why or (entry.get("state") == "safe as it is" and entry.get("perturbation")):
         return ""
-    return f"{why[0].upper()}{why[1:]}." + (f" Cost: {cost}." if cost else "")
+    said = f"{why[0].upper()}{why[1:]}." + (f" Cost: {cost}." if cost else "")
+    if by_dot is None:
+        return said
+    return (
+        f"{said} Without closing, decoded vectors are ranked by {score} here; an index that ranks "
+        f"its codes by inner product, such as FAISS, changes {words.percent(by_dot)}."
+    )
+
+
+def flips_by_dot(entry: dict[str, Any]) -> float | None:
+    """Share of answers that a store changes which ranks by inner product; None: about the same."""
+    by_dot = (entry.get("flips_by_score") or {}).get("dot")
+    before = entry.get("flips_before")
+    if by_dot is None or before is None or abs(by_dot - before) < APART:
+        return None
+    return float(by_dot)
 
 
 def pool_parts(report: dict[str, Any]) -> tuple[str, str, str] | None:

@@ -17,6 +17,8 @@ FAMILY_WORDS = {
     "uniform-quantisation": "uniform quantisation",
     "sign-bits": "sign bits",
 }
+VERDICT_LINES = {"sign-bits": "one bit, sign"}
+"""Family of the stress table -> the line of the verdict that says the same."""
 CONVENTION_WORDS = {
     "total": "E‖ε‖² of the whole vector",
     "coordinate": "σ² per coordinate",
@@ -174,17 +176,21 @@ def closers_of(direction: dict[str, Any]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((said(r.get("closer")), said(r.get("score"))) for r in rows))
 
 
+def _chosen(direction: dict[str, Any]) -> dict[str, Any]:
+    return direction.get("recommendation") or {}
+
+
 def chosen_closer(direction: dict[str, Any]) -> dict[str, Any]:
     """The entry of the recommended closer in the report's list, or an empty dict."""
-    chosen = direction.get("recommendation") or {}
+    chosen = _chosen(direction)
     wanted = chosen.get("closer"), chosen.get("score")
     entries = direction.get("closers") or []
     return next((e for e in entries if (e.get("name"), e.get("score")) == wanted), {})
 
 
 def sentence(direction: dict[str, Any]) -> str:
-    """The recommendation for someone who runs a search and has read nothing else."""
-    chosen = direction.get("recommendation") or {}
+    """Yes or no, what is gained and what it costs, for someone who reads nothing else."""
+    chosen = _chosen(direction)
     closer, judged = chosen.get("closer"), said(chosen.get("judged_on"))
     before, after = percent(chosen.get("flips_before")), percent(chosen.get("flips_after"))
     if closer is None and chosen.get("reason"):
@@ -193,17 +199,24 @@ def sentence(direction: dict[str, Any]) -> str:
         return "No recommendation is in this report."
     if closer == "none":
         return (
-            f"Leave it alone: no closing kept at least {percent(chosen.get('floor'))} of today's "
-            f"first answers and clearly removed flips. Most answers, {before}, change under "
-            f"{judged}."
+            f"No, leave the gap: no closing kept at least {percent(chosen.get('floor'))} of "
+            f"today's first answers and clearly removed flips. Most answers, {before}, change "
+            f"under {judged}."
         )
     also = "; ".join(map(str, chosen.get("also") or []))
     return (
-        f"Use {closer}, searched by {said(chosen.get('score'))}, where vectors go through "
-        f"{judged}: {after} of first answers change instead of {before}. With nothing disturbed, "
-        f"{percent(chosen.get('clean_agreement'))} of first answers stay what {_today(direction)}."
+        f"Yes, for {judged}: {after} of first answers change instead of {before}. With nothing "
+        f"disturbed, {percent(chosen.get('clean_agreement'))} of first answers stay what "
+        f"{_today(direction)}. Use {closer}, searched by {said(chosen.get('score'))}."
         + (f" It also helps with {also}." if also else "")
     )
+
+
+def cost_of(direction: dict[str, Any]) -> str:
+    """What the recommended closer costs, as the line that it was judged on says; else empty."""
+    judged = _chosen(direction).get("judged_on")
+    entries = direction.get("verdict") or []
+    return next((e.get("cost") or "" for e in entries if e.get("disturbance") == judged), "")
 
 
 def is_broken(warning: dict[str, Any]) -> bool:
@@ -219,15 +232,16 @@ def warning_line(warning: dict[str, Any]) -> str:
 
 def _today(direction: dict[str, Any]) -> str:
     """What clean agreement compares with: today's search, where the score ranks as it does."""
-    score = (direction.get("recommendation") or {}).get("score")
+    score = _chosen(direction).get("score")
     if direction.get("score") in ("cosine", score):  # unit rows rank alike under every score
         return "they are today"
     return f"plain search by {said(score)} gives"
 
 
 def commands(report: dict[str, Any], direction: dict[str, Any]) -> list[str]:
-    """The shell commands that apply the recommendation; none where nothing is recommended."""
-    chosen = direction.get("recommendation") or {}
+    """The shell commands that put the recommendation into a store, or write files; none where
+    nothing is recommended."""
+    chosen = _chosen(direction)
     if chosen.get("closer") in (None, "none"):
         return []
     queries, candidates = (
@@ -244,6 +258,9 @@ def commands(report: dict[str, Any], direction: dict[str, Any]) -> list[str]:
         file = shlex.quote(str(file))
     return [
         *made,
+        "# into a store; it is tried there first",
+        f"isthmus deploy {file} STORE \\\n    --queries {queries}",
+        "# or into files",
         f"isthmus apply {file} {queries} \\\n    --role query --out queries.closed.npy",
         f"isthmus apply {file} {candidates} \\\n    --role candidate --out candidates.closed.npy",
     ]
@@ -261,7 +278,7 @@ def compared(direction: dict[str, Any]) -> list[dict[str, Any]]:
         ``what`` (in words), ``side``, ``before`` and ``after`` (stress rows), ``verdict``:
         ``more`` or ``fewer`` answers kept where the two intervals do not overlap, else empty.
     """
-    chosen = direction.get("recommendation") or {}
+    chosen = _chosen(direction)
     closer, score = chosen.get("closer"), chosen.get("score")
     if closer in (None, "none"):
         return []
@@ -321,7 +338,12 @@ def gallery_lines(found: dict[str, Any] | None) -> list[str]:
 
 def caveats(direction: dict[str, Any]) -> list[str]:
     """What the whole gallery says, and where the recommended closer keeps clearly fewer answers."""
-    worse = [c for c in compared(direction) if c["verdict"] == "fewer"]
+    told = {row.get("disturbance") for row in _chosen(direction).get("worse") or []}
+    worse = [
+        c
+        for c in compared(direction)
+        if c["verdict"] == "fewer" and VERDICT_LINES.get(str(c["after"].get("family"))) not in told
+    ]
     return [
         *gallery_lines(direction.get("gallery")),
         *worse_lines(direction),
@@ -336,7 +358,7 @@ def caveats(direction: dict[str, Any]) -> list[str]:
 
 def worse_lines(direction: dict[str, Any]) -> list[str]:
     """Lines of the verdict on which the recommended closer clearly changes more answers."""
-    chosen = direction.get("recommendation") or {}
+    chosen = _chosen(direction)
     return [
         f"Not for {said(row.get('disturbance'))}: {percent(row.get('flips_after'))} of first "
         f"answers change with {said(chosen.get('closer'))}, "

@@ -19,6 +19,7 @@ from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
 from isthmus.errors import CloserError, OptionError
+from isthmus.robustness import Perturbation
 from isthmus.robustness.measurements import FLOAT_BYTES
 from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.advice import AccuracyGain, CloserFigures
@@ -178,12 +179,15 @@ def _advised(decision: Decision) -> dict[str, Any]:
 def _recommendation(
     judged: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], rules: Rules
 ) -> dict[str, Any]:
-    """One closer for the direction: that which most entries name, judged where it removes most
-    flips on the validation queries; where closing never helps, none, judged where most change."""
+    """One closer for the direction: one that helps a code before one that helps against noise,
+    since vectors are stored in codes; then that which most entries name, judged where it removes
+    most flips on the validation queries. Where closing never helps, none, judged where most change.
+    """
     helped = [pair for pair in judged if pair[0]["state"] == HELPS]
     names = [(entry["closer"], entry["score"]) for entry, _ in helped]
     ranked_by = [
-        (names.count(who), pair[1]["gain"]) for who, pair in zip(names, helped, strict=True)
+        (Perturbation(**entry["perturbation"]).kind == "codec", names.count(who), more["gain"])
+        for who, (entry, more) in zip(names, helped, strict=True)
     ]
     if helped:
         entry, more = helped[max(range(len(helped)), key=ranked_by.__getitem__)]
@@ -283,6 +287,11 @@ def _entry(
         "interval": list(taken.test.removed_ci) if state == HELPS else None,
         "queries": len(trials.test.rows),
         "bytes_per_vector": plain[1].size,
+        "flips_by_score": {
+            closer.score: float(test.flips.mean())
+            for closer, _, test in measured
+            if closer.name == "none" and asked.kind == "codec"
+        },
         "cost": _cost(taken, trials.score) if state == HELPS else None,
         "why": _why(state, taken, decision.reason),
     }
@@ -307,6 +316,7 @@ def _float32(task: RetrievalTask) -> dict[str, Any]:
         "interval": None,
         "queries": len(task.queries),
         "bytes_per_vector": float(FLOAT_BYTES * task.candidates.shape[1]),
+        "flips_by_score": {},
         "cost": None,
         "why": why,
     }
@@ -339,11 +349,11 @@ def _sentence(entry: Mapping[str, Any]) -> str:
 def _cost(taken: CloserFigures, score: str) -> str:
     """What has to be stored and changed for a closer, in words."""
     floats = taken.floats_per_candidate
-    parts = ["both sides go through isthmus apply once"]
+    parts = ["both sides are mapped"]
     if floats:
-        parts.append(f"{floats} float{'s' * (floats > 1)} more for each candidate")
+        parts.append(f"{floats} more float{'s' * (floats > 1)} per candidate")
     if taken.score != score:
-        parts.append(f"search by {taken.score} instead of {score}")
+        parts.append(f"search by {taken.score}, not {score}")
     if taken.shown != "by guarantee":
         parts.append(f"{1 - taken.test.clean_agreement:.1%} of undisturbed answers change")
     return "; ".join(parts)
