@@ -338,11 +338,12 @@ def gallery_lines(found: dict[str, Any] | None) -> list[str]:
 
 def caveats(direction: dict[str, Any]) -> list[str]:
     """What the whole gallery says, and where the recommended closer keeps clearly fewer answers."""
-    told = {row.get("disturbance") for row in _chosen(direction).get("worse") or []}
+    worse_on = {row.get("disturbance") for row in _chosen(direction).get("worse") or []}
     worse = [
         c
         for c in compared(direction)
-        if c["verdict"] == "fewer" and VERDICT_LINES.get(str(c["after"].get("family"))) not in told
+        if c["verdict"] == "fewer"
+        and VERDICT_LINES.get(str(c["after"].get("family"))) not in worse_on
     ]
     return [
         *gallery_lines(direction.get("gallery")),
