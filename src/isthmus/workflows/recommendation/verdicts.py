@@ -304,7 +304,7 @@ def _float32(task: RetrievalTask) -> dict[str, Any]:
         "undisturbed float32 vectors gain nothing from closing the gap: a closing that keeps your "
         "answers gives the answers that you have"
     )
-    entry = {
+    entry: dict[str, Any] = {
         "disturbance": FLOAT32,
         "perturbation": None,
         "state": SAFE,
