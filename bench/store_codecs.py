@@ -1,8 +1,10 @@
-"""A store's own codecs before and after closing: ``python -m bench.store_codecs IMAGES CAPTIONS``.
+"""Stores' own codecs before and after closing: ``python -m bench.store_codecs IMAGES CAPTIONS``.
 
 Each store is started here, filled with the candidates, indexed with one of its codecs and asked
 without rescoring. It prints a line of JSON for each store, codec, direction and closer: of how
-many queries the first answer is that of exact search of the original vectors, before and after.
+many queries the first answer is that of exact search of the original vectors (or ties with it),
+before and after. ``--emoji`` does the same with the rows of ``isthmus demo`` after those of the
+files; ``--docs docs`` writes the tables into the pages.
 """
 
 from __future__ import annotations
@@ -20,13 +22,19 @@ import numpy as np
 from tests.deploy.stores import kinds
 
 import isthmus as im
+from isthmus.core.progress import quiet
 from isthmus.deploy import stores
+from isthmus.workflows.demo.rows import embed_world
 
 Filling = Callable[[np.ndarray, Path], Iterator[tuple[str, str]]]
 """Candidates and a folder -> (codec, address) of each way that a store compares them."""
 
 DIRECTIONS = ("image to text", "text to image")
 CLOSERS = ("orthogonal-shift", "center-queries", "center-both")
+COCO, EMOJI = "COCO", "emoji"
+PAGES = {COCO: "stores.md", EMOJI: "store-codecs.md"}
+AS_THEY_ARE = ("none", "Flat", "FLAT")
+"""Codecs that keep vectors as they are."""
 
 
 @cache
@@ -56,14 +64,16 @@ def lancedb(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
     lists = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
     one = {"distance_type": "dot", "num_partitions": 1}
     for name, config in {
+        "none": None,
         "sq": index.IvfSq(**one),
         "rq": index.IvfRq(**one),
         "pq32": index.IvfPq(num_sub_vectors=32, **one),
         "hnsw_sq": index.HnswSq(distance_type="dot"),
     }.items():
         table = database.create_table(name, pa.table({"id": range(len(rows)), "v": lists}))
-        table.create_index("v", config=config)
-        yield name, f"lancedb:{folder}?table={name}&column=v&partitions=1"
+        if config is not None:
+            table.create_index("v", config=config)
+        yield name, f"lancedb:{folder}?table={name}&column=v&score=dot&partitions=1"
 
 
 def qdrant_edge(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
@@ -72,6 +82,7 @@ def qdrant_edge(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
 
     turbo = engine.TurboQuantQuantizationConfig
     for name, config in {
+        "none": None,
         "int8": engine.ScalarQuantizationConfig(type=engine.ScalarType.Int8),
         "binary": engine.BinaryQuantizationConfig(),
         "turbo": turbo(),
@@ -108,12 +119,12 @@ def milvus(rows: np.ndarray, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 STORES: dict[str, Filling] = {
-    "pgvector": asked("postgresql", ("halfvec", "binary")),
+    "pgvector": asked("postgresql", ("none", "halfvec", "binary")),
     "LanceDB": lancedb,
     "Qdrant engine": qdrant_edge,
     "Chroma": asked("chroma", ("none",)),
     "FAISS": asked(
-        "faiss", ("SQ8", "SQ4", "RaBitQ", "PQ32x8np", "LSH", "HNSW32,SQ8"), "&score=dot"
+        "faiss", ("Flat", "SQ8", "SQ4", "RaBitQ", "PQ32x8np", "LSH", "HNSW32,SQ8"), "&score=dot"
     ),
     "Milvus": milvus,
     "Redis vector sets": asked("redis", ("none", "int8", "binary"), "&ef=500"),
@@ -131,27 +142,31 @@ def rows_of_table(
         for direction, (queries, candidates) in directions.items():
             folder = Path(tempfile.mkdtemp(prefix="isthmus-bench-"))
             for codec, address in STORES[store](candidates, folder):
+                told = {"store": store, "codec": codec, "direction": direction}
                 for name in CLOSERS:
                     closer = im.fit(name, queries, candidates, score="dot")
-                    with tempfile.TemporaryDirectory() as out:
-                        made = stores.deploy(closer, address, column="closed", out=out)
-                        check = stores.check_deployment(
-                            closer, address, queries, column="closed", out=out, max_queries=10**9
-                        )
-                        if made.column:
-                            stores.undo(closer, address, column="closed")
-                    yield {
-                        "store": store,
-                        "codec": codec,
-                        "direction": direction,
-                        "closer": name,
-                        "form": made.form,
-                        "queries": check.queries,
-                        "before": round(check.before * check.queries),
-                        "after": round(check.after * check.queries),
-                        "exact": check.exact,
-                    }
+                    yield {**told, "closer": name, **deployed(closer, address, queries)}
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def deployed(closer: im.Closer, address: str, queries: np.ndarray) -> dict[str, Any]:
+    """Deploy, check with every query, undo: the form and counts of queries."""
+    with tempfile.TemporaryDirectory() as out:
+        made = stores.deploy(closer, address, column="closed", out=out)
+        check = stores.check_deployment(
+            closer, address, queries, column="closed", out=out, max_queries=10**9
+        )
+        if made.column:
+            stores.undo(closer, address, column="closed", out=out)
+    shares = {"before": check.before, "after": check.after, "exact": check.exact}
+    counts = {name: round(share * check.queries) for name, share in shares.items()}
+    return {"form": made.form, "queries": check.queries, **counts}
+
+
+def emoji() -> tuple[np.ndarray, np.ndarray]:
+    """The drawings that the built-in model never saw, and the names: (1906, 128) unit rows each."""
+    made = embed_world("emoji", quiet)
+    return made.unseen.astype(np.float32), made.names.astype(np.float32)
 
 
 def unit(path: str) -> np.ndarray:
@@ -175,28 +190,61 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     return "\n".join(out)
 
 
-def write(page: Path, lines: Sequence[dict[str, Any]]) -> None:
-    """Put each store's table between its marks."""
-    text = page.read_text(encoding="utf-8")
+def exact_table(lines: Sequence[dict[str, Any]]) -> str:
+    """Vectors as they are: of how many queries every closer keeps the answer, a store a row."""
+    sets = dict.fromkeys((line["rows"], line["direction"]) for line in lines)
+    heads = [f"{rows}, {way}, of {queries_of(lines, rows)}" for rows, way in sets]
+    out = [f"| store | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
     for store in dict.fromkeys(line["store"] for line in lines):
-        begin, end = f"<!-- codecs: {store} -->\n", f"<!-- end: {store} -->"
-        head, found, rest = text.partition(begin)
-        assert found, store
-        made = table([line for line in lines if line["store"] == store])
-        text = head + begin + made + "\n" + end + rest.partition(end)[2]
-    page.write_text(text, encoding="utf-8")
+        kept = {at: [] for at in sets}
+        for line in lines:
+            if line["store"] == store and line["codec"] in AS_THEY_ARE:
+                kept[line["rows"], line["direction"]].append(line["after"])
+        counts = (str(min(found)) if found else "–" for found in kept.values())
+        out.append(f"| {store} | {' | '.join(counts)} |")
+    return "\n".join(out)
+
+
+def queries_of(lines: Sequence[dict[str, Any]], rows: str) -> int:
+    """How many queries a set of rows has."""
+    return next(int(line["queries"]) for line in lines if line["rows"] == rows)
+
+
+def write(docs: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Put each table between its marks: that of exact forms, and for each set those of stores."""
+    put(docs / PAGES[COCO], "exact forms", exact_table(lines))
+    for rows in dict.fromkeys(line["rows"] for line in lines):
+        for store in dict.fromkeys(line["store"] for line in lines):
+            found = [x for x in lines if (x["rows"], x["store"]) == (rows, store)]
+            put(docs / PAGES[rows], store, table(found))
+
+
+def put(page: Path, name: str, made: str) -> None:
+    """A table into a page."""
+    text = page.read_text(encoding="utf-8")
+    begin, end = f"<!-- codecs: {name} -->\n", f"<!-- end: {name} -->"
+    head, found, rest = text.partition(begin)
+    assert found, name
+    page.write_text(head + begin + made + "\n" + end + rest.partition(end)[2], encoding="utf-8")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images")
-    parser.add_argument("captions")
+    parser.add_argument("images", nargs="?")
+    parser.add_argument("captions", nargs="?")
+    parser.add_argument("--emoji", action="store_true", help="also the rows of isthmus demo")
     parser.add_argument("--only", nargs="*", default=(), choices=STORES, metavar="STORE")
-    parser.add_argument("--page", type=Path, help="also write the tables into docs/stores.md")
+    parser.add_argument("--lines", type=Path, help="lines that were printed, instead of a run")
+    parser.add_argument("--docs", type=Path, help="also write the tables into the pages there")
     given = parser.parse_args()
-    every = []
-    for line in rows_of_table(unit(given.images), unit(given.captions), given.only):
-        every.append(line)
-        print(json.dumps(line), flush=True)
-    if given.page:
-        write(given.page, every)
+    every: list[dict[str, Any]] = []
+    if given.lines:
+        every = [json.loads(line) for line in given.lines.read_text().splitlines()]
+    else:
+        sets = {COCO: (unit(given.images), unit(given.captions))} if given.captions else {}
+        for rows, sides in (sets | ({EMOJI: emoji()} if given.emoji else {})).items():
+            for line in rows_of_table(*sides, given.only):
+                every.append({"rows": rows, **line})
+                print(json.dumps(every[-1]), flush=True)
+    if given.docs:
+        write(given.docs, every)

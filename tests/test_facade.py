@@ -32,6 +32,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "plan": lambda a, b: im.plan(a, b, target=0.5, codecs=["sign", "int8"], depths=[0, 5]),
     "predict": lambda a, b: im.predict(a, b, noise=0.05),
     "recommend": lambda a, b: im.recommend(a, b, perturb="sq8", closers="center-queries"),
+    "retrieve": lambda a, b: im.retrieve(a, b, 3),
     "stress": lambda a, b: im.stress(a, b, perturb="sq8", closers="center-queries"),
     "verify": lambda a, b: im.verify(im.fit("mean-shift", a, b), a, b),
 }
@@ -55,6 +56,7 @@ SAME: dict[str, tuple[str, set[str], set[str]]] = {
     "make_canary": ("canary make", set(), {"digests"}),
     "plan": ("plan", set(), set()),
     "recommend": ("recommend", set(), set()),
+    "retrieve": ("search", set(), set()),
     "stress": ("stress", set(), set()),
 }
 """Verb -> its command, what only the command has, what only the verb has. Commands without a verb:

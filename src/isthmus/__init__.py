@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from isthmus.deploy.canary import make_canary as make_canary
     from isthmus.deploy.comparison import Comparison as Comparison
     from isthmus.deploy.comparison import compare as compare
+    from isthmus.deploy.retrieval import Hits as Hits
+    from isthmus.deploy.retrieval import retrieve as retrieve
     from isthmus.deploy.thresholds import Calibration as Calibration
     from isthmus.deploy.thresholds import Decisions as Decisions
     from isthmus.deploy.thresholds import calibrate as calibrate
@@ -81,6 +83,7 @@ _VERBS = {
     "plan": "workflows.storage",
     "predict": "theory.prediction",
     "recommend": "workflows.recommendation",
+    "retrieve": "deploy.retrieval",
     "stress": "robustness",
     "verify": "closers",
 }
@@ -98,6 +101,7 @@ _NOUNS = {
     "Embedded": "encoders.rows_file",
     "GapReport": "metrics.gap_report",
     "Guarantee": "closers.closer",
+    "Hits": "deploy.retrieval",
     "InputWarning": "data.row_stats",
     "Mixed": "robustness.mixed.verdict",
     "Moments": "data.moments",

@@ -11,6 +11,7 @@ import pytest
 
 import isthmus as im
 from commands import run
+from isthmus.engines import SerialExecutor
 from isthmus.search.scores import Ranking, top_k
 from isthmus.theory.curves import consistency_curve
 from worlds import two_modalities, unit_rows
@@ -109,7 +110,19 @@ def test_lists_of_neighbours_stand_for_a_gallery_that_is_not_here(
     assert "Among all 1,200 candidates" in page
 
 
+class Counting(SerialExecutor):
+    """What it was given to do."""
+
+    def __init__(self) -> None:
+        self.parts: list[int] = []
+
+    def map(self, fn: Any, items: Any) -> Any:
+        self.parts.append(len(items))
+        return super().map(fn, items)
+
+
 def test_advice_has_the_gain_among_all_candidates(files: Path) -> None:
+    engine = Counting()
     advice = im.recommend(
         files / "queries.npy",
         files / "shards",
@@ -118,7 +131,9 @@ def test_advice_has_the_gain_among_all_candidates(files: Path) -> None:
         levels=0.022,
         trials=2,
         max_candidates=SAMPLE,
+        engine=engine,
     )
+    assert engine.parts  # the whole gallery goes through it
     gallery = advice.to_dict()["gallery"]
     law = by_law(files)[0.022]
     assert figures(gallery) == pytest.approx({0.022: law}, abs=2e-5)

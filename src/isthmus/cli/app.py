@@ -23,6 +23,7 @@ COMMANDS = (
     "export",
     "deploy",
     "recommend",
+    "search",
     "mixed",
     "plan",
     "embed",

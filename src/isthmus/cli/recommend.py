@@ -9,8 +9,8 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import check_output, split_words
-from isthmus.cli.output import console, print_json, progress_bar
+from isthmus.cli.options import check_output
+from isthmus.cli.output import console, print_json
 
 
 def command(
@@ -55,6 +55,7 @@ def command(
     max_queries: options.MaxQueries = 1000,
     max_candidates: options.MaxCandidates = 4000,
     seed: options.Seed = 0,
+    engine: options.Engine = None,
     out: Annotated[
         Path | None, typer.Option(help="File of the recommended closer, .safetensors.")
     ] = None,
@@ -63,12 +64,20 @@ def command(
     """Which closer for this perturbation, or none, and why.
 
     Settings are chosen on one part of the queries; figures are of the others. With --perturb store,
-    CANDIDATES is the address of a store, and each closer is tried in the store itself.
+    CANDIDATES is the address of a store, and each closer is tried in a sample of it that has its
+    index and codec and is removed again.
 
     Example: isthmus recommend images.npy captions.npy --perturb rabitq --out closer.safetensors
     """
     if perturb == "store":
-        _in_store(queries, candidates, closers, max_queries, seed, json)
+        from isthmus.deploy.stores import recommend_in_store
+
+        of_store = options.asked(recommend_in_store, locals(), store=candidates)
+        screen = console(as_json=json)
+        for line in of_store.sentences():
+            screen.print(line, soft_wrap=True)
+        if json:
+            print_json(of_store.to_dict())
         return
     from isthmus.report.advice_table import print_advice
 
@@ -83,21 +92,3 @@ def command(
         screen.print(f"wrote {out}", soft_wrap=True)
     if json:
         print_json(result)
-
-
-def _in_store(
-    queries: str, store: str, closers: str | None, max_queries: int, seed: int, json: bool
-) -> None:
-    """Closers through the store's own index and codec."""
-    from isthmus.deploy.stores import CLOSERS, recommend_in_store
-
-    tried = CLOSERS if closers is None else split_words(closers)
-    with progress_bar() as say:
-        advice = recommend_in_store(
-            store, queries, closers=tried, max_queries=max_queries, seed=seed, progress=say
-        )
-    screen = console(as_json=json)
-    for line in advice.sentences():
-        screen.print(line, soft_wrap=True)
-    if json:
-        print_json(advice.to_dict())

@@ -30,6 +30,7 @@ STREAMS: dict[str, int] = {
     "gallery.random-rows": 0x6A11,  # rows that stand for those which are among nobody's best
     "gap.separability": 0x5E9,  # held-out rows of the linear classifier
     "deploy.check": 0xDEC,  # queries that a deployment is checked with
+    "deploy.sample": 0xDE5,  # items of a store that closers are tried on
     "deploy.try": 0xDE7,  # queries that closers are fitted on, chosen on and judged on in a store
     "index.held-out": 0x0A11,  # candidates kept out of an index
     "index.codec-rows": 0xC0DE,  # stored rows that its codec is fitted on

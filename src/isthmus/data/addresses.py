@@ -46,13 +46,20 @@ class Address:
     options: dict[str, str] = field(default_factory=dict)
     shown: str = ""
 
+    def changed(self, **options: str | None) -> Address:
+        """The same place with these options, and without those that are None."""
+
+        def with_options(held: dict[str, str]) -> dict[str, str]:
+            return {k: v for k, v in {**held, **options}.items() if v is not None}
+
+        head, _, query = self.shown.partition("?")
+        asked = urlencode(with_options(dict(parse_qsl(query))), safe=":/")
+        shown = f"{head}?{asked}" if asked else head
+        return replace(self, options=with_options(self.options), shown=shown)
+
     def with_column(self, column: str) -> Address:
         """The address of another column of the same items."""
-        options = {k: v for k, v in self.options.items() if k != "vector"}
-        shown, _, query = self.shown.partition("?")
-        kept = [(k, v) for k, v in parse_qsl(query) if k not in ("column", "vector")]
-        shown = f"{shown}?{urlencode([*kept, ('column', column)], safe=':/')}"
-        return replace(self, options={**options, "column": column}, shown=shown)
+        return self.changed(vector=None, column=None).changed(column=column)
 
     def sibling(self, option: str, column: str) -> Address:
         """The address of a collection ``NAME_COLUMN`` beside the one that ``option`` names.
@@ -60,13 +67,8 @@ class Address:
         For stores whose collections hold one vector an item. What ranks there and how it is coded
         are its own.
         """
-        other = self.with_column(column)
-        gone, name = ("score", "codec"), f"{self.need(option)}_{column}"
-        options = {k: v for k, v in other.options.items() if k not in gone}
-        shown, _, query = other.shown.partition("?")
-        kept = {k: v for k, v in parse_qsl(query) if k not in gone}
-        shown = f"{shown}?{urlencode({**kept, option: name}, safe=':/')}"
-        return replace(other, options={**options, option: name}, shown=shown)
+        name = f"{self.need(option)}_{column}"
+        return self.with_column(column).changed(score=None, codec=None, **{option: name})
 
     def need(self, option: str) -> str:
         """The value of an option that must be there.

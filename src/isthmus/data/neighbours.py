@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.file_errors import os_errors
+from isthmus.data.file_errors import os_errors, read_text
+from isthmus.data.hit_files import HIT_FILES, RUNS, read_run
 from isthmus.data.parquet import parquet_file
 from isthmus.errors import CorruptFile, FileError, LabelsError, first_rows
 
@@ -38,20 +39,25 @@ class Neighbours:
         return int((self.rows >= 0).sum(axis=1).min())
 
 
-def read_neighbours(given: Any, queries: int, *, distances: bool) -> Neighbours:
+def read_neighbours(
+    given: Any, queries: int, *, distances: bool, ids: np.ndarray | None = None
+) -> Neighbours:
     """Lists from a file or from three columns.
 
     Args:
-        given: ``.parquet``, ``.csv`` or ``.tsv`` whose first three columns are query row, candidate
-            (row number or id) and score, or three sequences of them. Lines in any order.
+        given: ``.parquet``, ``.csv``, ``.tsv``, ``.jsonl`` or ``.npz`` whose first three columns
+            are query row, candidate (row number or id) and score; a run of TREC; or three
+            sequences of them. Lines in any order.
         queries: how many there are; each needs 10 neighbours, and 100 are better.
+        ids: (n,) of the queries, by which a run names them; None: it has row numbers.
         distances: smaller scores are better.
 
     Raises:
         LabelsError: not that. FileError: a file that cannot be read.
     """
     what = f"'{given}'" if isinstance(given, (str, os.PathLike)) else "neighbours"
-    columns = _columns(given) if isinstance(given, (str, os.PathLike)) else list(given)
+    is_file = isinstance(given, (str, os.PathLike))
+    columns = _columns(given, ids, distances) if is_file else list(given)
     if len(columns) != 3 or len({len(column) for column in columns}) != 1:
         raise LabelsError("bad-neighbours", f"{what}: expected {EXPECTED}")
     query, names, score = (np.asarray(column) for column in columns)
@@ -94,30 +100,53 @@ def read_neighbours(given: Any, queries: int, *, distances: bool) -> Neighbours:
     return Neighbours(rows, scores, distances)
 
 
-def _columns(path: str | os.PathLike[str]) -> list[np.ndarray]:
+def _columns(
+    path: str | os.PathLike[str], ids: np.ndarray | None, distances: bool
+) -> list[np.ndarray]:
     """The first three columns of a file."""
+    typed, suffix = os.fspath(path), os.path.splitext(path)[1].lower()
+    if suffix in RUNS:
+        asked, found, scores = read_run(read_text(typed), f"'{typed}'")
+        return [_rows_of(asked, ids, f"'{typed}'"), found, -scores if distances else scores]
+    if suffix == ".npz":
+        with os_errors(typed), np.load(typed, allow_pickle=False) as held:
+            return [held[name] for name in held.files[:3]]
+    return [column.to_numpy(zero_copy_only=False) for column in _table(typed, suffix).columns[:3]]
+
+
+def _rows_of(asked: np.ndarray, ids: np.ndarray | None, what: str) -> np.ndarray:
+    """Rows of queries that are named by id, or by row where they have none."""
+    known = None if ids is None else {str(one): i for i, one in enumerate(ids.tolist())}
+    try:
+        return np.array([int(one) if known is None else known[one] for one in asked.tolist()])
+    except (KeyError, ValueError) as error:
+        raise LabelsError(
+            "unknown-ids", f"{what} names the query {error}, which is none of these queries"
+        ) from error
+
+
+def _table(typed: str, suffix: str) -> Any:
+    """A table with these columns and perhaps others."""
     import pyarrow as pa
     import pyarrow.csv as pc
 
-    typed, suffix = os.fspath(path), os.path.splitext(path)[1].lower()
     if suffix == ".parquet":
         with parquet_file(typed, f"'{typed}'") as file:
-            table = file.read(columns=file.schema_arrow.names[:3], use_threads=False)
-    elif suffix in (".csv", ".tsv"):
-        with os_errors(typed), open(typed, encoding="utf-8") as lines:
-            first = lines.readline()
-        sign = "\t" if suffix == ".tsv" else ","
-        headless = first.split(sign)[0].strip("\"' ").isdigit()
-        try:
-            table = pc.read_csv(
-                typed,
-                read_options=pc.ReadOptions(use_threads=False, autogenerate_column_names=headless),
-                parse_options=pc.ParseOptions(delimiter=sign),
-            )
-        except pa.ArrowInvalid as error:
-            raise CorruptFile("damaged-file", f"'{typed}': {error}; expected {EXPECTED}") from error
-    else:
-        raise FileError(
-            "unknown-suffix", f"'{typed}' has the suffix '{suffix}'; expected .parquet, .csv, .tsv"
-        )
-    return [column.to_numpy(zero_copy_only=False) for column in table.columns[:3]]
+            return file.read(columns=file.schema_arrow.names[:3], use_threads=False)
+    try:
+        if suffix == ".jsonl":
+            from pyarrow import json
+
+            return json.read_json(typed, json.ReadOptions(use_threads=False))
+        if suffix in (".csv", ".tsv"):
+            with os_errors(typed), open(typed, encoding="utf-8") as lines:
+                first = lines.readline()
+            sign = "\t" if suffix == ".tsv" else ","
+            headless = first.split(sign)[0].strip("\"' ").isdigit()
+            reading = pc.ReadOptions(use_threads=False, autogenerate_column_names=headless)
+            return pc.read_csv(typed, reading, pc.ParseOptions(delimiter=sign))
+    except pa.ArrowInvalid as error:
+        raise CorruptFile("damaged-file", f"'{typed}': {error}; expected {EXPECTED}") from error
+    raise FileError(
+        "unknown-suffix", f"'{typed}' has the suffix '{suffix}'; expected {', '.join(HIT_FILES)}"
+    )

@@ -103,7 +103,7 @@ def gallery_figures(
     assert given is not None
     source, stats = given.source, given.stats
     if stats.rows != source.rows:
-        stats = summarise(source, normalised=task.normalised).stats_a
+        stats = summarise(source, normalised=task.normalised, engine=engine).stats_a
         stats.refuse(given.name, cosine=task.normalised, source=source)
     firsts = stats.firsts if given.items is None and stats.duplicates else None
     repeats = None if firsts is None else firsts != np.arange(len(firsts))

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +22,7 @@ import isthmus as im
 from campaigns.deploys import run_store
 from commands import run
 from isthmus.deploy import stores
+from isthmus.deploy.stores import deploying, sampling, trying
 from isthmus.errors import IsthmusError
 from refusals import refused
 
@@ -161,13 +167,109 @@ def test_a_killed_run_goes_on(name: str, filled: Callable, tmp_path: Path) -> No
     assert found["kills"] == 2
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if name != SLOW])
-def test_advice_of_the_store_itself(name: str, filled: Callable, world: tuple) -> None:
-    address = filled(name)
-    advice = stores.recommend_in_store(address, world[0])
+@pytest.mark.parametrize("name", KINDS)
+def test_advice_of_a_sample_writes_nothing_to_the_users(
+    name: str, filled: Callable, world: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample has the index and the codec; it is gone at the end, and after Ctrl-C."""
+    address, seen = filled(name), []
+    source = stores.open_store(address)
+    before, names = held(source), list(EXACT if name != SLOW else EXACT[-1:])
+    real = deploying.try_closer
+
+    def watched(closer: im.Closer, sample: sampling.Sample, *given: object) -> tuple:
+        facts, own = sample.store.describe(), source.describe()
+        assert replace(facts, rows=0, dtype="") == replace(own, rows=0, dtype="")
+        answer = real(closer, sample, *given)
+        seen.append((facts.rows, held(source, sampled=True)))
+        return answer
+
+    monkeypatch.setattr(trying, "try_closer", watched)
+    advice = stores.recommend_in_store(address, world[0], closers=names, max_candidates=150)
     assert advice.choice == "none"  # float vectors: nothing is lost, so nothing is gained
-    assert [line["closer"] for line in advice.tried] == ["none", *EXACT]
+    assert [line["closer"] for line in advice.tried] == ["none", *names]
     assert all(line["kept"] == 1.0 for line in advice.tried)
+    assert seen == [(advice.items[0], before)] * len(names)
+    assert 150 <= advice.items[0] < advice.items[1] == 240
+    assert not advice.left
+    assert held(source) == before
+
+    def stopped(*given: object) -> None:
+        real(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trying, "try_closer", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        stores.recommend_in_store(address, world[0], closers=names)
+    assert held(source) == before
+
+
+def held(source: stores.Store, *, sampled: bool = False) -> list[str]:
+    """What there is beside, and what the user's table has; with ``sampled`` less the sample."""
+    kind, base = type(source).__name__, source.connection
+    if kind == "Pgvector":
+        names = base.execute(
+            "SELECT table_schema || '.' || table_name || '.' || column_name "
+            "FROM information_schema.columns WHERE table_schema !~ 'catalog|information'"
+        ).fetchall()
+        names = [name for (name,) in names]
+    elif kind == "QdrantEdge":
+        names = list(source._config)
+    elif kind in ("VectorSet", "RediSearch"):
+        names = [*base.keys("*"), *base.execute_command("FT._LIST")]
+        if kind == "RediSearch":
+            names += base.hkeys(source.ids()[0])
+    elif kind in ("Chroma", "Milvus"):
+        names = [getattr(one, "name", one) for one in base.list_collections()]
+    elif kind == "Qdrant":
+        names = [one.name for one in base.get_collections().collections]
+    elif kind == "LanceDB":
+        names = source._database.list_tables(limit=None).tables
+    elif kind == "SQLite":
+        names = [row[0] for row in base.execute("SELECT sql FROM sqlite_master")]
+    else:
+        names = [path.name for path in Path(source.address.place).parent.iterdir()]
+    found = sorted(one.decode() if isinstance(one, bytes) else str(one) for one in names)
+    return [one for one in found if not sampled or "isthmus_sample" not in one]
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name != SLOW])
+def test_what_a_killed_run_left_is_named_and_removed(
+    name: str, filled: Callable, world: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = filled(name)
+    source = stores.open_store(address)
+    before = held(source)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: gone.pid)
+        folder = Path(tempfile.mkdtemp(prefix=sampling._FOLDER.format(gone.pid)))
+        made = source.sample(source.ids()[:50], folder)
+    if name == "postgresql":  # its table goes with the connection
+        source.connection.close()
+        source._connection = None
+    left = [str(folder)]
+    if name in ("chroma", "lancedb", "qdrant", "redis", "redisearch"):
+        left.insert(0, made[0].address.changed(where=None).shown)
+    advice = stores.recommend_in_store(address, world[0], closers=EXACT[-1:])
+    assert len(advice.left) == len(left)
+    assert advice.left[-1] == str(folder)
+    assert advice.sentences()[0].startswith("removed what a run that was killed had left: ")
+    assert not folder.exists()
+    assert held(source) == before
+
+
+def test_the_sample_of_a_run_that_goes_on_is_kept(filled: Callable, world: tuple) -> None:
+    address = filled("lancedb")
+    source = stores.open_store(address)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: other.pid)
+            source.sample(source.ids()[:50], Path())
+        with refused("sample-in-use", str(other.pid)):
+            stores.recommend_in_store(address, world[0])
+    assert len(source.remove_sample()) == 1
 
 
 @pytest.mark.parametrize("strength", [0, 1])

@@ -12,7 +12,9 @@ from isthmus.closers.closer import Closer
 from isthmus.core.seeds import stream
 from isthmus.data import open_rows
 from isthmus.data.records import Record
-from isthmus.deploy.stores.deploying import Placement, first_kept
+from isthmus.data.source import ArraySource
+from isthmus.deploy.stores.deploying import Placement
+from isthmus.deploy.stores.sampling import Exact
 from isthmus.search.scores import Ranking, top_k
 
 
@@ -22,9 +24,11 @@ class DeploymentCheck(Record):
 
     Attributes:
         queries: how many were sent. index, codec: the store's own, of the deployed vectors.
-        exact: share of queries whose first answer by exact search is the same before and after.
+        exact: share of queries whose first answer by exact search is the same before and after, or
+            ties with it.
         before, after: share of queries whose first answer *in the store* is that of exact search
-            of the original vectors: with the original vectors, with the deployed ones.
+            of the original vectors, or one that ties with it: with the original vectors, with
+            the deployed ones.
         recall_before, recall_after: share of the exact ten first that are among the store's ten.
         warning: what to know of the store's rows; empty for nothing.
     """
@@ -80,12 +84,12 @@ def check_deployment(
     place = Placement.of(closer, store, column, out)
     if not place.form.stores_nothing:
         place.check_mark()
-    asked, ids = open_rows(queries), place.rows.ids
+    asked, ids = open_rows(queries), place.ids
     chosen = stream("deploy.check", seed).permutation(asked.rows)[:max_queries]
     plain = asked.take(np.sort(chosen))
     gallery = place.rows.read()
     k, score = min(10, len(ids)), place.form.score
-    exact = ids[top_k(Ranking.of(plain, gallery, score), k).rows]
+    exact = Exact(plain, ArraySource(gallery, ids=ids), score, k)
     moved, bias = place.form.stored(gallery)
     closed = Ranking.of(place.form.asked(plain), moved, score, bias)
     before = place.source.search(plain, k, score=score)
@@ -97,15 +101,10 @@ def check_deployment(
         queries=len(plain),
         index=stored.index,
         codec=stored.codec,
-        exact=float(first_kept(ids[top_k(closed, 1).rows], exact).mean()),
-        before=float(first_kept(before, exact).mean()),
-        after=float(first_kept(after, exact).mean()),
-        recall_before=_recall(before, exact),
-        recall_after=_recall(after, exact),
+        exact=float(exact.kept(ids[top_k(closed, 1).rows]).mean()),
+        before=float(exact.kept(before).mean()),
+        after=float(exact.kept(after).mean()),
+        recall_before=exact.recall(before),
+        recall_after=exact.recall(after),
         warning=place.form.said,
     )
-
-
-def _recall(found: np.ndarray, exact: np.ndarray) -> float:
-    pairs = zip(found.tolist(), exact.tolist(), strict=True)
-    return float(np.mean([len({*a} & {*b}) / len(b) for a, b in pairs]))

@@ -124,7 +124,7 @@ class Chroma(Store):
             found = self._collection.query(
                 query_embeddings=asked, n_results=k, where=self._filter or None, include=[]
             )
-        return np.array(found["ids"])
+        return self.answers(found["ids"])
 
     def at(self, column: str) -> Chroma:
         """The collection ``COLLECTION_COLUMN``."""

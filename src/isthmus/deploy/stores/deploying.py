@@ -20,18 +20,16 @@ from isthmus.core.statistics import paired_difference
 from isthmus.data import atomic_path, open_rows
 from isthmus.data.addresses import open_store
 from isthmus.data.records import Record
-from isthmus.data.source import Rows
+from isthmus.data.source import ArraySource, Rows
 from isthmus.deploy.export.closer_json import to_json
 from isthmus.deploy.stores.forms import Form, choose_form, form_again
 from isthmus.deploy.stores.query_side import query_side
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, StoreRows
+from isthmus.deploy.stores.sampling import Exact, Sample, sampled
+from isthmus.deploy.stores.store import BATCH, TRIED, Mark, Store, StoreFacts, StoreRows
 from isthmus.errors import CloserError, OptionError
-from isthmus.search.scores import Ranking, top_k
 
 SAMPLE = 100_000
 """Candidates that choose the range of an inner-product coordinate."""
-BATCH = 5_000
-"""Vectors of one transaction."""
 QUERY_SIDE = ("closer.json", "query.py", "deployment.json")
 """Files of a query side."""
 
@@ -105,8 +103,8 @@ def deploy(
         column: name of the new column, or collection. By default the old name and the closer's.
         out: folder for the query side. By default ``isthmus-deploy-COLUMN``.
         queries: (n, d) rows as the encoder gives them, not those that the closer was fitted on.
-            The closer is tried first, in a column that is removed again, with at most 500 of them,
-            drawn by ``seed``.
+            The closer is tried first, in a sample of the store that is removed again, with at most
+            500 of them, drawn by ``seed``.
         even_if_worse: write also where that trial loses answers, or where the store's rows are
             those that the closer was fitted on as queries.
 
@@ -123,7 +121,7 @@ def deploy(
     if place.form.other_side and not even_if_worse:
         way = "; or write it all the same with even_if_worse (--even-if-worse)"
         raise CloserError("other-side", place.form.other_side + way)
-    tried = None if queries is None else Trial.of(place, store, queries, seed)
+    tried = None if queries is None else Trial.of(place, queries, seed)
     if tried is not None and tried.hurts and not even_if_worse:
         raise CloserError("closing-hurts", tried.sentence)
     form = place.form
@@ -165,17 +163,20 @@ class Trial:
     how: str
 
     @classmethod
-    def of(cls, place: Placement, store: str, queries: Any, seed: int) -> Trial:
-        """Try it in a column that is removed again."""
+    def of(cls, place: Placement, queries: Any, seed: int) -> Trial:
+        """Try it in a sample of the store, which is removed again."""
         rows = open_rows(queries)
         chosen = stream("deploy.try", seed).permutation(rows.rows)[:500]
         asked, facts = rows.take(np.sort(chosen)), place.facts
         score = facts.score or place.closer.score
-        exact = place.rows.ids[top_k(Ranking.of(asked, place.rows.read(), score), 1).rows]
-        plain = first_kept(place.source.search(asked, 1, score=score), exact)
-        kept, form = try_closer(place.closer, store, asked, exact)
+        with sampled(place.source, asked, score, seed=seed) as sample:
+            exact = Exact(asked, sample.rows, score)
+            plain = exact.kept(sample.store.search(asked, 1, score=score))
+            kept, form = try_closer(place.closer, sample, asked, exact)
+            items = sample.rows.rows
         gain = paired_difference(plain[None], kept[None], seed=seed)
-        how = f"{place.closer.name} as {form}, index {facts.index}, codec {facts.codec}"
+        how = f"{place.closer.name} as {form}, index {facts.index}, codec {facts.codec}, "
+        how += f"{items} items"
         return cls(len(asked), int(plain.sum()), int(kept.sum()), gain.high < 0, how)
 
     @property
@@ -194,20 +195,20 @@ class Trial:
 
 
 def try_closer(
-    closer: Closer, store: str, queries: np.ndarray, exact: np.ndarray
+    closer: Closer, sample: Sample, queries: np.ndarray, exact: Exact
 ) -> tuple[np.ndarray, str]:
-    """(whether each first answer is kept (n,), form) through a column that is removed again."""
+    """(whether each first answer is kept (n,), form) in a sample; what is written is removed."""
     with tempfile.TemporaryDirectory() as folder:
-        place = Placement.of(closer, store, f"{closer.name}_try".replace("-", "_"), folder)
+        place = Placement.of(closer, sample.store, TRIED, folder, sample.rows)
         if place.form.stores_nothing:
-            return first_kept(place.search(queries, 1), exact), place.form.name
+            return exact.kept(place.search(queries, 1)), place.form.name
         place.prepare()
         try:
             place.write(quiet)
             found = place.search(queries, 1)
         finally:
             place.target.undo()
-    return first_kept(found, exact), place.form.name
+    return exact.kept(found), place.form.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +223,7 @@ class Placement:
     closer: Closer
     source: Store
     facts: StoreFacts
-    rows: StoreRows
+    rows: StoreRows | ArraySource
     name: str
     folder: Path
     form: Form
@@ -232,20 +233,30 @@ class Placement:
     def of(
         cls,
         closer: Closer | str | os.PathLike[str],
-        store: str,
+        store: str | Store,
         column: str | None,
         out: str | os.PathLike[str] | None,
+        rows: ArraySource | None = None,
     ) -> Placement:
-        """Open the store and choose the form; nothing is written."""
+        """Open the store and choose the form; nothing is written.
+
+        ``rows``: the vectors where they are known better than the store gives them.
+        """
         fitted = closer if isinstance(closer, Closer) else Closer.load(closer)
-        source = open_store(store)
-        facts, rows = source.describe(), source.rows()
+        source = store if isinstance(store, Store) else open_store(store)
+        facts, vectors = source.describe(), rows or source.rows()
         name = _name(source, fitted, column)
         folder = Path(out or f"isthmus-deploy-{name}")
-        form = _form(fitted, facts, rows, folder)
+        form = _form(fitted, facts, vectors, folder)
         said = f"{fitted.name} {_digest(form.to_json())[:16]}"
         mark = Mark(said, form.name, form.score, bias=form.biased, source=source.address.column)
-        return cls(fitted, source, facts, rows, name, folder, form, mark)
+        return cls(fitted, source, facts, vectors, name, folder, form, mark)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Of the items, (n,)."""
+        assert self.rows.ids is not None
+        return self.rows.ids
 
     @property
     def target(self) -> Store:
@@ -283,7 +294,7 @@ class Placement:
             return 0
         target = self.target
         there = {str(one) for one in target.done()}
-        ids = self.rows.ids
+        ids = self.ids
         wanted = np.array([i for i, one in enumerate(ids) if str(one) not in there], np.int64)
         for at in range(0, len(wanted), BATCH):
             some = wanted[at : at + BATCH]
@@ -379,11 +390,6 @@ def _remove_query_side(folder: Path) -> None:
 def _name(source: Store, closer: Closer, column: str | None) -> str:
     """Name of the deployed column or collection."""
     return column or f"{source.address.column or 'vector'}_{closer.name}".replace("-", "_")
-
-
-def first_kept(found: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """Whether the first of each answer (n, k) is that of exact search, (n,)."""
-    return np.asarray(found[:, 0] == exact[:, 0])
 
 
 __all__ = ["Deployment", "Placement", "deploy", "try_closer", "undo"]

@@ -120,7 +120,8 @@ class FaissFile(Store):
     ) -> np.ndarray:
         """All queries at once, with the settings of the file."""
         asked = np.ascontiguousarray(queries, np.float32)
-        return np.asarray(self.connection.faiss.search(asked, k)[1])
+        found = np.asarray(self.connection.faiss.search(asked, k)[1])
+        return found if (found >= 0).all() else self.answers([one[one >= 0] for one in found])
 
     def at(self, column: str) -> FaissFile:
         """The file ``STEM_COLUMN.faiss``."""
@@ -188,6 +189,22 @@ class FaissFile(Store):
         write_json(self._next_to(".json"), asdict(replace(mark, complete=True)))
         shutil.rmtree(self._next_to(".parts"), ignore_errors=True)
         self._connection = None
+
+    def sample(self, ids: np.ndarray, folder: Path) -> tuple[FaissFile, np.ndarray]:
+        """A file of the items' vectors in the folder, indexed as this one when it is opened."""
+        import faiss
+
+        place, score = str(folder / "sample.faiss"), self._score
+        rows = np.ascontiguousarray(self.fetch(ids), np.float32)
+        faiss.write_index(self._built("Flat", score, rows, ids), place)
+        address = self.address.changed(codec=self._factory, score=score)
+        made = FaissFile(replace(address, place=place))
+        _copy_settings(self.connection.faiss, made.connection.faiss)
+        return made, ids
+
+    def remove_sample(self) -> list[str]:
+        """The folder goes by itself."""
+        return []
 
     def undo(self) -> None:
         """Remove the index file, its batches and its mark."""

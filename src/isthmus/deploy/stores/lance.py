@@ -139,7 +139,7 @@ class LanceDB(Store):
             found.append(
                 asked.select([self._id, "_distance"]).limit(k).to_arrow()[self._id].to_pylist()
             )
-        return np.array(found)
+        return self.answers(found)
 
     def at(self, column: str) -> LanceDB:
         """The table of deployed vectors: ``TABLE_COLUMN``."""

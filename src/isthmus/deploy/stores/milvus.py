@@ -157,7 +157,7 @@ class Milvus(Store):
     ) -> np.ndarray:
         """All queries in one call; ``nprobe=`` and ``ef=`` go to the index."""
         found = self._ask("search", np.asarray(queries, np.float32).tolist(), **self._asked(k))
-        return np.array([[one["id"] for one in answer] for answer in found])
+        return self.answers([[one["id"] for one in answer] for answer in found])
 
     def _asked(self, k: int) -> dict[str, Any]:
         given = {k: int(v) for k, v in self.address.options.items() if k in ("nprobe", "ef")}

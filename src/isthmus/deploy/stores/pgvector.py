@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
 
 from isthmus.core.checks import one_of
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, in_order
+from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts, answering, in_order
 from isthmus.encoders.libraries import first_line, library
 from isthmus.errors import FileError, OptionError
 from isthmus.search.scores import check_score
@@ -201,7 +202,7 @@ class Pgvector(Store):
                 text = "[" + ",".join(map(repr, map(float, query))) + "]"
                 rows = self.connection.execute(statement, {"q": text, "k": k}).fetchall()
                 found.append([row[0] for row in rows])
-        return np.array(found)
+        return self.answers(found)
 
     def _order(self, score: str, mark: Mark | None) -> str:
         # pgvector answers <#> with the negative product, and the other two with distances
@@ -301,12 +302,40 @@ class Pgvector(Store):
             what = re.sub(r"::(halfvec|bit)\(\d+\)", rf"::\1({self._dim})", what)
             column = self._sql.Identifier(self.address.column).as_string()
             new = source._in_index.sub(lambda _: column, what) + how
-            self._run(
-                "CREATE INDEX IF NOT EXISTS {index} ON {table} USING "
-                + new.replace("{", "{{").replace("}", "}}"),
-                index=f"{table}_{self.address.column}_isthmus"[-63:],  # PostgreSQL's longest name
-            )
+            name = f"{table}_{self.address.column}_isthmus"[-63:]  # PostgreSQL's longest name
+            self._make_index(new, name)
         self._write_mark(replace(mark, complete=True))
+
+    def sample(self, ids: np.ndarray, folder: Path) -> tuple[Pgvector, np.ndarray]:
+        """A temporary table, which goes with the connection, with the same index.
+
+        Where it is smaller than the user's, its index is used all the same.
+        """
+        made = Pgvector(self.address.changed(table=SAMPLE, where=None, modality=None))
+        made._connection = self.connection
+        take = "CREATE TEMPORARY TABLE {new} AS SELECT {id}, {column} FROM {table} WHERE {id} = ANY"
+        self._run(f"{take}(%s)", [ids.tolist()], new=SAMPLE)
+        if self._index is not None:
+            _, _, what, how = self._index
+            made._make_index(what + how.partition(" WHERE ")[0])
+            if len(ids) < self.describe().rows:
+                self._run("SET enable_seqscan = off")
+        self._run("ANALYZE {new}", new=SAMPLE)
+        return made, ids
+
+    def remove_sample(self) -> list[str]:
+        """Drop the temporary table; none is left by another connection."""
+        self._run("DROP TABLE IF EXISTS pg_temp.{new}", new=SAMPLE)
+        self._run("RESET enable_seqscan")
+        return []
+
+    def _make_index(self, using: str, name: str = "") -> None:
+        """An index by what follows USING in a definition, under a name unless it is there."""
+        self._run(
+            f"CREATE INDEX {'IF NOT EXISTS {index} ' if name else ''}ON {{table}} USING "
+            + using.replace("{", "{{").replace("}", "}}"),
+            index=name,
+        )
 
     def undo(self) -> None:
         """Drop the column and its bias."""

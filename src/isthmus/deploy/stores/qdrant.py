@@ -187,7 +187,7 @@ class Qdrant(Store):
             ]
             answers = self._ask("query_batch_points", requests=asked)
             found += [[point.id for point in one.points] for one in answers]
-        return np.array(found)
+        return self.answers(found)
 
     def at(self, column: str) -> Qdrant:
         """The collection ``COLLECTION_COLUMN``."""

@@ -151,7 +151,7 @@ class QdrantEdge(Store):
             )
             points = self.connection.open.query(request)
             found.append([p.id if isinstance(p.id, int) else str(p.id) for p in points])
-        return np.array(found)
+        return self.answers(found)
 
     @property
     def _marks(self) -> Path:
@@ -210,6 +210,27 @@ class QdrantEdge(Store):
 
             self.connection.again(change)
         self._write_mark(replace(mark, complete=True))
+
+    def sample(self, ids: np.ndarray, folder: Path) -> tuple[QdrantEdge, np.ndarray]:
+        """A shard of its own in the folder, with this one's configuration."""
+        engine, name, place = _engine(), self.address.column, folder / "shard"
+        place.mkdir()
+        facts, path = self.describe(), Path(self.connection.folder) / "edge_config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["vectors"] = {name: config["vectors"][name]}
+        distance = getattr(engine.Distance, DISTANCES[facts.score])
+        vectors = {name: engine.EdgeVectorParams(facts.dim, distance)}
+        engine.EdgeShard.create(str(place), engine.EdgeConfig(vectors=vectors)).close()
+        made = QdrantEdge(replace(self.address.changed(modality=None), place=str(place)))
+        rows = zip(ids.tolist(), self.fetch(ids).tolist(), strict=True)
+        points = [engine.Point(one, {name: row}) for one, row in rows]
+        made.connection.open.update(engine.UpdateOperation.upsert_points(points))
+        made.connection.again(lambda _: config)
+        return made, ids
+
+    def remove_sample(self) -> list[str]:
+        """The folder goes by itself."""
+        return []
 
     def undo(self) -> None:
         """Remove the named vector from every point."""

@@ -104,7 +104,7 @@ class VectorSet(Redis):
         found = self._ask_all(
             ("VSIM", key, "FP32", row.tobytes(), "COUNT", k, *more) for row in rows
         )
-        return np.array([[one.decode() for one in answer] for answer in found])
+        return self.answers([[one.decode() for one in answer] for answer in found])
 
     @cached_property
     def _coded(self) -> str:

@@ -8,12 +8,13 @@ and settings, and the other fields of the first. Ids are the keys of the hashes.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isthmus.deploy.stores.redis_connection import Redis
-from isthmus.deploy.stores.store import Mark, StoreFacts, by_number
+from isthmus.deploy.stores.store import SAMPLE, Mark, StoreFacts, by_number, owner
 from isthmus.errors import FileError, OptionError
 
 _METRICS = {"dot": "IP", "cosine": "COSINE", "euclidean": "L2"}
@@ -100,7 +101,7 @@ class RediSearch(Redis):
         """KNN, all queries together."""
         kind = _TYPES[self._vector["data_type"]]
         found = self._ask_all(self._asked(row.astype(kind).tobytes(), k) for row in queries)
-        return np.array([[key.decode() for key in answer[1:]] for answer in found])
+        return self.answers([[key.decode() for key in answer[1:]] for answer in found])
 
     def _asked(self, query: Any, k: Any) -> list[Any]:
         near = f"{self._filter}=>[KNN $k @{self.address.need('column')} $q AS isthmus_d]"
@@ -123,11 +124,12 @@ class RediSearch(Redis):
             new.same_mark(mark)
         if not there:
             self._ask(*new._marking(mark))
-            self._ask(*self._making(new, dim, mark))
+            prefixes = _pairs(self._info["index_definition"])["prefixes"]
+            self._ask(*self._making(new, dim, mark, prefixes))
         return new
 
-    def _making(self, new: RediSearch, dim: int, mark: Mark) -> list[Any]:
-        field, prefixes = self._vector, _pairs(self._info["index_definition"])["prefixes"]
+    def _making(self, new: RediSearch, dim: int, mark: Mark, prefixes: list[Any]) -> list[Any]:
+        field = self._vector
         settings = {"TYPE": "FLOAT32", "DIM": dim, "DISTANCE_METRIC": _METRICS[mark.score]}
         for name in ("M", "ef_construction", "ef_runtime"):
             if name in field:
@@ -154,12 +156,26 @@ class RediSearch(Redis):
             atomic=True,
         )
 
+    def sample(self, ids: np.ndarray, folder: Path) -> tuple[RediSearch, np.ndarray]:
+        """Hashes of their own, which no other index has a vector field of, and an index of them."""
+        facts, rows = self.describe(), self.fetch(ids)
+        mark = Mark("none", SAMPLE, facts.score, source=self.address.column, more=owner())
+        new = self.at(SAMPLE)
+        new.address = new.address.changed(where=None, modality=None)
+        start = f"{SAMPLE}:{new._name}:"
+        self._ask(*new._marking(mark))
+        self._ask(*self._making(new, facts.dim, mark, [start]))
+        keys = np.array([f"{start}{one}" for one in ids.tolist()])
+        new.put(keys, rows, None)
+        return new, keys
+
     def undo(self) -> None:
         """Drop the index, then the fields and the mark."""
         self.need_mark()
-        ids, field = self.ids(), self._vector["identifier"]
-        self._ask_all(("HDEL", key, field) for key in ids.tolist())
-        self._ask("FT.DROPINDEX", self._name)
+        if self._name.encode() in self._ask("FT._LIST"):
+            ids, field = self.ids(), self._vector["identifier"]
+            self._ask_all(("HDEL", key, field) for key in ids.tolist())
+            self._ask("FT.DROPINDEX", self._name)
         self._ask("DEL", self._mark_key)
 
     def example(self, mark: Mark) -> str:

@@ -13,12 +13,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isthmus.core.checks import one_of
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, in_order
+from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts, answering, in_order
 from isthmus.encoders.libraries import library
 from isthmus.errors import FileError, OptionError
 from isthmus.search.scores import check_score
@@ -197,7 +198,7 @@ class SQLite(Store):
         """One statement a query."""
         statement = self._order(check_score(score), mark)
         asked = np.ascontiguousarray(queries, np.float32)
-        return np.array(
+        return self.answers(
             [[i for (i,) in self._run(statement, {"q": q.tobytes(), "k": k})] for q in asked]
         )
 
@@ -298,6 +299,25 @@ class SQLite(Store):
     def finish(self, mark: Mark) -> None:
         """The mark; nothing is indexed."""
         self._run_all(self._marking(replace(mark, complete=True)))
+
+    def sample(self, ids: np.ndarray, folder: Path) -> tuple[SQLite, np.ndarray]:
+        """A file of its own in the folder, with a table of the same kind."""
+        place, column = folder / "sample.sqlite", self.address.need("column")
+        self._apsw.Connection(str(place)).close()
+        address = self.address.changed(table=SAMPLE, id=self._id, where=None, modality=None)
+        made = SQLite(replace(address, place=str(place)))
+        parts = [part for part in self._vec0 if re.match(rf"({self._id}|{column})\b", part)]
+        plain = "TABLE {table} ({id} PRIMARY KEY, {column})"
+        virtual = f"VIRTUAL TABLE {{table}} USING vec0({', '.join(parts)})"
+        made._run(f"CREATE {virtual if self._vec0 else plain}")
+        rows = np.ascontiguousarray(self.fetch(ids), np.float32)
+        items = zip(ids.tolist(), (row.tobytes() for row in rows), strict=True)
+        made._run_all(("INSERT INTO {table} ({id}, {column}) VALUES (?, ?)", items))
+        return made, ids
+
+    def remove_sample(self) -> list[str]:
+        """The folder goes by itself."""
+        return []
 
     def undo(self) -> None:
         """Drop the column and its bias, or the ``vec0`` table, and the mark."""

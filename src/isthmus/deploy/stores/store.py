@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,6 +27,11 @@ from isthmus.encoders.libraries import first_line
 from isthmus.errors import FileError, OptionError, ShapeError
 
 _NUMBER = re.compile(r"(\d+)")
+SAMPLE, TRIED = "isthmus_sample", "isthmus_tried"
+"""Column, collection or table of a sample, and of the closer that is tried in it."""
+BATCH = 5_000
+"""Vectors of one transaction."""
+DAY = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,43 @@ class Mark:
     def of_text(cls, text: str) -> Self:
         """From what a store kept."""
         return cls(**json.loads(text))
+
+
+def owner() -> dict[str, Any]:
+    """Who makes a sample: this process."""
+    return {"host": platform.node(), "process": os.getpid(), "since": int(time.time())}
+
+
+def refuse_others(made_by: dict[str, Any], name: str) -> None:
+    """Refuse a sample of another run that goes on: one of another machine is kept for a day.
+
+    Raises:
+        OptionError: it goes on, or nobody can tell.
+    """
+    host, process = made_by.get("host"), made_by.get("process", 0)
+    if host == platform.node():
+        goes_on = process != os.getpid() and is_running(process)
+    else:
+        goes_on = time.time() - made_by.get("since", 0) < DAY
+    if goes_on:
+        raise OptionError(
+            "sample-in-use",
+            f"'{name}' is the sample of another run (process {process} of '{host}'); wait until it "
+            "ends, or remove it where that run is gone",
+        )
+
+
+def is_running(process: int) -> bool:
+    """Whether a process of this machine goes on; where that cannot be asked, yes."""
+    if os.name != "posix":  # there a signal would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 @contextmanager
@@ -155,6 +200,25 @@ class Store(ABC):
         ``mark`` is that of a deployed column: where it has a bias, the bias is added.
         """
 
+    def answers(self, found: Sequence[Sequence[Any]]) -> np.ndarray:
+        """Ids of each query's items, found by a search, as an array (n, k).
+
+        Raises:
+            FileError: queries have unequal numbers of them.
+        """
+        counts = [len(one) for one in found]
+        if len(set(counts)) > 1:
+            raise self.too_few(min(counts), max(counts))
+        return np.array(found)
+
+    def too_few(self, found: int, asked: int) -> FileError:
+        """That a search gave fewer items than were asked for."""
+        return FileError(
+            "too-few-found",
+            f"'{self.address.shown}' gives {found} items of a query, and {asked} were asked for; "
+            "ask for fewer, or let its index look further (hnsw.ef_search, nprobe, ef)",
+        )
+
     def at(self, column: str) -> Self:
         """The store of another column (or collection) of the same items."""
         other = type(self)(self.address.with_column(column))
@@ -223,6 +287,39 @@ class Store(ABC):
         Raises:
             OptionError: it was not made by :meth:`prepare`.
         """
+
+    def sample(self, ids: np.ndarray, folder: Path) -> tuple[Store, np.ndarray]:
+        """A set of these items alone, (k,), with the index and codec of this one; nothing of the
+        user's is written to.
+
+        Returns: the set, and what its ids call the items, (k,). This one makes a collection beside
+        the first; others take a temporary table or files in ``folder``, which goes afterwards.
+        """
+        facts = self.describe()
+        mark = Mark("none", SAMPLE, facts.score or "dot", source=self.address.column, more=owner())
+        made = self.prepare(SAMPLE, facts.dim, mark)
+        for at in range(0, len(ids), BATCH):
+            some = ids[at : at + BATCH]
+            made.put(some, self.fetch(some), None)
+        made.finish(mark)
+        made.address = made.address.changed(score=facts.score or None)
+        return made, ids
+
+    def remove_sample(self) -> list[str]:
+        """Remove the sample and what is tried in it; names of what was there.
+
+        Raises:
+            OptionError: another run that goes on made it.
+        """
+        sample, gone = self.at(SAMPLE), []
+        mark = sample.mark()
+        if mark is None or mark.form == SAMPLE:  # else a column that the user named so
+            refuse_others({} if mark is None else mark.more, sample.address.shown)
+            for store in (sample.at(TRIED), sample):
+                if store.mark() is not None:
+                    store.undo()
+                    gone.append(store.address.shown)
+        return gone
 
     @abstractmethod
     def example(self, mark: Mark) -> str:
@@ -300,4 +397,17 @@ def by_number(names: Iterable[str | bytes]) -> np.ndarray:
     return np.array(sorted(texts, key=key), dtype=np.str_)
 
 
-__all__ = ["Mark", "Store", "StoreFacts", "StoreRows", "answering", "by_number", "in_order"]
+__all__ = [
+    "BATCH",
+    "SAMPLE",
+    "TRIED",
+    "Mark",
+    "Store",
+    "StoreFacts",
+    "StoreRows",
+    "answering",
+    "by_number",
+    "in_order",
+    "is_running",
+    "owner",
+]

@@ -1,4 +1,4 @@
-"""Which closer for this store: each is written to a column of its own, asked, and removed."""
+"""Which closer for this store: each is written to a sample of it, asked, and removed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from isthmus.core.seeds import stream
 from isthmus.core.statistics import paired_difference
 from isthmus.data import open_rows
 from isthmus.data.addresses import open_store
+from isthmus.data.parts import Engine
 from isthmus.data.records import Record
-from isthmus.deploy.stores.deploying import first_kept, try_closer
+from isthmus.deploy.stores.deploying import try_closer
+from isthmus.deploy.stores.sampling import MAX_CANDIDATES, Exact, sampled
 from isthmus.errors import CloserError, OptionError
-from isthmus.search.scores import Ranking, top_k
 
 CLOSERS = ("orthogonal-shift", "center-queries", "center-both")
 """Tried by default: the exact closers that need nothing but means."""
@@ -29,21 +30,25 @@ class StoreAdvice(Record):
     """What each closer does to a store's own answers.
 
     Attributes:
-        store, index, codec, score: of the vectors. queries: validation queries, on which the
-            choice is made, and test queries, on which figures are reported.
+        store, index, codec, score: of the vectors. items: in the sample, and in the store.
+        queries: validation queries, on which the choice is made, and test queries, on which
+            figures are reported.
         choice: closer, or ``none`` where no gain is clear on validation queries.
         tried: a line a closer: form, ``kept`` (share of test queries whose first answer in the
             store is that of exact search of the original vectors), ``gain`` over none with its
             95 % interval over queries, or why it was left out.
+        left: names of samples that a killed run had left; they were removed.
     """
 
     store: str
     index: str
     codec: str
     score: str
+    items: tuple[int, int]
     queries: tuple[int, int]
     choice: str
     tried: tuple[dict[str, Any], ...]
+    left: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """A line a closer."""
@@ -51,8 +56,11 @@ class StoreAdvice(Record):
 
     def sentences(self) -> list[str]:
         """What was found, a line each."""
-        lines = [
+        lines = [f"removed what a run that was killed had left: {one}" for one in self.left]
+        of = "all" if self.items[0] == self.items[1] else f"{self.items[0]} of"
+        lines += [
             f"{self.store}: index {self.index}, codec {self.codec}, ranked by {self.score}",
+            f"tried in a sample with this index ({of} {self.items[1]} items), which is removed",
             f"first answers that are those of exact search, of {self.queries[1]} test queries:",
         ]
         for one in self.tried:
@@ -75,24 +83,32 @@ def recommend_in_store(
     store: str,
     queries: Any,
     *,
-    closers: Sequence[str] = CLOSERS,
+    closers: Sequence[str] | None = None,
     max_queries: int = 1500,
+    max_candidates: int = MAX_CANDIDATES,
     seed: int = 0,
+    engine: Engine = None,
     progress: Progress = quiet,
 ) -> StoreAdvice:
     """Try closers in the store itself, with its own index and codec.
 
-    Queries are split in three: closers are fitted on the first third (and on the store's
-    vectors), the choice is made on the second, figures are of the last.
+    They are tried in a sample that has the index and codec of the user's, in a temporary table, a
+    collection or a folder of its own, and is removed at the end (``docs/stores.md``); nothing is
+    written to the user's. Queries are split in three: closers are fitted on the first third (and
+    on all of the store's vectors), the choice is made on the second, figures are of the last.
 
     Args:
         store: address of the candidates' vectors. queries: (n, d) rows as the encoder gives them.
-        closers: names to try. max_queries: queries used, drawn by ``seed``.
+        closers: names to try; None: :data:`CLOSERS`. max_queries: queries used, drawn by ``seed``.
+        max_candidates: items of the sample: the ten best of every query that is searched, by exact
+            search of the whole store, and others drawn by ``seed``.
+        engine: searches and sums parts of a store (:func:`isthmus.engines.open_engine`).
 
     Raises:
-        OptionError: fewer than 30 queries. FileError: the store does not answer.
+        OptionError: fewer than 30 queries, or another run has a sample of this store. FileError:
+            the store does not answer.
 
-    Cost: for each closer, one pass over the vectors, written to the store and removed again.
+    Cost: for each closer, one pass over the vectors, and the sample written.
     """
     source, asked = open_store(store), open_rows(queries)
     facts, rows = source.describe(), source.rows()
@@ -102,44 +118,42 @@ def recommend_in_store(
         )
     order = stream("deploy.try", seed).permutation(asked.rows)[:max_queries]
     train, validation, test = (asked.take(np.sort(p)) for p in np.array_split(order, 3))
-    score = facts.score or "dot"
-    gallery, judged = rows.read(), np.concatenate([validation, test])
-    exact = rows.ids[top_k(Ranking.of(judged, gallery, score), 1).rows]
-    plain = first_kept(source.search(judged, 1, score=score), exact)
-    cut = len(validation)
-    tried: list[dict[str, Any]] = [{"closer": "none", "kept": float(plain[cut:].mean())}]
+    score, cut = facts.score or "dot", len(validation)
+    judged = np.concatenate([validation, test])
+    tried: list[dict[str, Any]] = []
     best = (0.0, "none")
-    for done, name in enumerate(closers):
-        progress("trying closers in the store", done, len(closers))
-        try:
-            fits = score in METHODS[name].scores
-            closer = fit(name, train, rows, score=score if fits else None)
-            kept, form = try_closer(closer, store, judged, exact)
-        except CloserError as why:
-            tried.append({"closer": name, "left_out": str(why)})
-            continue
-        chosen = paired_difference(plain[None, :cut], kept[None, :cut], seed=seed)
-        gain = paired_difference(plain[None, cut:], kept[None, cut:], seed=seed)
-        tried.append(
-            {
-                "closer": name,
-                "form": form,
-                "kept": float(kept[cut:].mean()),
-                "gain": gain.mean,
-                "gain_lo": gain.low,
-                "gain_hi": gain.high,
-            }
-        )
-        if chosen.low > 0:
-            best = max(best, (chosen.mean, name))
+    names = CLOSERS if closers is None else closers
+    with sampled(source, judged, score, max_candidates, seed, engine) as sample:
+        exact = Exact(judged, sample.rows, score)
+        plain = exact.kept(sample.store.search(judged, 1, score=score))
+        tried.append({"closer": "none", "kept": float(plain[cut:].mean())})
+        for done, name in enumerate(names):
+            progress("trying closers in a sample of the store", done, len(names))
+            try:
+                fits = score in METHODS[name].scores
+                closer = fit(name, train, rows, score=score if fits else None, engine=engine)
+                kept, form = try_closer(closer, sample, judged, exact)
+            except CloserError as why:
+                tried.append({"closer": name, "left_out": str(why)})
+                continue
+            chosen = paired_difference(plain[None, :cut], kept[None, :cut], seed=seed)
+            gain = paired_difference(plain[None, cut:], kept[None, cut:], seed=seed)
+            figures = {"gain": gain.mean, "gain_lo": gain.low, "gain_hi": gain.high}
+            tried.append(
+                {"closer": name, "form": form, "kept": float(kept[cut:].mean()), **figures}
+            )
+            if chosen.low > 0:
+                best = max(best, (chosen.mean, name))
     return StoreAdvice(
         store=source.address.shown,
         index=facts.index,
         codec=facts.codec,
         score=score,
+        items=(sample.rows.rows, sample.of),
         queries=(cut, len(test)),
         choice=best[1],
         tried=tuple(tried),
+        left=sample.left,
     )
 
 

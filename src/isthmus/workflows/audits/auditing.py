@@ -260,8 +260,9 @@ def audit(
     lists = None
     if neighbours is not None:
         assert task.query_input is not None
-        asked = task.query_input.source.rows
-        lists = read_neighbours(neighbours, asked, distances=score == "euclidean")
+        asked = task.query_input.source
+        euclidean = score == "euclidean"
+        lists = read_neighbours(neighbours, asked.rows, distances=euclidean, ids=ids_of(asked))
     task, about_pairs = look_at_pairs(task, names, **said)
     about_pairs += _of_lengths(task, names, **said)
     disturbed = open_disturbed(task, disturbed_queries, disturbed_candidates)

@@ -140,6 +140,7 @@ def recommend(
     max_queries: int = MAX_QUERIES,
     max_candidates: int = MAX_CANDIDATES,
     seed: int = 0,
+    engine: Any = None,
     progress: Progress | None = None,
 ) -> Advice:
     """Which closer for these rows, this score and this perturbation, or nothing, and why.
@@ -166,6 +167,8 @@ def recommend(
         trials: draws on the test queries, a third of it for validation; None: by size.
         max_queries, max_candidates: most that are read, seeded samples.
         seed: of samples, split and all draws. progress: called with (what, done, all).
+        engine: searches a whole gallery (``docs/gallery.md``), see
+            :func:`isthmus.engines.open_engine`; None: threads of this process.
 
     Cost: about as many searches of n × K as closers times settings times trials; on 500 × 500 in
     512 dimensions well below a minute.
@@ -216,11 +219,13 @@ def recommend(
             found += collapsed(name, rows)
     task = task.distinct().sample(max_queries, stream("recommend.sample", seed))
     advice = advise(task, question, progress, worst_first(found))
-    return _among_all(advice, task, question.about(task), progress) if is_sampled(task) else advice
+    if not is_sampled(task):
+        return advice
+    return _among_all(advice, task, question.about(task), engine, progress)
 
 
 def _among_all(
-    advice: Advice, task: RetrievalTask, question: Question, progress: Progress | None
+    advice: Advice, task: RetrievalTask, question: Question, engine: Any, progress: Progress | None
 ) -> Advice:
     """The same advice with what the law says of its closer among all candidates."""
     assert task.candidate_input is not None
@@ -238,6 +243,7 @@ def _among_all(
             levels,
             asked[0].convention or "total",
             seed=question.seed,
+            engine=engine,
             progress=progress,
         ).to_dict()
         notes += gallery_lines(found)
