@@ -32,7 +32,7 @@ def write_hits(
     suffix = os.path.splitext(path)[1].lower()
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         if suffix == ".npz":
-            np.savez(file, **columns)
+            np.savez(file, **columns)  # type: ignore[arg-type]
         elif suffix in RUNS:
             file.writelines(_run_lines(columns, -1 if distances else 1))
         elif suffix == ".jsonl":
