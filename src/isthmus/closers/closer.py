@@ -156,8 +156,10 @@ class Closer(SavedRecord):
     def candidate_bias(self, candidates: Array) -> np.ndarray:
         """The bias of each candidate, (K,) float64, from its rows before the map; zeros if none."""
         rows = working(candidates, double=True)
-        if self.candidate.normalised:
-            rows = unit(rows)
+        return self.entered_bias(unit(rows) if self.candidate.normalised else rows)
+
+    def entered_bias(self, rows: Array) -> np.ndarray:
+        """The same from float64 rows that are normalised already where the map begins so."""
         if self.bias_weights is None:
             return np.zeros(int(rows.shape[0]))
         return to_numpy(namespace(rows).matmul(rows, like(rows, self.bias_weights)))

@@ -13,6 +13,8 @@ from isthmus.errors import OptionError, ShapeError
 
 ONE_BIT_ERROR = 0.6
 """Error variance of a one-bit code over the rows' variance, the default noise (RaBitQ's is .6)."""
+CERTAIN = 1e-12
+"""Noise in every direction above this share of all variance: the system has one solution."""
 
 
 def ridge_shift(
@@ -68,12 +70,15 @@ def _least_loss(
     candidates: Moments, epsilon: np.ndarray, ridge: float, target: np.ndarray
 ) -> np.ndarray:
     """(Σ_ε + λΣ_c)⁻¹ Σ_ε t; from the kept spectrum where the noise is alike in all directions."""
-    level = float(epsilon[0, 0])
-    if np.array_equal(epsilon, level * np.eye(candidates.dim)):
+    level, total = np.diag(epsilon), ridge * candidates.total_variance
+    apart = np.array_equal(epsilon, np.diag(level))
+    if apart and level.min() == level.max():
         values, vectors = candidates.spectrum
         found: np.ndarray = vectors @ (level / (level + ridge * values) * (vectors.T @ target))
         return found
     system = epsilon + ridge * candidates.covariance()
+    if apart and level.min() > CERTAIN * (total + level.sum()):
+        return np.asarray(np.linalg.solve(system, epsilon @ target))
     return np.linalg.lstsq(system, epsilon @ target, rcond=None)[0]
 
 

@@ -128,7 +128,11 @@ class ClosedSearch:
 
     @cached_property
     def _met(self) -> dict[Role, Met]:
-        queries, candidates = self._entering()
+        sides = (
+            (self.closer.query, self.task.queries),
+            (self.closer.candidate, self.task.candidates),
+        )
+        queries, candidates = (_entering(self.task, *side) for side in sides)
         gap = queries.mean(axis=0) - candidates.mean(axis=0)
         asked = Met(queries[self.task.query_calibration], candidates, gap)
         for step in self.closer.candidate.steps:
@@ -136,14 +140,6 @@ class ClosedSearch:
         stored = self.candidates[:, : self.stored_dims]
         held = stored[self.task.candidate_calibration]
         return {"query": asked, "candidate": Met(held, stored, gap[: self.stored_dims])}
-
-    def _entering(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows as they enter the two maps."""
-        q, c = self.task.queries, self.task.candidates
-        return (
-            np.asarray(unit(q)) if self.closer.query.normalised else q,
-            np.asarray(unit(c)) if self.closer.candidate.normalised else c,
-        )
 
     @property
     def clean_agreement(self) -> np.ndarray:
@@ -163,7 +159,9 @@ def closed_searches(
     for closer in closers:
         queries = _mapped(task, closer.query, task.queries)
         candidates = _mapped(task, closer.candidate, task.candidates)
-        bias = None if closer.bias_weights is None else closer.candidate_bias(task.candidates)
+        bias = None
+        if closer.bias_weights is not None:
+            bias = closer.entered_bias(_entering(task, closer.candidate, task.candidates))
         clean = Ranking.of(queries, candidates, closer.score, bias, task.facts)
         today = task.today(closer.score) if today_top1 is None else today_top1
         searches.append(
@@ -179,10 +177,19 @@ def closed_searches(
 
 def _mapped(task: RetrievalTask, closing: RowMap, rows: np.ndarray) -> np.ndarray:
     """Rows after a map; maps that do nothing, or only normalise, give all searches one array."""
-    times = sum(step.normalised + step.renormalised for step in closing.steps)
-    if not closing.is_identity or closing.dim != rows.shape[1] or times > 1:
-        return np.asarray(closing(rows))
-    if not times:
+    rows = _entering(task, closing, rows)
+    first, *rest = closing.steps
+    steps = replace(first, normalised=False), *rest
+    moves = not closing.is_identity or first.renormalised or closing.dim != rows.shape[1]
+    if moves or len(steps) > 1:
+        for step in steps:
+            rows = np.asarray(step(rows))
+    return rows
+
+
+def _entering(task: RetrievalTask, closing: RowMap, rows: np.ndarray) -> np.ndarray:
+    """Rows as they enter a map: normalised once for all that begin so."""
+    if not closing.normalised:
         return rows
     return task.facts.of("normalised", lambda: np.asarray(unit(rows)), rows)
 

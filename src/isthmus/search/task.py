@@ -174,15 +174,13 @@ class RetrievalTask:
 
     def today(self, score: str | None = None) -> np.ndarray:
         """(n,): the answers of plain exact search."""
-        score = score or self.score
-        if score not in self._today:
-            plain = self.plain(score)
-            self._today[score] = self.answers([(plain, Moved.of(self.product, plain))])[0]
-        return self._today[score]
-
-    @cached_property
-    def _today(self) -> dict[str, np.ndarray]:
-        return {}
+        plain = self.plain(score)
+        sides = self.queries, self.candidates, self.lists, self.candidate_items
+        return self.facts.of(
+            f"answers by {plain.score}",
+            lambda: self.answers([(plain, Moved.of(self.product, plain))])[0],
+            *(side for side in sides if side is not None),
+        )
 
     @property
     def product(self) -> Product:

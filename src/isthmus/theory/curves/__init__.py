@@ -11,6 +11,11 @@ are counted in bins of the lead, with the first two moments inside each bin, so 
 the product at all nodes t is a small matrix product, and a level costs next to nothing.
 """
 
-from isthmus.theory.curves.consistency import Curve, consistency_curve, consistency_curves
+from isthmus.theory.curves.consistency import (
+    Curve,
+    consistency_curve,
+    consistency_curves,
+    curves_over,
+)
 
-__all__ = ["Curve", "consistency_curve", "consistency_curves"]
+__all__ = ["Curve", "consistency_curve", "consistency_curves", "curves_over"]

@@ -12,7 +12,7 @@ from isthmus.core.arrays import Array, to_numpy, unit, working
 from isthmus.core.threads import over_blocks
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.scores import Ranking
-from isthmus.search.shared import Product
+from isthmus.search.shared import Moved, Product
 from isthmus.theory.curves.sweep import Sweep
 from isthmus.theory.prediction import keep_probabilities
 from isthmus.theory.rows import closed_ranking, moved_search
@@ -124,27 +124,43 @@ def consistency_curves(
         OptionError: levels that are no variances. ShapeError: rows of another model.
     """
     out: list[Curve | None] = [None] * len(closers)
+    for normalised in (True, False):
+        mine = [
+            i
+            for i, closer in enumerate(closers)
+            if (closer.query.normalised and closer.candidate.normalised) == normalised
+        ]
+        if not mine:
+            continue
+        sides = (to_numpy(working(side)) for side in (queries, candidates))
+        product = Product.of(*(unit(s) if normalised else s for s in sides))
+        searches = []
+        for closer in (closers[i] for i in mine):
+            ranking = closed_ranking(closer, queries, candidates).on_host()
+            moved = moved_search(product, closer, ranking, normalised=normalised)
+            searches.append((ranking, moved))
+        for i, curve in zip(mine, curves_over(product, searches, totals), strict=True):
+            out[i] = curve
+    return out
+
+
+def curves_over(
+    product: Product, searches: Sequence[tuple[Ranking, Moved | None]], totals: Sequence[float]
+) -> list[Curve | None]:
+    """The same of searches that are set up already, in NumPy: each with how its scores come from
+    the product, None where they do not."""
+    out: list[Curve | None] = [None] * len(searches)
     levels = np.asarray(totals, np.float64)
-    products: dict[bool, Product] = {}
-    groups: dict[bool, dict[int, Sweep]] = {}
-    for i, closer in enumerate(closers):
-        normalised = closer.query.normalised and closer.candidate.normalised
-        if normalised not in products:
-            sides = (to_numpy(working(side)) for side in (queries, candidates))
-            products[normalised] = Product.of(*(unit(s) if normalised else s for s in sides))
-        ranking = closed_ranking(closer, queries, candidates).on_host().single()
-        moved = None
-        if has_curve(ranking):
-            moved = moved_search(products[normalised], closer, ranking, normalised=normalised)
-        if moved is None:
-            out[i] = consistency_curve(ranking, totals)
+    sweeps: dict[int, Sweep] = {}
+    for i, (ranking, moved) in enumerate(searches):
+        single = ranking.single()
+        if moved is None or not has_curve(single):
+            out[i] = consistency_curve(single, totals)
         else:
-            mine = groups.setdefault(normalised, {})
-            like = next((one for one in mine.values() if one.score == closer.score), None)
-            mine[i] = Sweep(ranking, levels, moved=moved, like=like)
-    for normalised, searches in groups.items():
-        found = swept(list(searches.values()), products[normalised])
-        for i, curve in zip(searches, found, strict=True):
+            like = next((one for one in sweeps.values() if one.score == ranking.score), None)
+            sweeps[i] = Sweep(single, levels, moved=moved, like=like)
+    if sweeps:
+        for i, curve in zip(sweeps, swept(list(sweeps.values()), product), strict=True):
             out[i] = curve
     return out
 

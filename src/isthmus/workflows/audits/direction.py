@@ -34,7 +34,7 @@ from isthmus.search.relevance import outcome_of
 from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved
 from isthmus.search.task import RetrievalTask
-from isthmus.theory.curves import Curve, consistency_curves
+from isthmus.theory.curves import Curve, curves_over
 from isthmus.theory.radii import certified_radii
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.scores import by_score
@@ -286,11 +286,13 @@ def closing_curve(one: Direction) -> list[dict[str, Any]]:
     scores = {"mean-shift": one.opts.score, "orthogonal-shift": None, "center-queries": None}
     fitted = [one.fit(name, score, strength=s) for name, score in scores.items() for s in STRENGTHS]
     task, relevance = one.task, one.task.relevance
+    searches = closed_searches(task, fitted)
     curves: Sequence[Curve | None] = [None] * len(fitted)
     if task.candidate_items is None and task.lists is None:
-        curves = consistency_curves(task.queries, task.candidates, fitted, [one.middle_noise[1]])
+        moves = [(search.clean, search.moved) for search in searches]
+        curves = curves_over(task.product, moves, [one.middle_noise[1]])
     points = []
-    for search, curve in zip(closed_searches(task, fitted), curves, strict=True):
+    for search, curve in zip(searches, curves, strict=True):
         correct = relevance.correct(search.clean_top1)[relevance.judged]
         apart = search.queries.mean(axis=0) - search.candidates.mean(axis=0)
         points.append(

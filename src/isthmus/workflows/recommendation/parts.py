@@ -107,12 +107,11 @@ class Part:
         by_law: bool = False,
     ) -> Part:
         """The queries ``rows`` of a task; plain search by the task's score is today's."""
+        today = task.today()[rows]
         if any(perturbation.kind != "codec" for perturbation in perturbations):
             task = replace(task.restricted(rows), query_calibration=np.arange(len(rows)))
             rows = np.arange(len(rows))
-        plain = task.plain()
-        today = task.today()[rows]
-        return cls(task, rows, plain, today, tuple(perturbations), trials, seed, by_law)
+        return cls(task, rows, task.plain(), today, tuple(perturbations), trials, seed, by_law)
 
     @cached_property
     def _variance(self) -> float:
