@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -384,3 +385,26 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     code, _, err = run(capsys, *words.split())
     assert (code, err.count("\n")) == (1, 1)
     assert "could not be written (Not a directory)" in err
+
+
+def test_tables_say_what_a_gain_is_against_and_do_not_show_a_law_twice(
+    files_wide: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """80 columns, a legend under the table, and no prediction beside a number by that law."""
+    asked = "images.npy captions.npy --closers none,center-both --levels 0.02"
+    code, out, _ = run(capsys, "stress", *asked.split(), "--perturb", "gaussian,sq8")
+    assert code == 0
+    table = [line for line in out.splitlines() if line.startswith(("closer ", "none", "center-"))]
+    assert max(map(len, table)) <= 80
+    assert "plain search by the same score" in out
+    by_law = [line for line in out.splitlines() if "by law" in line]
+    assert by_law == [line for line in out.splitlines() if "gaussian 0.02" in line]
+    assert all(re.search(r" (0|1)\.\d{3} by law ", line) for line in by_law)
+    code, out, _ = run(capsys, "recommend", *asked.split())
+    assert code == 0
+    (first,) = [line for line in out.splitlines() if line.startswith((">1", " 1"))]
+    assert re.search(r"\d% by law ", first)
+    code, out, _ = run(capsys, *["mixed", "images.npy", "captions.npy"])
+    assert code == 0
+    (head,) = [line for line in out.splitlines() if line.startswith("closing")]
+    assert head.endswith("kept image   text")

@@ -80,6 +80,25 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize(
+    ("words", "end"),
+    [
+        ("decide none.json none.npy none.npy", ".parquet"),
+        ("apply none.safetensors none.npy --role query", ".npy"),
+        ("embed --encoder none --texts none.txt", ".npy"),
+        ("canary make none --texts none.txt", ".json"),
+        ("deploy none.safetensors faiss:none.faiss", ""),
+    ],
+)
+def test_an_output_is_looked_at_before_any_input(
+    files_wide: Path, words: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = commands.run(capsys, *words.split(), "--out", f"images.npy/x{end}")
+    assert code == 1
+    assert "images.npy" in err
+    assert "none" not in err
+
+
+@pytest.mark.parametrize(
     "place",
     ["images.npy/x", *(pytest.param(p, marks=SLOW) for p in ("/proc/x", "/dev/full/x", "x" * 300))],
 )

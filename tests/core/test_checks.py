@@ -22,6 +22,8 @@ def test_a_name_that_is_none_of_the_list() -> None:
         one_of("half", ("total", "spread"), "level convention")
     with refused("bad-bits", "3", "4, 8"):
         one_of(3, (4, 8), "bits", "bad-bits")
+    with refused("unknown-score", "score 'cosin' is unknown (did you mean 'cosine'?); choose one"):
+        one_of("cosin", ("dot", "cosine"), "score")
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,11 @@ def test_threads_and_order_do_not_matter() -> None:
 @pytest.mark.parametrize(
     ("family", "level", "said"),
     [
-        ("typo", 1, "text family 'typo' is unknown; choose one of typo_keyboard, "),
+        (
+            "typo",
+            1,
+            "text family 'typo' is unknown (did you mean 'typo_any'?); choose one of typo_key",
+        ),
         ("typo_swap", -1, "the level is -1, expected a whole number of edits from 0 up, or"),
         ("typo_swap", 1.5, "the level is 1.5, expected"),
         ("typo_swap", float("nan"), "the level is nan, expected"),

@@ -41,6 +41,8 @@ def command(
 
     Example: isthmus apply closer.safetensors images.npy --role candidate --out closed.npy
     """
+    for path in (out, bias_out):
+        options.check_output(path, "rows")
     done = options.asked(im.closers.apply_to_file, locals())
     screen = console(as_json=json)
     screen.print(f"{done.rows} {role} rows through {done.closer} -> {out}")

@@ -41,6 +41,7 @@ def command(
     """
     if kind is not None and kinds is not None:
         raise OptionError("kind-twice", "--kind and --kinds were both given; drop one")
+    options.check_output(out, "a line per query", ".parquet", ".json")
     given = kind if kinds is None else Path(kinds)
     saved = im.Calibration.load(calibration)
     found = saved.decide(queries, candidates, kind=given, size=size, closer=closer)

@@ -56,8 +56,11 @@ def command(
 
     Example: isthmus deploy closer.safetensors "postgresql://me@db/shop?table=items&column=image"
     """
+    from isthmus.data.atomic import refuse_unwritable
     from isthmus.deploy import stores
 
+    if out is not None:
+        refuse_unwritable(out, folder=True)
     screen = console(as_json=json)
     if undo:
         gone = stores.undo(closer, store, column=column, out=out)

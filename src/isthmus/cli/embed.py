@@ -41,6 +41,7 @@ def command(
 
     Example: isthmus embed --encoder emoji --images pictures/ --out pictures.npy
     """
+    options.check_output(out, "rows")
     made = options.asked(im.embed, locals())
     screen = console(as_json=json)
     screen.print(f"{made.count} rows of {made.dim} dimensions from {encoder} -> {made.out}")

@@ -73,7 +73,7 @@ def lines_of(found: im.Mixed) -> list[str]:
     first, *rest = found.sentences()
     a, b = (name[:10] for name in found.names)
     head = f"{'closing':<25}{f'nDCG@{found.k}':>8}  {'95 %':<12}{'recall':>7}{'R@1':>6}"
-    lines = [first, *rest, "", f"{head} kept: {a[:6]:>7}{b[:6]:>7}"]
+    lines = [first, *rest, "", f"{head}{f'kept {a[:6]}':>13}{b[:6]:>7}"]
     for line in found.table:
         if line["relevant"] == "all":
             low, high = line["ndcg_ci"]

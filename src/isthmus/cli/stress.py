@@ -85,24 +85,34 @@ def command(
         screen.print(f"Wrote {table.save(page)}.")
 
 
+GAIN_LEGEND = (
+    "* gain: how much more consistent than none, plain search by the same score, under the same\n"
+    "draws. Agreement: with what you get today, undisturbed plain search."
+)
+
+
 def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
-    """The table for people: one line per closer, strength and perturbation, averaged over seeds."""
+    """The table for people: one line per closer, strength and perturbation, averaged over seeds.
+
+    Where a law gave the number, the column of predictions does not repeat it.
+    """
     from rich.table import Table
 
     from isthmus.report.words import closer_label
 
     gallery = any(row.get("gallery_consistency") is not None for row in rows)
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name, right in (
         ("closer", 0),
         ("score", 0),
         ("perturbation", 0),
-        ("consistency", 1),
-        ("predicted", 1),
-        ("gain", 1),
-        *((("all", 1), ("gain of all", 1)) if gallery else ()),
-        ("clean", 1),
-        ("accuracy", 1),
+        ("consis-\ntency", 1),
+        ("pre-\ndicted", 1),
+        ("gain on\nnone*", 1),
+        *((("all", 1), ("all: gain\non none*", 1)) if gallery else ()),
+        ("agree-\nment", 1),
+        ("clean\nagr.", 1),
+        ("accu-\nracy", 1),
     ):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for row in rows:
@@ -116,10 +126,12 @@ def print_rows(rows: list[dict[str, Any]], screen: Any) -> None:
             *closer_label(row),
             f"{row['family']}{level}{side}",
             mean("consistency"),
-            mean("predicted_consistency"),
+            "by law" if row.get("by") == "law" else mean("predicted_consistency"),
             mean("gain", sign="+"),
             *((mean("gallery_consistency"), mean("gallery_gain", sign="+")) if gallery else ()),
+            mean("agreement"),
             mean("clean_agreement"),
             mean("accuracy"),
         )
     screen.print(table)
+    screen.print(GAIN_LEGEND)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,9 +25,21 @@ def one_of(value: T, choices: Collection[T], what: str, code: str = "") -> T:
     """
     if value not in choices:
         listed = ", ".join(map(str, choices))
-        text = f"{what} '{value}' is unknown; choose one of {listed}"
+        text = f"{what} '{value}' is unknown{meant(value, choices)}; choose one of {listed}"
         raise OptionError(code or f"unknown-{what.replace(' ', '-')}", text)
     return value
+
+
+def meant(value: object, choices: Iterable[object]) -> str:
+    """`` (did you mean 'cosine'?)``, or nothing where no choice looks like ``value``.
+
+    >>> meant("cosin", ("dot", "cosine")), meant("x", ("dot", "cosine"))
+    (" (did you mean 'cosine'?)", '')
+    """
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(value), [str(choice) for choice in choices], n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def in_range(

@@ -18,6 +18,7 @@ from html import escape
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from isthmus.core.checks import meant
 from isthmus.errors import OptionError
 
 E = TypeVar("E")
@@ -82,7 +83,8 @@ class Registry(Mapping[str, E], Generic[E]):
         if found is None:
             raise UnknownName(
                 f"unknown-{self.what}",
-                f"{self.what} '{name}' is unknown; choose one of {', '.join(self)}",
+                f"{self.what} '{name}' is unknown{meant(name, self)}; choose one of "
+                f"{', '.join(self)}",
             )
         return found
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from isthmus.core.checks import meant
 from isthmus.data.leftovers import end_half_set
 from isthmus.data.remote import RemotePath, open_binary, remote_size
 from isthmus.errors import CorruptFile, FileError, IsthmusError
@@ -104,7 +105,9 @@ def choose(
             return key
         known = f"choose one of: {shown}" if entries else f"it has no {noun} at all"
         raise FileError(
-            f"unknown-{noun}", f"{what} asks for the {noun} '{key}', which {path} has not; {known}"
+            f"unknown-{noun}",
+            f"{what} asks for the {noun} '{key}', which {path} has not"
+            f"{meant(key, entries)}; {known}",
         )
     fit = [k for k, v in entries.items() if not v.startswith("-")]
     for names in (fit, list(entries)):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from isthmus.core.checks import one_of
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
@@ -150,11 +151,7 @@ def descend(
     Raises:
         OptionError: another optimiser.
     """
-    if optimiser not in OPTIMISERS:
-        raise OptionError(
-            "unknown-optimiser",
-            f"optimiser '{optimiser}' is unknown; choose one of {', '.join(OPTIMISERS)}",
-        )
+    one_of(optimiser, OPTIMISERS, "optimiser")
     every = every or max(1, steps // 100)
     speeds = {name: rate * rate_of(name, rates or {}) for name in state}
     now = {name: np.array(values, np.float64) for name, values in state.items()}

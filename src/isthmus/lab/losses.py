@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from isthmus.core.checks import one_of
 from isthmus.errors import OptionError, ShapeError
 
 if TYPE_CHECKING:
@@ -255,11 +256,7 @@ class ScaleSchedule:
     steps: int
 
     def __post_init__(self) -> None:
-        if self.kind not in SCHEDULES:
-            raise OptionError(
-                "unknown-schedule",
-                f"schedule '{self.kind}' is unknown; choose one of {', '.join(SCHEDULES)}",
-            )
+        one_of(self.kind, SCHEDULES, "schedule")
         if not (self.start > 0 and self.end > 0 and self.steps >= 1):
             raise OptionError(
                 "bad-option",

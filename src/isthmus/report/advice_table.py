@@ -81,7 +81,7 @@ def advice_texts(row: dict[str, Any]) -> list[str]:
         words.percent(judged["clean_agreement"]),
         words.percent(judged["flips"]),
         words.interval(judged["flips_ci"], lambda v: words.number(100 * v, 1)),
-        words.percent(judged["predicted"]),
+        "by law" if judged.get("by_law") else words.percent(judged["predicted"]),
         words.percent(row["calibration"]["flips"]),
         words.percent(judged["clean_accuracy"]),
         words.percent(judged["accuracy"]),

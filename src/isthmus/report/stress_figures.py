@@ -13,7 +13,10 @@ from isthmus.report.words import CONVENTION_WORDS, closer_label, said, significa
 LineKey = list[dict[str, str]]
 """Every closer of a table: name, score, colour and mark. One for all plots of a page."""
 
-MEASURES = (("consistency", "answers that survive"), ("gain", "more than plain search"))
+MEASURES = (
+    ("consistency", "answers that survive"),
+    ("gain", "more than plain search by the same score"),
+)
 """What is drawn of every perturbation, and the words on its axis."""
 
 

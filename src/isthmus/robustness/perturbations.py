@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from isthmus.core.checks import one_of
 from isthmus.core.levels import total_variance
 from isthmus.errors import OptionError
 from isthmus.perturb.families import FAMILIES, Target, codec_of
@@ -76,10 +77,7 @@ def check_perturbation(perturbation: Perturbation) -> Perturbation:
     """
     family, target, level = perturbation.family, perturbation.target, perturbation.level
     offered = FAMILIES[family].targets
-    if target not in TARGETS:
-        raise OptionError(
-            "unknown-target", f"target '{target}' is unknown; choose one of {', '.join(TARGETS)}"
-        )
+    one_of(target, TARGETS, "target")
     if target not in offered:
         raise OptionError(
             "target-not-offered",

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from isthmus.core.arrays import Array, is_numpy, like, namespace, row_norms, to_numpy, working
+from isthmus.core.checks import one_of
 from isthmus.core.facts import Facts
 from isthmus.core.topk import Part, Pool, lines_top_k
 from isthmus.errors import OptionError, ShapeError
@@ -34,11 +35,7 @@ TILE = (1024, 1024)  # queries × candidates scored at once by ``top_k``
 
 def check_score(score: str) -> str:
     """Return the score's name or refuse it."""
-    if score not in SCORES:
-        raise OptionError(
-            "unknown-score", f"score '{score}' is unknown; choose one of {', '.join(SCORES)}"
-        )
-    return score
+    return one_of(score, SCORES, "score")
 
 
 def linear_terms(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from isthmus.core.checks import one_of
 from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking
 from isthmus.theory.hyperbola import nearest_on_branch
@@ -38,7 +39,7 @@ def query_radius(
     Raises:
         OptionError: another norm.
     """
-    _check_norm(norm)
+    one_of(norm, NORMS, "norm")
     clean = CleanRows.of(ranking, items)
     leading = Leading.of(clean, ranking) if norm == "l2" else None
     if leading is not None:
@@ -88,7 +89,7 @@ def candidate_radius(
         OptionError: cosine, or another norm.
     """
     _check_quadric(ranking.score, "radius of candidates")
-    _check_norm(norm)
+    one_of(norm, NORMS, "norm")
     clean = CleanRows.of(ranking, items)
     if len(clean.candidates) < 2:
         return np.full(len(clean.queries), np.inf)
@@ -246,13 +247,6 @@ def _check_quadric(score: str, what: str) -> None:
             "no-formula",
             f"there is no {what} under cosine; among unit rows, state the search under dot "
             "(Ranking.under)",
-        )
-
-
-def _check_norm(norm: str) -> None:
-    if norm not in NORMS:
-        raise OptionError(
-            "unknown-norm", f"norm '{norm}' is unknown; choose one of {', '.join(NORMS)}"
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.checks import meant
 from isthmus.deploy.stores.store import Mark, Store, StoreFacts, in_order
 from isthmus.encoders.libraries import first_line, library
 from isthmus.errors import FileError, OptionError
@@ -64,8 +65,8 @@ class LanceDB(Store):
         if column not in lists:
             raise OptionError(
                 "unknown-column",
-                f"'{self.address.shown}' has no column '{column}' of fixed-size lists; columns of "
-                f"this type: {', '.join(lists) or 'none'}",
+                f"'{self.address.shown}' has no column '{column}' of fixed-size lists"
+                f"{meant(column, lists)}; columns of this type: {', '.join(lists) or 'none'}",
             )
         return schema.field(column)
 

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from isthmus.core.checks import one_of
+from isthmus.core.checks import meant, one_of
 from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts, answering, in_order
 from isthmus.encoders.libraries import first_line, library
 from isthmus.errors import FileError, OptionError
@@ -101,8 +101,8 @@ class Pgvector(Store):
             held = ", ".join(n for n, t in types.items() if t.startswith(("vector", "halfvec")))
             raise OptionError(
                 "unknown-column",
-                f"'{self.address.shown}' has no column '{column}' of type vector or halfvec; "
-                f"columns of these types: {held or 'none'}",
+                f"'{self.address.shown}' has no column '{column}' of type vector or halfvec"
+                f"{meant(column, types)}; columns of these types: {held or 'none'}",
             )
         dim = int(size[:-1]) if size else 0
         rows, first = self._run(

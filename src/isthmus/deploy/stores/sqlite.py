@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.checks import one_of
+from isthmus.core.checks import meant, one_of
 from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts, answering, in_order
 from isthmus.encoders.libraries import library
 from isthmus.errors import FileError, OptionError
@@ -142,8 +142,8 @@ class SQLite(Store):
             blobs = held or [name for name, kind in self._columns.items() if "BLOB" in kind.upper()]
             raise OptionError(
                 "unknown-column",
-                f"'{self.address.shown}' has no column '{column}' of float vectors; it has "
-                f"{', '.join(blobs) or 'none'}",
+                f"'{self.address.shown}' has no column '{column}' of float vectors"
+                f"{meant(column, blobs)}; it has {', '.join(blobs) or 'none'}",
             )
         found = self._run(
             "SELECT count(*), min(length({column})), max(length({column})) FROM {table} "
