@@ -5,6 +5,9 @@ BIN = $(VENV)/bin
 
 QUICK = not slow and not torch and not corruptions and not browser and not stores and not engines and not docs and not real_data
 
+# bytecode is written, or each process compiles what it imports; BLAS leaves the cores to the workers
+PYTEST = PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
 .PHONY: demo test slow docs bench lint faults reliability clean
 
 $(VENV)/.tested: pyproject.toml  # what the quick suite needs; bytecode is made where it is used
@@ -20,10 +23,11 @@ demo: $(VENV)/.installed  ## audit real pictures and names with the built-in mod
 	$(BIN)/isthmus demo --out isthmus-demo
 
 test: $(VENV)/.tested  ## the quick suite: no network, no torch, no private data
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "$(QUICK)" --cov --cov-report=term
+	$(PYTEST) -n auto --dist worksteal -m "$(QUICK)" --assert=plain -p tests.lines || \
+		{ $(PYTEST) -m "$(QUICK)" --last-failed --last-failed-no-failures none; exit 1; }
 
 slow: $(VENV)/.installed  ## what the quick suite leaves out for its length, and needs nothing more
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "$(subst not slow,slow,$(QUICK))"
+	$(PYTEST) -n auto --dist worksteal -m "$(subst not slow,slow,$(QUICK))"
 
 docs: $(VENV)/.installed  ## the site: docs/_site/index.html, offline; any warning is an error
 	$(BIN)/python -m pip install --quiet -e ".[docs]"

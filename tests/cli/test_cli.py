@@ -71,7 +71,6 @@ def test_json_has_standard_output_to_itself(pair, capsys):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_verdict")
-@pytest.mark.no_cover  # other tests run the same lines
 def test_same_seed_same_report(pair, capsys):
     one, two = (json.loads(run(capsys, *AUDIT, "--seed", "5", "--json")[1]) for _ in range(2))
     assert one.pop("created") <= two.pop("created")
@@ -80,7 +79,6 @@ def test_same_seed_same_report(pair, capsys):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_verdict")
-@pytest.mark.no_cover  # other tests run the same lines
 def test_shards_give_the_report_of_one_file(pair, capsys):
     a, b = np.load("a.npy"), np.load("b.npy")
     for side, rows, cuts in (("a", a, (0, 40, 90)), ("b", b, (0, 10, 55, 90))):
@@ -253,7 +251,6 @@ def test_console_script_in_a_fresh_process(pair):
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # other tests run the same lines
 def test_an_encoding_without_our_signs_gets_plain_ones(pair, monkeypatch, no_verdict):
     """Arrows fall back, names that cannot be printed are escaped, and JSON stays whole."""
     words = ("audit", "a.npy", "b.npy", "--trials", "1", "--out", "o", "--names", "Bild,テ→")

@@ -626,7 +626,6 @@ def check_chain(inner: Closer, outer: Closer, a: np.ndarray, b: np.ndarray) -> s
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # thousands of fits: other tests run the same lines
 @pytest.mark.parametrize("second", list(METHODS))
 def test_two_closers_equal_applying_in_turn(second: str) -> None:
     """All pairs of the table, each with a third of the settings, in turn: on unit rows under

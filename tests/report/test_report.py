@@ -239,7 +239,6 @@ def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # hundreds of pages: other tests draw all that these draw
 @pytest.mark.parametrize("how", ["missing", "null"])
 def test_any_key_may_be_missing_or_null(report: Any, how: str) -> None:
     """Take each key out in turn; the page, the table and Markdown must still come."""

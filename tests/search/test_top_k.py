@@ -100,7 +100,6 @@ def test_any_sizes(
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.no_cover  # other tests run the same lines
 def test_real_numbers_with_twins_at_any_number_of_threads(
     score: str, dtype: str, threads: int, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:

@@ -465,7 +465,6 @@ def test_multiple_choice_keeps_to_its_lists(pair: Pair) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # other tests run the same lines
 def test_the_same_seed_gives_the_same_advice(pair: Pair, advice: Advice) -> None:
     truth = relevance_by_pairs(120, 120)
     again = advise(*pair, truth, levels=LEVEL, closers=FEW, trials=12)

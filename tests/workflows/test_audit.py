@@ -118,7 +118,6 @@ def test_rows_of_the_table_are_those_of_the_contract(report: dict[str, Any]) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # other tests run the same lines
 def test_the_report_is_json_and_the_same_again(report: dict[str, Any]) -> None:
     json.dumps(report, allow_nan=False)
     again = report_of(*small(), names=("image", "text"))
@@ -255,7 +254,6 @@ def test_a_fit_share_scores_rows_the_fit_has_not_seen() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
-@pytest.mark.no_cover  # other tests run the same lines
 def test_scores_of_rows_that_are_not_unit(score: str) -> None:
     a, b = small()
     b = b * np.random.default_rng(0).uniform(0.6, 1.6, size=(60, 1)).astype(np.float32)
@@ -272,13 +270,11 @@ def test_scores_of_rows_that_are_not_unit(score: str) -> None:
     json.dumps(got, allow_nan=False)
 
 
-@pytest.mark.no_cover  # other tests run the same lines
 def test_tiny_inputs_still_give_a_report() -> None:
     for n, dim in ((2, 3), (5, 2), (9, 40)):
         json.dumps(report_of(*small(n, dim)), allow_nan=False)
 
 
-@pytest.mark.no_cover  # other tests run the same lines
 def test_equal_rows_and_duplicates_still_give_a_report() -> None:
     a, b = small()
     with refused("one-vector", "60 rows are one vector"):
@@ -290,7 +286,6 @@ def test_equal_rows_and_duplicates_still_give_a_report() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # other tests run the same lines
 def test_dtypes_give_nearly_the_same_report(report: dict[str, Any]) -> None:
     a, b = small()
     for dtype, close in (("float64", 1e-6), ("float16", 3e-3)):

@@ -96,7 +96,6 @@ def test_the_margin_of_shares() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # twenty plans: other tests run the same lines
 def test_held_out_queries_keep_the_target_in_nearly_every_split(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -19,7 +19,6 @@ from worlds import two_modalities
 LEVELS = (0.02,)
 
 
-@pytest.mark.no_cover  # other tests run the same lines
 def test_a_scale_changes_no_share_of_answers() -> None:
     """All rows eight times as long: the same flips, verdict and severity, by levels as shares."""
     a, b = two_modalities(80, 16, seed=1)
@@ -80,7 +79,6 @@ def test_relative_is_a_share_of_the_squared_norm() -> None:
 
 
 @pytest.mark.parametrize("score", ["cosine", "dot"])
-@pytest.mark.no_cover  # other tests run the same lines
 def test_every_score_as_a_store_computes_it_on_the_file(score: str) -> None:
     rng = np.random.default_rng(0)
     a = rng.normal(size=(50, 6)) + 1

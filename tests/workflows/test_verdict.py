@@ -129,7 +129,6 @@ EXACT = "none orthogonal-shift biased-shift center-queries center-both span subs
     ],
 )
 @pytest.mark.parametrize("offset", [0.0, 1.5])
-@pytest.mark.no_cover  # other tests run the same lines
 def test_recommend_says_the_same(name: str, options: dict[str, Any], offset: float) -> None:
     a, b = gapped(offset=offset)
     entry = next(e for e in judge(a, b).entries if e["disturbance"] == name)
@@ -279,7 +278,6 @@ def test_few_queries_are_not_judged() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # other tests run the same lines
 def test_a_lower_floor_lets_other_closers_in() -> None:
     a, b = gapped(offset=0.1)
     strict, loose = judge(a, b), judge(a, b, floor=0.5)
