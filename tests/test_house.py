@@ -37,6 +37,8 @@ ORDER = (
 REPORT_SEES = {"core", "data"}
 ANYWHERE = {"errors", "_version"}
 MOST_ARROWS = 50
+MOST_FILES = 15
+"""Between ``isthmus audit`` and a row's flips in ``report.json``, as ``walk.py`` finds them."""
 
 CORE = {
     "core",
@@ -238,6 +240,17 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
     (tmp_path / "core" / "a.py").write_text("from isthmus.core.b import x")
     (tmp_path / "core" / "b.py").write_text("def f():\n    from isthmus.core import a")
     assert circles(measure(tmp_path).files) == [{"core/a.py", "core/b.py"}]
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover  # a process of its own
+def test_a_row_goes_through_few_files_to_its_flips() -> None:
+    script = Path(__file__).with_name("walk.py")
+    out = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    *files, count = out.stdout.splitlines()
+    assert {"cli/audit.py", "robustness/table.py"} <= {line.split()[0] for line in files}
+    assert count == f"{len(files)} files"
+    assert len(files) <= MOST_FILES, out.stdout
 
 
 def loaded_after(statement: str) -> set[str]:

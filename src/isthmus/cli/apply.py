@@ -43,7 +43,8 @@ def command(
     """
     for path in (out, bias_out):
         options.check_output(path, "rows")
-    done = options.asked(im.closers.apply_to_file, locals())
+    with options.asked(im.closers.apply_to_file, locals()) as given:
+        done = im.closers.apply_to_file(**given)
     screen = console(as_json=json)
     screen.print(f"{done.rows} {role} rows through {done.closer} -> {out}")
     if done.ids:

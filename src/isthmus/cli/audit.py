@@ -66,7 +66,8 @@ def command(
     from isthmus.report.table import print_summary
 
     refuse_unwritable(out, folder=True)
-    result = options.asked(im.audit, locals())
+    with options.asked(im.audit, locals()) as given:
+        result = im.audit(**given)
     other = other_inputs(out, result.report)
     output_folder(out)  # whatever its name, it is a folder
     result.save(out)

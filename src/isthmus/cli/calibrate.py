@@ -58,7 +58,8 @@ def command(
     Example: isthmus calibrate images.npy captions.npy --false-match-rate 0.01 --out match.json
     """
     check_output(out, "a calibration", ".json")
-    found = options.asked(im.calibrate, locals())
+    with options.asked(im.calibrate, locals()) as given:
+        found = im.calibrate(**given)
     if out is not None:
         found.save(out)
     files = {"queries_file": queries, "candidates_file": candidates}

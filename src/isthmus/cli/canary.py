@@ -62,7 +62,8 @@ def make(
     Example: isthmus canary make emoji --texts names.txt --out canary.safetensors
     """
     options.check_output(out, "a canary", ".safetensors", ".json")
-    made = options.asked(im.make_canary, locals())
+    with options.asked(im.make_canary, locals()) as given:
+        made = im.make_canary(**given)
     made.save(out)
     screen = console(as_json=json)
     for line in made_sentences(made):
@@ -89,7 +90,8 @@ def check(
 
     Example: isthmus canary check canary.safetensors onnx:exported --texts names.txt
     """
-    found = options.asked(im.check_canary, locals())
+    with options.asked(im.check_canary, locals()) as given:
+        found = im.check_canary(**given)
     screen = console(as_json=json)
     for line in check_sentences(found):
         screen.print(line)

@@ -72,7 +72,8 @@ def command(
     named: dict[str, Any] = {"strength": strength, "variance": variance, "side": side}
     named["renormalise"] = renormalise
     own = {k: v for k, v in named.items() if v is not None} | im.closers.options_of(option or [])
-    closer = options.asked(im.fit, locals(), **own)
+    with options.asked(im.fit, locals(), **own) as given:
+        closer = im.fit(**given)
     check = im.verify(closer, queries, candidates)
     closer.save(out)
     result = {**closer.to_dict(), "verification": check.to_dict(), "file": str(out)}

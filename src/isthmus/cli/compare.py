@@ -56,7 +56,8 @@ def command(
 
     Example: isthmus compare images.npy images-int8.npy captions.npy --max-flips 0.01
     """
-    found = options.asked(im.compare, locals())
+    with options.asked(im.compare, locals()) as given:
+        found = im.compare(**given)
     result = {
         "before": before,
         "after": after,

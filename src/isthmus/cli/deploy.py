@@ -74,7 +74,8 @@ def command(
             screen.print(line)
         done = made.to_dict()
     else:
-        wrote = options.asked(stores.deploy, locals())
+        with options.asked(stores.deploy, locals()) as given:
+            wrote = stores.deploy(**given)
         for line in wrote.sentences():
             screen.print(line)
         done = wrote.to_dict()

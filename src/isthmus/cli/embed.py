@@ -42,7 +42,8 @@ def command(
     Example: isthmus embed --encoder emoji --images pictures/ --out pictures.npy
     """
     options.check_output(out, "rows")
-    made = options.asked(im.embed, locals())
+    with options.asked(im.embed, locals()) as given:
+        made = im.embed(**given)
     screen = console(as_json=json)
     screen.print(f"{made.count} rows of {made.dim} dimensions from {encoder} -> {made.out}")
     if made.skipped:

@@ -58,7 +58,8 @@ def command(
         if json:
             print_json(pool.to_dict() | {"file": str(out)})
         return
-    made = options.asked(export_closer, locals())
+    with options.asked(export_closer, locals()) as given:
+        made = export_closer(**given)
     screen = console(as_json=json)
     screen.print(f"{made.closer} as {to}, to be searched by {made.score}")
     if made.more.get("changed") == []:

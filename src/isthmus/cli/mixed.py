@@ -50,7 +50,8 @@ def command(
     """
     options.check_output(out, "a pool closer", ".safetensors", ".json")
     asked, first, second = (None, queries, a) if b is None else (queries, a, b)
-    found = options.asked(im.mixed, locals(), queries=asked, a=first, b=second)
+    with options.asked(im.mixed, locals(), queries=asked, a=first, b=second) as given:
+        found = im.mixed(**given)
     from isthmus.report.table import PIPE_WIDTH, plain_text, print_warnings
 
     screen = console(as_json=json)

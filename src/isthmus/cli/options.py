@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from inspect import signature
 from math import isfinite
@@ -184,8 +185,11 @@ READ: dict[str, Callable[[Any], Any]] = {
 """Option whose text stands for several values -> what reads it."""
 
 
-def asked(verb: Callable[..., Any], given: Mapping[str, Any], **read: Any) -> Any:
-    """What a verb gives for the options of a command, which have its arguments' names.
+@contextmanager
+def asked(
+    verb: Callable[..., Any], given: Mapping[str, Any], **read: Any
+) -> Iterator[dict[str, Any]]:
+    """A verb's arguments from a command's options of the same names, and a bar of its progress.
 
     Args:
         given: the command's options; those that the verb does not take are left out, and text is
@@ -198,7 +202,7 @@ def asked(verb: Callable[..., Any], given: Mapping[str, Any], **read: Any) -> An
         for name, value in texts.items()
     }
     with progress_bar() as say:
-        return verb(**values | read | ({"progress": say} if "progress" in takes else {}))
+        yield values | read | ({"progress": say} if "progress" in takes else {})
 
 
 def check_output(path: Path | None, what: str, *suffixes: str, option: str = "--out") -> None:

@@ -56,7 +56,8 @@ def command(
     from isthmus.report.table import PIPE_WIDTH, plain_text, print_warnings
 
     options.check_output(out, "a plan", ".json", ".parquet")
-    found = options.asked(im.plan, locals())
+    with options.asked(im.plan, locals()) as given:
+        found = im.plan(**given)
     if out is not None:
         found.save(out)
     screen = console(as_json=json)

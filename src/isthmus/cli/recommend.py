@@ -72,7 +72,8 @@ def command(
     if perturb == "store":
         from isthmus.deploy.stores import recommend_in_store
 
-        of_store = options.asked(recommend_in_store, locals(), store=candidates)
+        with options.asked(recommend_in_store, locals(), store=candidates) as given:
+            of_store = recommend_in_store(**given)
         screen = console(as_json=json)
         for line in of_store.sentences():
             screen.print(line, soft_wrap=True)
@@ -82,7 +83,8 @@ def command(
     from isthmus.report.advice_table import print_advice
 
     check_output(out, "a closer", ".safetensors")
-    advice = options.asked(im.recommend, locals())
+    with options.asked(im.recommend, locals()) as given:
+        advice = im.recommend(**given)
     result = advice.to_dict() | {"file": None if out is None else str(out)}
     screen = console(as_json=json)
     if out is not None:

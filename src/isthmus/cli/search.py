@@ -56,7 +56,8 @@ def command(
     Example: isthmus search captions.npy images.npy --k 100 --out hits.parquet
     """
     check_output(out, "lists of candidates", *HIT_FILES, ".json")
-    hits = options.asked(im.retrieve, locals())
+    with options.asked(im.retrieve, locals()) as given:
+        hits = im.retrieve(**given)
     if out is not None:
         hits.save(out)
     screen = console(as_json=json)

@@ -69,9 +69,9 @@ def command(
     from isthmus.report.table import print_warnings
 
     check_output(page, "a page", ".html", option="--page")
-    table = options.asked(
-        im.stress, locals(), perturb=split_words(perturb), targets=split_words(targets)
-    )
+    several = {"perturb": split_words(perturb), "targets": split_words(targets)}
+    with options.asked(im.stress, locals(), **several) as given:
+        table = im.stress(**given)
     screen = console(as_json=json)
     print_warnings([warning.to_dict() for warning in table.warnings], screen)
     print_rows(table.averaged(), screen)

@@ -13,7 +13,7 @@ import numpy as np
 from isthmus.closers.closer import Closer
 from isthmus.closers.maps import AffineMap, chain
 from isthmus.closers.promises import Given, length
-from isthmus.core.facts import Facts
+from isthmus.core.arrays import Facts
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import ShapeError
 

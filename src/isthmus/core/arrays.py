@@ -7,9 +7,13 @@ is given.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+from weakref import ref
 
 import numpy as np
+
+T = TypeVar("T")
 
 Array = Any  # a NumPy array or a tensor that speaks the array API
 FloatArray = np.ndarray
@@ -133,3 +137,25 @@ def _by_peak(rows: Array, lost: Array) -> tuple[Array, Array]:
     peaks = xp.max(xp.abs(rows), axis=1)
     peaks = xp.where(lost & (peaks > 0) & xp.isfinite(peaks), peaks, xp.ones_like(peaks))
     return rows / peaks[:, None], peaks
+
+
+class Facts:
+    """Facts of arrays, by name. An array is known by itself, so it must not change meanwhile.
+
+    Arrays are not kept alive: what was found of one is forgotten with it.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Any, ...], tuple[tuple[Any, ...], Any]] = {}
+
+    def of(self, name: str, find: Callable[[], T], *arrays: Any) -> T:
+        """The fact ``name`` of some arrays together; ``find`` finds it where it is not known."""
+        key = name, *(id(array) for array in arrays)
+        kept = self._found.get(key)
+        if kept is None or any(
+            known() is not array for known, array in zip(kept[0], arrays, strict=True)
+        ):
+            forget = lambda _: self._found.pop(key, None)  # noqa: E731
+            kept = self._found[key] = tuple(ref(array, forget) for array in arrays), find()
+        found: T = kept[1]
+        return found

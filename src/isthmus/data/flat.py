@@ -175,7 +175,7 @@ class FlatSource(BaseSource):
                 k = min(many, stop - at)
                 read_exactly(handle, raw[: k * width], f"'{self.spec}'")
                 rows = raw[: k * width].view(stored.raw).reshape(k, self.dim)
-                yield decode(rows, stored, None if out is None else out[:k])
+                yield rows if out is None else decode(rows, stored, out[:k])
 
     def _by_column(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
         stored = self.layout.stored
@@ -210,6 +210,13 @@ class FlatSource(BaseSource):
         if stored.name != "bfloat16" and stored.raw.isnative:
             return None
         return np.empty((rows, self.dim), stored.native)
+
+    def read(self) -> np.ndarray:
+        """See :meth:`Rows.read`: all bytes at once."""
+        if self.layout.fortran or not self.rows:
+            return super().read()
+        (rows,) = self._by_row(self.rows, 0, self.rows)
+        return rows
 
     def take_sorted(self, wanted: np.ndarray) -> np.ndarray:
         """Rows at increasing indices: one read for each run of near neighbours."""

@@ -160,7 +160,8 @@ def measure(
         seed=seed,
         progress=progress,
     )
-    task, found = look_at_pairs(task, names, paired=paired)
+    no_pairs, found = look_at_pairs(task, names, paired=paired)
+    task = task.without_pairs() if no_pairs else task
     return gap_of(task, names, about_pairs=found, seed=seed)
 
 

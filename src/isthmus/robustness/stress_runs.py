@@ -212,7 +212,8 @@ def stress(
         progress=say,
     )
     names = _name_of(queries, "queries"), _name_of(candidates, "candidates")
-    task, found = look_at_pairs(task, names, **said)
+    no_pairs, found = look_at_pairs(task, names, **said)
+    task = task.without_pairs() if no_pairs else task
     asked = _Asked(
         tuple(perturbations),
         convention is None,

@@ -7,7 +7,6 @@ them are in ``docs/warnings.md``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from isthmus.data.moments import SUBSPACE_K, subspace_overlap
 from isthmus.data.row_stats import InputWarning
 from isthmus.search.pair_rows import PairRows, pair_rows, rows_in_order
 from isthmus.search.pairing import PairingCheck, Segment, check_pairing
-from isthmus.search.relevance import no_relevance
 from isthmus.search.task import RetrievalTask
 
 SHARED_DIRECTIONS = 3.0
@@ -32,8 +30,8 @@ def look_at_pairs(
     relevance: Any = None,
     labels: Any = None,
     paired: bool | None = None,
-) -> tuple[RetrievalTask, list[InputWarning]]:
-    """The task as it is to be measured, and what its rows say about what is said to be right.
+) -> tuple[bool, list[InputWarning]]:
+    """Whether rows that were taken for pairs are none, and what the rows say of what is right.
 
     Args:
         task: an opened task. names: what messages call the queries and the candidates.
@@ -44,27 +42,27 @@ def look_at_pairs(
     """
     rows = pair_rows(task)
     if rows is None:
-        return task, []
+        return False, []
     names = (names[0], names[1])
     assumed = all(given is None for given in (relevance, labels, paired))
     check, what = _checked(rows), _what(task, rows)
     if check.slipped and rows.paired:
-        return task, [_slipped(what, rows, check, names, names[1])]
+        return False, [_slipped(what, rows, check, names, names[1])]
     if not rows.paired:  # row numbers of either side may be off
         back = rows.reversed()
         other = _checked(back)
         if _explains(other) > _explains(check):
-            return task, [_slipped(what, rows, other, names, names[0])]
+            return False, [_slipped(what, rows, other, names, names[0])]
         if check.slipped:
-            return task, [_slipped(what, rows, check, names, names[1])]
+            return False, [_slipped(what, rows, check, names, names[1])]
     if check.has_signal:
-        return task, [_out_of_order(what, rows, check, names)] if check.out_of_order else []
+        return False, [_out_of_order(what, rows, check, names)] if check.out_of_order else []
     found = [_unpaired(rows, check, names) if assumed else _without_signal(what, rows, names)]
     if not check.out_of_order:  # rows that find each other are of one model
         found += _other_models(task, names)
     elif not assumed:
         found.append(_out_of_order(what, rows, check, names))
-    return (_without_pairs(task) if assumed else task), found
+    return assumed, found
 
 
 def look_at_order(
@@ -102,11 +100,6 @@ def _explains(check: PairingCheck) -> float:
     """How much signal other shifts than 0 explain; a small one before a large one that does as
     well: five captions further is one picture further."""
     return sum((s.stop - s.start) * s.signal / (1 + abs(s.shift or 0) / 20) for s in check.slipped)
-
-
-def _without_pairs(task: RetrievalTask) -> RetrievalTask:
-    nothing = no_relevance(len(task.queries), len(task.candidates))
-    return replace(task, relevance=nothing, pair=None)
 
 
 def _what(task: RetrievalTask, rows: PairRows) -> str:

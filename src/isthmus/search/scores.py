@@ -20,9 +20,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from isthmus.core.arrays import Array, is_numpy, like, namespace, row_norms, to_numpy, working
+from isthmus.core.arrays import (
+    Array,
+    Facts,
+    is_numpy,
+    like,
+    namespace,
+    row_norms,
+    to_numpy,
+    working,
+)
 from isthmus.core.checks import one_of
-from isthmus.core.facts import Facts
 from isthmus.core.topk import Part, Pool, lines_top_k
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.settled import TIE_ULPS, Settled

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.arrays import row_norms
-from isthmus.core.facts import Facts
+from isthmus.core.arrays import Facts, row_norms
 from isthmus.data import Rows
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.data.row_stats import RowStats
@@ -230,6 +229,11 @@ class RetrievalTask:
         for row, (i, _, _) in zip(rows, shared, strict=True):
             found[i] = self.items(row)
         return [answers for answers in found if answers is not None]
+
+    def without_pairs(self) -> RetrievalTask:
+        """The same rows, of which nothing is known to be right."""
+        nothing = no_relevance(len(self.queries), len(self.candidates))
+        return replace(self, relevance=nothing, pair=None)
 
     def reversed(self) -> RetrievalTask:
         """The same task with the roles exchanged: candidates ask for queries.

@@ -91,7 +91,8 @@ def calibrate(
     said = {"relevance": relevance, "labels": labels, "paired": paired}
     items = {"query_items": query_items, "candidate_items": candidate_items, "distinct": False}
     whole = opened(queries, candidates, score_of(score, closer), closer, said | items)
-    whole, found = look_at_pairs(whole, **said)
+    no_pairs, found = look_at_pairs(whole, **said)
+    whole = whole.without_pairs() if no_pairs else whole
     names = None if kinds is None else names_of(kinds, len(whole.queries), "kinds")
     different = whole.distinct()
     assert different.query_input is not None

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus.core.arrays import to_numpy
+from isthmus.core.arrays import Facts, to_numpy
 from isthmus.core.checks import in_range
-from isthmus.core.facts import Facts
 from isthmus.errors import OptionError, ShapeError
 from isthmus.perturb.codecs.base import Codec
 from isthmus.search.scores import Ranking, top_k

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from isthmus.core.arrays import Facts
 from isthmus.core.checks import share
-from isthmus.core.facts import Facts
 from isthmus.core.seeds import stream
 from isthmus.data.moments import Moments
 from isthmus.data.names import names_of

@@ -263,7 +263,8 @@ def audit(
         asked = task.query_input.source
         euclidean = score == "euclidean"
         lists = read_neighbours(neighbours, asked.rows, distances=euclidean, ids=ids_of(asked))
-    task, about_pairs = look_at_pairs(task, names, **said)
+    no_pairs, about_pairs = look_at_pairs(task, names, **said)
+    task = task.without_pairs() if no_pairs else task
     about_pairs += _of_lengths(task, names, **said)
     disturbed = open_disturbed(task, disturbed_queries, disturbed_candidates)
     return _audited(task, about_pairs, opts, say, disturbed, (lists, gallery_rows), engine)

@@ -213,7 +213,8 @@ def recommend(
         progress=progress,
     )
     said = {"relevance": relevance, "labels": labels, "paired": paired}
-    task, found = look_at_pairs(task, **said)
+    no_pairs, found = look_at_pairs(task, **said)
+    task = task.without_pairs() if no_pairs else task
     if task.normalised:
         for name, rows in (("queries", task.queries), ("candidates", task.candidates)):
             found += collapsed(name, rows)
