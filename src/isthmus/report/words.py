@@ -204,10 +204,12 @@ def sentence(direction: dict[str, Any]) -> str:
             f"under {judged}."
         )
     also = "; ".join(map(str, chosen.get("also") or []))
+    share = chosen.get("clean_agreement")
+    kept = "all first answers" if share == 1 else f"{percent(share)} of first answers"
     return (
         f"Yes, for {judged}: {after} of first answers change instead of {before}. With nothing "
-        f"disturbed, {percent(chosen.get('clean_agreement'))} of first answers stay what "
-        f"{_today(direction)}. Use {closer}, searched by {said(chosen.get('score'))}."
+        f"disturbed, {kept} stay what {_today(direction)}. Use {closer}, searched by "
+        f"{said(chosen.get('score'))}."
         + (f" It also helps with {also}." if also else "")
     )
 
