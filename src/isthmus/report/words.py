@@ -209,8 +209,7 @@ def sentence(direction: dict[str, Any]) -> str:
     return (
         f"Yes, for {judged}: {after} of first answers change instead of {before}. With nothing "
         f"disturbed, {kept} stay what {_today(direction)}. Use {closer}, searched by "
-        f"{said(chosen.get('score'))}."
-        + (f" It also helps with {also}." if also else "")
+        f"{said(chosen.get('score'))}." + (f" It also helps with {also}." if also else "")
     )
 
 
