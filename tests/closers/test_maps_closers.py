@@ -459,6 +459,21 @@ def test_maps_between_dimensions_chain_or_are_refused(rng: np.random.Generator) 
         down(rows[0])
 
 
+@pytest.mark.parametrize("kind", ["scales", "picks", "mixes", "repeats"])
+def test_coordinates_that_are_only_picked_and_scaled_need_no_product(
+    kind: str, rng: np.random.Generator
+) -> None:
+    matrix = np.diag(rng.normal(size=6))
+    matrix[2, 2] = 0.0
+    matrix = {"picks": np.eye(6)[[4, 0, 3]], "repeats": np.eye(6)[[1, 1]]}.get(kind, matrix)
+    if kind == "mixes":
+        matrix[5, 0] = 1e-300
+    rows, offset = rng.normal(size=(9, 6)), rng.normal(size=len(matrix))
+    side = AffineMap(6, matrix, offset)
+    assert (side.picked is None) == (kind == "mixes")
+    np.testing.assert_array_equal(side(rows), rows @ matrix.T + offset)
+
+
 def test_maps_take_array_api_strict_rows(rng: np.random.Generator) -> None:
     strict = pytest.importorskip("array_api_strict")
     rows = rng.normal(size=(6, 4))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from isthmus.core.arrays import Array, like, namespace, unit, working
+from isthmus.core.arrays import Array, is_numpy, like, namespace, unit, working
 from isthmus.errors import CloserError, ShapeError
 
 
@@ -39,12 +40,25 @@ class AffineMap:
         out = working(rows)
         if self.normalised:
             out = unit(out)
-        if self.matrix is not None:
+        if self.picked is not None and is_numpy(out):
+            columns, weights = self.picked
+            out = out[:, columns] * like(out, weights)
+        elif self.matrix is not None:
             xp = namespace(out)
             out = xp.matmul(out, xp.matrix_transpose(like(out, self.matrix)))
         if self.offset is not None:
             out = out + like(out, self.offset)[None, :]
         return unit(out) if self.renormalised else out
+
+    @cached_property
+    def picked(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(r,) columns and (r,) what they are multiplied by, where that is all the matrix does."""
+        if self.matrix is None:
+            return None
+        columns = np.abs(self.matrix).argmax(axis=1)
+        weights = self.matrix[np.arange(len(columns)), columns]
+        alone = np.count_nonzero(self.matrix) == np.count_nonzero(weights)
+        return (columns, weights) if alone else None
 
     @property
     def steps(self) -> tuple[AffineMap, ...]:

@@ -104,12 +104,12 @@ def lines_top_k(scores: np.ndarray, k: int, widths: np.ndarray) -> Part:
     one."""
     count = scores.shape[1]
     if k < count:
-        kth = np.partition(scores, count - k, axis=1)[:, count - k]
+        some = np.argpartition(scores, count - k, axis=1)[:, count - k :]
+        kth = np.take_along_axis(scores, some[:, :1], axis=1)[:, 0]
+        rows = np.sort(some, axis=1)
     else:
-        kth = scores.min(axis=1)
+        kth, rows = scores.min(axis=1), np.tile(np.arange(count), (len(scores), 1))
     reaching = (scores >= kth[:, None] - widths).sum(axis=1)
-    some = np.argpartition(scores, count - k, axis=1)[:, count - k :] if k < count else None
-    rows = np.tile(np.arange(count), (len(scores), 1)) if some is None else np.sort(some, axis=1)
     value = np.take_along_axis(scores, rows, axis=1)
     order = np.argsort(-value, axis=1, kind="stable")
     rows, value = (np.take_along_axis(part, order, axis=1) for part in (rows, value))

@@ -192,8 +192,9 @@ def refuse_one_vector(rows: np.ndarray, name: str) -> None:
     Raises:
         ValuesError: several rows, all within :data:`ONE_VECTOR` of their length of the first.
     """
-    apart = np.abs(rows - rows[:1]).max(initial=0.0)
-    if len(rows) > 1 and apart <= ONE_VECTOR * np.abs(rows[0]).max(initial=0.0):
+    most = ONE_VECTOR * np.abs(rows[:1]).max(initial=0.0)
+    alike = (np.abs(some - rows[:1]).max(initial=0.0) <= most for some in (rows[:16], rows))
+    if len(rows) > 1 and all(alike):
         raise ValuesError(
             "one-vector",
             f"{name}: all {len(rows)} rows are one vector to {ONE_VECTOR:g} of its length; "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,12 @@ class Relevance:
 
     def of_query(self) -> list[np.ndarray]:
         """The right candidate rows of each query, n arrays (possibly empty)."""
-        cuts = np.searchsorted(self.pairs[:, 0], np.arange(1, self.queries))
-        return np.split(self.pairs[:, 1], cuts)
+        return self._of_query
+
+    @cached_property
+    def _of_query(self) -> list[np.ndarray]:
+        cuts = np.searchsorted(self.pairs[:, 0], np.arange(self.queries + 1)).tolist()
+        return [self.pairs[start:stop, 1] for start, stop in pairwise(cuts)]
 
     def correct(self, answers: np.ndarray) -> np.ndarray:
         """(n,) bool for answers (n,), or (t, n) for (t, n): the answer is right."""

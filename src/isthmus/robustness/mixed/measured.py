@@ -150,15 +150,21 @@ def levelled(closer: PoolCloser, strongest: PoolCloser) -> Search:
     and knows their covariances."""
 
     def search(pool: Pool, products: np.ndarray | None = None) -> Ranking | PoolScores:
-        place = np.where(pool.is_a, 0, 1)
         if products is None:
-            return closer.ranking(pool.queries, pool.documents, place)
-        offsets, variances = pool.once("variances", lambda: strongest.variances(pool.queries))
+            return closer.ranking(pool.queries, pool.documents, np.where(pool.is_a, 0, 1))
+
+        def centred() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            offsets, variances = strongest.variances(pool.queries)
+            own_means = np.where(pool.is_a[:, None], *closer.means)
+            longest = row_norms(pool.documents - own_means).max()
+            levelled = products - np.where(pool.is_a, *np.split(offsets, 2, axis=1))
+            return levelled, variances, row_norms(pool.queries) * longest
+
+        scores, variances, sizes = pool.once("centred products", centred)
         spreads = variances ** (closer.strength / 2)
-        longest = row_norms(pool.documents - closer.means[place]).max()
-        asked = row_norms(pool.queries) * np.sqrt((1 / spreads**2).sum(axis=1))
-        scores = (products - offsets[:, place]) / spreads[:, place]
-        return PoolScores(scores, TIE_ULPS * EPS64 * longest * asked[:, None])
+        widths = TIE_ULPS * EPS64 * sizes * np.sqrt((1 / spreads**2).sum(axis=1))
+        scores = scores / np.where(pool.is_a, *np.split(spreads, 2, axis=1))
+        return PoolScores(scores, widths[:, None])
 
     return search
 

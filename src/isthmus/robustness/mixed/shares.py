@@ -12,6 +12,7 @@ import numpy as np
 from isthmus.core.arrays import unit
 from isthmus.data.moments import Moments
 from isthmus.robustness.mixed.levelling import PoolCloser
+from isthmus.search.settled import largest
 
 POOL = 2000
 QUERIES = 500
@@ -37,20 +38,19 @@ def mixed_share(
     size = min(len(a), len(b), POOL)
     if size < 2 * AT + 2:
         return {}
-    pool_a, pool_b = a[:size], b[:size]
-    centred_a = np.asarray(unit(pool_a - moments_a.mean))
-    centred_b = np.asarray(unit(pool_b - moments_b.mean))
-    shares = {}
-    for key, first, second in (("before", pool_a, pool_b), ("after", centred_a, centred_b)):
-        shares[key] = {
-            "queries_a": _share_of_first(first, first, second),
-            "queries_b": _share_of_first(second, first, second),
-        }
+    pool = np.vstack([a[:size], b[:size]])
+    means = np.repeat([moments_a.mean, moments_b.mean], size, axis=0)
+    centred = np.asarray(unit(pool - means))
     closer = PoolCloser.of({"a": moments_a, "b": moments_b}, normalised=False)
-    shares["standardised"] = {
-        "queries_a": _share_of_first(pool_a, pool_a, pool_b, closer),
-        "queries_b": _share_of_first(pool_b, pool_a, pool_b, closer),
-    }
+    shares: dict[str, dict[str, float]] = {"before": {}, "after": {}, "standardised": {}}
+    for key, first in (("queries_a", 0), ("queries_b", size)):
+        some = slice(first, first + min(size, QUERIES))
+        scores = pool[some] @ pool.T
+        levels, spreads = (np.repeat(part, size, axis=1) for part in closer.levels(pool[some]))
+        levelled = (scores - levels) / spreads
+        shares["before"][key] = _share_of_first(scores, first)
+        shares["after"][key] = _share_of_first(centred[some] @ centred.T, first)
+        shares["standardised"][key] = _share_of_first(levelled, first)
     return {
         "a_share_at_10": shares,
         "image_share_at_10": {
@@ -64,17 +64,9 @@ def mixed_share(
     }
 
 
-def _share_of_first(
-    queries: np.ndarray, first: np.ndarray, second: np.ndarray, closer: PoolCloser | None = None
-) -> float:
-    """Mean share of ``first`` in the top 10 of the pool without the query's own row."""
-    count = min(len(queries), QUERIES)
-    parts = [queries[:count] @ first.T, queries[:count] @ second.T]
-    if closer is not None:
-        levels, spreads = closer.levels(queries[:count])
-        parts = [(p - levels[:, [m]]) / spreads[:, [m]] for m, p in enumerate(parts)]
-    scores = np.hstack(parts)
-    own = np.arange(count) + (0 if queries is first else len(first))
-    scores[np.arange(count), own] = -np.inf
-    top = np.argpartition(-scores, AT, axis=1)[:, :AT]
-    return float((top < len(first)).mean())
+def _share_of_first(scores: np.ndarray, first: int) -> float:
+    """Mean share of the first half of the candidates in the top 10 without the query's own row,
+    that of the first query being ``first``."""
+    asked = np.arange(len(scores))
+    scores[asked, first + asked] = -np.inf
+    return float((largest(scores, AT) < scores.shape[1] // 2).mean())
