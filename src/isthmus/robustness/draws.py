@@ -6,12 +6,13 @@ noise, so that every closer and level meets the same draws, and under
     ⟨q + s e, x + s z⟩ = ⟨q, x⟩ + s ⟨q, z⟩ + s ⟨e, x⟩ + s² ⟨e, z⟩
 
 three products serve all searches that only move rows (:mod:`isthmus.search.shared`); each adds
-sums of its own. Other searches are disturbed and searched one by one.
+sums of its own. Draws that check a law are few: ⟨q, z⟩ and ⟨e, x⟩ are kept for the other targets
+and levels of the same rows. Other searches are disturbed and searched one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,31 +23,66 @@ from isthmus.perturb.noise import drawn
 from isthmus.robustness.perturbations import Perturbation
 from isthmus.robustness.searches import HEAD, ClosedSearch
 from isthmus.search.scores import TIE_ULPS, Ranking, first_best
+from isthmus.search.shared import KEPT, Product
 from isthmus.search.task import RetrievalTask
 
 
 @dataclass(frozen=True, eq=False)
 class Noise:
-    """One trial: standard deviations are 1. ``queries`` (n, d) or None, ``candidates`` (K, d), or
-    (1, d) where all have it in common, or None."""
+    """One trial: standard deviations are 1. ``asked`` and ``stored`` are the products of its draws
+    with the rows of the other side."""
 
-    queries: np.ndarray | None
-    candidates: np.ndarray | None
+    asked: Product | None
+    stored: Product | None
 
     @classmethod
     def drawn(
-        cls, task: RetrievalTask, perturbation: Perturbation, dim: int, seed: int, trial: int
+        cls,
+        task: RetrievalTask,
+        perturbation: Perturbation,
+        dim: int,
+        seed: int,
+        trial: int,
+        kept: bool = False,
     ) -> Noise:
-        """The draws of a family and target, whatever the level."""
-        draw = NOISES[perturbation.family].draw
-        target = perturbation.target
+        """The draws of a family and target, whatever the level; ``kept``: for other targets too."""
+        clean, family, target = task.product, perturbation.family, perturbation.target
 
         def rows(count: int, role: str) -> np.ndarray:
-            return drawn(draw, count, dim, float(dim), seed=seed, trial=trial, role=role, level=0.0)
+            draw, size = NOISES[family].draw, float(dim)
+            return drawn(draw, count, dim, size, seed=seed, trial=trial, role=role, level=0.0)
 
-        asked = rows(len(task.queries), "query") if target in ("queries", "both") else None
-        count = 1 if target == "shared" else len(task.candidates)
-        return cls(asked, None if target == "queries" else rows(count, "candidate"))
+        def once(name: str, find: Callable[[], Product]) -> Product:
+            key = f"{family} on {name}, {dim}, {seed}, {trial}"
+            return task.facts.of(key, find, task.queries, task.candidates) if kept else find()
+
+        asked = stored = None
+        if target in ("queries", "both"):
+            e = lambda: rows(len(clean.queries), "query")  # noqa: E731
+            asked = once("queries", lambda: Product(e(), clean.candidates, kept))
+        if target != "queries":
+            count = 1 if target == "shared" else len(clean.candidates)
+            z = lambda: rows(count, "candidate")  # noqa: E731
+            stored = once(f"{count} candidates", lambda: Product(clean.queries, z(), kept))
+        return cls(asked, stored)
+
+    @property
+    def queries(self) -> np.ndarray | None:
+        """(n, d), or None."""
+        return None if self.asked is None else self.asked.queries
+
+    @property
+    def candidates(self) -> np.ndarray | None:
+        """(K, d), or (1, d) where all have it in common, or None."""
+        return None if self.stored is None else self.stored.candidates
+
+    @property
+    def products(self) -> dict[str, Product]:
+        """Of the noise: ``asked`` ⟨e, x⟩, ``stored`` ⟨q, z⟩, ``both`` ⟨e, z⟩, where there are."""
+        found = {"asked": self.asked, "stored": self.stored}
+        if self.queries is not None and self.candidates is not None:
+            found["both"] = Product(self.queries, self.candidates, kept=False)
+        return {name: product for name, product in found.items() if product is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +116,9 @@ class Drawn:
         answers = np.empty((*shape, trials, len(task.queries)), np.int64)
         found = cls(task, searches, perturbations, sizes, answers, np.full(shape, np.nan))
         dim = max([task.queries.shape[1], *(search.stored_dims for search in searches)])
+        kept = trials * len(task.queries) * len(task.candidates) <= KEPT
         for trial in range(trials):
-            noise = Noise.drawn(task, perturbations[0], dim, seed, trial)
+            noise = Noise.drawn(task, perturbations[0], dim, seed, trial, kept)
             found._shared(noise, trial)
             found._alone(noise, trial)
         for i, search in enumerate(searches):
@@ -119,16 +156,10 @@ class Drawn:
             for i, search in mine
         }
         ties = noise.candidates is None or len(noise.candidates) == 1
-        across = None if noise.candidates is None else noise.candidates.T
+        names = tuple(noise.products)
 
-        def work(part: slice, products: np.ndarray) -> None:
-            e = None if noise.queries is None else noise.queries[part]
-            parts = _Products(
-                products,
-                None if across is None else product.queries[part] @ across,
-                None if e is None else e @ product.candidates.T,
-                None if e is None or across is None else e @ across,
-            )
+        def work(part: slice, products: np.ndarray, *others: np.ndarray) -> None:
+            parts = _Products(products, **dict(zip(names, others, strict=True)))
             sums: dict[tuple[float, float], np.ndarray] = {}
             for (p, i), one in own.items():
                 scores = one.scores(parts, part, sums)
@@ -142,7 +173,7 @@ class Drawn:
                     top = one.search.top_of(scores[: HEAD - part.start])
                     heads.setdefault((p, i), []).append((part.start, top))
 
-        product.blocks(work)
+        product.blocks(work, *noise.products.values())
         for place, tops in heads.items():
             found = np.concatenate([top for _, top in sorted(tops, key=lambda t: t[0])])
             self.overlaps[place] = self.searches[place[1]].overlap_of(found)
@@ -153,9 +184,9 @@ class _Products:
     """⟨q, x⟩, ⟨q, z⟩, ⟨e, x⟩, ⟨e, z⟩ of a block, (b, K) each or None."""
 
     clean: np.ndarray
-    stored: np.ndarray | None
-    asked: np.ndarray | None
-    both: np.ndarray | None
+    stored: np.ndarray | None = None
+    asked: np.ndarray | None = None
+    both: np.ndarray | None = None
 
     def sum(self, asked: float, stored: float) -> np.ndarray:
         """The products of rows with noise of these sizes."""

@@ -54,14 +54,20 @@ class Product:
         """Queries of a block."""
         return max(16, BLOCK // max(1, len(self.candidates)))
 
-    def blocks(self, work: Callable[[slice, np.ndarray], None]) -> None:
-        """Call ``work(part, product (b, K))`` for all queries; it must not write to the product."""
+    def blocks(self, work: Callable[..., None], *others: Product) -> None:
+        """Call ``work(part, product (b, K), …)`` for all queries; it must not write to a product.
+
+        ``others``: further products of as many rows, of which it is handed the same block.
+        """
+        all_of_them = self, *others
+        _ = [one.whole for one in all_of_them]  # found here, once, before threads ask for it
 
         def several(part: slice) -> None:
-            products = self.block(part)
+            products = [one.block(part) for one in all_of_them]
             for start in range(part.start, part.stop, self.step):
                 some = slice(start, min(start + self.step, part.stop))
-                work(some, products[some.start - part.start : some.stop - part.start])
+                inside = slice(some.start - part.start, some.stop - part.start)
+                work(some, *(product[inside] for product in products))
 
         over_blocks(several, len(self.queries), MULTIPLIED * self.step)
 
