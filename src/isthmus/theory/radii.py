@@ -19,6 +19,7 @@ import numpy as np
 from isthmus.core.checks import one_of
 from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking
+from isthmus.search.shared import Moved, Product
 from isthmus.theory.hyperbola import nearest_on_branch
 from isthmus.theory.leading import LEADING, Leading
 from isthmus.theory.rows import CleanRows, check_noise
@@ -43,7 +44,7 @@ def query_radius(
     clean = CleanRows.of(ranking, items)
     leading = Leading.of(clean, ranking) if norm == "l2" else None
     if leading is not None:
-        return leading.radii("query")[0]
+        return leading.radii("query")[0][0]
     parts = []
     for _, margins, first in clean.blocks():
         reach = _between(clean.candidates, first, norm)
@@ -96,7 +97,7 @@ def candidate_radius(
     biased = clean.score == "euclidean" and bool(clean.bias.any())
     leading = Leading.of(clean, ranking) if norm == "l2" and not biased else None
     if leading is not None:
-        return leading.radii("candidate")[0]
+        return leading.radii("candidate")[0][0]
     if clean.score == "euclidean" and norm == "linf":
         return np.array([_bisected(clean, i, cube=True) for i in range(len(clean.queries))])
     sizes = np.linalg.norm(clean.queries, ord=2 if norm == "l2" else 1, axis=1)
@@ -168,24 +169,32 @@ class Certified:
     share: float
 
 
-def certified_radii(ranking: Ranking, *, items: np.ndarray | None = None) -> Certified:
+def certified_radii(
+    ranking: Ranking,
+    *,
+    items: np.ndarray | None = None,
+    winner: np.ndarray | None = None,
+    shared: tuple[Product, Moved] | None = None,
+) -> Certified:
     """:func:`query_radius` and :func:`candidate_radius` in L2, and how they were found.
+
+    Args:
+        winner: (n,) the ranking's answers, where they are known. shared: how its scores come from a
+            product of other rows.
 
     Raises:
         OptionError: cosine.
     """
     _check_quadric(ranking.score, "radius of candidates")
-    clean = CleanRows.of(ranking, items)
-    leading = Leading.of(clean, ranking)
+    clean = CleanRows.of(ranking, items, winner)
+    leading = Leading.of(clean, ranking, shared)
     if leading is None:
         radii = query_radius(ranking, items=items), candidate_radius(ranking, items=items)
         return Certified(*radii, 0.0)
-    query, listed = leading.radii("query")
-    most = listed
     if ranking.score == "euclidean" and clean.bias.any():
-        candidate = candidate_radius(ranking, items=items)
+        (query, most), candidate = leading.radii("query")[0], candidate_radius(ranking, items=items)
     else:
-        candidate, more = leading.radii("candidate")
+        (query, listed), (candidate, more) = leading.radii("query", "candidate")
         most = np.maximum(listed, more)
     return Certified(query, candidate, float((most <= LEADING).mean()))
 

@@ -36,16 +36,21 @@ class CleanRows:
     items: np.ndarray | None = None
 
     @classmethod
-    def of(cls, ranking: Ranking, items: np.ndarray | None = None) -> CleanRows:
-        """Read a ranking; ``items`` (K,) is the lowest row of each row's item."""
-        queries = to_numpy(ranking.queries).astype(np.float64)
-        candidates = to_numpy(ranking.candidates).astype(np.float64)
+    def of(
+        cls, ranking: Ranking, items: np.ndarray | None = None, winner: np.ndarray | None = None
+    ) -> CleanRows:
+        """Read a ranking; ``items`` (K,) is the lowest row of each row's item, ``winner`` (n,) its
+        answers where they are known."""
+        queries, candidates = (
+            np.asarray(to_numpy(rows), np.float64) for rows in (ranking.queries, ranking.candidates)
+        )
         bias = np.zeros(len(candidates))
         if ranking.bias is not None:
             bias = to_numpy(ranking.bias).astype(np.float64)
         if ranking.scale is not None:
             candidates = candidates * to_numpy(ranking.scale).astype(np.float64)[:, None]
-        return cls(queries, candidates, bias, top1(ranking), ranking.score, items)
+        winner = top1(ranking) if winner is None else winner
+        return cls(queries, candidates, bias, winner, ranking.score, items)
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """(queries, margins m_j = s_1 - s_j clipped at 0 (b, K), winners (b,)), block by block.

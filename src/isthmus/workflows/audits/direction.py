@@ -35,7 +35,8 @@ from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import Curve, curves_over
-from isthmus.theory.radii import certified_radii
+from isthmus.theory.radii import Certified, certified_radii
+from isthmus.theory.rows import moved_search
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.scores import by_score
 from isthmus.workflows.audits.thresholds import thresholds_of
@@ -360,15 +361,31 @@ def _radius(task: RetrievalTask, closer: Closer) -> dict[str, Any]:
     case), else by the user's own score. After: the closer's score.
     """
     plain = "euclidean" if task.score == "cosine" else task.score
-    before = Ranking.of(task.queries, task.candidates, plain)
-    after = closed_searches(task, [closer])[0]
-    ranking = after.clean.under("dot") if after.score == "cosine" else after.clean
-    items = task.candidate_items
-    radii = {"before": certified_radii(before, items=items)}
-    radii["after"] = certified_radii(ranking, items=items)
+    before, after = task.plain(plain), closed_searches(task, [closer])[0]
+    ranking, moved = after.clean, after.moved
+    if after.score == "cosine":
+        ranking = ranking.under("dot")
+        moved = moved_search(task.product, closer, ranking, normalised=task.normalised)
+    radii = {
+        "before": _certified(task, before, Moved.of(task.product, before), task.today(plain)),
+        "after": _certified(task, ranking, moved, after.clean_top1),
+    }
     return {
         "query_l2": {name: quantiles(one.query) for name, one in radii.items()},
         "candidate_l2": {name: quantiles(one.candidate) for name, one in radii.items()},
         "score": {"before": plain, "after": ranking.score},
         "certified": {name: one.share for name, one in radii.items()},
     }
+
+
+def _certified(
+    task: RetrievalTask, ranking: Ranking, moved: Moved | None, answers: np.ndarray
+) -> Certified:
+    """``answers`` of the task's search, of items among all candidates or those that are listed."""
+    own_rows = task.candidate_items is None and task.lists is None
+    return certified_radii(
+        ranking,
+        items=task.candidate_items,
+        winner=answers if own_rows else None,
+        shared=None if moved is None else (task.product, moved),
+    )
