@@ -22,9 +22,9 @@ from isthmus.search.scores import Ranking
 
 KEPT = 2**25
 """Scores of a product that are kept for the next search: 128 MB of float32."""
-BLOCK = 2**18
-"""Scores of a block: 1 MB of float32, which caches hold."""
-MULTIPLIED = 8
+BLOCK = 2**19
+"""Scores of a block: 2 MB of float32, which caches hold."""
+MULTIPLIED = 4
 """Blocks that are multiplied at once: BLAS rearranges the candidates for every product."""
 
 
