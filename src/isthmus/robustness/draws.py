@@ -150,8 +150,9 @@ class Drawn:
             return
         product = self.task.product
         heads: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
+        lengths: dict[int, _Lengths] = {}
         own = {
-            (p, i): _Own(search, noise, *self.sizes[p, i].astype(np.float32))
+            (p, i): _Own(search, noise, *self.sizes[p, i].astype(np.float32), lengths)
             for p in range(len(self.perturbations))
             for i, search in mine
         }
@@ -197,13 +198,35 @@ class _Products:
         return out
 
 
+@dataclass(frozen=True, eq=False)
+class _Lengths:
+    """‖x‖², ⟨x, z⟩ and ‖z‖² of candidates, (K,) each."""
+
+    own: np.ndarray
+    across: np.ndarray
+    noise: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, z: np.ndarray) -> _Lengths:
+        pairs = (x, x), (x, np.broadcast_to(z, x.shape)), (z, z)
+        return cls(*(np.einsum("kd,kd->k", *pair) for pair in pairs))
+
+
 class _Own:
     """What one search adds to the products at one level in one trial.
 
     With r = ``rate`` and g = ``length`` the rows are r (q + a) + s e and g (x + b) + s z.
+    ``lengths`` are kept for other levels and searches of the same candidates.
     """
 
-    def __init__(self, search: ClosedSearch, noise: Noise, asked: float, stored: float) -> None:
+    def __init__(
+        self,
+        search: ClosedSearch,
+        noise: Noise,
+        asked: float,
+        stored: float,
+        lengths: dict[int, _Lengths],
+    ) -> None:
         moved = search.moved
         assert moved is not None
         self.search, self.moved, self.sizes = search, moved, (asked, stored)
@@ -212,13 +235,15 @@ class _Own:
         self.tilt = None if z is None or a is None else stored * (z @ a)
         self.column, self.scale = moved.column, moved.scale
         if z is not None and search.score != "dot":
-            x = search.clean.single().candidates
-            change = 2 * stored * np.einsum("kd,kd->k", x, np.broadcast_to(z, x.shape))
-            change += stored**2 * np.einsum("kd,kd->k", z, z)
+            place = id(search.candidates)
+            if place not in lengths:
+                lengths[place] = _Lengths.of(search.clean.single().candidates, z)
+            found = lengths[place]
+            change = 2 * stored * found.across + stored**2 * found.noise
             if search.score == "euclidean":
                 self.column = self.column - 0.5 * change
             else:
-                self.scale = 1 / np.sqrt(np.einsum("kd,kd->k", x, x) + change)
+                self.scale = 1 / np.sqrt(found.own + change)
         if not self._bends:  # then all that is the candidate's own is one sum
             self.column = self.column if self.tilt is None else self.column + self.tilt
 

@@ -179,13 +179,18 @@ class Ranking:
         return TIE_ULPS * eps * size[:, None]
 
     def single(self) -> Ranking:
-        """The same search with rows and terms in float32."""
-
-        def cut(terms: np.ndarray | None) -> np.ndarray | None:
-            return None if terms is None else terms.astype(np.float32, copy=False)
-
-        scale, offset, bias = (cut(t) for t in (self.scale, self.offset, self.bias))
-        return Ranking(cut(self.queries), cut(self.candidates), self.score, scale, offset, bias)
+        """The same search with rows and terms in float32; rows are cut once for all that ask."""
+        scale, offset, bias = (
+            None if term is None else term.astype(np.float32, copy=False)
+            for term in (self.scale, self.offset, self.bias)
+        )
+        rows = (
+            side
+            if side.dtype == np.float32
+            else self.facts.of("single", lambda side=side: side.astype(np.float32), side)
+            for side in (self.queries, self.candidates)
+        )
+        return Ranking(*rows, self.score, scale, offset, bias, self.facts)
 
     def block_rows(self) -> int:
         """Queries whose scores are held at once."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus.core.arrays import EPS32
+from isthmus.core.arrays import EPS32, row_norms
 from isthmus.core.seeds import stream
 from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved, Product
@@ -99,6 +99,10 @@ class AskedNoise:
         if ranking.scale is not None:
             searched = searched * ranking.scale[:, None]
         rows = searched if matrix is None else searched @ matrix.astype(np.float32)
+
+        def far() -> np.ndarray:
+            return row_norms(rows - rows.mean(axis=0))
+
         size = draws, rows.shape[1]
         noise = stream("laws.queries", seed).standard_normal(size, np.float32)
         mapped = (noise if matrix is None else noise @ matrix.T.astype(np.float32))[:, :stored]
@@ -109,7 +113,7 @@ class AskedNoise:
             )
         return cls(
             rows,
-            np.linalg.norm(rows - rows.mean(axis=0), axis=1),
+            far() if rows is not ranking.candidates else ranking.facts.of("far", far, rows),
             noise,
             rows @ noise.T,
             asked @ mapped.T,
