@@ -152,7 +152,7 @@ class Drawn:
         heads: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
         lengths: dict[int, _Lengths] = {}
         own = {
-            (p, i): _Own(search, noise, *self.sizes[p, i].astype(np.float32), lengths)
+            (p, i): _Own(search, noise, self.sizes[p, i].astype(np.float32), lengths)
             for p in range(len(self.perturbations))
             for i, search in mine
         }
@@ -220,15 +220,11 @@ class _Own:
     """
 
     def __init__(
-        self,
-        search: ClosedSearch,
-        noise: Noise,
-        asked: float,
-        stored: float,
-        lengths: dict[int, _Lengths],
+        self, search: ClosedSearch, noise: Noise, sizes: np.ndarray, lengths: dict[int, _Lengths]
     ) -> None:
         moved = search.moved
         assert moved is not None
+        asked, stored = sizes
         self.search, self.moved, self.sizes = search, moved, (asked, stored)
         (a, b), z = moved.moves, noise.candidates
         self.across = None if b is None or noise.queries is None else asked * (noise.queries @ b)

@@ -184,13 +184,13 @@ class Ranking:
             None if term is None else term.astype(np.float32, copy=False)
             for term in (self.scale, self.offset, self.bias)
         )
-        rows = (
-            side
-            if side.dtype == np.float32
-            else self.facts.of("single", lambda side=side: side.astype(np.float32), side)
-            for side in (self.queries, self.candidates)
-        )
-        return Ranking(*rows, self.score, scale, offset, bias, self.facts)
+        queries, candidates = self._cut(self.queries), self._cut(self.candidates)
+        return Ranking(queries, candidates, self.score, scale, offset, bias, self.facts)
+
+    def _cut(self, rows: np.ndarray) -> np.ndarray:
+        if rows.dtype == np.float32:
+            return rows
+        return self.facts.of("single", lambda: rows.astype(np.float32), rows)
 
     def block_rows(self) -> int:
         """Queries whose scores are held at once."""
