@@ -53,7 +53,7 @@ class AffineMap:
     @cached_property
     def picked(self) -> tuple[np.ndarray, np.ndarray] | None:
         """(r,) columns and (r,) what they are multiplied by, where that is all the matrix does."""
-        if self.matrix is None:
+        if self.matrix is None or np.count_nonzero(self.matrix) > len(self.matrix):
             return None
         columns = np.abs(self.matrix).argmax(axis=1)
         weights = self.matrix[np.arange(len(columns)), columns]

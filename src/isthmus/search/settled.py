@@ -99,9 +99,9 @@ class Settled:
         at = np.flatnonzero(scores >= (_reached(scores, k) - near)[:, None])
         query, column = np.divmod(at, count)
         value = scores.ravel()[at]
-        order = np.lexsort((-value, query))
         starts = np.searchsorted(query, np.arange(len(scores)))
-        kth = value[order][starts + k - 1]
+        lines = _lines(value, query, starts, k)
+        kth = np.partition(lines, lines.shape[1] - k, axis=1)[:, lines.shape[1] - k]
         above = value - kth[query]
         sure, maybe = above > near[query], np.abs(above) <= near[query]
         lacking = k - np.bincount(query[sure], minlength=len(scores))
@@ -144,9 +144,18 @@ def largest(scores: np.ndarray, k: int) -> np.ndarray:
     """Columns (b, k) of the k largest scores (b, K) of each row, best first; ties by column."""
     at = np.flatnonzero(scores >= _reached(scores, k)[:, None])
     row, column = np.divmod(at, scores.shape[1])
-    order = np.lexsort((-scores.ravel()[at], row))
     starts = np.searchsorted(row, np.arange(len(scores)))
-    return np.asarray(column[order[starts[:, None] + np.arange(k)]])
+    order = np.argsort(-_lines(scores.ravel()[at], row, starts, k), axis=1, kind="stable")[:, :k]
+    return np.asarray(column[starts[:, None] + order])
+
+
+def _lines(values: np.ndarray, row: np.ndarray, starts: np.ndarray, least: int) -> np.ndarray:
+    """Values of each row, which begin at ``starts`` (b,), as lines (b, most) filled with -inf, of
+    ``least`` values or more."""
+    place = np.arange(len(values)) - starts[row]
+    out = np.full((len(starts), place.max(initial=least - 1) + 1), -np.inf, values.dtype)
+    out[row, place] = values
+    return out
 
 
 def _reached(scores: np.ndarray, k: int) -> np.ndarray:

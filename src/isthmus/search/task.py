@@ -26,6 +26,8 @@ from isthmus.search.shared import Moved, Product
 
 LEAST = 2
 """Queries in a part of a split."""
+FINE = 1e-13
+"""Resolution of moments whose products are in float64."""
 UNIT_TOLERANCE = 1e-5
 """Rows whose norms are this near 1 count as unit rows."""
 
@@ -131,6 +133,15 @@ class RetrievalTask:
     def candidate_moments(self) -> Moments:
         """The same for candidates."""
         return _moments(self.candidate_input, self.candidates, self.normalised)
+
+    @cached_property
+    def held_moments(self) -> Moments:
+        """Of the candidates that are held, in float64: those of the input where it is they."""
+        found = self.candidate_moments
+        alike = found.count == len(self.candidates) and found.normalised == self.normalised
+        if alike and found.resolution <= FINE:
+            return found
+        return Moments.of(self.candidates, precise=True, normalised=self.normalised)
 
     @cached_property
     def candidate_square_norm(self) -> float:

@@ -69,7 +69,7 @@ class FitRows:
         """Moments of the train queries and of all candidates, and what the ridge shift needs."""
         rows = task.queries[train]
         kind = {"precise": True, "normalised": task.normalised}
-        candidates = Moments.of(task.candidates, **kind)
+        candidates = task.held_moments
         right = task.relevance.of_query()
         known = [(row, int(right[row][0])) for row in train.tolist() if len(right[row])]
         pairs = None
