@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 import shlex
 import subprocess
 import sys
@@ -14,29 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kinds import KINDS
+from sections import BLOCKS, ROWS, SERVERS, at_server
 from worlds_of_stores import best
 
 from commands import run
 
 pytestmark = pytest.mark.stores
-
-PAGE = (Path(__file__).parents[3] / "docs" / "stores.md").read_text(encoding="utf-8")
-CONSOLE, PYTHON = (f"```{kind}\\n((?:(?!```).)*)```\\n" for kind in ("console", "python"))
-BLOCKS = {
-    name: (address, code, commands)
-    for address, name, code, commands in re.findall(
-        rf"STORE=\"([^\"]+)\"\n```\n\n<!-- store: ([\w-]+) -->\n{PYTHON}\n{CONSOLE}", PAGE, re.S
-    )
-}
-"""Store -> its address, what fills it, and the commands."""
-(ROWS,) = re.findall(f"<!-- rows -->\n{PYTHON}", PAGE, re.S)
-SERVERS = {
-    "postgresql": "postgresql://me@localhost/shop",
-    "milvus": "localhost:19530",
-    "redis": "redis://localhost:6379",
-    "redisearch": "redis://localhost:6379",
-}
-"""What a block says for the server of a user."""
 
 
 def test_every_store_has_a_block() -> None:
@@ -70,13 +52,8 @@ def test_a_section_as_it_stands(
         np.save(f"{file}.npy", rows)
     address, block, commands = BLOCKS[name]
     if name in SERVERS:
-        real = started(name)(images[:1], "cosine" if name == "redis" else "dot")
-        server = re.split("[?&](?=table=|key=|index=|collection=)", real)[0].removeprefix(
-            "milvus://"
-        )
-        block = block.replace(SERVERS[name], server)
-        joined = "&" if "?" in server else "?"
-        address = address.replace(SERVERS[name], server).replace(f"{server}?", server + joined)
+        score = "cosine" if name == "redis" else "dot"
+        address, block = at_server(name, started(name)(images[:1], score))
     exec(compile(block, name, "exec"), {})
     found = []
     for line in commands.replace("$STORE", address).splitlines():
