@@ -11,6 +11,15 @@ import worlds_of_stores
 from kinds import KINDS, Filled, scores_of
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one store in one process of ``pytest -n 2 --dist loadgroup``: it starts once."""
+    for item in items:
+        if item.get_closest_marker("stores"):
+            name = getattr(item, "callspec", None) and item.callspec.params.get("name")
+            if not item.get_closest_marker("xdist_group"):
+                item.add_marker(pytest.mark.xdist_group(name or "faiss"))
+
+
 @pytest.fixture(scope="session")
 def world() -> tuple[np.ndarray, np.ndarray]:
     """Queries and candidates."""

@@ -11,7 +11,7 @@ import pytest
 import isthmus as im
 from isthmus.deploy import stores
 
-pytestmark = pytest.mark.stores
+pytestmark = [pytest.mark.stores, pytest.mark.xdist_group("postgresql")]
 
 INDEXES = {
     "hnsw (image vector_ip_ops) WITH (m='24', ef_construction='80')": "hnsw (closed vector_ip_ops) "

@@ -315,6 +315,24 @@ def test_the_whole_path_on_the_command_line(
     assert "for 120 today and for 120 with the closer" in json.loads(out)["tried"]
     code, out, _ = run(capsys, *words, "--check", tmp_path / "queries.npy")
     assert (code, json.loads(out)["after"]) == (0, 1.0)
+    deployed = ("--closer", words[1], "--column", "typed", "--query-side", tmp_path / "out")
+    products = world[0].astype(np.float64) @ world[1].astype(np.float64).T
+    for through, found_by in (
+        ((), "own search"),
+        (deployed, "own search"),
+        (("--exact",), "exact"),
+    ):
+        given = ("search", tmp_path / "queries.npy", address, "--k", 5, *through, "--json")
+        code, out, err = run(capsys, *given)
+        assert code == 0, err
+        lists = json.loads(out)
+        assert found_by in lists["by"]
+        rows = np.array([[number(one) - 1 for one in line] for line in lists["candidates"]])
+        assert rows.tolist() == best(*world, 5).tolist()
+        if through != deployed:  # products; with a closer all of them move by a number of the query
+            exact = np.take_along_axis(products, rows, axis=1)
+            np.testing.assert_allclose(lists["scores"], exact, atol=1e-5)
+        assert np.diff(lists["scores"]).max() <= 1e-6
     code, out, _ = run(capsys, *words, "--undo")
     assert (code, list(json.loads(out))) == (0, ["removed"])
 
