@@ -42,7 +42,8 @@ from io_helpers import FORMS, rows, save_any, save_parquet
 from isthmus.closers.closer import Closer
 from isthmus.data import open_rows, read_labels, read_relevance
 from isthmus.data.journal import Journal
-from isthmus.data.judgements import Judgements, read_judgements
+from isthmus.data.judgement_files import read_judgements
+from isthmus.data.judgements import Judgements
 from isthmus.deploy.thresholds import Calibration
 from isthmus.encoders.base import Encoder
 from isthmus.encoders.embedding import embed

@@ -230,7 +230,7 @@ FAULTS = (
     ),
     Fault(
         "recall-at-k",
-        "search/relevance.py",
+        "search/outcomes.py",
         "return (self.rank[judged] < k).astype(bool)",
         "return (self.rank[judged] <= k).astype(bool)",
         "Recall@k would be recall@(k + 1).",
@@ -238,7 +238,7 @@ FAULTS = (
     ),
     Fault(
         "relevance-worst-place",
-        "search/relevance.py",
+        "search/outcomes.py",
         "best = line[right].max()",
         "best = line[right].min()",
         "Of several right candidates the worst would count.",

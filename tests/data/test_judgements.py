@@ -15,7 +15,8 @@ from sklearn.metrics import ndcg_score
 
 from commands import run
 from isthmus.data import ArraySource
-from isthmus.data.judgements import Judgements, judgements_of, read_judgements
+from isthmus.data.judgement_files import judgements_of, read_judgements
+from isthmus.data.judgements import Judgements
 from isthmus.robustness.mixed import ndcg_at, ranked_gain
 from isthmus.search.opening import item_notes, open_task
 from isthmus.search.relevance import Relevance, relevance_by_judgements, relevance_of

@@ -20,7 +20,7 @@ from pyarrow import fs
 
 from io_helpers import FORMS, rows, save_any
 from isthmus.data import open_rows, read_labels, remote, write_rows
-from isthmus.data.judgements import labels_of
+from isthmus.data.judgement_files import labels_of
 from isthmus.metrics.gap_report import measure
 from refusals import refused
 

@@ -21,7 +21,7 @@ from isthmus.robustness.gallery import (
     neighbour_figures,
 )
 from isthmus.search.opening import open_task
-from isthmus.search.relevance import outcome_of
+from isthmus.search.outcomes import outcome_of
 from isthmus.search.scores import Ranking, top_k
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import consistency_curve

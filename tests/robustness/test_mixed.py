@@ -30,12 +30,8 @@ from isthmus.robustness.mixed import (
     pool_ranking,
     search_pool,
 )
-from isthmus.search.relevance import (
-    Relevance,
-    outcome_of,
-    relevance_by_judgements,
-    relevance_by_pairs,
-)
+from isthmus.search.outcomes import outcome_of
+from isthmus.search.relevance import Relevance, relevance_by_judgements, relevance_by_pairs
 from isthmus.search.scores import Ranking, top1, top_k
 from refusals import refused
 from worlds import full_scores, two_modalities, unit_rows

@@ -20,7 +20,8 @@ from isthmus.search.items import (
     rows_for,
 )
 from isthmus.search.opening import item_notes, open_task
-from isthmus.search.relevance import outcome_of, relevance_by_judgements
+from isthmus.search.outcomes import outcome_of
+from isthmus.search.relevance import relevance_by_judgements
 from isthmus.search.scores import Ranking, top_k
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import consistency_curve

@@ -7,7 +7,8 @@ from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.errors import LabelsError
 from isthmus.robustness import Perturbation, closed_searches, measure_perturbation
-from isthmus.search.relevance import best_listed, multiple_choice
+from isthmus.search.outcomes import best_listed
+from isthmus.search.relevance import multiple_choice
 from isthmus.search.scores import Ranking
 from isthmus.search.task import RetrievalTask
 from refusals import refused

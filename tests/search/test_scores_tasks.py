@@ -13,10 +13,10 @@ from sklearn.metrics import top_k_accuracy_score
 
 from isthmus.errors import LabelsError, NotPaired
 from isthmus.search import scores as scores_module
+from isthmus.search.outcomes import outcome_of
 from isthmus.search.relevance import (
     Relevance,
     no_relevance,
-    outcome_of,
     relevance_by_judgements,
     relevance_by_labels,
     relevance_by_pairs,

@@ -9,8 +9,9 @@ import numpy as np
 
 from isthmus.data.file_errors import read_text
 from isthmus.data.labels import read_labels
-from isthmus.data.opening import open_layout, split_spec
+from isthmus.data.opening import open_layout
 from isthmus.data.parquet import choose_column, is_parquet, parquet_file
+from isthmus.data.targets import split_spec
 from isthmus.errors import LabelsError
 
 _TEXT = (".txt", ".csv", ".tsv")

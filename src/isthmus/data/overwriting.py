@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.data.atomic import output_folder
-from isthmus.data.opening import FORMATS, splits
+from isthmus.data.targets import FORMATS, splits
 from isthmus.errors import FileError
 
 Named = Mapping[str, Any]

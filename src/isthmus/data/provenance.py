@@ -8,7 +8,7 @@ import platform
 from importlib import metadata
 from typing import Any
 
-from isthmus.data.opening import split_spec
+from isthmus.data.targets import split_spec
 
 ARRAY = "array"
 """What a report calls rows that were given in memory."""

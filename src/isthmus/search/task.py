@@ -19,7 +19,8 @@ from isthmus.data.row_stats import RowStats
 from isthmus.data.source import ids_of
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.items import both_items, exact_items, items_among, one_row_each
-from isthmus.search.relevance import Relevance, best_listed, no_relevance
+from isthmus.search.outcomes import best_listed
+from isthmus.search.relevance import Relevance, no_relevance
 from isthmus.search.scores import Ranking, top1
 from isthmus.search.settled import Settled
 from isthmus.search.shared import Moved, Product

@@ -30,7 +30,7 @@ from isthmus.robustness import (
     trials_for,
 )
 from isthmus.robustness.mixed import ranked_gain
-from isthmus.search.relevance import outcome_of
+from isthmus.search.outcomes import outcome_of
 from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved
 from isthmus.search.task import RetrievalTask
