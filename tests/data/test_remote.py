@@ -210,51 +210,79 @@ def test_a_scheme_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
         open_rows("zzz://bucket/x.npy")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A local S3 server."""
-    pytest.importorskip("moto.server")
+CLOUDS = {
+    "s3": ("moto.server", ["-H", "127.0.0.1", "-p"], "&region=us-east-1"),
+    "gs": ("gcp_storage_emulator", ["start", "--in-memory", "--host=127.0.0.1", "--port"], ""),
+}
+"""Scheme -> a server of this machine, its words before the port, and options of an address."""
+
+
+@pytest.fixture(scope="module", params=CLOUDS)
+def cloud(request: pytest.FixtureRequest) -> Iterator[tuple[str, str, Any]]:
+    """A scheme, options of its addresses, and a file system that can write there."""
+    program, before, more = CLOUDS[request.param]
+    pytest.importorskip(program)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    words = [sys.executable, "-m", program, *before, str(port)]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         for _ in range(200):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        yield f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+        place = {"endpoint_override": f"127.0.0.1:{port}", "scheme": "http"}
+        options = f"endpoint_override=127.0.0.1:{port}&scheme=http{more}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", "not-to-be-shown")
+            if request.param == "s3":
+                made = fs.S3FileSystem(**place, region="us-east-1", allow_bucket_creation=True)
+            else:
+                options += "&anonymous=true"
+                made = fs.GcsFileSystem(**place, anonymous=True, project_id="here")
+            made.create_dir("vectors/parts")
+            yield request.param, options, made
         process.terminate()
 
 
 @pytest.mark.stores
-def test_a_real_s3_server(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-to-be-shown")
-    said = dict(part.split("=") for part in server.split("&"))
-    s3 = fs.S3FileSystem(**said, allow_bucket_creation=True)
-    s3.create_dir("vectors/parts")
+def test_a_server_of_the_cloud(cloud: tuple[str, str, Any], tmp_path: Path) -> None:
+    scheme, options, there = cloud
     for form in FORMS:
         here = save_any(tmp_path, form, ROWS[:300])
         path, _, key = here.removeprefix(f"{tmp_path}/").partition(":")
-        with s3.open_output_stream(f"vectors/{path}") as out:
+        with there.open_output_stream(f"vectors/{path}") as out:
             out.write((tmp_path / path).read_bytes())
-        found = open_rows(f"s3://vectors/{path}{':' * bool(key)}{key}?{server}")
+        found = open_rows(f"{scheme}://vectors/{path}{':' * bool(key)}{key}?{options}")
         np.testing.assert_array_equal(found.read(), open_rows(here).read())
         np.testing.assert_array_equal(found.take([250, 7]), open_rows(here).take([250, 7]))
     for i in range(3):
         np.save(tmp_path / "part.npy", ROWS[i : i + 1])
-        with s3.open_output_stream(f"vectors/parts/p{i}.npy") as out:
+        with there.open_output_stream(f"vectors/parts/p{i}.npy") as out:
             out.write((tmp_path / "part.npy").read_bytes())
-    np.testing.assert_array_equal(open_rows(f"s3://vectors/parts?{server}").read(), ROWS[:3])
-    np.testing.assert_array_equal(open_rows(f"s3://vectors/parts/p*.npy?{server}").read(), ROWS[:3])
-    with refused("no-such-file", "s3://vectors/none.npy") as caught:
-        open_rows(f"s3://vectors/none.npy?{server}")
+    parts = f"{scheme}://vectors/parts"
+    np.testing.assert_array_equal(open_rows(f"{parts}?{options}").read(), ROWS[:3])
+    np.testing.assert_array_equal(open_rows(f"{parts}/p*.npy?{options}").read(), ROWS[:3])
+    with refused("no-such-file", f"{scheme}://vectors/none.npy") as caught:
+        open_rows(f"{scheme}://vectors/none.npy?{options}")
     assert "not-to-be-shown" not in str(caught.value)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{said['endpoint_override']}")
+
+
+@pytest.mark.stores
+@pytest.mark.parametrize("cloud", ["s3"], indirect=True)
+def test_the_place_of_s3_from_the_environment(
+    cloud: tuple[str, str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, options, there = cloud
+    np.save(tmp_path / "one.npy", ROWS[:2])
+    with there.open_output_stream("vectors/one.npy") as out:
+        out.write((tmp_path / "one.npy").read_bytes())
+    place = options.removeprefix("endpoint_override=").partition("&")[0]
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{place}")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    np.testing.assert_array_equal(open_rows("s3://vectors/parts/p1.npy").read(), ROWS[1:2])
+    np.testing.assert_array_equal(open_rows("s3://vectors/one.npy").read(), ROWS[:2])
 
 
 @pytest.mark.stores

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import IO, Any
@@ -112,7 +113,10 @@ def _system(scheme: str, bucket: str, query: str) -> Any:
                 said["region"] = fs.resolve_s3_region(bucket)
             return fs.S3FileSystem(**said)
         if scheme == "gs":
-            return fs.GcsFileSystem(**{k: v for k, v in said.items() if k != "region"})
+            kept = {k: v for k, v in said.items() if k != "region"}
+            return fs.GcsFileSystem(
+                **kept, retry_time_limit=timedelta(seconds=60)
+            )  # not 15 minutes
     try:
         import fsspec
 
