@@ -6,10 +6,16 @@ works on a block of its own waits for nobody.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 MOST = 4
 """Threads of :func:`over_blocks`: more hold more blocks than caches do."""
@@ -22,13 +28,20 @@ def blas_threads() -> int:
 
     Within :func:`one_blas_thread`: those that it might use outside.
     """
-    from threadpoolctl import threadpool_info
-
     allowed = _allowed.get()
     if allowed is not None:
         return allowed
-    found = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
-    return max(found, default=1)
+    found = _libraries(len(sys.modules)).info()
+    return max((lib["num_threads"] for lib in found if lib["user_api"] == "blas"), default=1)
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """The BLAS libraries of this process, looked for again where more ``modules`` are loaded: one
+    look takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 @contextmanager
@@ -37,11 +50,9 @@ def one_blas_thread() -> Iterator[None]:
     if _allowed.get() is not None:
         yield
         return
-    from threadpoolctl import threadpool_limits
-
     token = _allowed.set(blas_threads())
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with _libraries(len(sys.modules)).limit(limits=1, user_api="blas"):
             yield
     finally:
         _allowed.reset(token)
