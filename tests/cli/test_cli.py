@@ -25,13 +25,13 @@ from isthmus.closers.closer import Closer
 
 @pytest.fixture
 def pair(tmp_path, monkeypatch):
-    """Two files of paired rows with a gap, 90 x 16, and the folder as working directory."""
+    """Two files of paired rows with a gap, 60 x 24, and the folder as working directory."""
     rng = np.random.default_rng(0)
-    meaning = rng.standard_normal((90, 16))
-    offset = np.zeros(16)
+    meaning = rng.standard_normal((60, 24))
+    offset = np.zeros(24)
     offset[0] = 4.0
     np.save(tmp_path / "a.npy", (meaning + offset).astype(np.float32))
-    b = meaning + 0.3 * rng.standard_normal((90, 16)) - offset
+    b = meaning + 0.3 * rng.standard_normal((60, 24)) - offset
     np.save(tmp_path / "b.npy", b.astype(np.float32))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -81,7 +81,7 @@ def test_same_seed_same_report(pair, capsys):
 @pytest.mark.usefixtures("no_verdict")
 def test_shards_give_the_report_of_one_file(pair, capsys):
     a, b = np.load("a.npy"), np.load("b.npy")
-    for side, rows, cuts in (("a", a, (0, 40, 90)), ("b", b, (0, 10, 55, 90))):
+    for side, rows, cuts in (("a", a, (0, 40, 60)), ("b", b, (0, 10, 55, 60))):
         (pair / side).mkdir()
         for i, (start, stop) in enumerate(pairwise(cuts)):
             np.save(pair / side / f"part_{i}.npy", rows[start:stop])
@@ -129,7 +129,7 @@ def test_apply_to_parquet_keeps_the_bias_as_a_column(pair, capsys):
 
 @pytest.mark.usefixtures("no_verdict")
 def test_labels_make_b_the_class_texts(pair, capsys):
-    np.save("labels.npy", np.arange(90) % 7)
+    np.save("labels.npy", np.arange(60) % 7)
     np.save("classes.npy", np.load("b.npy")[:7])
     code, out, _ = run(
         capsys, "audit", "a.npy", "classes.npy", "--labels", "labels.npy", "--trials", "2", "--json"
@@ -152,7 +152,7 @@ REFUSED = [
     (("audit", "a.npy", "b.npy", "--trials", "0"), "0 trials; expected at least 1"),
     (("audit", "a.npy", "short.npy", "--paired"), "row i cannot belong to row i"),
     (("audit", "a.npy", "narrow.npy"), "both sides must come from"),
-    (("audit", "a.npy", "nan.npy"), "holds NaN or infinity in 2 of 90 rows"),
+    (("audit", "a.npy", "nan.npy"), "holds NaN or infinity in 2 of 60 rows"),
     (("audit", "a.npy", "zero.npy"), "has 1 zero vector"),
     (("audit", "a.npy", "b.npy", "--labels", "a.npy"), "expected"),
     ((*CLOSE, "--method", "magic"), "choose one of"),
@@ -335,7 +335,7 @@ def test_a_saved_calibration_decides_and_a_pool_closer_is_exported(pair, capsys)
     code, out, _ = run(capsys, "decide", "m.json", "a.npy", "b.npy", "--out", "d.json")
     expected = im.Calibration.load("m.json").decide("a.npy", "b.npy")
     assert code == 0
-    assert f"{int(expected.match.sum())} of 90 queries have a match" in out
+    assert f"{int(expected.match.sum())} of 60 queries have a match" in out
     assert json.loads(Path("d.json").read_text()) == expected.to_dict()
     assert run(capsys, "decide", "m.json", "a.npy", "b.npy", "--kind", "x", "--kinds", "y")[0] == 1
     moments = {name: im.Moments.of(np.load(f"{name}.npy")) for name in "ab"}

@@ -160,13 +160,13 @@ def test_findings_name_rows_by_their_ids() -> None:
 
 
 def test_the_report_has_ids_beside_row_numbers() -> None:
-    a, b = two_modalities(80, 8)
+    a, b = two_modalities(40, 32)
     twice = np.concatenate([a[:1], a])  # so that places in the task are not row numbers
-    pairs = np.column_stack([np.arange(81), np.maximum(np.arange(81) - 1, 0)])
+    pairs = np.column_stack([np.arange(41), np.maximum(np.arange(41) - 1, 0)])
     report = im.audit(named(twice), b, relevance=pairs, trials=1).report
-    assert (report["inputs"]["a"]["ids"], report["inputs"]["b"]["ids"]) == (81, None)
+    assert (report["inputs"]["a"]["ids"], report["inputs"]["b"]["ids"]) == (41, None)
     live = report["directions"][0]["live"]
-    held = [0, *range(2, 81)]
+    held = [0, *range(2, 41)]
     assert live["query_ids"] == [f"n{held[row]}" for row in live["query_rows"]]
     assert live["candidate_ids"] is None
     assert report["directions"][1]["live"]["candidate_ids"][0].startswith("n")

@@ -310,28 +310,28 @@ def test_commands_take_qrels(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    a, b = two_modalities(90, 8)
+    a, b = two_modalities(40, 32)
     for name, side in (("a", a), ("b", b)):
         lines = [{"id": f"{name}{i}", "embedding": row} for i, row in enumerate(side.tolist())]
         Path(f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    lines = [f"a{i}\t0\tb{i}\t{1 + i % 3}" for i in range(90)] + ["a1\t0\tnone\t1"]
+    lines = [f"a{i}\t0\tb{i}\t{1 + i % 3}" for i in range(40)] + ["a1\t0\tnone\t1"]
     Path("test.qrels").write_text("\n".join(lines))
     words = ("a.jsonl", "b.jsonl", "--relevance", "test.qrels")
     code, _, err = run(capsys, "audit", *words, "--trials", "1", "--out", "r")
     assert code == 0, err
     report = json.loads(Path("r/report.json").read_text())
     clean = report["directions"][0]["clean"]
-    assert clean["judged"] == 90
+    assert clean["judged"] == 40
     assert 0 < clean["ndcg@10"] <= 1
     assert "unknown-ids" in [w["code"] for w in report["warnings"]]
     assert "nDCG@10" in Path("r/report.html").read_text()
     for command in ("stress", "recommend", "calibrate"):
         code, out, err = run(capsys, command, *words, "--json")
         assert code == 0, err
-        assert "1 of 91 judgements" in " ".join((out + err).split())
+        assert "1 of 41 judgements" in " ".join((out + err).split())
     code, out, _ = run(capsys, "compare", "a.jsonl", *words, "--json")
     assert code == 0
-    assert json.loads(out)["accuracy"]["judged"] == 90
+    assert json.loads(out)["accuracy"]["judged"] == 40
     words = ("mixed", "a.jsonl", "b.jsonl", "a.jsonl", "--relevance-a", "test.qrels", "--json")
     code, out, err = run(capsys, *words)
     assert code == 0, err

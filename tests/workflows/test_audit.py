@@ -433,20 +433,20 @@ def test_broken_pairs_come_first_and_nothing_is_recommended(tmp_path: Path) -> N
 
 
 def test_other_lengths_without_what_is_right_say_what_to_give() -> None:
-    a, b = small(120)
-    report = report_of(a, b[:100])
+    a, b = small()
+    report = report_of(a, b[:50])
     (found,) = [w for w in report["warnings"] if w["code"] == "lengths-differ"]
-    assert "have 120 and 100 rows" in found["text"]
+    assert "have 60 and 50 rows" in found["text"]
     assert "give --relevance or --labels" in found["text"]
     assert any(found["text"] in line for line, _ in overview_lines(report))
-    said = {"relevance": np.column_stack([np.arange(100)] * 2)}, {"paired": False}, {}
-    others = [report_of(a, b[: 120 if not given else 100], **given) for given in said]
+    said = {"relevance": np.column_stack([np.arange(50)] * 2)}, {"paired": False}, {}
+    others = [report_of(a, b[: 60 if not given else 50], **given) for given in said]
     assert not [w for r in others for w in r["warnings"] if w["code"] == "lengths-differ"]
 
 
 def test_equal_lengths_without_signal_are_measured_unpaired() -> None:
-    a, b = small(120)
-    b = b[np.random.default_rng(0).permutation(120)]
+    a, b = small()
+    b = b[np.random.default_rng(0).permutation(60)]
     report = report_of(a, b)
     assert report["warnings"][0]["code"] == "measured-unpaired"
     assert report["inputs"]["paired"] is False

@@ -21,7 +21,7 @@ LEVELS = (0.02,)
 
 def test_a_scale_changes_no_share_of_answers() -> None:
     """All rows eight times as long: the same flips, verdict and severity, by levels as shares."""
-    a, b = two_modalities(80, 16, seed=1)
+    a, b = two_modalities(60, 32, seed=1)
     unit, long = (
         audit(s * a, s * b, score="dot", levels=LEVELS, trials=4).report for s in (1.0, 8.0)
     )
@@ -81,8 +81,8 @@ def test_relative_is_a_share_of_the_squared_norm() -> None:
 @pytest.mark.parametrize("score", ["cosine", "dot"])
 def test_every_score_as_a_store_computes_it_on_the_file(score: str) -> None:
     rng = np.random.default_rng(0)
-    a = rng.normal(size=(50, 6)) + 1
-    b = a + 0.2 * rng.normal(size=(50, 6))
+    a = rng.normal(size=(50, 24)) + 1
+    b = a + 0.2 * rng.normal(size=(50, 24))
     b *= rng.uniform(0.5, 3, size=(50, 1))
     report = audit(a, b, score=score, levels=LEVELS, trials=1).report
     found = {row["score"]: row for row in report["directions"][0]["by_score"]}
