@@ -25,13 +25,13 @@ from isthmus.closers.closer import Closer
 
 @pytest.fixture
 def pair(tmp_path, monkeypatch):
-    """Two files of paired rows with a gap, 60 x 24, and the folder as working directory."""
+    """Two files of paired rows with a gap, 60 x 16, and the folder as working directory."""
     rng = np.random.default_rng(0)
-    meaning = rng.standard_normal((60, 24))
-    offset = np.zeros(24)
+    meaning = rng.standard_normal((60, 16))
+    offset = np.zeros(16)
     offset[0] = 4.0
     np.save(tmp_path / "a.npy", (meaning + offset).astype(np.float32))
-    b = meaning + 0.3 * rng.standard_normal((60, 24)) - offset
+    b = meaning + 0.3 * rng.standard_normal((60, 16)) - offset
     np.save(tmp_path / "b.npy", b.astype(np.float32))
     monkeypatch.chdir(tmp_path)
     return tmp_path
