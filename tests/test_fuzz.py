@@ -9,7 +9,7 @@ import pytest
 
 from fuzz import CORPUS, TARGETS, judged, run
 
-INPUTS = 60
+INPUTS = 40
 CASES = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
 
 

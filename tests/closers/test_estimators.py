@@ -55,15 +55,20 @@ def expected(estimator: GapCloser) -> dict[str, str]:
     return {"check_fit2d_1sample": why}
 
 
+@parametrize_with_checks([GapCloser(), HalfAndHalf("coral")], expected_failed_checks=expected)
+def test_scikit_learn_conventions(estimator, check) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
 @parametrize_with_checks(
     [
-        GapCloser(),
         GapCloser("none", role="candidate"),
-        *(HalfAndHalf(m) for m in ("center-both", "centering", "span", "coral")),
+        *(HalfAndHalf(m) for m in ("center-both", "centering", "span")),
     ],
     expected_failed_checks=expected,
 )
-def test_scikit_learn_conventions(estimator, check) -> None:
+def test_scikit_learn_conventions_of_other_closers(estimator, check) -> None:
     check(estimator)
 
 

@@ -123,7 +123,7 @@ def test_the_command_writes_what_the_audit_reads(
     code, out, _ = run(capsys, *words)
     assert code == 0
     assert out.startswith(f"{K} candidates for each of 40 queries, by exact search, cosine\n  0: ")
-    few = ("--trials", 2, "--levels", "0.02", "--out", "report")
+    few = ("--trials", 1, "--levels", "0.02", "--out", "report")
     beyond = ("--neighbours", "hits.parquet", "--gallery-rows", 90)
     code, _, err = run(
         capsys, "audit", "queries.npy", "gallery.npy", "--relevance", "pairs.csv", *few, *beyond

@@ -107,11 +107,11 @@ def test_real_numbers_with_twins_at_any_number_of_threads(
     limits: Callable = pytest.importorskip("threadpoolctl").threadpool_limits
     base = rng.normal(size=(130, 65)) * rng.uniform(0.5, 2, size=(130, 1))
     c = base[rng.integers(0, 130, 390)].astype(dtype)
-    q = rng.normal(size=(60, 65)).astype(dtype)
+    q = rng.normal(size=(24, 65)).astype(dtype)
     for stored in (None, rng.normal(size=390) * (np.arange(390) % 7 == 0)):
         ranking = Ranking.of(q, c, score, stored)
         rows, values, ties = slow(ranking, 12)
-        for tile in ((1024, 1024), (17, 101), (60, 12)):
+        for tile in ((1024, 1024), (17, 101), (24, 12)):
             monkeypatch.setattr(scores_module, "TILE", tile)
             with limits(threads):
                 found = top_k(ranking, 12)

@@ -34,21 +34,21 @@ def chances(
 def test_chances_of_any_candidate_are_those_of_draws(score: str, both: bool, biased: bool) -> None:
     if biased and score == "cosine":
         return
-    q, c = two_modalities(90, 64, seed=3)
+    q, c = two_modalities(48, 32, seed=3)
     rng = np.random.default_rng(1)
-    bias = rng.normal(size=90) * 0.02 if biased else None
+    bias = rng.normal(size=48) * 0.02 if biased else None
     if score == "cosine":
         c = c / np.linalg.norm(c, axis=1, keepdims=True)
     ranking = Ranking.of(q, c, score, bias)
     order = np.argsort(-scores_of(ranking), axis=1)
-    aims = [order[:, 0], order[:, 1], np.where(np.arange(90) < 50, order[:, 2], -1)]
+    aims = [order[:, 0], order[:, 1], np.where(np.arange(48) < 30, order[:, 2], -1)]
     found, error = chances(ranking, aims, both)
     trials = 800
-    assert (found[2][:, :, 50:] == 0).all()
+    assert (found[2][:, :, 30:] == 0).all()
     for level, total in enumerate(LEVELS):
-        hits = np.zeros((3, trials, 90))
+        hits = np.zeros((3, trials, 48))
         for trial in range(trials):
-            e, z = (rng.normal(size=x.shape) * np.sqrt(total / 64) for x in (q, c))
+            e, z = (rng.normal(size=x.shape) * np.sqrt(total / 32) for x in (q, c))
             answers = scores_of(Ranking.of(q + e, c + z * both, score, bias)).argmax(axis=1)
             hits[:, trial] = answers == np.stack(aims)
         for aim in range(3):
@@ -63,7 +63,7 @@ def test_chances_of_any_candidate_are_those_of_draws(score: str, both: bool, bia
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 def test_predict_says_the_same_of_each_query(score: str, both: bool) -> None:
-    q, c = two_modalities(60, 64, seed=4)
+    q, c = two_modalities(24, 64, seed=4)
     ranking = Ranking.of(q, c, score)
     found, _ = chances(ranking, [scores_of(ranking).argmax(axis=1)], both, draws=200)
     for level, total in enumerate(LEVELS):

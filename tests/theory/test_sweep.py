@@ -28,7 +28,7 @@ def quad_dot(margins: np.ndarray, spread: float) -> float:
     lead = margins / spread
 
     def inside(t: float) -> float:
-        return float(norm.pdf(t) * ndtr(t + lead).prod())
+        return float(np.exp(-0.5 * t * t) / np.sqrt(2 * np.pi) * ndtr(t + lead).prod())
 
     return quad(inside, -9, 9, epsabs=1e-10, epsrel=1e-10, limit=400)[0]
 
@@ -57,7 +57,7 @@ def margins_of(q: np.ndarray, c: np.ndarray, bias: np.ndarray | None = None) -> 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("n", "count", "dim"), [(12, 2, 3), (12, 60, 16), pytest.param(8, 700, 40, marks=SLOW)]
+    ("n", "count", "dim"), [(6, 2, 3), (6, 60, 16), pytest.param(8, 700, 40, marks=SLOW)]
 )
 def test_dot_is_the_integral_of_each_query(dtype: str, n: int, count: int, dim: int) -> None:
     q, c = two_modalities(max(n, count), dim, seed=1)
@@ -111,7 +111,7 @@ def test_euclidean_is_the_integral_of_each_query(dim: int, share: float) -> None
 @pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=SLOW)])
 def test_the_curve_is_within_its_error_of_the_exact_predictions(score: str, dtype: str) -> None:
     q, c = two_modalities(400, 128, seed=4)
-    ranking = Ranking.of(q.astype(dtype), c.astype(dtype), score)
+    ranking = Ranking.of(q[:150].astype(dtype), c.astype(dtype), score)
     curve = consistency_curve(ranking, LEVELS)
     assert (curve.error < 2e-4).all()
     for level, kept, error in zip(LEVELS, curve.kept, curve.error, strict=True):
@@ -245,7 +245,7 @@ def cosine_kept(q: np.ndarray, c: np.ndarray, total: float) -> np.ndarray:
         k = np.linspace(
             middle - 8 / np.sqrt(dim + rest[i][first]) * 1.5,
             middle + 12 / np.sqrt(dim + rest[i][first]),
-            400,
+            200,
         )
         below = np.stack(
             [(ndtr(x * radius - a[:, None, None]) * weights).sum(axis=(1, 2)) for x in k]
