@@ -24,7 +24,7 @@ from isthmus.perturb.codecs import (
 )
 from isthmus.robustness.perturbations import Perturbation
 from isthmus.robustness.searches import HEAD, ClosedSearch, Result
-from isthmus.search.scores import Ranking, norms_of, top_k
+from isthmus.search.scores import Ranking, norms_of, single, top_k
 from isthmus.search.settled import Settled
 from isthmus.search.shared import Moved, Product
 from isthmus.search.task import RetrievalTask
@@ -32,6 +32,8 @@ from isthmus.search.task import RetrievalTask
 FINE = 1e-3
 """Codes whose errors are at most this share of the longest row need no product of their own: what
 clean scores leave open is few candidates, and their codes are compared one by one."""
+CODED = 512
+"""Rows that go through a codec at once: caches hold what it makes of them."""
 
 
 def measure_codecs(
@@ -48,7 +50,8 @@ def measure_codecs(
 
     Args:
         perturbations: codecs of one target and calibration.
-        tabled: of so many searches the overlap and the codec's error are found; None: of all.
+        tabled: of so many searches the overlap and the kind of the codec's error are found; None:
+            of all.
     """
     found: list[dict[int, Result]] = [{} for _ in perturbations]
     for places in _alike(searches, perturbations[0]):
@@ -63,12 +66,6 @@ def measure_codecs(
             for number, mine in zip(numbers, results, strict=True):
                 found[number] |= dict(zip(places, mine, strict=True))
     return [[mine[i] for i in range(len(searches))] for mine in found]
-
-
-def codec_error(search: ClosedSearch, perturbation: Perturbation) -> float:
-    """E‖e‖² of a codec, with 9 digits, on what a search stores."""
-    coded = _Coded.of(_Stored(search.task, [search], perturbation, 1), perturbation.codec)
-    return float(f"{(coded.errors**2).mean():.9g}")
 
 
 def _one_codec(perturbations: Sequence[Perturbation]) -> list[list[int]]:
@@ -201,8 +198,11 @@ class _Coded:
     def of(cls, alike: _Stored, name: str) -> _Coded:
         if alike.perturbation.target == "queries":
             return cls(alike, name, None, None)
-        codec = fit_codec(name, alike.calibration[0])
-        return cls(alike, name, codec, np.asarray(codec.through(alike.rows), np.float64))
+        codec, stored = fit_codec(name, alike.calibration[0]), np.empty(alike.rows.shape)
+        for start in range(0, len(stored), CODED):
+            some = slice(start, start + CODED)
+            stored[some] = codec.through(alike.rows[some])
+        return cls(alike, name, codec, stored)
 
     @property
     def size(self) -> float | None:
@@ -231,8 +231,10 @@ class _Coded:
 
         Ranges are looked at on rows that no ``own`` calibration has seen.
         """
-        if self.codec is None or not self.alike.tabled:
+        if self.codec is None:
             return {}
+        if not self.alike.tabled:
+            return {"codec_error": float(f"{(self.errors**2).mean():.9g}")}
         rows, task = self.alike.rows, self.alike.task
         error = measure_error(self.codec, rows, coded=self.stored)
         found: dict[str, object] = {
@@ -288,7 +290,8 @@ class _Coded:
         rankings = [self._ranking(search) for search in searches]
         shared = None
         if self.stored is not None:
-            shared = Product.of(task.queries, self.stored, kept=False)
+            cut = single(self.stored, task.facts)
+            shared = Product(task.product.queries, cut, kept=False)
         together: dict[bool, list[_Look]] = {False: [], True: []}
         alone: dict[tuple[int, int], tuple[Product, list[_Look]]] = {}
         for watch, ranking in zip(watches, rankings, strict=True):
@@ -297,8 +300,8 @@ class _Coded:
             if shared is None or moved is None or not floats:
                 key = id(ranking.queries), id(ranking.candidates)
                 if key not in alone:
-                    own = Product.of(ranking.queries, ranking.candidates, kept=False)
-                    alone[key] = own, []
+                    light = ranking.single()
+                    alone[key] = Product(light.queries, light.candidates, kept=False), []
                 own, mine = alone[key]
                 mine.append(_Look(watch, ranking, Moved.of(own, ranking)))
                 continue

@@ -65,6 +65,13 @@ def norms_of(rows: Array, facts: Facts) -> Array:
     return facts.of("norms", lambda: row_norms(rows), rows)
 
 
+def single(rows: np.ndarray, facts: Facts) -> np.ndarray:
+    """Rows (n, d) in float32, cut once for all who share ``facts``."""
+    if rows.dtype == np.float32:
+        return rows
+    return facts.of("single", lambda: rows.astype(np.float32), rows)
+
+
 @dataclass(frozen=True, eq=False)
 class Ranking:
     """Queries (n, d), candidates (K, d) and the linear terms of one score, ready to search.
@@ -184,13 +191,8 @@ class Ranking:
             None if term is None else term.astype(np.float32, copy=False)
             for term in (self.scale, self.offset, self.bias)
         )
-        queries, candidates = self._cut(self.queries), self._cut(self.candidates)
+        queries, candidates = (single(rows, self.facts) for rows in (self.queries, self.candidates))
         return Ranking(queries, candidates, self.score, scale, offset, bias, self.facts)
-
-    def _cut(self, rows: np.ndarray) -> np.ndarray:
-        if rows.dtype == np.float32:
-            return rows
-        return self.facts.of("single", lambda: rows.astype(np.float32), rows)
 
     def block_rows(self) -> int:
         """Queries whose scores are held at once."""

@@ -115,21 +115,23 @@ def measure_error(
         )
     e = np.asarray(codec.through(x) if coded is None else coded, np.float64) - x
     inner, squared = np.einsum("ij,ij->i", x, e), np.einsum("ij,ij->i", e, e)
-    mean = e.mean(axis=0)
-    about, spread = e - mean, x - x.mean(axis=0)
-    shared, own = float((spread * about).sum()), float((about * about).sum())
+    mean, middle = e.mean(axis=0), x.mean(axis=0)
+    e -= mean
+    variance = np.einsum("ij,ij->j", e, e) / len(x)
+    shared, own = float(np.einsum("ij,ij->", x, e)), float(variance.sum()) * len(x)
+    spread = float(np.einsum("ij,ij->", x, x)) - len(x) * float(middle @ middle)
     varied = bool(inner.std() > 0 and squared.std() > 0)
     return CodecError(
         rows=len(x),
         mean=mean,
-        variance=(about * about).mean(axis=0),
-        covariance=about.T @ about / len(x) if full else None,
+        variance=variance,
+        covariance=e.T @ e / len(x) if full else None,
         squared=float(squared.mean()),
         inner=float(inner.mean()),
         ratio=_over(float(inner.mean()), float(squared.mean())),
         correlation=float(np.corrcoef(inner, squared)[0, 1]) if varied else float("nan"),
         centred_ratio=_over(shared, own),
-        slope=_over(shared, float((spread * spread).sum())),
+        slope=_over(shared, spread),
     )
 
 

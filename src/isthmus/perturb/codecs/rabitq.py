@@ -62,13 +62,14 @@ class RaBitQ(FaissCodec):
         """
         if score == "cosine":
             return None
-        exact = np.asarray(rows, np.float64) - self.centroid
         coded = self.through(rows) if coded is None else coded
-        coded = np.asarray(coded, np.float64) - self.centroid
+        exact, coded = np.asarray(rows, np.float64), np.asarray(coded, np.float64)
+        centre = self.centroid.astype(np.float64)
+        found: np.ndarray = exact @ centre - coded @ centre
         if score == "dot":
-            found: np.ndarray = (exact - coded) @ self.centroid.astype(np.float64)
             return found
-        return 0.5 * (np.sum(coded**2, axis=1) - np.sum(exact**2, axis=1))
+        exact_square, square = (np.einsum("ij,ij->i", some, some) for some in (exact, coded))
+        return 0.5 * (square - exact_square) + found
 
     def query_through(self, rows: np.ndarray) -> np.ndarray:
         """Queries (n, d) as FAISS compares them: q - c in 2^query_bits even levels of its own

@@ -49,10 +49,11 @@ def coded_ranking(
         ShapeError: dimensions or lengths that do not fit. OptionError: unknown score.
     """
     dim = candidates.shape[1] if stored is None else stored
-    head, tail = candidates[:, :dim], candidates[:, dim:]
+    head, tail, facts = candidates[:, :dim], candidates[:, dim:], facts or Facts()
     coded = codec.through(head) if coded is None else coded
-    offsets = getattr(codec, "offsets", None)
-    extra = None if offsets is None else offsets(head, score, coded)
+    offsets, codes, extra = getattr(codec, "offsets", None), coded, None
+    if offsets is not None:
+        extra = facts.of(f"offsets, {score}", lambda: offsets(head, score, codes), codes)
     if extra is not None:
         bias = extra if bias is None else bias + extra
     ask = getattr(codec, "query_through", None) if query_codec is None else query_codec.through

@@ -33,9 +33,11 @@ def library() -> Any:
     return faiss
 
 
-def single(rows: np.ndarray) -> np.ndarray:
-    """Rows as FAISS takes them: float32, row after row, in float32's range."""
-    return np.ascontiguousarray(np.clip(rows, -FLOAT32_MAX, FLOAT32_MAX), np.float32)
+def single(rows: np.ndarray, limit: float = FLOAT32_MAX) -> np.ndarray:
+    """Rows as FAISS takes them: float32, row after row, in float32's range or another."""
+    found = np.empty(rows.shape, np.float32)
+    np.clip(rows, -limit, limit, out=found, casting="same_kind")
+    return found
 
 
 @contextmanager
@@ -67,9 +69,9 @@ class FaissCodec:
     def encode(self, rows: np.ndarray) -> np.ndarray:
         """Codes (n, bytes) uint8 as FAISS packs them."""
         limit = LARGEST.get(self.name, FLOAT32_MAX)
-        clipped = np.clip(checked(np.asarray(rows), self.dim, self.name), -limit, limit)
+        clipped = single(checked(np.asarray(rows), self.dim, self.name), limit)
         with one_thread():
-            found: np.ndarray = self.index.sa_encode(single(clipped))
+            found: np.ndarray = self.index.sa_encode(clipped)
         return found
 
     def decode(self, codes: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ import numpy as np
 from isthmus.closers.closer import Closer
 from isthmus.core.progress import Progress
 from isthmus.robustness import Perturbation, closed_searches, measure_perturbations
-from isthmus.robustness.coded import codec_error
 from isthmus.workflows.recommendation.parts import Measured
 from isthmus.workflows.recommendation.trying import Trials
 
@@ -105,7 +104,7 @@ class Disturbed:
             for one, mine in zip(shown, results, strict=True):
                 self._keep(one, [[p.summary(r.search, [r]) for r in mine] for p in parts], closers)
                 if first:
-                    self.codec_errors[one.name] = codec_error(searches[0], one.perturbation)
+                    self.codec_errors[one.name] = float(mine[0].extra["codec_error"])
         levels = [one.perturbation for one in noises]
         drawn = []
         for part, alone in zip(parts, (noise.validation, noise.test), strict=True):
