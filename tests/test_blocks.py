@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import typer
 
 import commands
+from isthmus.cli.app import app
 from test_docs import DOCS, PAGES, ROOT
 from worlds import two_modalities
 
@@ -128,6 +130,25 @@ def test_every_block_runs_or_says_why() -> None:
         )
     ]
     assert unused == []
+
+
+def test_commands_in_sentences_have_these_options() -> None:
+    """Options that a page names in ``isthmus …`` are options of that command."""
+    known = typer.main.get_command(app)
+    wrong, count = [], 0
+    for page in NAMES:
+        text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+        for said in re.findall(r"`(isthmus [a-z][^`]*)`", FENCE.sub("", text)):
+            command, words = known, said.split()[1:]
+            while words and words[0] in getattr(command, "commands", {}):
+                command = command.commands[words.pop(0)]
+            options = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
+            asked = {word.partition("=")[0] for word in words if word.startswith("--")}
+            count += 1
+            if command is known or asked - options - {"--help"}:
+                wrong.append(f"{page}: {said}")
+    assert count > 50
+    assert wrong == []
 
 
 @pytest.fixture
