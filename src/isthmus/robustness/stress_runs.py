@@ -33,8 +33,7 @@ from isthmus.robustness.perturbations import (
 )
 from isthmus.robustness.run import check_table_suffix, run_grid, write_table
 from isthmus.robustness.table import averaged
-from isthmus.search.opening import item_notes, open_task
-from isthmus.search.pair_warnings import look_at_pairs
+from isthmus.search.opening import Right, item_notes
 from isthmus.search.task import RetrievalTask
 
 STRESSED = (
@@ -188,22 +187,18 @@ def stress(
     check_noise(levels, convention or "total")
     check_counts(fit_share, trials, max_queries, max_candidates, seeds)
     path = None if out is None else Path(out)
-    said = {"relevance": relevance, "labels": labels, "paired": paired}
+    right = Right(relevance, labels, paired, query_items, candidate_items)
     if path is not None:
         check_table_suffix(path)
-        items = {"query_items": query_items, "candidate_items": candidate_items}
-        sides = {"queries": queries, "candidates": candidates}
-        refuse_overwriting({"out": path}, sides | said | items)
+        refuse_overwriting(
+            {"out": path}, {"queries": queries, "candidates": candidates} | vars(right)
+        )
     say = progress or quiet
-    task = open_task(
+    names = _name_of(queries, "queries"), _name_of(candidates, "candidates")
+    task, found = right.open(
         queries,
         candidates,
-        relevance=relevance,
-        labels=labels,
-        paired=paired,
-        query_items=query_items,
-        candidate_items=candidate_items,
-        distinct=False,
+        names,
         score=score,
         direction="a_to_b",
         max_rows=max_candidates,
@@ -211,9 +206,6 @@ def stress(
         engine=engine,
         progress=say,
     )
-    names = _name_of(queries, "queries"), _name_of(candidates, "candidates")
-    no_pairs, found = look_at_pairs(task, names, **said)
-    task = task.without_pairs() if no_pairs else task
     asked = _Asked(
         tuple(perturbations),
         convention is None,

@@ -21,12 +21,44 @@ from isthmus.data.row_stats import InputWarning, RowStats
 from isthmus.data.summary import opened, summarise
 from isthmus.errors import ValuesError
 from isthmus.search.items import both_items, exact_items, items_among, named_items
+from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.relevance import Relevance, relevance_of
 from isthmus.search.scores import check_score
 from isthmus.search.task import Input, RetrievalTask, near_unit
 
+SIDES = ("queries", "candidates")
+"""What the two sides are called where nothing else is said."""
 ONE_VECTOR = 1e-6
 """Rows as near to each other as this share of their length are one vector, as float32 sees them."""
+
+
+@dataclass(frozen=True)
+class Right:
+    """What is right, and which rows are one item, as verbs of the facade take it: the options of
+    these names of :func:`open_task`."""
+
+    relevance: Any = None
+    labels: Any = None
+    paired: bool | None = None
+    query_items: Any = None
+    candidate_items: Any = None
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What is right, without the items."""
+        return {"relevance": self.relevance, "labels": self.labels, "paired": self.paired}
+
+    def open(
+        self, queries: Any, candidates: Any, called: tuple[str, str] = SIDES, **options: Any
+    ) -> tuple[RetrievalTask, list[InputWarning]]:
+        """The task of rows as they were given, and what they say about what is said to be right;
+        rows that were taken for pairs and are none are no pairs of the task.
+
+        ``called``: what messages call both sides. ``options``: of :func:`open_task`.
+        """
+        task = open_task(queries, candidates, **vars(self), distinct=False, **options)
+        no_pairs, found = look_at_pairs(task, called, **self.said)
+        return task.without_pairs() if no_pairs else task, found
 
 
 def open_task(
@@ -37,7 +69,7 @@ def open_task(
     labels: Any = None,
     paired: bool | None = None,
     score: str = "cosine",
-    names: tuple[str, str] = ("queries", "candidates"),
+    names: tuple[str, str] = SIDES,
     direction: str = "queries_to_candidates",
     max_rows: int | None = None,
     unit_tolerance: float | None = None,

@@ -28,6 +28,7 @@ from isthmus.deploy.thresholds.null_table import Null
 from isthmus.deploy.thresholds.nulls import collect
 from isthmus.deploy.thresholds.record import Calibration
 from isthmus.errors import ShapeError
+from isthmus.search.opening import Right
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.task import LEAST
 
@@ -88,10 +89,10 @@ def calibrate(
     in_range(false_match_rate, "false_match_rate", "rate-out-of-range", above=0, below=1, hint=hint)
     if isinstance(closer, (str, PathLike)):
         closer = Closer.load(closer)
-    said = {"relevance": relevance, "labels": labels, "paired": paired}
-    items = {"query_items": query_items, "candidate_items": candidate_items, "distinct": False}
-    whole = opened(queries, candidates, score_of(score, closer), closer, said | items)
-    no_pairs, found = look_at_pairs(whole, **said)
+    right = Right(relevance, labels, paired, query_items, candidate_items)
+    given = vars(right) | {"distinct": False}
+    whole = opened(queries, candidates, score_of(score, closer), closer, given)
+    no_pairs, found = look_at_pairs(whole, **right.said)
     whole = whole.without_pairs() if no_pairs else whole
     names = None if kinds is None else names_of(kinds, len(whole.queries), "kinds")
     different = whole.distinct()

@@ -38,8 +38,7 @@ from isthmus.report.charts import Chart, Series
 from isthmus.robustness import GAUSSIAN_LEVELS, Result
 from isthmus.robustness.mixed import PoolCloser, mixed_share
 from isthmus.robustness.stress_runs import MAX_CANDIDATES, MAX_QUERIES
-from isthmus.search.opening import open_task
-from isthmus.search.pair_warnings import look_at_pairs
+from isthmus.search.opening import Right
 from isthmus.search.task import Input, RetrievalTask
 from isthmus.workflows.audits.direction import Direction, direction_part
 from isthmus.workflows.audits.disturbed import Disturbed, marks, open_disturbed
@@ -238,15 +237,11 @@ def audit(
     say = progress or quiet
     if neighbours is not None and relevance is None and labels is None:
         paired = False  # b holds random rows
-    task = open_task(
+    right = Right(relevance, labels, paired, query_items, candidate_items)
+    task, about_pairs = right.open(
         a,
         b,
-        relevance=relevance,
-        labels=labels,
-        paired=paired,
-        query_items=query_items,
-        candidate_items=candidate_items,
-        distinct=False,
+        names,
         score=score,
         names=names,
         direction="a_to_b",
@@ -256,16 +251,13 @@ def audit(
         engine=engine,
         progress=say,
     )
-    said = {"relevance": relevance, "labels": labels, "paired": paired}
     lists = None
     if neighbours is not None:
         assert task.query_input is not None
         asked = task.query_input.source
         euclidean = score == "euclidean"
         lists = read_neighbours(neighbours, asked.rows, distances=euclidean, ids=ids_of(asked))
-    no_pairs, about_pairs = look_at_pairs(task, names, **said)
-    task = task.without_pairs() if no_pairs else task
-    about_pairs += _of_lengths(task, names, **said)
+    about_pairs += _of_lengths(task, names, **right.said)
     disturbed = open_disturbed(task, disturbed_queries, disturbed_candidates)
     return _audited(task, about_pairs, opts, say, disturbed, (lists, gallery_rows), engine)
 

@@ -24,8 +24,7 @@ from isthmus.metrics.warnings import collapsed
 from isthmus.report.words import gallery_lines
 from isthmus.robustness import Perturbation, check_perturbation, perturbations_at, trials_for
 from isthmus.robustness.gallery import gallery_figures, is_sampled, sampled_note
-from isthmus.search.opening import item_notes, open_task
-from isthmus.search.pair_warnings import look_at_pairs
+from isthmus.search.opening import Right, item_notes
 from isthmus.search.scores import SCORES
 from isthmus.search.task import UNIT_TOLERANCE, RetrievalTask
 from isthmus.workflows.recommendation.advice import Advice
@@ -197,24 +196,16 @@ def recommend(
         seed,
         rescored,
     )
-    task = open_task(
+    right = Right(relevance, labels, paired, query_items, candidate_items)
+    task, found = right.open(
         queries,
         candidates,
-        relevance=relevance,
-        labels=labels,
-        paired=paired,
-        query_items=query_items,
-        candidate_items=candidate_items,
-        distinct=False,
         score=score,
         max_rows=max_candidates,
         unit_tolerance=UNIT_TOLERANCE,
         seed=seed,
         progress=progress,
     )
-    said = {"relevance": relevance, "labels": labels, "paired": paired}
-    no_pairs, found = look_at_pairs(task, **said)
-    task = task.without_pairs() if no_pairs else task
     if task.normalised:
         for name, rows in (("queries", task.queries), ("candidates", task.candidates)):
             found += collapsed(name, rows)
