@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,13 @@ def test_the_index_is_made_again(index: str, server: tuple, world: tuple, tmp_pa
     address = fill(world[1], "dot").removesuffix("&score=dot")
     table = address.partition("table=")[2].partition("&")[0]
     connection.execute(f"CREATE INDEX ON {table} USING {index}")
+    source = stores.open_store(address)
+    sample, _ = source.sample(source.ids()[:100], tmp_path)
+    assert replace(sample.describe(), rows=240) == source.describe()
+    kept = "SELECT indexdef FROM pg_indexes WHERE tablename = 'isthmus_sample'"
+    ((said,),) = source.connection.execute(kept).fetchall()
+    assert said.partition(" USING ")[2] == index.partition(" WHERE ")[0]
+    source.remove_sample()
     closer = im.fit("center-both", *world)
     stores.deploy(closer, address, column="closed", out=tmp_path)
     asked = "SELECT indexdef FROM pg_indexes WHERE tablename = %s AND indexname LIKE '%%isthmus'"

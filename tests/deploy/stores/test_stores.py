@@ -233,6 +233,58 @@ def held(source: stores.Store, *, sampled: bool = False) -> list[str]:
     return [one for one in found if not sampled or "isthmus_sample" not in one]
 
 
+def lance_index(source: stores.Store) -> None:
+    one_list = {"distance_type": "dot", "num_partitions": 1}
+    source.connection.create_index("image", config=source._lancedb.index.IvfSq(**one_list))
+    source.__dict__.pop("_indexed", None)
+
+
+def edge_codes(source: stores.Store) -> None:
+    def change(config: dict) -> dict:
+        config["vectors"]["image"]["quantization_config"] = {"scalar": {"type": "int8"}}
+        config["optimizers"] = {"indexing_threshold": 1}
+        return config
+
+    source.connection.again(change)
+
+
+def faiss_probes(source: stores.Store) -> None:
+    import faiss
+
+    faiss.extract_index_ivf(source.connection.faiss).nprobe = 2
+
+
+SETTINGS: list[tuple[str, str, Callable[[stores.Store], None]]] = [
+    ("faiss", "?codec=IVF4,SQ8&score=dot", faiss_probes),
+    ("lancedb", "&partitions=1", lance_index),
+    ("qdrant-edge", "", edge_codes),
+    ("redis", "&codec=int8", lambda source: None),
+    ("sqlite", "&codec=binary", lambda source: None),
+    ("sqlite vec0", "", lambda source: None),
+]
+"""A store, what its address says, and the user's own settings."""
+
+
+@pytest.mark.parametrize(("name", "more", "set_up"), SETTINGS)
+def test_a_sample_answers_as_the_users(
+    name: str, more: str, set_up: Callable, started: Callable, world: tuple, tmp_path: Path
+) -> None:
+    """Of all items it has the same index and codec, and so the same answers, right or wrong."""
+    fill, score = started(name), "cosine" if name in ("redis", "sqlite vec0") else "dot"
+    source = stores.open_store(fill(world[1], score) + more)
+    set_up(source)
+    made, _ = source.sample(source.ids(), tmp_path)
+    asked = world[0], 5
+    answers = [store.search(*asked, score=score) for store in (source, made)]
+    assert made.describe() == source.describe()
+    assert answers[0].tolist() == answers[1].tolist()
+    if name != "sqlite vec0":  # which reads all vectors as they are
+        assert made.describe().codec != "none"
+        exact = best(*world, 5) + 1
+        assert [[number(one) for one in row] for row in answers[0]] != exact.tolist()
+    source.remove_sample()
+
+
 @pytest.mark.parametrize("name", [name for name in KINDS if name != SLOW])
 def test_what_a_killed_run_left_is_named_and_removed(
     name: str, filled: Callable, world: tuple, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from isthmus.data.addresses import Address
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, in_order
+from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts, answering, in_order
 from isthmus.encoders.libraries import first_line, library
 from isthmus.errors import FileError, OptionError
 
@@ -223,7 +224,12 @@ class Qdrant(Store):
             quantization_config=source.quantization_config or config.quantization_config,
             on_disk=source.on_disk,
         )
-        new._ask("create_collection", vectors_config={column: vector}, metadata={_KEY: mark.text})
+        how = {}
+        if mark.form == SAMPLE and self._ask("get_collection").indexed_vectors_count:
+            few = models.OptimizersConfigDiff(indexing_threshold=1)  # they would be left uncoded
+            how["optimizers_config"] = few
+        made = {"vectors_config": {column: vector}, "metadata": {_KEY: mark.text}}
+        new._ask("create_collection", **made, **how)
         return new
 
     def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
@@ -237,7 +243,9 @@ class Qdrant(Store):
         self._ask("upsert", points=points, wait=True)
 
     def finish(self, mark: Mark) -> None:
-        """The mark; the server builds its index by itself."""
+        """The mark; the server builds its index by itself, which a sample waits for."""
+        while mark.form == SAMPLE and self._ask("get_collection").status.value == "yellow":
+            time.sleep(0.2)
         self._ask("update_collection", metadata={_KEY: replace(mark, complete=True).text})
 
     def undo(self) -> None:

@@ -218,6 +218,8 @@ class QdrantEdge(Store):
         facts, path = self.describe(), Path(self.connection.folder) / "edge_config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
         config["vectors"] = {name: config["vectors"][name]}
+        if self.connection.open.info().indexed_vectors_count:  # a few vectors are left uncoded
+            config["optimizers"] = {**config.get("optimizers", {}), "indexing_threshold": 1}
         distance = getattr(engine.Distance, DISTANCES[facts.score])
         vectors = {name: engine.EdgeVectorParams(facts.dim, distance)}
         engine.EdgeShard.create(str(place), engine.EdgeConfig(vectors=vectors)).close()
