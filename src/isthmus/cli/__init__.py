@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from functools import cache
 from typing import Any
+
+GARBAGE = 100_000
+"""Objects made between two looks for cycles among them: imports alone make many, and no cycles."""
 
 
 def main() -> None:
@@ -12,11 +16,14 @@ def main() -> None:
     from isthmus.cli.output import print_in_any_encoding
     from isthmus.cli.process import exit_code, own_streams, stopped_by_signals
 
+    gc.set_threshold(GARBAGE)
     own_streams()
     print_in_any_encoding()
     _show_notes()
     with stopped_by_signals():
-        raise SystemExit(exit_code(_command))
+        code = exit_code(_command)
+        gc.freeze()  # what is left goes with the process: nobody looks through it for cycles
+        raise SystemExit(code)
 
 
 def _command() -> None:
