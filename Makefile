@@ -12,6 +12,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN
 
 $(VENV)/.tested: pyproject.toml  # what the quick suite needs; bytecode is made where it is used
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-compile --upgrade pip  # a new one resolves in half the time
 	$(BIN)/python -m pip install --quiet --no-compile -e ".[test]"
 	touch $@
 

@@ -87,7 +87,10 @@ def leaves(item: int) -> int:
     os._exit(3)
 
 
-@pytest.mark.parametrize(("fn", "how"), [(crashes, "SIGSEGV"), (leaves, "exit code 3")])
+@pytest.mark.parametrize(
+    ("fn", "how"),
+    [(crashes, "SIGSEGV"), pytest.param(leaves, "exit code 3", marks=pytest.mark.slow)],
+)
 def test_a_crash_is_not_tried_again(fn: Callable[[int], int], how: str) -> None:
     with refused("worker-crashed", how):
         list(ProcessExecutor(2).map(fn, range(3)))

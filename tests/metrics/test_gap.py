@@ -369,8 +369,14 @@ def test_severity_words(norm: float, word: str) -> None:
 # --- the facade -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("paired", [True, False])
-@pytest.mark.parametrize("kept", [60, 40])
+@pytest.mark.parametrize(
+    ("paired", "kept"),
+    [
+        (True, 60),
+        (False, 40),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((True, 40), (False, 60))),
+    ],
+)
 @pytest.mark.usefixtures("no_verdict")
 def test_measure_is_the_gap_of_an_audit(
     paired: bool, kept: int, pairs_small: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,7 @@
-"""Charts on matplotlib axes: the numbers that are drawn are those of the chart."""
+"""Charts on matplotlib axes: the numbers that are drawn are those of the chart.
+
+``make test`` does without matplotlib, which takes seconds to install: what draws is slow.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,7 @@ def agg() -> Any:
     pyplot.close("all")
 
 
+@pytest.mark.slow
 def test_series_become_lines_and_intervals(agg: Any) -> None:
     (ax,) = draw([CHART])
     dots, dashes = ax.lines
@@ -51,6 +55,7 @@ def test_series_become_lines_and_intervals(agg: Any) -> None:
         draw([CHART, CHART], ax)
 
 
+@pytest.mark.slow
 def test_findings_draw_the_figures_that_are_named(agg: Any) -> None:
     found = Findings("toy", "A toy.", 0, [], {"one": CHART, "two": CHART})
     assert len(found.plot()) == 2
@@ -65,6 +70,7 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         draw([CHART])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paired", [True, False])
 def test_an_audit_draws_the_paper_s_figure(agg: Any, no_verdict: None, paired: bool) -> None:
     a, b = two_modalities(40, 96, seed=5)
