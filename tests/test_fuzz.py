@@ -9,7 +9,7 @@ import pytest
 
 from fuzz import CORPUS, TARGETS, judged, run
 
-INPUTS = 40
+INPUTS = 30
 CASES = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
 
 

@@ -108,6 +108,7 @@ def test_a_run_of_trec(rows: Any, tmp_path: Path) -> None:
         im.retrieve(rows[0], spaced, 2).save(tmp_path / "spaced.run")
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_the_command_writes_what_the_audit_reads(
     rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -51,7 +51,9 @@ def check(ranking: Ranking, k: int) -> None:
 
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("tile", [(1, 1), (3, 2), (64, 16), (1000, 1000)])
+@pytest.mark.parametrize(
+    "tile", [pytest.param((1, 1), marks=pytest.mark.slow), (3, 2), (64, 16), (1000, 1000)]
+)
 @pytest.mark.parametrize("stored", [False, True])
 def test_tie_heavy_rows_at_any_tile(
     score: str, dtype: str, tile: tuple[int, int], stored: bool, monkeypatch: pytest.MonkeyPatch

@@ -144,7 +144,9 @@ def test_polynomials_are_numpy_s() -> None:
 
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 @pytest.mark.parametrize("total", [0.005, 0.3, 8.0])
-@pytest.mark.parametrize(("n", "dim"), [(30, 2), (30, 16), (60, 128)])
+@pytest.mark.parametrize(
+    ("n", "dim"), [(30, 2), pytest.param(30, 16, marks=pytest.mark.slow), (60, 128)]
+)
 def test_the_predicted_share_is_the_simulated_one(
     score: str, total: float, n: int, dim: int
 ) -> None:

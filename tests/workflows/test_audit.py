@@ -227,6 +227,7 @@ def test_unpaired_sides_measure_flips_only() -> None:
     json.dumps(got, allow_nan=False)
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_sampling_keeps_true_candidates() -> None:
     a, b = small(120, seed=4)
     got = report_of(a, b, max_candidates=50, max_queries=20)
@@ -241,6 +242,7 @@ def test_sampling_keeps_true_candidates() -> None:
     assert many["directions"][0]["clean"]["judged"] >= 45
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_a_fit_share_scores_rows_the_fit_has_not_seen() -> None:
     got = report_of(*small(), fit_share=0.5)
     for entry in got["directions"]:
@@ -432,6 +434,7 @@ def test_broken_pairs_come_first_and_nothing_is_recommended(tmp_path: Path) -> N
     assert text.index("Every number is meaningless") < text.index("No recommendation")
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_other_lengths_without_what_is_right_say_what_to_give() -> None:
     a, b = small()
     report = report_of(a, b[:50])

@@ -96,6 +96,7 @@ def test_a_move_of_all_rows_alike_has_one_direction_and_nothing_has_none() -> No
     assert none == {"total_variance": 0.0, "relative": 0.0, "directions": None, "shared": None}
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_repeated_rows_and_samples_find_their_disturbed_rows(sides: dict[str, Any]) -> None:
     """Rows that are left out are left out of both."""
     a, b = sides["a"], sides["b"]
@@ -127,6 +128,7 @@ def test_the_ruler_is_told_in_terminal_and_page(report: dict[str, Any]) -> None:
     assert page.count("JPEG, on image") == 2
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_rows_that_do_not_fit_are_refused(sides: dict[str, Any]) -> None:
     a, b = sides["a"], sides["b"]
     with refused("unequal-shapes", "59 × 24"):

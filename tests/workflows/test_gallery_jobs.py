@@ -80,6 +80,7 @@ def test_an_audit_says_what_holds_among_all_candidates(files: Path) -> None:
     assert there["gallery"]["clean"]["recall@1"] == whole["directions"][0]["clean"]["recall@1"]
 
 
+@pytest.mark.usefixtures("no_verdict")
 def test_lists_of_neighbours_stand_for_a_gallery_that_is_not_here(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -146,6 +146,7 @@ def test_versions_of_repeated_rows_are_compared_by_item(pictures) -> None:
     assert apart.result["searches"]["old-new"]["near_ties"] > 100
 
 
+@pytest.mark.usefixtures("no_verdict")
 @pytest.mark.parametrize("command", ["stress", "audit", "recommend", "calibrate", "compare"])
 def test_every_command_takes_names_of_items(pictures, crops, tmp_path: Path, command, capsys):
     rows, of, captions = crops
