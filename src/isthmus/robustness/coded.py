@@ -183,7 +183,8 @@ class _Once:
 
 @dataclass(frozen=True, eq=False)
 class _Coded:
-    """Stored rows through one codec, ``stored`` (K, d) float64; None where queries alone are coded.
+    """Stored rows through one codec, ``stored`` (K, d) float64, and how long each error is,
+    ``errors`` (K,); None where queries alone are coded.
 
     What rescoring loses splits into what the code loses (1 - ``coded_consistency``), what ranking
     again wins back (up to ``in_shortlist``) and the rest.
@@ -193,27 +194,28 @@ class _Coded:
     name: str
     codec: Codec | None
     stored: np.ndarray | None
+    errors: np.ndarray
 
     @classmethod
     def of(cls, alike: _Stored, name: str) -> _Coded:
         if alike.perturbation.target == "queries":
-            return cls(alike, name, None, None)
-        codec, stored = fit_codec(name, alike.calibration[0]), np.empty(alike.rows.shape)
-        for start in range(0, len(stored), CODED):
+            return cls(alike, name, None, None, np.zeros(0))
+        codec, rows = fit_codec(name, alike.calibration[0]), alike.rows
+        stored, errors = np.empty(rows.shape), np.empty(len(rows))
+        light = np.empty(rows.shape, np.float32)
+        for start in range(0, len(rows), CODED):
             some = slice(start, start + CODED)
-            stored[some] = codec.through(alike.rows[some])
-        return cls(alike, name, codec, stored)
+            stored[some] = codec.through(rows[some])
+            light[some] = stored[some]
+            errors[some] = row_norms(stored[some] - rows[some])
+        alike.task.facts.of("single", lambda: light, stored)  # for all searches of it
+        return cls(alike, name, codec, stored, errors)
 
     @property
     def size(self) -> float | None:
         """Bytes of a stored vector."""
         rows = self.alike.rows
         return None if self.codec is None else float(self.codec.bytes_per_vector(rows.shape[1]))
-
-    @cached_property
-    def errors(self) -> np.ndarray:
-        """Length of each stored row's error, (K,)."""
-        return np.asarray(row_norms(self.stored - self.alike.rows))
 
     def off(self, ranking: Ranking) -> np.ndarray | None:
         """By how much at most two clean scores lie apart otherwise than two coded ones, (n,), where
@@ -288,38 +290,50 @@ class _Coded:
             _Watch(search, i < self.alike.tabled, depths) for i, search in enumerate(searches)
         ]
         rankings = [self._ranking(search) for search in searches]
-        shared = None
-        if self.stored is not None:
-            cut = single(self.stored, task.facts)
-            shared = Product(task.product.queries, cut, kept=False)
-        together: dict[bool, list[_Look]] = {False: [], True: []}
-        alone: dict[tuple[int, int], tuple[Product, list[_Look]]] = {}
+        looks: dict[int, tuple[Product, list[_Look]]] = {}
         for watch, ranking in zip(watches, rankings, strict=True):
-            moved = watch.search.moved
-            floats = ranking.queries is watch.search.queries
-            if shared is None or moved is None or not floats:
-                key = id(ranking.queries), id(ranking.candidates)
-                if key not in alone:
-                    light = ranking.single()
-                    alone[key] = Product(light.queries, light.candidates, kept=False), []
-                own, mine = alone[key]
-                mine.append(_Look(watch, ranking, Moved.of(own, ranking)))
-                continue
-            off = None if watch.tabled or depths else self.off(ranking)
-            fine = off is not None
-            ends = moved.rate is not None, fine and moved.length is not None
-            moves = moved.moves if fine else (moved.moves[0], None)
-            product = task.product if fine else shared
-            looked = Moved.of(product, ranking, moves, ends)
-            together[fine].append(_Look(watch, ranking, looked, 0.0 if off is None else off))
-        for own, mine in alone.values():
-            _look(task, own, mine)
-        if shared is not None:
-            _look(task, shared, together[False])
-            _look(task, task.product, together[True])
+            product, look = self._look(watch, ranking)
+            looks.setdefault(id(product), (product, []))[1].append(look)
+        for product, some in looks.values():
+            _look(task, product, some)
         return [
             watch.found(task, ranking) for watch, ranking in zip(watches, rankings, strict=True)
         ]
+
+    def _look(self, watch: _Watch, ranking: Ranking) -> tuple[Product, _Look]:
+        """The product that a search takes its scores from, and how: that of the undisturbed rows
+        where the codes are fine, that of all who ask by moved float queries, or its own."""
+        search, moved = watch.search, watch.search.moved
+        floats = self.stored is not None and ranking.queries is search.queries
+        off = self.off(ranking) if floats and not (watch.tabled or watch.depths) else None
+        if moved is None or not floats:
+            own = self._alone(ranking) if off is None else search.product
+            return own, _Look(watch, ranking, Moved.of(own, ranking), 0.0 if off is None else off)
+        turned = moved.rate is not None
+        if off is None:
+            product = self._shared
+            looked = Moved.of(product, ranking, (moved.moves[0], None), (turned, False))
+            return product, _Look(watch, ranking, looked)
+        product, ends = self.alike.task.product, (turned, moved.length is not None)
+        return product, _Look(watch, ranking, Moved.of(product, ranking, moved.moves, ends), off)
+
+    @cached_property
+    def _shared(self) -> Product:
+        task = self.alike.task
+        assert self.stored is not None
+        return Product(task.product.queries, single(self.stored, task.facts), kept=False)
+
+    @cached_property
+    def _products(self) -> dict[tuple[int, int], Product]:
+        """Products of coded queries or of rows that are more than moved, by both arrays."""
+        return {}
+
+    def _alone(self, ranking: Ranking) -> Product:
+        key = id(ranking.queries), id(ranking.candidates)
+        if key not in self._products:
+            light = ranking.single()
+            self._products[key] = Product(light.queries, light.candidates, kept=False)
+        return self._products[key]
 
 
 @dataclass(frozen=True, eq=False)

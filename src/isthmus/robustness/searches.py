@@ -19,7 +19,7 @@ from isthmus.search.items import ItemColumns
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking
 from isthmus.search.settled import largest
-from isthmus.search.shared import Moved
+from isthmus.search.shared import Moved, Product
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.rows import moved_search
 
@@ -63,6 +63,12 @@ class ClosedSearch:
         return moved_search(
             self.task.product, self.closer, self.clean, normalised=self.task.normalised
         )
+
+    @cached_property
+    def product(self) -> Product:
+        """Inner products of its own rows, mapped, in float32."""
+        cut = self.clean.single()
+        return Product(cut.queries, cut.candidates)
 
     @cached_property
     def _clean_head(self) -> np.ndarray:

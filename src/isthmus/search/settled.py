@@ -161,9 +161,9 @@ def _lines(values: np.ndarray, row: np.ndarray, starts: np.ndarray, least: int) 
 def _reached(scores: np.ndarray, k: int) -> np.ndarray:
     """A number (b,) that k of each query's scores (b, K) reach: the k-th largest, or that of the
     largest of each of some groups, which is no larger and found in one pass."""
-    groups = max(4 * k, 64)
-    fold = scores.shape[1] // groups
-    if fold > 1:
-        scores = scores[:, : fold * groups].reshape(len(scores), fold, groups).max(axis=1)
+    for groups in (32 * k, max(4 * k, 64)):  # long lines of groups are compared fast
+        fold = scores.shape[1] // groups
+        if fold > 1:
+            scores = scores[:, : fold * groups].reshape(len(scores), fold, groups).max(axis=1)
     place = scores.shape[1] - k
     return np.asarray(np.partition(scores, place, axis=1)[:, place])

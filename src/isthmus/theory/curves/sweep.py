@@ -126,10 +126,8 @@ class Sweep:
                 lost = 2 * own - level < best  # so far behind that it has no chance
                 if aimed is not None:
                     level = np.where(lost, np.inf, level)
-                within = scores >= level[:, None]
-                at = np.flatnonzero(within)
-                query = np.repeat(rows, np.count_nonzero(within, axis=1))
-                candidate = at - query * scores.shape[1]
+                at = np.flatnonzero(scores >= level[:, None])
+                query, candidate = np.divmod(at, scores.shape[1])
                 margin = own[query] - scores.ravel()[at]
                 weight = None if weights is None else weights.ravel()[at]
             else:
