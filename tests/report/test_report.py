@@ -19,10 +19,11 @@ from isthmus.closers.registry import METHODS
 from isthmus.data.atomic import plain
 from isthmus.metrics.picture import gap_picture
 from isthmus.report.markdown import render_markdown
+from isthmus.report.numbers import number, percent
 from isthmus.report.overview import BY_DOT
 from isthmus.report.render import _page, render_html, script_json, write_html
 from isthmus.report.table import print_summary
-from isthmus.report.words import arrow, caveats, commands, flips, number, percent, sentence
+from isthmus.report.words import arrow, caveats, commands, flips, sentence
 from isthmus.workflows.audits import audit
 from worlds import leave_verdict_out
 

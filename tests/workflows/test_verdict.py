@@ -18,14 +18,12 @@ from isthmus.workflows.recommendation import Rules, recommend
 from isthmus.workflows.recommendation.verdicts import (
     CODES,
     FLOAT32,
-    HELPS,
     NOISE_LEVELS,
-    SAFE,
-    STATES,
     Verdict,
     _recommendation,
     verdict_of,
 )
+from isthmus.workflows.recommendation.wording import HELPS, SAFE, STATES
 from worlds import unit_rows
 
 

@@ -20,8 +20,8 @@ FloatArray = np.ndarray
 
 EPS32 = float(np.finfo(np.float32).eps)
 EPS64 = float(np.finfo(np.float64).eps)
-
-
+UNIT_TOLERANCE = 1e-5
+"""Rows whose norms are this near 1 count as unit rows."""
 STANDARD = hasattr(np, "astype")
 """NumPy speaks the array API by itself, from 2.1 on."""
 
@@ -137,6 +137,11 @@ def _by_peak(rows: Array, lost: Array) -> tuple[Array, Array]:
     peaks = xp.max(xp.abs(rows), axis=1)
     peaks = xp.where(lost & (peaks > 0) & xp.isfinite(peaks), peaks, xp.ones_like(peaks))
     return rows / peaks[:, None], peaks
+
+
+def near_unit(rows: np.ndarray, tolerance: float = UNIT_TOLERANCE) -> bool:
+    """Whether all norms are as near 1 as rounding leaves unit rows."""
+    return bool((np.abs(row_norms(rows) - 1) <= tolerance).all())
 
 
 class Facts:

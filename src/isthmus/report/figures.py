@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from isthmus.report.numbers import number, percent, said
 from isthmus.report.style import (
     BARS,
     CLOSED,
@@ -28,10 +29,7 @@ from isthmus.report.words import (
     closers_of,
     first_hit,
     names,
-    number,
-    percent,
     rows_where,
-    said,
 )
 
 Figure = dict[str, Any]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from isthmus.report.figures import Figure
+from isthmus.report.numbers import said
 from isthmus.report.style import CLOSED, GREY, LEGEND, SHARE, TODAY, WHOLE, layout
 from isthmus.report.traces import Trace, line, points, safe
-from isthmus.report.words import said
 
 DONE = "#aa4499"
 

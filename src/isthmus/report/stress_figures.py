@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from isthmus.report.figures import Figure, family_label
+from isthmus.report.numbers import said, significant
 from isthmus.report.style import BARS, INK, SHARE, WHOLE, colours, layout, mark
 from isthmus.report.traces import TableRow, Trace, bars, curve, safe
-from isthmus.report.words import CONVENTION_WORDS, closer_label, said, significant
+from isthmus.report.words import CONVENTION_WORDS, closer_label
 
 LineKey = list[dict[str, str]]
 """Every closer of a table: name, score, colour and mark. One for all plots of a page."""

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-from typing import Any, TypeGuard
+from typing import Any
 
 from isthmus.report.gap_words import GAP_WORDS
+from isthmus.report.numbers import (
+    NOTHING,
+    interval,
+    is_finite,
+    metric,
+    number,
+    percent,
+    said,
+    significant,
+)
 from isthmus.report.plain import name_of
-
-NOTHING = "–"
 
 SIDE_WORDS = {"both": "both sides"}
 FAMILY_WORDS = {
@@ -43,54 +50,6 @@ def control_words(row: dict[str, Any]) -> str:
     if kind:
         return CONTROL_WORDS.get(kind, kind)
     return "its own vector" if strength == 1 else f"its own vector, {significant(strength)} times"
-
-
-def number(value: Any, digits: int = 3) -> str:
-    """A number rounded to ``digits`` decimals; a dash for None and NaN."""
-    if not _finite(value):
-        return NOTHING
-    if isinstance(value, int):
-        return f"{value:,}"
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text
-
-
-def metric(value: Any) -> str:
-    """A measure of any size: three decimals, four below a tenth."""
-    return number(value, 4 if _finite(value) and 0 < abs(value) < 0.1 else 3)
-
-
-def significant(value: Any) -> str:
-    """Three significant digits, for values of any size."""
-    return f"{value:.3g}" if _finite(value) else NOTHING
-
-
-def percent(value: Any, digits: int = 1) -> str:
-    """A share as a percentage that says 100 % and 0 % only of exactly one and zero."""
-    if not _finite(value):
-        return NOTHING
-    text = f"{value:.{digits}%}"
-    if value < 1 and text == f"{1:.{digits}%}":
-        return f"over {1 - 10 ** -(digits + 2):.{digits}%}"
-    if value > 0 and text == f"{0:.{digits}%}":
-        return f"under {10 ** -(digits + 2):.{digits}%}"
-    return text
-
-
-def said(value: Any) -> str:
-    """Text as it is, a dash for None."""
-    return NOTHING if value is None else str(value)
-
-
-def interval(low_high: Any, text: Any = number) -> str:
-    """``lo to hi``, or a dash."""
-    if not isinstance(low_high, (list, tuple)) or len(low_high) != 2:
-        return NOTHING
-    return f"{text(low_high[0])} to {text(low_high[1])}"
-
-
-def _finite(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def names(report: dict[str, Any]) -> dict[str, str]:
@@ -141,7 +100,7 @@ def first_hit(direction: dict[str, Any]) -> str:
 def flips(row: dict[str, Any] | None) -> float | None:
     """One minus consistency: the definition of a flip."""
     kept = None if row is None else row.get("consistency")
-    return 1 - kept if _finite(kept) else None
+    return 1 - kept if is_finite(kept) else None
 
 
 def level_name(row: dict[str, Any]) -> str:
@@ -306,7 +265,7 @@ def compared(direction: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _verdict(before: dict[str, Any], after: dict[str, Any]) -> str:
     ends = [row.get(f"consistency_{end}") for row in (before, after) for end in ("lo", "hi")]
-    if not all(_finite(end) for end in ends):
+    if not all(is_finite(end) for end in ends):
         return ""
     low, high, low_after, high_after = (float(end) for end in ends if end is not None)
     if low_after > high:

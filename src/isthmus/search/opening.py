@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.arrays import unit
+from isthmus.core.arrays import near_unit, unit
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data import Rows
@@ -24,7 +24,7 @@ from isthmus.search.items import both_items, exact_items, items_among, named_ite
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.relevance import Relevance, relevance_of
 from isthmus.search.scores import check_score
-from isthmus.search.task import Input, RetrievalTask, near_unit
+from isthmus.search.task import Input, RetrievalTask
 
 SIDES = ("queries", "candidates")
 """What the two sides are called where nothing else is said."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.arrays import Facts, row_norms
+from isthmus.core.arrays import Facts, near_unit
 from isthmus.data import Rows
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.data.row_stats import RowStats
@@ -29,8 +29,6 @@ LEAST = 2
 """Queries in a part of a split."""
 FINE = 1e-13
 """Resolution of moments whose products are in float64."""
-UNIT_TOLERANCE = 1e-5
-"""Rows whose norms are this near 1 count as unit rows."""
 
 
 Watch = Callable[[int, slice, np.ndarray, Settled], None]
@@ -385,11 +383,6 @@ class RetrievalTask:
             for count in (len(self.candidates), len(self.queries))
         )
         return replace(self, candidate_calibration=candidates, query_calibration=queries)
-
-
-def near_unit(rows: np.ndarray, tolerance: float = UNIT_TOLERANCE) -> bool:
-    """Whether all norms are as near 1 as rounding leaves unit rows."""
-    return bool((np.abs(row_norms(rows) - 1) <= tolerance).all())
 
 
 def _moments(given: Input | None, rows: np.ndarray, normalised: bool) -> Moments:

@@ -21,6 +21,7 @@ import numpy as np
 from isthmus.closers.closer import Closer
 from isthmus.closers.fitting import fit
 from isthmus.closers.registry import METHODS
+from isthmus.core.arrays import near_unit
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import wilson
@@ -34,7 +35,7 @@ from isthmus.search.items import best_items, rows_for
 from isthmus.search.opening import item_notes, open_task
 from isthmus.search.pair_warnings import look_at_order
 from isthmus.search.scores import Ranking, top_k
-from isthmus.search.task import RetrievalTask, near_unit
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.places import SAFETY, places_of, predict_places, safe_margin
 
 SYMMETRIC = "-both"

@@ -8,7 +8,7 @@ from isthmus.robustness.mixed.levelling import PoolCloser, closing_name
 from isthmus.robustness.mixed.measured import mixed_of
 from isthmus.robustness.mixed.pools import Given, pools_of
 from isthmus.search.task import RetrievalTask
-from isthmus.workflows.recommendation.verdicts import HELPS, NOTHING, SAFE
+from isthmus.workflows.recommendation.wording import HELPS, NOTHING, SAFE
 
 LEAST_PAIRS = 40
 DRAWS = 5

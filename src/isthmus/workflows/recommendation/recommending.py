@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers import fit
+from isthmus.core.arrays import UNIT_TOLERANCE
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
@@ -26,7 +27,7 @@ from isthmus.robustness import Perturbation, check_perturbation, perturbations_a
 from isthmus.robustness.gallery import gallery_figures, is_sampled, sampled_note
 from isthmus.search.opening import Right, item_notes
 from isthmus.search.scores import SCORES
-from isthmus.search.task import UNIT_TOLERANCE, RetrievalTask
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.advice import Advice
 from isthmus.workflows.recommendation.deciding import (
     DEFAULT_FLOOR,

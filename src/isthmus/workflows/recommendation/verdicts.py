@@ -22,7 +22,7 @@ from isthmus.errors import CloserError, OptionError
 from isthmus.robustness import Perturbation
 from isthmus.robustness.measurements import FLOAT_BYTES
 from isthmus.search.task import RetrievalTask
-from isthmus.workflows.recommendation.advice import AccuracyGain, CloserFigures
+from isthmus.workflows.recommendation.advice import AccuracyGain
 from isthmus.workflows.recommendation.deciding import (
     ROUNDING,
     Decision,
@@ -45,10 +45,16 @@ from isthmus.workflows.recommendation.parts import Measured, Part
 from isthmus.workflows.recommendation.recommending import Question, trials_of
 from isthmus.workflows.recommendation.settings import FitRows, scores_of
 from isthmus.workflows.recommendation.trying import Trials, Tried, accuracy_gains
-from isthmus.workflows.recommendation.wording import named, on_purpose, points
+from isthmus.workflows.recommendation.wording import (
+    HELPS,
+    NOTHING,
+    SAFE,
+    cost_in_words,
+    on_purpose,
+    verdict_sentence,
+    why_state,
+)
 
-SAFE, HELPS, NOTHING = "safe as it is", "closing helps", "do nothing"
-STATES = (SAFE, HELPS, NOTHING)
 SAFE_SHARE = 0.005
 """Largest share of answers changed that is called safe where no closing clearly helps."""
 LEAST_QUERIES = 20
@@ -292,10 +298,10 @@ def _entry(
             for closer, _, test in measured
             if closer.name == "none" and asked.kind == "codec"
         },
-        "cost": _cost(taken, trials.score) if state == HELPS else None,
-        "why": _why(state, taken, decision.reason),
+        "cost": cost_in_words(taken, trials.score) if state == HELPS else None,
+        "why": why_state(state, taken, decision.reason),
     }
-    return entry | {"sentence": _sentence(entry)}, decision
+    return entry | {"sentence": verdict_sentence(entry)}, decision
 
 
 def _float32(task: RetrievalTask) -> dict[str, Any]:
@@ -320,43 +326,7 @@ def _float32(task: RetrievalTask) -> dict[str, Any]:
         "cost": None,
         "why": why,
     }
-    return entry | {"sentence": _sentence(entry)}
-
-
-def _why(state: str, taken: CloserFigures, reason: str) -> str:
-    """Why the state is what it is, without the share that stands beside it."""
-    if state == SAFE:
-        return "there is nothing worth removing"
-    if state == NOTHING:
-        return reason.removeprefix("do nothing: ").rpartition("; ")[0] or reason
-    low, high = taken.test.removed_ci
-    return (
-        f"{named(taken)}: {points(taken.test.removed)} fewer, 95 % interval {100 * low:.1f} to "
-        f"{100 * high:.1f}"
-    )
-
-
-def _sentence(entry: Mapping[str, Any]) -> str:
-    """The verdict for someone who reads nothing else."""
-    head = f"{entry['disturbance']}: {entry['state']}"
-    before = f"{entry['flips_before']:.1%} of first answers change"
-    if entry["state"] == HELPS:
-        after = f"{entry['flips_after']:.1%} with closing ({entry['why']})"
-        return f"{head}, {before}, {after}; cost: {entry['cost']}"
-    return f"{head}, because {entry['why']}; {before}"
-
-
-def _cost(taken: CloserFigures, score: str) -> str:
-    """What has to be stored and changed for a closer, in words."""
-    floats = taken.floats_per_candidate
-    parts = ["both sides are mapped"]
-    if floats:
-        parts.append(f"{floats} more float{'s' * (floats > 1)} per candidate")
-    if taken.score != score:
-        parts.append(f"search by {taken.score}, not {score}")
-    if taken.shown != "by guarantee":
-        parts.append(f"{1 - taken.test.clean_agreement:.1%} of undisturbed answers change")
-    return "; ".join(parts)
+    return entry | {"sentence": verdict_sentence(entry)}
 
 
 def _ruler(

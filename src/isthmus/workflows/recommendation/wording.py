@@ -10,6 +10,9 @@ from isthmus.closers.registry import METHODS
 from isthmus.robustness import Perturbation
 from isthmus.workflows.recommendation.advice import SIGNIFICANT, AccuracyGain, CloserFigures
 
+SAFE, HELPS, NOTHING = "safe as it is", "closing helps", "do nothing"
+STATES = (SAFE, HELPS, NOTHING)
+"""What a verdict says of a disturbance."""
 Z_SQUARE = 3.841458820694124
 """Square of the normal quantile of a 95 % interval: Wilson's lower end of n of n is n/(n + z²)."""
 
@@ -270,3 +273,39 @@ def _on_purpose(changes: Sequence[AccuracyGain], setup: Mapping[str, Any]) -> li
         + (f"; so do {others}" if others else "")
         + ". Not recommended here, where answers are to be kept; take it if accuracy is the aim"
     ]
+
+
+def why_state(state: str, taken: CloserFigures, reason: str) -> str:
+    """Why the state is what it is, without the share that stands beside it."""
+    if state == SAFE:
+        return "there is nothing worth removing"
+    if state == NOTHING:
+        return reason.removeprefix("do nothing: ").rpartition("; ")[0] or reason
+    low, high = taken.test.removed_ci
+    return (
+        f"{named(taken)}: {points(taken.test.removed)} fewer, 95 % interval {100 * low:.1f} to "
+        f"{100 * high:.1f}"
+    )
+
+
+def verdict_sentence(entry: Mapping[str, Any]) -> str:
+    """The verdict for someone who reads nothing else."""
+    head = f"{entry['disturbance']}: {entry['state']}"
+    before = f"{entry['flips_before']:.1%} of first answers change"
+    if entry["state"] == HELPS:
+        after = f"{entry['flips_after']:.1%} with closing ({entry['why']})"
+        return f"{head}, {before}, {after}; cost: {entry['cost']}"
+    return f"{head}, because {entry['why']}; {before}"
+
+
+def cost_in_words(taken: CloserFigures, score: str) -> str:
+    """What has to be stored and changed for a closer, in words."""
+    floats = taken.floats_per_candidate
+    parts = ["both sides are mapped"]
+    if floats:
+        parts.append(f"{floats} more float{'s' * (floats > 1)} per candidate")
+    if taken.score != score:
+        parts.append(f"search by {taken.score}, not {score}")
+    if taken.shown != "by guarantee":
+        parts.append(f"{1 - taken.test.clean_agreement:.1%} of undisturbed answers change")
+    return "; ".join(parts)
