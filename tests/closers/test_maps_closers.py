@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +69,24 @@ def strength_of(name: str, strength: float) -> float:
 
 
 VARIANTS = variants()
-LABELS = [f"{name}-{'-'.join(str(v) for v in o.values())}" for name, o in VARIANTS]
-every_variant = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=LABELS)
+
+
+def every_variant(test: Callable[..., None]) -> Callable[..., None]:
+    """``test`` with each of a closer's options in turn, in one test a closer."""
+    takes = inspect.signature(test)
+
+    @wraps(test)
+    def on_each(name: str, **given: Any) -> None:
+        for options in (options for one, options in VARIANTS if one == name):
+            try:
+                test(name=name, options=options, **given)
+            except BaseException as error:
+                error.add_note(f"{name} with {options}")
+                raise
+
+    rest = [one for one in takes.parameters.values() if one.name != "options"]
+    on_each.__signature__ = takes.replace(parameters=rest)  # type: ignore[attr-defined]
+    return pytest.mark.parametrize("name", NAMES)(on_each)
 
 
 def answers(closer: Closer, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
