@@ -440,6 +440,22 @@ FAULTS = (
         ("test_advise.py::test_nothing_of_the_judging_half_reaches_the_choice",),
     ),
     Fault(
+        "audit-advises-against-noise-first",
+        "workflows/recommendation/verdicts.py",
+        '(Perturbation(**entry["perturbation"]).kind == "codec", names.count(who), more["gain"])',
+        '(True, names.count(who), more["gain"])',
+        "Whoever stores codes would be advised the closer that is best against noise.",
+        ("test_verdict.py::test_a_closer_for_a_code_goes_before_closers_for_noise",),
+    ),
+    Fault(
+        "one-bit-by-the-closers-figure",
+        "workflows/recommendation/verdicts.py",
+        "closer.score: float(test.flips.mean())",
+        "closer.score: float(measured[0][2].flips.mean())",
+        "One bit as FAISS ranks it would show the figure of another ranking.",
+        ("test_verdict.py::test_codes_say_what_every_score_changes",),
+    ),
+    Fault(
         "advice-picked-by-judging-half",
         "workflows/recommendation/deciding.py",
         "best = min(able, key=lambda r: r.figures.validation.flips)",
