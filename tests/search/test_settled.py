@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from isthmus.core.topk import lines_top_k
+from isthmus.search.outcomes import outcome_of
+from isthmus.search.relevance import relevance_by_judgements
 from isthmus.search.scores import SCORES, Ranking, first_best, top1
 from isthmus.search.settled import Settled
+from isthmus.search.shared import Product
 
 RNG = np.random.default_rng(4)
 
@@ -56,6 +59,21 @@ def test_answers_are_those_of_float64(case: str, score: str, biased: bool) -> No
     bias = 0.1 * RNG.normal(size=len(candidates)).round(1) if biased else None
     ranking = Ranking.of(queries, candidates, score, bias)
     np.testing.assert_array_equal(top1(ranking), in_float64(ranking))
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("case", CASES)
+def test_places_and_ties_from_a_product_are_those_of_float64(case: str, score: str) -> None:
+    queries, candidates = CASES[case]()
+    ranking, rng = Ranking.of(queries, candidates, score), np.random.default_rng(1)
+    pairs = np.column_stack([rng.integers(len(side), size=200) for side in (queries, candidates)])
+    right = relevance_by_judgements(np.unique(pairs, axis=0), len(queries), len(candidates))
+    alone, shared = (
+        outcome_of(ranking, right, product=product)
+        for product in (None, Product.of(queries, candidates))
+    )
+    for name in ("top1", "rank", "ties"):
+        np.testing.assert_array_equal(getattr(shared, name), getattr(alone, name), err_msg=name)
 
 
 @pytest.mark.parametrize("k", [1, 3, 30])

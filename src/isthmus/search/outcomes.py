@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus.core.arrays import to_numpy
+from isthmus.core.arrays import Array, to_numpy
 from isthmus.search.items import ItemColumns
 from isthmus.search.relevance import Relevance
 from isthmus.search.scores import Ranking, first_best
+from isthmus.search.settled import Settled
+from isthmus.search.shared import Moved, Product
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,32 +52,56 @@ def best_listed(ranking: Ranking, lists: np.ndarray) -> np.ndarray:
     return answers
 
 
-def outcome_of(ranking: Ranking, relevance: Relevance, items: np.ndarray | None = None) -> Outcome:
+def outcome_of(
+    ranking: Ranking,
+    relevance: Relevance,
+    items: np.ndarray | None = None,
+    product: Product | None = None,
+) -> Outcome:
     """Search every query exactly and place its first right candidate. O(n K d), blocked.
 
     The place of a candidate counts those that score higher, and tied ones of a lower row. With
     ``items`` (K,), the lowest row of each row's item, items are searched, placed and counted, each
-    by its best row, and the answer is the item's lowest row.
+    by its best row, and the answer is the item's lowest row. ``product``: of the rows of a float64
+    ranking; scores are taken from it, and those that are near an answer in float64.
     """
-    widths = ranking.tie_widths
+    widths = to_numpy(ranking.tie_widths)
     columns = None if items is None else ItemColumns.of(items)
     right = relevance.of_query()
     if items is not None and columns is not None:
         right = [np.unique(np.searchsorted(columns.rows, items[rows])) for rows in right]
-    top, rank, ties = [], [], []
-    for start, block in ranking.score_blocks():
+    answers, rank, ties = np.empty((3, relevance.queries), np.int64)
+
+    def look(part: slice, block: Array) -> None:
         if columns is not None:
             block = columns.best(to_numpy(block))
-        scores = to_numpy(block)
-        level = widths[start : start + len(scores), :]
-        width = to_numpy(level)
-        top.append(to_numpy(first_best(block, level)))
-        ties.append((scores >= scores.max(axis=1, keepdims=True) - width).sum(axis=1) - 1)
-        rank.append(_first_right(scores, right[start : start + len(scores)], width[:, 0]))
-    answers = np.concatenate(top).astype(np.int64)
-    if columns is not None:
-        answers = columns.rows[answers]
-    return Outcome(answers, np.concatenate(rank), np.concatenate(ties))
+        scores, width = to_numpy(block), widths[part]
+        answers[part] = to_numpy(first_best(scores, width))
+        ties[part] = (scores >= scores.max(axis=1, keepdims=True) - width).sum(axis=1) - 1
+        rank[part] = _first_right(scores, right[part], width[:, 0])
+
+    if product is None or columns is not None or not _looked_at(product, ranking, right, look):
+        for start, block in ranking.score_blocks():
+            look(slice(start, start + int(block.shape[0])), block)
+    return Outcome(answers if columns is None else columns.rows[answers], rank, ties)
+
+
+def _looked_at(
+    product: Product,
+    ranking: Ranking,
+    right: list[np.ndarray],
+    look: Callable[[slice, np.ndarray], None],
+) -> bool:
+    """Show all scores, made of a product; False where float32 does not hold them."""
+    moved = Moved.of(product, ranking)
+    settled = Settled.of(ranking, moved.sizes)
+
+    def work(part: slice, products: np.ndarray) -> None:
+        look(part, settled.exact(moved.scores(products, part), part, right[part]))
+
+    if settled.fits:
+        product.blocks(work)
+    return settled.fits
 
 
 def _first_right(scores: np.ndarray, rows: list[np.ndarray], widths: np.ndarray) -> np.ndarray:

@@ -113,6 +113,19 @@ class Settled:
             taken[mine[self._first(part.start + i, column[mine], lacking[i])]] = True
         return column[taken].reshape(len(scores), k)
 
+    def exact(self, scores: np.ndarray, part: slice, right: list[np.ndarray]) -> np.ndarray:
+        """Float32 scores (b, K) as float64, exact where a comparison with the best, or with the
+        best of the candidates ``right`` of a query, depends on it."""
+        near = self.near[part, None]
+        close = scores >= scores.max(axis=1, keepdims=True) - near
+        for line, rows, mine, width in zip(scores, right, close, near, strict=True):
+            if len(rows):
+                mine |= np.abs(line - line[rows].max()) <= width
+        query, candidate = np.divmod(np.flatnonzero(close), scores.shape[1])
+        out = scores.astype(np.float64)
+        out[query, candidate] = self.ranking.scores_of(candidate, part.start + query)
+        return out
+
     def _first(self, query: int, candidates: np.ndarray, count: int) -> np.ndarray:
         """Places of the first ``count`` of some candidates of a query, ascending, in float64."""
         scores = self.ranking.scores_of(candidates, np.full(len(candidates), query))

@@ -154,13 +154,13 @@ def levelled(closer: PoolCloser, strongest: PoolCloser) -> Search:
             return closer.ranking(pool.queries, pool.documents, np.where(pool.is_a, 0, 1))
 
         def centred() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            offsets, variances = strongest.variances(pool.queries)
+            offsets, variances = pool.of_side("variances", strongest.variances)
             own_means = np.where(pool.is_a[:, None], *closer.means)
             longest = row_norms(pool.documents - own_means).max()
             levelled = products - np.where(pool.is_a, *np.split(offsets, 2, axis=1))
             return levelled, variances, row_norms(pool.queries) * longest
 
-        scores, variances, sizes = pool.once("centred products", centred)
+        scores, variances, sizes = pool.facts.of("centred", centred, products)
         spreads = variances ** (closer.strength / 2)
         widths = TIE_ULPS * EPS64 * sizes * np.sqrt((1 / spreads**2).sum(axis=1))
         scores = scores / np.where(pool.is_a, *np.split(spreads, 2, axis=1))

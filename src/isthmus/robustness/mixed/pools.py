@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +28,6 @@ from isthmus.search.task import RetrievalTask
 LEAST = 8
 """Queries in either part."""
 SCORES = ("cosine", "dot")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,22 +111,29 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Queries of one kind and the pool they search. ``ids``: their places among all queries of a
-    draw. ``asks``: 0 or 1 where they are rows of that side, None where of a third kind.
-    ``items`` (K,): lowest row of each document's item, None where documents are items."""
+    """Queries of one kind and the pool they search.
+
+    ``ids``: their places in ``side``, all rows of their kind, which draws share. ``asks``: 0 or 1
+    where they are rows of that side, None where of a third kind. ``items`` (K,): lowest row of each
+    document's item, None where documents are items.
+    """
 
     queries: np.ndarray
     documents: np.ndarray
     is_a: np.ndarray
     relevance: Relevance
+    side: np.ndarray
     ids: np.ndarray
     asks: int | None = None
     items: np.ndarray | None = None
     facts: Facts = field(default_factory=Facts, repr=False)
 
-    def once(self, name: str, find: Callable[[], T]) -> T:
-        """A fact of the queries, found once."""
-        return self.facts.of(name, find, self.queries)
+    def of_side(
+        self, name: str, find: Callable[[np.ndarray], Sequence[np.ndarray]]
+    ) -> list[np.ndarray]:
+        """What is found of each row of the side, found once for all draws, of the queries."""
+        found = self.facts.of(name, lambda: find(self.side), self.side)
+        return [column[self.ids] for column in found]
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,11 +199,8 @@ def _judged(given: Given) -> Pools:
     items = _items(given, tasks)
     parts = given.split(np.flatnonzero(right.judged), tasks[0].query_items)
     fit, scored = (
-        Part(
-            [[Pool(asked[p], documents, is_a, right.restricted(p, every), _upto(p), None, items)]],
-            len(p),
-        )
-        for p in parts
+        Part([[Pool(q, documents, is_a, some, q, np.arange(len(q)), items=items)]], len(q))
+        for q, some in ((asked[p], right.restricted(p, every)) for p in parts)
     )
     moments = [Moments.of(task.candidates, precise=True) for task in tasks]
     means: dict[int | None, np.ndarray] = {None: asked[parts[0]].mean(axis=0)}
@@ -237,10 +239,6 @@ def _once(given: Given, sides: Sequence[np.ndarray]) -> np.ndarray:
     return np.flatnonzero(kept)
 
 
-def _upto(rows: np.ndarray) -> np.ndarray:
-    return np.arange(len(rows))
-
-
 def _paired(given: Given) -> Pools:
     """Documents in two forms, of which one is stored; closings are made of the other half."""
     asked = [(given.a, given.b, given.names)]
@@ -261,7 +259,7 @@ def _paired(given: Given) -> Pools:
     named = given.query_items
     parts = given.split(kept, items_of(named, len(rows[0]), "query_items"))
     fit, scored = (
-        Part([_mixture(given, rows, third, p, draw, i) for draw in range(given.draws)], len(p))
+        Part(_mixtures(given, [None if r is None else r[p] for r in (*rows, third)], i), len(p))
         for i, p in enumerate(parts)
     )
     on = parts[0]
@@ -276,28 +274,30 @@ def _paired(given: Given) -> Pools:
     )
 
 
-def _mixture(
-    given: Given,
-    rows: tuple[np.ndarray, np.ndarray],
-    third: np.ndarray | None,
-    part: np.ndarray,
-    draw: int,
-    which: int,
-) -> list[Pool]:
-    """One draw of which documents are stored as a: a pool per kind of query."""
-    order = stream("mixed.draws", given.seed, draw, which).permutation(len(part))
-    is_a = np.zeros(len(part), bool)
-    is_a[order[: round(given.share * len(part))]] = True
-    a, b = (side[part] for side in rows)
-    documents = np.where(is_a[:, None], a, b)
+def _mixtures(given: Given, sides: Sequence[np.ndarray | None], which: int) -> list[list[Pool]]:
+    """Draws of which documents are stored as a: of each a pool per kind of query.
+
+    ``sides``: rows of a, of b, and of the third kind or None, of the documents of one part.
+    """
+    a, b, third = sides
+    assert a is not None
+    assert b is not None
+    facts, draws = Facts(), []
     who: list[tuple[int | None, np.ndarray, np.ndarray]]
-    who = [(0, a, np.flatnonzero(~is_a)), (1, b, np.flatnonzero(is_a))]
-    if third is not None:
-        who = [(None, third[part], np.arange(len(part)))]
-    pools = []
-    for asks, side, ids in who:
-        if len(ids):
-            pairs = np.column_stack([np.arange(len(ids)), ids])
-            right = relevance_by_judgements(pairs, len(ids), len(part))
-            pools.append(Pool(side[ids], documents, is_a, right, ids, asks))
-    return pools
+    for draw in range(given.draws):
+        order = stream("mixed.draws", given.seed, draw, which).permutation(len(a))
+        is_a = np.zeros(len(a), bool)
+        is_a[order[: round(given.share * len(a))]] = True
+        documents = np.where(is_a[:, None], a, b)
+        who = [(0, a, np.flatnonzero(~is_a)), (1, b, np.flatnonzero(is_a))]
+        if third is not None:
+            who = [(None, third, np.arange(len(a)))]
+        pools = []
+        for asks, side, ids in who:
+            if len(ids):
+                pairs = np.column_stack([np.arange(len(ids)), ids])
+                right = relevance_by_judgements(pairs, len(ids), len(a))
+                pool = Pool(side[ids], documents, is_a, right, side, ids, asks, facts=facts)
+                pools.append(pool)
+        draws.append(pools)
+    return draws

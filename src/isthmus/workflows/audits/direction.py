@@ -233,7 +233,7 @@ def rejected(task: RetrievalTask, results: Sequence[Result], floor: float) -> li
 
 def _clean(task: RetrievalTask) -> dict[str, Any]:
     """Plain search by the user's score: accuracy, recall and ties, without any disturbance."""
-    outcome = outcome_of(task.plain(), task.relevance, task.candidate_items)
+    outcome = outcome_of(task.plain(), task.relevance, task.candidate_items, task.product)
     judged = task.relevance.judged
     clean: dict[str, Any] = {"ties": int((outcome.ties > 0).sum()), "judged": int(judged.sum())}
     names = [f"recall@{k}" for k in RECALL_AT]
