@@ -14,6 +14,13 @@ from isthmus.cli.options import INPUT
 from isthmus.cli.output import console, print_json
 from isthmus.data.writer import WRITTEN
 
+RANKED_BY = {
+    "dot": "q·x + bias",
+    "cosine": "q·x / (|q| |x|) + bias",
+    "euclidean": "bias - |q - x|² / 2, highest first",
+}
+"""How a candidate bias enters each score; ½ because |q - x|² holds q·x twice."""
+
 
 def command(
     closer: options.CloserFile,
@@ -57,8 +64,8 @@ def command(
         )
     if done.bias is not None:
         screen.print(
-            f"add the candidate bias to the score of each candidate: {done.bias} "
-            f"(searched by {done.score})"
+            f"add the candidate bias to the score of each candidate: {done.bias}; "
+            f"rank by {RANKED_BY[done.score]}"
         )
     if json:
         print_json(asdict(done))

@@ -64,6 +64,7 @@ def command(
     """
     from isthmus.data.atomic import output_folder, refuse_unwritable
     from isthmus.report.table import print_summary
+    from isthmus.report.words import judged_on_a_code
 
     refuse_unwritable(out, folder=True)
     with options.asked(im.audit, locals()) as given:
@@ -75,7 +76,8 @@ def command(
     print_summary(result.report, screen, verbose=verbose)
     if other:
         screen.print(f"Replaced the report of other inputs there: {other}.", soft_wrap=True)
-    say_where(screen, out, closers=bool(result.closers), verbose=verbose)
+    coded = any(map(judged_on_a_code, result.report.get("directions") or []))
+    say_where(screen, out, closers=bool(result.closers), coded=coded, verbose=verbose)
     if json:
         print_json(result.report)
 

@@ -66,12 +66,23 @@ def console(*, as_json: bool) -> Console:
     return plain_console(file=stream, width=None if terminal else 110)
 
 
-def say_where(screen: Console, out: Path, *, closers: bool, verbose: bool) -> None:
-    """Where the report is, with closers or without, and what to do next."""
+def say_where(
+    screen: Console, out: Path, *, closers: bool, coded: bool = False, verbose: bool = False
+) -> None:
+    """Where the report is, with closers or without, and what to do next.
+
+    Args:
+        coded: a closer is recommended for rows in fewer bits, which each store does in its way.
+    """
     more = " and the recommended closers" if closers else ""
-    deploys = "the commands to deploy them" if closers else "all of it"
-    why = "" if verbose else f" Next: the page has {deploys}; --verbose says why."
+    why = "" if verbose else " Reasons: --verbose."
     screen.print(f"Wrote {out}/report.html{more}.{why}", soft_wrap=True)
+    if coded:
+        screen.print(
+            "Next, stores code differently: isthmus recommend QUERIES STORE --perturb store"
+        )
+    elif closers:
+        screen.print("Next: the page has the commands to deploy them.")
 
 
 def print_json(value: Any) -> None:

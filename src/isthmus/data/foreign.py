@@ -42,8 +42,8 @@ def faiss_index(path: str, what: str) -> Any:
         raise damaged(what, "FAISS index") from wrong
 
 
-def faiss_rows(index: Any, what: str) -> Found:
-    """Rows and ids of an index."""
+def faiss_rows(index: Any, what: str, *, said: bool = True) -> Found:
+    """Rows and ids of an index; unless ``said`` is false, rows that are decoded are named so."""
     import faiss
 
     ids, inner = None, index
@@ -59,8 +59,13 @@ def faiss_rows(index: Any, what: str) -> Found:
             "no-vectors", f"{what} is a {type(inner).__name__}, which does not give vectors back"
         ) from wrong
     flat = type(inner).__name__ in ("IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat")
-    if not flat and type(ivf).__name__ != "IndexIVFFlat":
-        _LOG.info("%s: rows are decoded from the codes of %s", what, type(inner).__name__)
+    if said and not flat and type(ivf).__name__ != "IndexIVFFlat":
+        _LOG.warning(
+            "%s: rows are decoded from the codes of %s; exact search of them is not exact search "
+            "of the vectors that were coded",
+            what,
+            type(inner).__name__,
+        )
     return rows, ids
 
 

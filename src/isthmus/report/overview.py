@@ -14,7 +14,7 @@ SHORT = {"safe as it is": "safe", "closing helps": "helps", "do nothing": "no he
 QUESTION = "Close the gap?"
 NOISE = "noise "
 """How the lines of noise begin; the weakest is enough for one screen."""
-LEGEND = "First answers that change otherwise:"
+LEGEND = "Answers that change (today → closed):"
 BY_DOT = "  if ranked by dot, as FAISS does"
 IN_FULL = ("lengths-differ",)
 """Warnings that say what to give: their code alone would leave a reader where they were."""
@@ -106,8 +106,8 @@ def _side_by_side(
     noises = [name for name in names if name.startswith(NOISE)]
     for name in (name for name in names if name not in noises[1:]):
         lines.append(line(name, [_cell(found.get(name)) for found in cells]))
-        by_dot = [(found.get(name) or {}).get("by_dot") for found in cells]
-        if any(by_dot):
+        if any((found.get(name) or {}).get("by_dot") for found in cells):
+            by_dot = [(found.get(name) or {}).get("dot") for found in cells]
             lines.append(line(BY_DOT, [f"  {share or words.NOTHING}" for share in by_dot]))
     given = [{n: c for n, *c in ruler_cells(direction) if c[2]} for direction in directions]
     for name in dict.fromkeys(name for found in given for name in found):
@@ -155,7 +155,7 @@ def _advice(direction: dict[str, Any]) -> list[str]:
     kept = "none" if keeps == 1 else words.percent(1 - (keeps or 0.0))
     return [
         f"{asks}: yes for {words.said(chosen.get('judged_on'))}"
-        + (f"; worse for {'; '.join(worse)}." if worse else "."),
+        + (f"; with it worse: {'; '.join(worse)}." if worse else "."),
         f"{str(closer).capitalize()}: {before} → {after} change, {kept} undisturbed."
         + (f" Cost: {cost}." if cost else ""),
     ]

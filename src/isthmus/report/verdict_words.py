@@ -27,13 +27,13 @@ def verdict_heading(direction: dict[str, Any]) -> str:
 
 
 def verdict_cells(direction: dict[str, Any]) -> list[dict[str, str]]:
-    """``sign``, ``name``, ``state``, ``number``, ``why`` and ``by_dot`` (the number where a store
-    ranks by inner product, if it is another) of every disturbance, in order."""
+    """``sign``, ``name``, ``state``, ``number``, ``why``, ``dot`` (the number where a store ranks
+    by inner product) and ``by_dot`` (the same where it is another), in order."""
     found = []
     for entry in direction.get("verdict") or []:
         state = words.said(entry.get("state"))
         before, after = (words.percent(entry.get(f"flips_{when}")) for when in ("before", "after"))
-        by_dot = flips_by_dot(entry)
+        by_dot, dot = flips_by_dot(entry), (entry.get("flips_by_score") or {}).get("dot")
         found.append(
             {
                 "sign": SIGNS.get(state, " "),
@@ -42,6 +42,7 @@ def verdict_cells(direction: dict[str, Any]) -> list[dict[str, str]]:
                 "number": f"{before} → {after}" if state == "closing helps" else before,
                 "why": _why(entry, words.said(direction.get("score"))),
                 "by_dot": "" if by_dot is None else words.percent(by_dot),
+                "dot": "" if dot is None else words.percent(dot),
             }
         )
     return found

@@ -179,6 +179,12 @@ def cost_of(direction: dict[str, Any]) -> str:
     return next((e.get("cost") or "" for e in entries if e.get("disturbance") == judged), "")
 
 
+def judged_on_a_code(direction: dict[str, Any]) -> bool:
+    """Whether the recommendation is for rows in fewer bits, which each store does in its way."""
+    judged = str(_chosen(direction).get("judged_on") or "noise")
+    return not judged.startswith(("noise", "gaussian"))
+
+
 def is_broken(warning: dict[str, Any]) -> bool:
     """Whether a finding makes every number meaningless."""
     return warning.get("severity") == "broken"
@@ -216,9 +222,16 @@ def commands(report: dict[str, Any], direction: dict[str, Any]) -> list[str]:
         ]
     else:
         file = shlex.quote(str(file))
+    tried = []
+    if judged_on_a_code(direction):
+        tried = [
+            "# a store codes rows in its own way: try the closings in yours",
+            f"isthmus recommend {queries} STORE \\\n    --perturb store --out {file}",
+        ]
     return [
         *made,
-        "# into a store; it is tried there first",
+        *tried,
+        "# write it into the store; it is tried there first",
         f"isthmus deploy {file} STORE \\\n    --queries {queries}",
         "# or into files",
         f"isthmus apply {file} {queries} \\\n    --role query --out queries.closed.npy",

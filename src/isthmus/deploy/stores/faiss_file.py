@@ -50,7 +50,8 @@ class FaissFile(Store):
                 "store that has some",
             )
         index = faiss_index(self.address.place, f"'{self.address.place}'")
-        rows, ids = faiss_rows(index, f"'{self.address.place}'")
+        deployed = self._next_to(".json").is_file()  # which is searched by its codes, and known so
+        rows, ids = faiss_rows(index, f"'{self.address.place}'", said=not deployed)
         ids = np.arange(len(rows)) if ids is None else ids
         codec = self.address.options.get("codec")
         if codec:
