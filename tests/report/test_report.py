@@ -327,6 +327,20 @@ def test_recommended_closer_comes_with_its_commands(report: Any) -> None:
     assert "isthmus deploy 'a b.safetensors' STORE --queries QUERIES" in shell
 
 
+@pytest.mark.parametrize(
+    ("judged", "tried"), [("one bit, rabitq", True), ("noise 0.04", False), ("gaussian", False)]
+)
+def test_advice_for_a_code_tries_the_store_first(report: Any, judged: str, tried: bool) -> None:
+    """Stores code rows in their own ways: what helps one code may hurt another."""
+    acts = copy.deepcopy(report)
+    direction = acts["directions"][0]
+    direction["recommendation"] |= {"closer": "shift", "file": "c.safetensors", "judged_on": judged}
+    shell = " ".join(" ".join(commands(acts, direction)).replace("\\", " ").split())
+    asked = "isthmus recommend QUERIES STORE --perturb store --out c.safetensors"
+    assert (asked in shell) == tried
+    assert "isthmus deploy c.safetensors STORE" in shell
+
+
 def test_clean_agreement_is_with_plain_search_of_the_closers_own_score(report: Any) -> None:
     direction = copy.deepcopy(report["directions"][0])
     direction["recommendation"] |= {"closer": "orthogonal-shift", "score": "euclidean"}
@@ -436,7 +450,7 @@ def test_what_the_advised_closer_makes_worse_is_said(report: Any) -> None:
     said = "Not for int8: 5.5% of first answers change with center-queries, 2.0% without."
     assert said in Page(render_html(bad)).text
     assert said in render_markdown(bad)
-    assert "worse for int8" in " ".join(" ".join(_printed(bad)).split())
+    assert "with it worse: int8" in " ".join(" ".join(_printed(bad)).split())
 
 
 def test_sign_bits_are_said_once_and_a_stores_own_ranking_beside(report: Any) -> None:
