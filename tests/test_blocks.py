@@ -242,7 +242,7 @@ def sessions() -> Iterator[tuple[str, str, str, str]]:
     for block in BLOCKS:
         if block.kind == "commands":
             command = lines_of(block)[-1]
-        elif block.kind == "printed":
+        elif block.kind == "printed" and not block.reason():
             mark = re.fullmatch(r"printed on (\w+): (.+)", block.mark)
             yield block.page, *(mark.groups() if mark else ("COCO", command)), block.text
         elif block.kind == "session" and not block.reason():
