@@ -16,6 +16,7 @@ import test_docs
 from isthmus.closers import fit
 from isthmus.data.moments import Moments
 from isthmus.deploy.thresholds import Calibration, Null, calibrate
+from isthmus.deploy.thresholds.figures import separation_of
 from isthmus.deploy.thresholds.intervals import (
     drawn_rate,
     false_matches_at_most,
@@ -27,7 +28,6 @@ from isthmus.deploy.thresholds.intervals import (
     share_of_pairs,
 )
 from isthmus.deploy.thresholds.nulls import collect, same_side, score_blocks, sizes_of
-from isthmus.deploy.thresholds.separation import separation_of
 from isthmus.errors import CorruptFile, FileError
 from isthmus.search.relevance import (
     relevance_by_judgements,

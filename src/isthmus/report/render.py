@@ -14,7 +14,7 @@ from typing import Any
 from isthmus.data.atomic import plain
 from isthmus.report import figures as draw
 from isthmus.report import words
-from isthmus.report.demo_figure import inputs_figure
+from isthmus.report.demo_words import inputs_figure
 from isthmus.report.plain import tamed
 from isthmus.report.plots import Plots, script_json, template, write_page
 from isthmus.report.store_figures import bytes_figure, ruler_figure, threshold_figure

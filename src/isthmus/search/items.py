@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.data.names import names_of
+from isthmus.data.labels import names_of
 
 
 def exact_items(rows: np.ndarray) -> np.ndarray:

@@ -19,13 +19,12 @@ from isthmus.closers.closer import Closer
 from isthmus.core.checks import in_range
 from isthmus.core.progress import Progress
 from isthmus.core.seeds import stream
-from isthmus.data.names import names_of
+from isthmus.data.labels import names_of
 from isthmus.data.row_stats import worst_first
 from isthmus.deploy.thresholds.decisions import Decisions
 from isthmus.deploy.thresholds.figures import Judged, figures_of
 from isthmus.deploy.thresholds.mapping import closed, opened, score_of
-from isthmus.deploy.thresholds.null_table import Null
-from isthmus.deploy.thresholds.nulls import collect
+from isthmus.deploy.thresholds.nulls import Null, collect
 from isthmus.deploy.thresholds.record import Calibration
 from isthmus.errors import ShapeError
 from isthmus.search.opening import Right

@@ -10,8 +10,7 @@ import numpy as np
 
 from isthmus.core.arrays import to_numpy
 from isthmus.data.records import Record
-from isthmus.deploy.thresholds.null_table import Null
-from isthmus.deploy.thresholds.nulls import score_blocks
+from isthmus.deploy.thresholds.nulls import Null, score_blocks
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.items import exact_items
 

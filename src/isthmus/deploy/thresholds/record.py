@@ -12,11 +12,11 @@ import numpy as np
 from isthmus._version import __version__
 from isthmus.closers.closer import Closer
 from isthmus.core.checks import at_least, one_of
-from isthmus.data.names import names_of
+from isthmus.data.labels import names_of
 from isthmus.data.saved import Parts, SavedRecord
 from isthmus.deploy.thresholds.decisions import Best, Decisions, decisions
 from isthmus.deploy.thresholds.mapping import closed, opened
-from isthmus.deploy.thresholds.null_table import Null
+from isthmus.deploy.thresholds.nulls import Null
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.scores import SCORES
 

@@ -15,8 +15,8 @@ import numpy as np
 from isthmus.core.arrays import Facts
 from isthmus.core.checks import share
 from isthmus.core.seeds import stream
+from isthmus.data.labels import names_of
 from isthmus.data.moments import Moments
-from isthmus.data.names import names_of
 from isthmus.data.row_stats import InputWarning, worst_first
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.items import exact_items, items_among, items_of, named_items
