@@ -243,7 +243,6 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # a process of its own
 def test_a_row_goes_through_few_files_to_its_flips() -> None:
     script = Path(__file__).with_name("walk.py")
     out = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
