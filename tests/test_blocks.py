@@ -65,7 +65,8 @@ class Block(NamedTuple):
             return self.lang
         if self.text.startswith("$ "):
             return "session"
-        return "commands" if PROGRAM.match(self.text) else "printed"
+        typed = self.lang == "console" or PROGRAM.match(self.text)
+        return "commands" if typed else "printed"
 
     def reason(self, line: str = "") -> str | None:
         """Why the block, or one of its lines, is not run."""
@@ -241,7 +242,7 @@ def sessions() -> Iterator[tuple[str, str, str, str]]:
     command = ""
     for block in BLOCKS:
         if block.kind == "commands":
-            command = lines_of(block)[-1]
+            command = (lines_of(block) or [command])[-1]
         elif block.kind == "printed" and not block.reason():
             mark = re.fullmatch(r"printed on (\w+): (.+)", block.mark)
             yield block.page, *(mark.groups() if mark else ("COCO", command)), block.text
