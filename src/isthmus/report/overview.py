@@ -47,23 +47,6 @@ def overview_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def _safe(directions: Sequence[dict[str, Any]]) -> list[str]:
-    """What changes no answer in any direction: closing gains nothing there."""
-    found = [
-        {
-            str(entry.get("disturbance"))
-            for entry in direction.get("verdict") or []
-            if entry.get("state") == "safe as it is" and entry.get("flips_before") == 0
-        }
-        for direction in directions
-    ]
-    return [
-        cell["name"]
-        for cell in verdict_cells(directions[0])
-        if all(cell["name"] in names for names in found)
-    ]
-
-
 def gap_line(report: dict[str, Any]) -> str:
     """``gap 0.851 (0.844 to 0.858; severe); image 500 × 512, text 500 × 512, paired``."""
     gap = report.get("gap") or {}
@@ -93,7 +76,8 @@ def _side_by_side(
         columns = "".join(f"{cell:<{wide}}" for cell in cells)
         return f"{name:<{NAME}}{columns}".rstrip(), style
 
-    safe = _safe(directions)
+    unmoved = [words.unmoved(direction) for direction in directions]
+    safe = [name for name in unmoved[0] if all(name in names for names in unmoved)]
     nothing = f" No for {' and '.join(name.partition(',')[0] for name in safe)}." if safe else ""
     lines = [(f"{QUESTION}{nothing} {LEGEND}", "")]
     lines.append(line("", [words.arrow(direction) for direction in directions], "bold"))

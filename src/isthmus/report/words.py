@@ -165,11 +165,22 @@ def sentence(direction: dict[str, Any]) -> str:
     also = "; ".join(map(str, chosen.get("also") or []))
     share = chosen.get("clean_agreement")
     kept = "all first answers" if share == 1 else f"{percent(share)} of first answers"
+    safe = " and ".join(name.partition(",")[0] for name in unmoved(direction))
     return (
-        f"Yes, for {judged}: {after} of first answers change instead of {before}. With nothing "
-        f"disturbed, {kept} stay what {_today(direction)}. Use {closer}, searched by "
-        f"{said(chosen.get('score'))}." + (f" It also helps with {also}." if also else "")
+        f"{f'For {safe} no; for' if safe else 'For'} {judged} yes: {after} of first answers change "
+        f"instead of {before}. With nothing disturbed, {kept} stay what {_today(direction)}. "
+        f"Use {closer}, searched by {said(chosen.get('score'))}."
+        + (f" It also helps with {also}." if also else "")
     )
+
+
+def unmoved(direction: dict[str, Any]) -> list[str]:
+    """What changes no answer of this direction, by name: closing gains nothing there."""
+    return [
+        said(entry.get("disturbance"))
+        for entry in direction.get("verdict") or []
+        if entry.get("state") == "safe as it is" and entry.get("flips_before") == 0
+    ]
 
 
 def cost_of(direction: dict[str, Any]) -> str:
@@ -222,6 +233,7 @@ def commands(report: dict[str, Any], direction: dict[str, Any]) -> list[str]:
         ]
     else:
         file = shlex.quote(str(file))
+        made = [f"# {file} lies beside this page; other paths are as at the audit"]
     tried = []
     if judged_on_a_code(direction):
         tried = [
