@@ -154,20 +154,26 @@ class ClosedSearch:
 
 
 def closed_searches(
-    task: RetrievalTask, closers: Iterable[Closer], today_top1: np.ndarray | None = None
+    task: RetrievalTask,
+    closers: Iterable[Closer],
+    today_top1: np.ndarray | None = None,
+    known: Iterable[ClosedSearch] = (),
 ) -> list[ClosedSearch]:
     """Every closer set up on a task, from one product where it only moves rows.
 
-    ``today_top1``: None takes plain search under each closer's own score.
+    ``today_top1``: None takes plain search under each closer's own score. ``known``: searches of
+    the same candidates by other queries, whose closers need not map candidates again.
     """
     searches = []
     unknown = np.empty(0, np.int64)
+    mapped = {id(search.closer): (search.candidates, search.bias) for search in known}
     for closer in closers:
         queries = _mapped(task, closer.query, task.queries)
-        candidates = _mapped(task, closer.candidate, task.candidates)
-        bias = None
-        if closer.bias_weights is not None:
-            bias = closer.entered_bias(_entering(task, closer.candidate, task.candidates))
+        if id(closer) not in mapped:
+            entering = _entering(task, closer.candidate, task.candidates)
+            bias = None if closer.bias_weights is None else closer.entered_bias(entering)
+            mapped[id(closer)] = _mapped(task, closer.candidate, task.candidates), bias
+        candidates, bias = mapped[id(closer)]
         clean = Ranking.of(queries, candidates, closer.score, bias, task.facts)
         today = task.today(closer.score) if today_top1 is None else today_top1
         searches.append(

@@ -122,11 +122,13 @@ class Part:
         """(n,) bool: queries whose right answer is known."""
         return self.task.relevance.judged[self.rows]
 
-    def searches(self, closers: Sequence[Closer]) -> list[ClosedSearch]:
-        """The closers set up on this part."""
+    def searches(
+        self, closers: Sequence[Closer], known: Sequence[ClosedSearch] = ()
+    ) -> list[ClosedSearch]:
+        """The closers set up on this part; ``known``: some that are set up on the other."""
         whole = np.empty(len(self.task.queries), np.int64)
         whole[self.rows] = self.today
-        return closed_searches(self.task, closers, whole)
+        return closed_searches(self.task, closers, whole, known)
 
     def answers(self, search: ClosedSearch) -> np.ndarray:
         """(n,): undisturbed answers after closing."""

@@ -11,6 +11,7 @@ from isthmus.closers.registry import METHODS
 from isthmus.core.progress import Progress
 from isthmus.core.statistics import mcnemar
 from isthmus.errors import CloserError, OptionError
+from isthmus.robustness import ClosedSearch
 from isthmus.workflows.recommendation.advice import SIGNIFICANT, AccuracyGain
 from isthmus.workflows.recommendation.deciding import ROUNDING, Judged, Rules, judged, near
 from isthmus.workflows.recommendation.parts import Measured, Part
@@ -147,11 +148,14 @@ def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def accuracy_gains(trials: Trials, tried: dict[Key, list[Tried]]) -> list[AccuracyGain]:
+def accuracy_gains(
+    trials: Trials, tried: dict[Key, list[Tried]], known: Sequence[ClosedSearch] = ()
+) -> list[AccuracyGain]:
     """Closers that change answers, at their most accurate setting on the validation queries.
 
     Undisturbed accuracy is tested on the other queries by McNemar's exact test against plain
-    search, the p-value times the number of closers tested (Bonferroni).
+    search, the p-value times the number of closers tested (Bonferroni). ``known``: closers that are
+    set up on the validation queries.
     """
     first, second = trials.validation, trials.test
     if not (first.judged.any() and second.judged.any()):
@@ -163,7 +167,7 @@ def accuracy_gains(trials: Trials, tried: dict[Key, list[Tried]]) -> list[Accura
         if (changing := [t for t in settings if t.agreement < 1 - ROUNDING])
     ]
     out = []
-    searches = second.searches([setting.closer for setting in moved])
+    searches = second.searches([setting.closer for setting in moved], known)
     for setting, search in zip(moved, searches, strict=True):
         closer, answers = setting.closer, second.answers(search)
         after = second.right(answers)

@@ -380,5 +380,5 @@ def _changes(trials: Trials) -> tuple[list[AccuracyGain], str | None]:
         same, right = float(part.same(answers).mean()), part.accuracy(answers)
         one = Tried(closer, options, same, right, None)
         tried.setdefault((closer.name, closer.score), []).append(one)
-    found = accuracy_gains(trials, tried)
+    found = accuracy_gains(trials, tried, searches)
     return found, on_purpose(found)
