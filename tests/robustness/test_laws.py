@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from isthmus.core.arrays import Facts
 from isthmus.robustness import (
     Perturbation,
     closed_searches,
@@ -150,3 +151,24 @@ def test_there_is_no_law_for_what_no_formula_speaks_of(task: RetrievalTask) -> N
         assert result.law is None
         assert result.answers.shape == (5, 130)
         assert row_of(case, result, 0)["by"] == "drawn"
+
+
+def test_draws_kept_for_others_are_those_of_each_by_itself(task: RetrievalTask) -> None:
+    asked = [
+        Perturbation(family, target, 0.05, "total")
+        for family in ("gaussian", "uniform")
+        for target in ("candidates", "shared", "queries", "both")
+    ]
+
+    def answers(task: RetrievalTask, some: list[Perturbation], seed: int) -> list[np.ndarray]:
+        searches = searches_of(task)[2:]
+        found = measure_perturbations(task, searches, some, trials=2, seed=seed)
+        return [result.answers for results in found for result in results]
+
+    seen = []
+    for seed in (0, 1):
+        seen.append(answers(task, asked, seed))
+        fresh = (replace(task, facts=Facts()) for _ in asked)
+        alone = [answers(own, [one], seed) for own, one in zip(fresh, asked, strict=True)]
+        np.testing.assert_array_equal(seen[-1], np.concatenate(alone))
+    assert not np.array_equal(*seen)

@@ -12,6 +12,7 @@ from scipy.stats import binomtest, norm
 from isthmus.errors import OptionError
 from isthmus.perturb.worst_case import worst_candidates, worst_queries, worst_rotations
 from isthmus.search.scores import Ranking
+from isthmus.search.shared import Moved, Product
 from isthmus.theory.hyperbola import nearest_on_branch
 from isthmus.theory.radii import (
     candidate_radius,
@@ -425,3 +426,27 @@ def test_leading_rivals_set_the_radii_of_all_rivals(score: str, biased: bool) ->
             slow = np.where(mates, np.inf, margin / reach).min(axis=1)
             np.testing.assert_allclose(found.candidate[sure], slow[sure], rtol=1e-9, atol=1e-12)
         assert 0 < found.share <= 1
+
+
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+def test_radii_from_a_product_of_rows_before_they_moved(score: str) -> None:
+    """Where most queries have long lists of rivals, against the least over all in float64."""
+    rng = np.random.default_rng(5)
+    c = unit_rows(rng.normal(size=(400, 64)))
+    q = unit_rows(c[:150] + 0.05 * rng.normal(size=(150, 64)))
+    a, b = 0.2 * rng.normal(size=(2, 64))
+    product = Product.of(q, c)
+    ranking = Ranking.of(q + a, c + b, score)
+    shared = product, Moved.of(product, ranking, (a, b))
+    first = answers(q + a, c + b, score)
+    found = certified_radii(ranking, winner=first, shared=shared)
+    assert found.share < 0.5
+    alone = certified_radii(ranking)
+    np.testing.assert_allclose(found.query, alone.query, rtol=1e-12)
+    np.testing.assert_allclose(found.candidate, alone.candidate, rtol=1e-12)
+    scores = (q + a) @ (c + b).T - (0.5 * ((c + b) ** 2).sum(axis=1) if score != "dot" else 0.0)
+    margin = scores[np.arange(150), first][:, None] - scores
+    between = np.linalg.norm(c[first][:, None] - c[None], axis=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slow = np.where(between == 0, np.inf, margin / between).min(axis=1)
+    np.testing.assert_allclose(found.query, slow, rtol=1e-9)

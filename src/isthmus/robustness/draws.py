@@ -191,11 +191,15 @@ class _Products:
 
     def sum(self, asked: float, stored: float) -> np.ndarray:
         """The products of rows with noise of these sizes."""
-        out = self.clean
+        out = None
         for part, size in ((self.stored, stored), (self.asked, asked), (self.both, asked * stored)):
-            if part is not None:
-                out = out + size * part
-        return out
+            if part is None:
+                continue
+            if out is None:
+                out = self.clean + size * part
+            else:
+                out += size * part
+        return self.clean if out is None else out
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,11 +254,13 @@ class _Own:
     def scores(
         self, parts: _Products, part: slice, sums: dict[tuple[float, float], np.ndarray]
     ) -> np.ndarray:
-        """(b, K); ``sums`` are kept for other searches at the same level."""
+        """(b, K), to be read only; ``sums`` are kept for other searches at the same level."""
         if self._bends:
             return self._bent(parts, part)
         if self.sizes not in sums:
             sums[self.sizes] = parts.sum(*self.sizes)
+        if self.scale is None and not self.column.any():
+            return sums[self.sizes]
         out = sums[self.sizes] + self.column
         if self.scale is not None:
             for row in (self.moved.row, self.across):

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from isthmus.core.arrays import row_norms
 from isthmus.search.scores import Ranking
 from isthmus.search.settled import NEAR, Settled
 from isthmus.search.shared import Moved, Product
@@ -121,7 +122,7 @@ class Leading:
     @cached_property
     def _far(self) -> np.ndarray:
         """Distance of each candidate from their mean, (K,)."""
-        return np.linalg.norm(self.clean.candidates - self.clean.candidates.mean(axis=0), axis=1)
+        return np.asarray(row_norms(self.clean.candidates - self.clean.candidates.mean(axis=0)))
 
     @cached_property
     def _extended(self) -> tuple[np.ndarray, float]:
