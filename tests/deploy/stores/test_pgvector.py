@@ -12,7 +12,7 @@ import pytest
 import isthmus as im
 from isthmus.deploy import stores
 
-pytestmark = [pytest.mark.stores, pytest.mark.xdist_group("postgresql")]
+pytestmark = pytest.mark.stores
 
 INDEXES = {
     "hnsw (image vector_ip_ops) WITH (m='24', ef_construction='80')": "hnsw (closed vector_ip_ops) "

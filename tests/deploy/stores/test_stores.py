@@ -287,9 +287,10 @@ def test_a_sample_answers_as_the_users(
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != SLOW])
 def test_what_a_killed_run_left_is_named_and_removed(
-    name: str, filled: Callable, world: tuple, monkeypatch: pytest.MonkeyPatch
+    name: str, filled: Callable, world: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = filled(name)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     source = stores.open_store(address)
     before = held(source)
     gone = subprocess.Popen([sys.executable, "-c", ""])
