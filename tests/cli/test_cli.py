@@ -148,8 +148,8 @@ REFUSED = [
     (("audit", "a.npy", "b.npy", "--levels", "x"), "expected numbers"),
     (("audit", "a.npy", "b.npy", "--levels", "0"), "variances above 0"),
     (("audit", "a.npy", "b.npy", "--convention", "sigma"), "level convention 'sigma' is unknown"),
-    (("audit", "a.npy", "b.npy", "--floor", "2"), "floor 2.0 is not a share"),
-    (("audit", "a.npy", "b.npy", "--trials", "0"), "0 trials; expected at least 1"),
+    (("audit", "a.npy", "b.npy", "--floor", "2"), "floor 2.0; expected at least 0 and at most 1"),
+    (("audit", "a.npy", "b.npy", "--trials", "0"), "trials 0; expected at least 1"),
     (("audit", "a.npy", "short.npy", "--paired"), "row i cannot belong to row i"),
     (("audit", "a.npy", "narrow.npy"), "both sides must come from"),
     (("audit", "a.npy", "nan.npy"), "holds NaN or infinity in 2 of 60 rows"),
@@ -166,7 +166,7 @@ REFUSED = [
     (("embed", "--encoder", "emoji", "--out", "x.npy"), "either images or texts"),
     (
         ("embed", "--encoder", "emoji", "--images", ".", "--workers", "0", "--out", "x.npy"),
-        "workers 0: expected at least 1",
+        "workers 0; expected at least 1",
     ),
     (("embed", "--encoder", "nonesuch", "--texts", "t.txt", "--out", "x.npy"), "nonesuch"),
 ]

@@ -329,7 +329,7 @@ REFUSED: list[tuple[dict[str, Any], type[IsthmusError], str, str]] = [
     ({"fit_share": 1.0}, OptionError, "bad-share", "1.0"),
     ({"fit_share": 0.99}, ShapeError, "too-few-queries", "0.99 of 60 queries"),
     ({"floor": 1.5}, OptionError, "bad-share", "floor 1.5"),
-    ({"trials": 0}, OptionError, "bad-number", "0 trials"),
+    ({"trials": 0}, OptionError, "bad-number", "trials 0; expected"),
     ({"max_queries": 1}, OptionError, "bad-number", "2 queries"),
     ({"labels": [0] * 60, "relevance": [[0, 0]]}, OptionError, "relevance-twice", "labels"),
     ({"labels": [0] * 60, "paired": True}, OptionError, "relevance-twice", "paired"),

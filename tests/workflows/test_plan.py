@@ -145,7 +145,7 @@ def test_refusals(pairs_small, monkeypatch: pytest.MonkeyPatch) -> None:
         im.plan(q, c, codecs=["sq5"])
     with refused("closer-changes-answers", "mean-shift"):
         im.plan(q, c, closers=["mean-shift"])
-    with refused("bad-depth", "61 of 60"):
+    with refused("bad-depth", "depth 61; expected at least 0 and at most 60"):
         im.plan(q, c, depths=[61])
     monkeypatch.setattr("isthmus.workflows.storage.has_multi_bit", lambda: False)
     left_out = dict(im.plan(q, c).left_out)

@@ -8,6 +8,7 @@ from typing import overload
 
 import numpy as np
 
+from isthmus.core.checks import at_least
 from isthmus.core.progress import Progress, quiet
 from isthmus.data.overwriting import refuse_overwriting
 from isthmus.encoders import load_encoder
@@ -97,8 +98,8 @@ def embed(
             "images-or-texts", "give either images or texts: one run makes the rows of one side"
         )
     for name, number in (("batch_size", batch_size), ("workers", workers)):
-        if number is not None and number < 1:
-            raise OptionError("number-too-small", f"{name} {number}: expected at least 1")
+        if number is not None:
+            at_least(number, 1, name)
     if out is not None:
         inside = {"images": images, "texts": texts, "encoder": encoder}
         refuse_overwriting({"out": out} | lists_of(Path(out)), inside)

@@ -13,6 +13,7 @@ import numpy as np
 from isthmus.closers.closer import Closer
 from isthmus.closers.many import fit_many
 from isthmus.closers.registry import METHODS
+from isthmus.core.checks import at_least, in_range
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
@@ -315,11 +316,10 @@ def check_counts(
     Raises:
         OptionError: as above.
     """
-    if not 0 <= fit_share < 1:
-        raise OptionError("bad-share", f"fit share {fit_share}; expected 0 (all rows) to below 1")
+    in_range(fit_share, "fit_share", "bad-share", least=0, below=1)
     for name, count in (("trials", trials), ("seeds", seeds)):
-        if count is not None and count < 1:
-            raise OptionError("bad-number", f"{count} {name}; expected at least 1")
+        if count is not None:
+            at_least(count, 1, name, "bad-number")
     if min(max_queries, max_candidates) < 2:
         raise OptionError(
             "bad-number", "at least 2 queries and 2 candidates are needed to see a flip"

@@ -22,6 +22,7 @@ from isthmus.closers.closer import Closer
 from isthmus.closers.fitting import fit
 from isthmus.closers.registry import METHODS
 from isthmus.core.arrays import near_unit
+from isthmus.core.checks import in_range, one_of
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import wilson
@@ -210,12 +211,8 @@ def plan(
     >>> found.best.codec, found.best.depth, found.best.bytes_per_vector
     ('sign', 0, 4.0)
     """
-    if not 0 < target < 1:
-        raise OptionError("target-not-a-share", f"target {target}; expected between 0 and 1")
-    if measure not in ("agreement", "recall"):
-        raise OptionError(
-            "unknown-measure", f"measure '{measure}' is unknown; say agreement or recall"
-        )
+    in_range(target, "target", "target-not-a-share", above=0, below=1)
+    one_of(measure, ("agreement", "recall"), "measure")
     say = progress or quiet
     whole = open_task(
         queries,
@@ -306,10 +303,7 @@ def _depths(given: Sequence[int] | None, candidates: int) -> tuple[int, ...]:
     if given is None:
         return tuple(d for d in DEPTHS if d <= LARGEST_DEPTH * candidates)
     for depth in given:
-        if not 0 <= depth <= candidates:
-            raise OptionError(
-                "bad-depth", f"depth {depth} of {candidates} candidates; expected 0 or more of them"
-            )
+        in_range(depth, "depth", "bad-depth", least=0, most=candidates, hint=" (all candidates)")
     return tuple(sorted({int(depth) for depth in given}))
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from isthmus.core.arrays import to_numpy
+from isthmus.core.checks import in_range
 from isthmus.errors import OptionError, ShapeError
 from isthmus.perturb.codecs import Index
 from isthmus.perturb.codecs.stores import library, one_thread, single
@@ -174,10 +175,7 @@ class IvfFlat:
         """
         count = len(stored.rows)
         lists = round(count**0.5) if self.lists is None else self.lists
-        if not 1 <= lists <= count:
-            raise OptionError(
-                "too-many-lists", f"{lists} lists for {count} rows; expected 1 to {count}"
-            )
+        in_range(lists, "lists", "too-many-lists", least=1, most=count)
         faiss = library()
         dim = stored.rows.shape[1]
         coarse = faiss.IndexFlatIP(dim)

@@ -9,8 +9,9 @@ import numpy as np
 
 from isthmus.closers.closer import Closer
 from isthmus.core.arrays import EPS64, row_norms
+from isthmus.core.checks import in_range
 from isthmus.data.moments import Moments
-from isthmus.errors import OptionError, ShapeError
+from isthmus.errors import ShapeError
 from isthmus.perturb.codecs.stores import library, one_thread, single
 from isthmus.search.task import RetrievalTask
 
@@ -78,10 +79,7 @@ def nearest_centroid(
     """
     count = len(stored)
     lists = round(count**0.5) if lists is None else lists
-    if not 1 <= lists <= count:
-        raise OptionError(
-            "too-many-lists", f"{lists} centroids of {count} rows; expected 1 to {count}"
-        )
+    in_range(lists, "centroids", "too-many-lists", least=1, most=count)
     faiss = library()
     means = faiss.Kmeans(stored.shape[1], lists, seed=seed, min_points_per_centroid=1)
     with one_thread():
@@ -124,10 +122,7 @@ def query_shift(
     Raises:
         OptionError: a quantile outside 0 to 1. ShapeError: stored rows without a Gaussian fit.
     """
-    if not 0 < quantile < 1:
-        raise OptionError(
-            "not-a-share", f"quantile {quantile} is not a share; expected one between 0 and 1"
-        )
+    in_range(quantile, "quantile", "not-a-share", above=0, below=1)
     out: list[dict[str, Any]] = []
     for name, closer in closers.items():
         stored = np.asarray(closer.candidate(task.candidates))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import Facts
-from isthmus.core.checks import share
+from isthmus.core.checks import at_least, in_range, one_of, share
 from isthmus.core.seeds import stream
 from isthmus.data.labels import names_of
 from isthmus.data.moments import Moments
@@ -55,17 +55,11 @@ class Given:
     looked_at: bool = False
 
     def __post_init__(self) -> None:
-        if self.score not in SCORES:
-            raise OptionError(
-                "unknown-score",
-                f"score '{self.score}' of a mixed pool; choose one of {', '.join(SCORES)}",
-            )
+        one_of(self.score, SCORES, "score of a mixed pool", "unknown-score")
         if len(set(self.names)) != 2:
             raise OptionError("bad-names", f"names {self.names}; expected two different names")
-        if not 0 < self.share < 1:
-            raise OptionError("not-a-share", f"share {self.share:g}; expected above 0, below 1")
-        if self.draws < 1:
-            raise OptionError("number-too-small", f"{self.draws} draws; expected 1 or more")
+        in_range(self.share, "share", "not-a-share", above=0, below=1)
+        at_least(self.draws, 1, "draws")
         if self.judged and self.queries is None:
             raise OptionError("no-queries", "a relevance was given without queries; give both")
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from isthmus.closers.closer import Closer
 from isthmus.closers.registry import METHODS
+from isthmus.core.checks import at_least, share
 from isthmus.core.statistics import paired_difference
 from isthmus.data.row_stats import InputWarning
-from isthmus.errors import OptionError
 from isthmus.robustness import FlipReference
 from isthmus.workflows.recommendation.advice import CloserFigures, PartFigures, Shown
 from isthmus.workflows.recommendation.parts import Measured
@@ -45,13 +45,8 @@ class Rules:
     control: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.floor <= 1:
-            raise OptionError("bad-share", f"floor {self.floor} is not a share; expected 0 to 1")
-        if self.floats_per_candidate < 0:
-            raise OptionError(
-                "bad-number",
-                f"{self.floats_per_candidate} floats for each candidate; expected 0 or more",
-            )
+        share(self.floor, "floor", "bad-share")
+        at_least(self.floats_per_candidate, 0, "floats_per_candidate", "bad-number")
 
 
 @dataclass(frozen=True, eq=False)

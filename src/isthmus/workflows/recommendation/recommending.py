@@ -15,12 +15,12 @@ import numpy as np
 
 from isthmus.closers import fit
 from isthmus.core.arrays import UNIT_TOLERANCE
+from isthmus.core.checks import at_least, in_range
 from isthmus.core.levels import usual_convention
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.core.threads import one_blas_thread
 from isthmus.data.row_stats import InputWarning, broken_of, worst_first
-from isthmus.errors import OptionError
 from isthmus.metrics.warnings import collapsed
 from isthmus.report.words import gallery_lines
 from isthmus.robustness import Perturbation, check_perturbation, perturbations_at, trials_for
@@ -68,14 +68,10 @@ class Question:
     rules: Rules = field(init=False)
 
     def __post_init__(self) -> None:
-        if not 0 < self.fit_share < 1:
-            raise OptionError(
-                "bad-share", f"fit share {self.fit_share} of the queries; expected between 0 and 1"
-            )
-        if self.trials is not None and self.trials < 1:
-            raise OptionError("bad-number", f"{self.trials} trials; expected at least 1")
-        if self.seed < 0:
-            raise OptionError("bad-number", f"seed {self.seed}; expected 0 or more")
+        in_range(self.fit_share, "fit_share", "bad-share", above=0, below=1)
+        if self.trials is not None:
+            at_least(self.trials, 1, "trials", "bad-number")
+        at_least(self.seed, 0, "seed", "bad-number")
         found = perturbations_at(self.perturb, self.targets, self.levels, self.convention)
         if self.rescored:
             found = tuple(check_perturbation(replace(p, rescored=self.rescored)) for p in found)
