@@ -35,14 +35,14 @@ def command(
         str | None,
         typer.Option(
             help=f"Try the closer in the store first, with these queries, and write nothing where "
-            f"it loses answers: {INPUT}."
+            f"it clearly loses answers: {INPUT}."
         ),
     ] = None,
     even_if_worse: Annotated[
         bool,
         typer.Option(
             "--even-if-worse",
-            help="Write also where the trial loses answers, or rows are the closer's queries.",
+            help="Write also where the trial clearly loses answers, or rows are queries.",
         ),
     ] = False,
     undo: Annotated[

@@ -69,6 +69,7 @@ def command(
 
     Example: isthmus recommend images.npy captions.npy --perturb rabitq --out closer.safetensors
     """
+    check_output(out, "a closer", ".safetensors")
     if perturb == "store":
         from isthmus.deploy.stores import recommend_in_store
 
@@ -77,12 +78,16 @@ def command(
         screen = console(as_json=json)
         for line in of_store.sentences():
             screen.print(line, soft_wrap=True)
+        if out is not None and of_store.closer is not None:
+            of_store.save(out)
+            screen.print(f"wrote {out}", soft_wrap=True)
+        elif out is not None:
+            screen.print(f"{out} is not written: no closer helps", soft_wrap=True)
         if json:
             print_json(of_store.to_dict())
         return
     from isthmus.report.advice_table import print_advice
 
-    check_output(out, "a closer", ".safetensors")
     with options.asked(im.recommend, locals()) as given:
         advice = im.recommend(**given)
     result = advice.to_dict() | {"file": None if out is None else str(out)}

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from worlds_of_stores import best
 
 import isthmus as im
+from commands import run
 from isthmus.data.addresses import address_of
 from isthmus.deploy import stores
+from isthmus.deploy.stores import deploying
 from isthmus.deploy.stores.pgvector import Pgvector
 from refusals import refused
+from worlds import two_modalities
 
 
 def test_scores_that_rank_differently_are_refused(world: tuple) -> None:
@@ -70,3 +77,51 @@ def test_what_is_secret_in_an_address_is_shown_nowhere() -> None:
     assert address.shown == "postgresql://me@db/shop?table=t&column=c&sslmode=require"
     assert address.place == "postgresql://me:one@db/shop"
     assert address.theirs == {"password": "two", "sslmode": "require"}
+
+
+def test_norms_near_one_are_said_and_others_refused(world: tuple) -> None:
+    """Published vectors are seldom exactly of length 1; a trial counts what that costs."""
+    queries, candidates = world
+    facts, closer = stores.StoreFacts(240, 24, score="dot"), im.fit("biased-shift", *world)
+    assert closer.score == "euclidean"
+    nearly = candidates * np.linspace(0.9995, 1.0005, len(candidates))[:, None]
+    form = stores.choose_form(closer, facts, nearly)
+    assert (form.name, "up to 0.0005 from 1" in form.warning) == ("one coordinate", True)
+    found = form.asked(queries) @ form.stored(nearly)[0].T
+    np.testing.assert_array_equal(found.argmax(axis=1), best(queries, candidates)[:, 0])
+    with refused("scores-differ", "up to 0.02 from 1"):
+        stores.choose_form(closer, facts, candidates * 1.02)
+
+
+def test_advice_of_a_store_is_a_file_that_it_takes(tmp_path: Path, capsys: Any) -> None:
+    """One bit of rows with a gap: what is recommended is written, deployed and does no harm."""
+    import faiss
+
+    queries, candidates = two_modalities(900, 64, gap=2.0, seed=3)
+    index = faiss.IndexFlatIP(64)
+    index.add(candidates.astype(np.float32))
+    faiss.write_index(index, str(tmp_path / "items.faiss"))
+    np.save(tmp_path / "queries.npy", queries)
+    out, asked = tmp_path / "closer.safetensors", str(tmp_path / "queries.npy")
+    for codec, helps in (("Flat", False), ("RaBitQ", True)):
+        store = f"faiss:{tmp_path / 'items.faiss'}?codec={codec}"
+        code, text, _ = run(
+            capsys, "recommend", asked, store, "--perturb", "store", "--out", str(out)
+        )
+        assert (code, out.exists()) == (0, helps)
+        assert ("is not written" in text) == (not helps)
+    closer = im.Closer.load(out)
+    assert f"use {closer.name}: " in text
+    done = stores.deploy(closer, store, queries=queries, out=tmp_path / "side")
+    before, after = map(int, re.findall(r"for (\d+) today and for (\d+) with", done.tried)[0])
+    assert after > before
+    with refused("nothing-recommended", "none to save"):
+        advice = stores.recommend_in_store(f"faiss:{tmp_path / 'items.faiss'}", queries)
+        advice.save(tmp_path / "none.safetensors")
+
+
+def test_a_loss_that_is_not_clear_is_said(tmp_path: Path) -> None:
+    few = deploying.Trial(500, before=250, after=249, hurts=False, how="center-both")
+    assert "fewer, but no clear loss with 500 queries" in few.sentence
+    more = deploying.Trial(500, before=250, after=251, hurts=False, how="center-both")
+    assert "fewer" not in more.sentence

@@ -105,7 +105,8 @@ def deploy(
         queries: (n, d) rows as the encoder gives them, not those that the closer was fitted on.
             The closer is tried first, in a sample of the store that is removed again, with at most
             500 of them, drawn by ``seed``.
-        even_if_worse: write also where that trial loses answers, or where the store's rows are
+        even_if_worse: write also where that trial clearly loses answers (the 95 % interval of the
+            difference over queries lies below zero), or where the store's rows are
             those that the closer was fitted on as queries.
 
     Raises:
@@ -186,11 +187,14 @@ class Trial:
             "; the store loses answers by it: let isthmus recommend QUERIES STORE --perturb store "
             "choose, or write it all the same with even_if_worse (--even-if-worse)"
         )
+        unclear = (
+            f"; fewer, but no clear loss with {self.queries} queries, so it is written all the same"
+        )
         return (
             f"tried first ({self.how}): of {self.queries} queries the first answer in the store is "
             f"that of exact search for {self.before} today and for {self.after} with the closer"
-            + advice
-            * self.hurts
+            + (advice if self.hurts else "")
+            + (unclear if not self.hurts and self.after < self.before else "")
         )
 
 

@@ -88,7 +88,7 @@ class FaissFile(Store):
         try:
             said = reverse_index_factory(self.connection.faiss)
         except NotImplementedError:
-            said = type(self.connection.faiss).__name__
+            said = _kind(self.connection.faiss)
         return re.sub("^IDMap2?,", "", self.address.options.get("codec", said))
 
     def describe(self) -> StoreFacts:
@@ -217,6 +217,19 @@ class FaissFile(Store):
     def example(self, mark: Mark) -> str:
         """A search of the file."""
         return _EXAMPLE.format(file=self.place)
+
+
+def _kind(index: Any) -> str:
+    """``PreTransform,RaBitQ``: what FAISS's own names say of an index that it cannot name back."""
+    import faiss
+
+    inner, names = index, []
+    while True:
+        inner = faiss.downcast_index(inner)
+        names.append(type(inner).__name__.removeprefix("Index"))
+        if not hasattr(inner, "index"):
+            return ",".join(names)
+        inner = inner.index
 
 
 def _score_of(index: Any) -> str:

@@ -22,6 +22,8 @@ from isthmus.errors import CloserError
 
 UNIT = 1e-4
 """Rows count as unit rows where no norm is further from 1: float16 rounds them by about this."""
+NEARLY_UNIT = 0.01
+"""Norms so near 1 cost a closer of normalised rows few answers: a trial counts them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +101,8 @@ def choose_form(closer: Closer, facts: StoreFacts, candidates: np.ndarray) -> Fo
     norms = np.linalg.norm(np.asarray(candidates, np.float64), axis=1)
     even = bool(np.abs(norms - 1).max() <= UNIT)
     by_direction = closer.candidate.normalised and score == "cosine"  # lengths count in neither
-    if score != closer.score and not even and not by_direction:
+    nearly = closer.candidate.normalised and bool(np.abs(norms - 1).max() <= NEARLY_UNIT)
+    if score != closer.score and not (even or by_direction or nearly):
         unit_rows = "fit the closer on normalised rows (isthmus close without --raw), or "
         raise CloserError(
             "scores-differ",
@@ -112,7 +115,8 @@ def choose_form(closer: Closer, facts: StoreFacts, candidates: np.ndarray) -> Fo
         _form_of(closer, facts, candidates, score, even), other_side=_other_side(closer, candidates)
     )
     if closer.candidate.normalised and not even and not by_direction:
-        way = "store unit rows" if facts.score else "add score=cosine to the address"
+        undo = "add score=cosine to the address (after --undo, where it is deployed already)"
+        way = "store unit rows" if facts.score else undo
         warning = (
             f"{norms_shown(norms)}, so the store's own ranking by {score} is not that of "
             f"normalised rows, for which {closer.name} was fitted and which the closed vectors "

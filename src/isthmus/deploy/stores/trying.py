@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from isthmus.closers.closer import Closer
 from isthmus.closers.fitting import fit
 from isthmus.closers.registry import METHODS
 from isthmus.core.progress import Progress, quiet
@@ -49,6 +52,26 @@ class StoreAdvice(Record):
     choice: str
     tried: tuple[dict[str, Any], ...]
     left: tuple[str, ...] = ()
+    _closer: Closer | None = field(default=None, repr=False)
+
+    @property
+    def closer(self) -> Closer | None:
+        """The chosen closer as it was tried, fitted on a third of the queries; None for none."""
+        return self._closer
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """The chosen closer as ``.safetensors``; other suffixes as every record.
+
+        Raises:
+            OptionError: nothing was chosen, so there is no closer to write.
+        """
+        out = Path(path)
+        if out.suffix.lower() != ".safetensors":
+            return super().save(out)
+        if self._closer is None:
+            raise OptionError("nothing-recommended", "no closer is recommended: none to save")
+        self._closer.save(out)
+        return out
 
     def rows(self) -> list[dict[str, Any]]:
         """A line a closer."""
@@ -121,7 +144,7 @@ def recommend_in_store(
     score, cut = facts.score or "dot", len(validation)
     judged = np.concatenate([validation, test])
     tried: list[dict[str, Any]] = []
-    best = (0.0, "none")
+    best, chosen_closer = (0.0, "none"), None
     names = CLOSERS if closers is None else closers
     with sampled(source, judged, score, max_candidates, seed, engine) as sample:
         exact = Exact(judged, sample.rows, score)
@@ -142,8 +165,8 @@ def recommend_in_store(
             tried.append(
                 {"closer": name, "form": form, "kept": float(kept[cut:].mean()), **figures}
             )
-            if chosen.low > 0:
-                best = max(best, (chosen.mean, name))
+            if chosen.low > 0 and (chosen.mean, name) > best:
+                best, chosen_closer = (chosen.mean, name), closer
     return StoreAdvice(
         store=source.address.shown,
         index=facts.index,
@@ -154,6 +177,7 @@ def recommend_in_store(
         choice=best[1],
         tried=tuple(tried),
         left=sample.left,
+        _closer=chosen_closer,
     )
 
 
