@@ -434,7 +434,7 @@ def test_radii_from_a_product_of_rows_before_they_moved(score: str) -> None:
     rng = np.random.default_rng(5)
     c = unit_rows(rng.normal(size=(400, 64)))
     q = unit_rows(c[:150] + 0.05 * rng.normal(size=(150, 64)))
-    a, b = 0.2 * rng.normal(size=(2, 64))
+    a, b = 0.01 * rng.normal(size=(2, 64))
     product = Product.of(q, c)
     ranking = Ranking.of(q + a, c + b, score)
     shared = product, Moved.of(product, ranking, (a, b))
