@@ -549,7 +549,7 @@ def test_where_nothing_is_gained_it_says_so(rng: np.random.Generator) -> None:
     [
         ({"score": "euclidean"}, "unknown-score", "euclidean"),
         ({"share": 1.0}, "not-a-share", "1"),
-        ({"draws": 0}, "number-too-small", "0 draws"),
+        ({"draws": 0}, "number-too-small", "draws 0; expected"),
         ({"names": ("x", "x")}, "bad-names", "x"),
         ({"fit_share": 0.0}, "too-few-queries", "leaves 0"),
         ({"max_queries": 10}, "too-few-queries", "5 to choose on"),
@@ -677,7 +677,7 @@ def test_fewer_documents_of_a_are_among_more(world: Any, closings: Any) -> None:
         ({"a": np.ones((5, 24))}, "unequal-lengths", "a has 5 rows and b has 120"),
         ({"query_side": "c"}, "unknown-side", "'c'"),
         ({"ratios": (1.5,)}, "not-a-share", "1.5"),
-        ({"draws": 0}, "number-too-small", "draws 0; expected"),
+        ({"draws": 0}, "number-too-small", "0 draws"),
         ({"closings": {}}, "no-closing", "none"),
         ({"closings": {"none": {"b": None}}}, "side-without-closer", "side a"),
         ({"queries": np.ones((3, 24))}, "unequal-shapes", "(3, 24)"),
