@@ -1,0 +1,45 @@
+"""BLAS has one thread within, what was set comes back, and libraries that came later are seen."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+import threadpoolctl
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from isthmus.core.threads import blas_threads, one_blas_thread
+
+
+def of_blas() -> set[int]:
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+@pytest.mark.skipif(not of_blas(), reason="a BLAS that says nothing of its threads")
+def test_blas_has_one_thread_within_and_what_was_set_comes_back() -> None:
+    with threadpool_limits(2, user_api="blas"):
+        with one_blas_thread(), one_blas_thread():
+            assert of_blas() == {1}
+            assert blas_threads() == 2  # what it may use outside
+        assert of_blas() == {2}
+        assert blas_threads() == 2
+
+
+def test_libraries_are_looked_for_again_where_modules_were_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = []
+
+    class Counting(threadpoolctl.ThreadpoolController):
+        def __init__(self) -> None:
+            looks.append(len(sys.modules))
+            super().__init__()
+
+    monkeypatch.setattr(threadpoolctl, "ThreadpoolController", Counting)
+    for name in ("one", "two"):
+        monkeypatch.setitem(sys.modules, f"loaded_by_a_test_{name}", ModuleType(name))
+        for _ in range(3):
+            with one_blas_thread():
+                pass
+    assert looks == [looks[0], looks[0] + 1]
