@@ -79,7 +79,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
     many, rate = result["distinct_candidates"], result["false_match_rate"]
     kinds = [_use(part, f"kind '{part['kind']}'", many, rate) for part in result["kinds"]]
     every = "every kind together" if kinds else "every query"
-    lines = [*kinds, _use(_of_all(result), every, many, rate), *_table(result), ""]
+    use = _use(_of_all(result), every, many, rate) + _single(result)
+    lines = [*kinds, use, *_table(result), ""]
     lines += [
         f"{result['queries']} queries, {result['candidates']} candidates, by {result['score']}"
         f"{through}{scale}; fitted on {result['fit_queries']} queries, judged on the other "
@@ -142,6 +143,13 @@ def _use(part: dict[str, Any], who: str, many: int, rate: float) -> str:
         f"there are {fitted + part['held_out_queries']:,}. The strictest rate that these can tell "
         f"is {_percent(strictest)}, threshold {threshold}: --false-match-rate {strictest:g}."
     )
+
+
+def _single(result: dict[str, Any]) -> str:
+    """Where no threshold for searches can be told: that there is one for pairs, which are more."""
+    if result["search"]["resolved"] or not result["pair"]["resolved"]:
+        return ""
+    return f" A single pair by itself is a match above {result['pair']['threshold']:.4g}."
 
 
 def _percent(share: float) -> str:

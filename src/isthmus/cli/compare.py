@@ -81,9 +81,9 @@ def sentences(result: dict[str, Any]) -> list[str]:
 
     paired = result["paired"]
     lines = [
-        f"{result['rows']} rows of {result['dim']} dimensions ({_dtypes(result)}), "
+        f"{result['rows']} queries of {result['dim']} dimensions ({_dtypes(result)}), "
         f"{result['candidates']} candidates, by {result['score']}",
-        *_rows("rows", paired),
+        *_rows("queries", paired),
     ]
     if result["paired_candidates"] is not None:
         lines += _rows("candidates", result["paired_candidates"])
@@ -93,7 +93,12 @@ def sentences(result: dict[str, Any]) -> list[str]:
             "gallery goes with --after-candidates)"
         )
     lines += [f"WARNING: {w['text']}" for w in result["warnings"] if not is_broken(w)]
-    lines += [_search(name, part) for name, part in result["searches"].items() if name != "old-old"]
+    searches = {name: part for name, part in result["searches"].items() if name != "old-old"}
+    if (
+        len(searches) == 3 and not paired["error"]["largest"]
+    ):  # the same queries: two of them repeat
+        searches = {"old-new": searches["old-new"]}
+    lines += [_search(name, part) for name, part in searches.items()]
     if result["accuracy"] is not None:
         lines += _accuracy(result["accuracy"])
     return [*lines, verdict(result["gate"], result["searched"])]
@@ -145,7 +150,8 @@ def _search(name: str, part: dict[str, Any]) -> str:
     if sure["flips"]:
         return words + f"; {sure['flips']} of them did, which should not be: report this"
     if median is not None:
-        words += f"; flipped ones moved a median {median:.3g} times their radius"
+        words += f"; flipped ones moved a median {median:.3g} times their radius, the least move "
+        words += "that can flip them"
     if part["random_error_flip_rate"]:
         words += f"; random errors as long flip {part['random_error_flip_rate']:.2%}"
     return words

@@ -63,7 +63,13 @@ def command(
     for line in lines_of(found):
         screen.print(plain_text(line, width=PIPE_WIDTH))
     if out is not None:
-        screen.print(f"wrote {out}")
+        screen.print(
+            f"wrote {out}: isthmus.PoolCloser.load reads it, isthmus export makes JSON of it"
+        )
+    elif found.closer is not None and not found.broken:
+        screen.print(
+            "Next: --out pool.safetensors keeps it for isthmus.PoolCloser and isthmus export"
+        )
     if json:
         files = {"queries_file": asked, "a_file": first, "b_file": second}
         print_json({**files, "out": None if out is None else str(out), **found.to_dict()})
