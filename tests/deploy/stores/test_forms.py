@@ -55,6 +55,13 @@ def test_the_other_direction_is_noticed(world: tuple, method: str) -> None:
     assert "along_queries" not in found.then(plain).facts  # its vectors may be others
 
 
+def test_the_other_direction_is_said_before_the_score(world: tuple) -> None:
+    longer = world[1] * np.linspace(1, 1.5, len(world[1]))[:, None].astype(np.float32)
+    found = im.fit("mean-shift", longer, world[0], score="cosine")
+    with refused("other-side", "the other way round"):
+        stores.choose_form(found, stores.StoreFacts(240, 24, score="dot"), longer)
+
+
 def test_padding_to_what_a_codec_needs(world: tuple) -> None:
     queries, candidates = world
     closer = im.fit("center-both", queries, candidates)

@@ -27,7 +27,7 @@ from isthmus.errors import IsthmusError
 from refusals import refused
 
 pytestmark = pytest.mark.stores
-EXACT = ["orthogonal-shift", "center-queries", "center-both"]
+EXACT = list(stores.CLOSERS)
 EVERY = [
     (name, score, method)
     for name in KINDS
@@ -70,6 +70,7 @@ def test_exact_closers_keep_every_answer(
     queries, candidates = world
     address = filled(name, score)
     own = score if method == "orthogonal-shift" and score == "cosine" else "dot"
+    own = "euclidean" if method == "biased-shift" else own  # which it is fitted for by default
     closer = im.fit(method, queries, candidates, score=own)
     made = stores.deploy(closer, address, out=tmp_path)
     assert made.items == made.written == 240 or made.column == ""
@@ -92,7 +93,8 @@ def test_undo_removes_only_what_deploy_made(
     name: str, filled: Callable, world: tuple, tmp_path: Path
 ) -> None:
     address = filled(name)
-    closer = im.fit("center-both", *world)
+    source = stores.open_store(address)
+    before, closer = held(source), im.fit("center-both", *world)
     stores.deploy(closer, address, column="closed", out=tmp_path)
     with refused("not-deployed", "image"):
         stores.undo(closer, address, column="image")
@@ -100,6 +102,7 @@ def test_undo_removes_only_what_deploy_made(
     with refused("not-deployed", "closed"):
         stores.check_deployment(closer, address, world[0], column="closed", out=tmp_path)
     same(name, im.open_rows(address).read(), world[1])
+    assert held(stores.open_store(address)) == before
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -189,6 +192,10 @@ def test_advice_of_a_sample_writes_nothing_to_the_users(
     assert advice.choice == "none"  # float vectors: nothing is lost, so nothing is gained
     assert [line["closer"] for line in advice.tried] == ["none", *names]
     assert all(line["kept"] == 1.0 for line in advice.tried)
+    zero = "+0.0 points (95 % interval +0.0 to +0.0)"
+    assert f"100.0%, {zero}, as {advice.tried[1]['form']}; validation: {zero}" in " ".join(
+        advice.sentences()
+    )
     assert seen == [(advice.items[0], before)] * len(names)
     assert 150 <= advice.items[0] < advice.items[1] == 240
     assert not advice.left
@@ -283,6 +290,57 @@ def test_a_sample_answers_as_the_users(
         exact = best(*world, 5) + 1
         assert [[number(one) for one in row] for row in answers[0]] != exact.tolist()
     source.remove_sample()
+
+
+LANCE = {
+    "IvfPq": {"num_sub_vectors": 12, "num_bits": 4, "max_iterations": 20},
+    "IvfHnswSq": {"num_partitions": 3, "m": 30, "ef_construction": 200, "sample_rate": 300},
+    "IvfHnswPq": {"m": 12, "ef_construction": 90, "num_sub_vectors": 6, "num_bits": 4},
+    "IvfRq": {"num_partitions": 2, "num_bits": 3, "sample_rate": 200},
+}
+
+
+@pytest.mark.parametrize("kind", LANCE)
+def test_an_index_of_lancedb_is_made_again_with_its_settings(
+    kind: str, started: Callable, world: tuple, tmp_path: Path
+) -> None:
+    from lancedb import index
+
+    address = started("lancedb")(world[1], "dot")
+    source = stores.open_store(address)
+    config = getattr(index, kind)(distance_type="dot", **LANCE[kind])
+    source.connection.create_index("image", config=config)
+    closer, given = im.fit("center-both", *world), {"column": "closed", "out": tmp_path}
+    made, _ = source.sample(source.ids()[:100], tmp_path)
+    stores.deploy(closer, address, **given)
+    for other in (made, source.at("closed")):
+        assert other._indexed.index_details == source._indexed.index_details
+        assert other._settings == source._settings
+        assert LANCE[kind].items() <= other._settings.items()
+    source.remove_sample()
+    stores.undo(closer, address, **given)
+
+
+@pytest.mark.parametrize("name", ["lancedb", "postgresql"])
+def test_a_trial_finds_what_a_check_finds(
+    name: str, started: Callable, world: tuple, tmp_path: Path
+) -> None:
+    """A graph looks further where ten are asked for; codes that tie come in the order of ids."""
+    queries, items = world
+    address = started(name)(items, "dot") + "&codec=binary" * (name == "postgresql")
+    if name == "lancedb":
+        graph = {"index_type": "IVF_HNSW_SQ", "num_partitions": 1}
+        source = stores.open_store(address)
+        source.connection.create_index(metric="dot", vector_column_name="image", **graph)
+    closer, given = im.fit("center-both", *world), {"column": "closed", "out": tmp_path}
+    said = stores.deploy(closer, address, queries=queries, even_if_worse=True, **given).tried
+    before, after = map(int, re.findall(r"for (\d+) (?:today|with)", said))
+    check = stores.check_deployment(closer, address, queries, **given)
+    random = 3 if name == "lancedb" else 0  # a graph is built anew, with other random numbers
+    assert abs(before - 120 * check.before) <= random + 1e-9
+    assert abs(after - 120 * check.after) <= random + 1e-9
+    assert before < 120
+    stores.undo(closer, address, **given)
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name != SLOW])

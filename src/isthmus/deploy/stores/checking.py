@@ -14,7 +14,7 @@ from isthmus.data import open_rows
 from isthmus.data.records import Record
 from isthmus.data.source import ArraySource
 from isthmus.deploy.stores.deploying import Placement
-from isthmus.deploy.stores.sampling import Exact
+from isthmus.deploy.stores.sampling import DEPTH, Exact
 from isthmus.search.scores import Ranking, top_k
 
 
@@ -88,7 +88,7 @@ def check_deployment(
     chosen = stream("deploy.check", seed).permutation(asked.rows)[:max_queries]
     plain = asked.take(np.sort(chosen))
     gallery = place.rows.read()
-    k, score = min(10, len(ids)), place.form.score
+    k, score = min(DEPTH, len(ids)), place.form.score
     exact = Exact(plain, ArraySource(gallery, ids=ids), score, k)
     moved, bias = place.form.stored(gallery)
     closed = Ranking.of(place.form.asked(plain), moved, score, bias)

@@ -172,7 +172,7 @@ class Trial:
         score = facts.score or place.closer.score
         with sampled(place.source, asked, score, seed=seed) as sample:
             exact = Exact(asked, sample.rows, score)
-            plain = exact.kept(sample.store.search(asked, 1, score=score))
+            plain = exact.kept_by(lambda k: sample.store.search(asked, k, score=score))
             kept, form = try_closer(place.closer, sample, asked, exact)
             items = sample.rows.rows
         gain = paired_difference(plain[None], kept[None], seed=seed)
@@ -205,14 +205,14 @@ def try_closer(
     with tempfile.TemporaryDirectory() as folder:
         place = Placement.of(closer, sample.store, TRIED, folder, sample.rows)
         if place.form.stores_nothing:
-            return exact.kept(place.search(queries, 1)), place.form.name
+            return exact.kept_by(lambda k: place.search(queries, k)), place.form.name
         place.prepare()
         try:
             place.write(quiet)
-            found = place.search(queries, 1)
+            kept = exact.kept_by(lambda k: place.search(queries, k))
         finally:
             place.target.undo()
-    return exact.kept(found), place.form.name
+    return kept, place.form.name
 
 
 @dataclass(frozen=True, eq=False)

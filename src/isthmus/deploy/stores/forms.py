@@ -102,7 +102,10 @@ def choose_form(closer: Closer, facts: StoreFacts, candidates: np.ndarray) -> Fo
     even = bool(np.abs(norms - 1).max() <= UNIT)
     by_direction = closer.candidate.normalised and score == "cosine"  # lengths count in neither
     nearly = closer.candidate.normalised and bool(np.abs(norms - 1).max() <= NEARLY_UNIT)
+    other_side = _other_side(closer, candidates)
     if score != closer.score and not (even or by_direction or nearly):
+        if other_side:  # a store of unit rows would not do either
+            raise CloserError("other-side", other_side)
         unit_rows = "fit the closer on normalised rows (isthmus close without --raw), or "
         raise CloserError(
             "scores-differ",
@@ -111,9 +114,7 @@ def choose_form(closer: Closer, facts: StoreFacts, candidates: np.ndarray) -> Fo
             + unit_rows * (score == "cosine")
             + "store unit rows",
         )
-    form = replace(
-        _form_of(closer, facts, candidates, score, even), other_side=_other_side(closer, candidates)
-    )
+    form = replace(_form_of(closer, facts, candidates, score, even), other_side=other_side)
     if closer.candidate.normalised and not even and not by_direction:
         undo = "add score=cosine to the address (after --undo, where it is deployed already)"
         way = "store unit rows" if facts.score else undo

@@ -3,13 +3,15 @@
 Deployed vectors go to a table of their own, with the items' other fields: a merge into the original
 table would rewrite its rows, which leaves them out of its index. The mark is in the metadata of the
 column's field. Each batch is one version of the new table. Where the original column has an index,
-the new one gets one of the same kind; ``partitions=`` says into how many lists it is cut (the
-library's default otherwise).
+the new one gets one of the same kind with the same settings; ``partitions=`` says into how many
+lists it is cut, where that is not to be as many as the original's.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -24,6 +26,17 @@ from isthmus.errors import FileError, OptionError
 METRICS = {"dot": "dot", "cosine": "cosine", "euclidean": "l2"}
 _SCORES = {name: score for score, name in METRICS.items()}
 _CODECS = {"sq": "int8", "pq": "product quantisation", "rq": "RaBitQ"}
+_SETTINGS = {
+    "num_bits": "num_bits",
+    "num_sub_vectors": "num_sub_vectors",
+    "max_connections": "m",
+    "construction_ef": "ef_construction",
+    "lance.ivf.sample_rate": "sample_rate",
+    "lance.ivf.max_iters": "max_iterations",
+    "target_partition_size": "target_partition_size",
+}
+"""What an index says of itself -> what its maker is told; an index of int8 takes no bits."""
+_EVERY_LIST = 1_000_000
 _KEY = "isthmus"
 _FETCHED = 1000
 """Ids of one filter."""
@@ -75,6 +88,19 @@ class LanceDB(Store):
         found = self.connection.list_indices()
         return next((i for i in found if i.columns == [self.address.column]), None)
 
+    @property
+    def _settings(self) -> dict[str, int]:
+        """The index's own, as its maker is told them; how many lists it has only a search says."""
+        details = self._indexed.index_details or {}
+        said = dict(details)
+        for part in ("compression", "hnsw", "runtime_hints"):
+            said |= details.get(part) or {}
+        settings = {name: int(said[key]) for key, name in _SETTINGS.items() if key in said}
+        row = np.ones(self._field.type.list_size, np.float32)
+        asked = self.connection.search(row, vector_column_name=self.address.column).limit(1)
+        lists = re.search(r"partitions_ranked=(\d+)", asked.nprobes(_EVERY_LIST).analyze_plan())
+        return {**settings, **({"num_partitions": int(lists[1])} if lists else {})}
+
     def describe(self) -> StoreFacts:
         """Length and type of the lists, and the index."""
         kind = self._field.type
@@ -83,7 +109,8 @@ class LanceDB(Store):
             details = self._indexed.index_details or {}
             compression = details.get("compression") or {}
             form = compression.get("type", "")
-            codec = _CODECS.get(form, "none")
+            codec, bits = _CODECS.get(form, "none"), compression.get("num_bits", 1)
+            codec += f" of {bits} bits" * (form == "rq" and bits > 1)
             index = str(self._indexed.index_type)
             score = _SCORES.get(str(details.get("metric_type", "")).lower(), "")
             multiple = {"rq": 8, "pq": int(compression.get("num_sub_vectors", 1) or 1)}.get(form, 1)
@@ -195,13 +222,12 @@ class LanceDB(Store):
         """The same kind of index as the original column has, and the mark."""
         found = self._source._indexed
         if found is not None and self._indexed is None:
-            kind = str(found.index_type)
-            options: dict[str, Any] = {"distance_type": METRICS[mark.score]}
-            if kind.startswith("Ivf") and "partitions" in self.address.options:
+            maker = getattr(self._lancedb.index, str(found.index_type))
+            taken = inspect.signature(maker).parameters
+            options = {k: v for k, v in self._source._settings.items() if k in taken}
+            if "partitions" in self.address.options:
                 options["num_partitions"] = int(self.address.options["partitions"])
-            if kind.endswith("Pq"):
-                options["num_sub_vectors"] = found.index_details["compression"]["num_sub_vectors"]
-            config = getattr(self._lancedb.index, kind)(**options)
+            config = maker(**{**options, "distance_type": METRICS[mark.score]})
             self.connection.create_index(self.address.column, config=config)
         said = {"path": self.address.column, "metadata": _metadata(replace(mark, complete=True))}
         self.connection.update_field_metadata(said)

@@ -213,9 +213,12 @@ class Pgvector(Store):
             if score == "euclidean":
                 measure = f"{measure} * {measure} / 2"
             measure += " - {bias}"
+        # codes tie often, and rows that were written again lie elsewhere; no index sorts by ids too
+        original = self if mark is None else self.at(mark.source)
+        tie = ", {id}" if original._index is None else ""
         return (
             "SELECT {id} FROM {table} WHERE {column} IS NOT NULL AND {where} "
-            f"ORDER BY {measure} LIMIT %(k)s"
+            f"ORDER BY {measure}{tie} LIMIT %(k)s"
         )
 
     @property

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,12 @@ from isthmus.core.seeds import stream
 from isthmus.data.parts import Engine
 from isthmus.data.source import ArraySource
 from isthmus.deploy.stores.store import Store, is_running
+from isthmus.errors import FileError
 from isthmus.search.gallery import search_rows
 from isthmus.search.scores import Ranking, top_k
 
 DEPTH = 10
-"""Best items of each query that are in a sample."""
+"""Best items of each query that are in a sample, and items that a store is asked for."""
 MAX_CANDIDATES = 4000
 _FOLDER = "isthmus-sample-{}-"
 
@@ -100,7 +101,22 @@ class Exact:
         assert rows.ids is not None
         self.ranking = Ranking.of(queries, rows.read(), score)
         self.best = top_k(self.ranking, k)
+        self.asked = min(DEPTH, rows.rows)
         self._place = {one: i for i, one in enumerate(rows.ids.tolist())}
+
+    def kept_by(self, search: Callable[[int], np.ndarray]) -> np.ndarray:
+        """:meth:`kept` of what a search for so many items finds.
+
+        Ten are asked for, as a user would and ``deploy --check`` does: a graph looks no further
+        than it is asked to, and ties of codes are broken otherwise where one is asked for.
+        """
+        try:
+            found = search(self.asked)
+        except FileError as why:
+            if why.code != "too-few-found":  # an index of many lists sees fewer than ten items
+                raise
+            found = search(1)
+        return self.kept(found)
 
     def kept(self, found: np.ndarray) -> np.ndarray:
         """Whether the first of each answer (n, k), ids, scores as high as the best one: (n,)."""

@@ -320,13 +320,16 @@ class SQLite(Store):
         return []
 
     def undo(self) -> None:
-        """Drop the column and its bias, or the ``vec0`` table, and the mark."""
+        """Drop the column and its bias, or the ``vec0`` table, and the mark and its empty table."""
         bias = self.need_mark().bias
         drops = ["ALTER TABLE {table} DROP COLUMN {column}"]
         drops += ["ALTER TABLE {table} DROP COLUMN {bias}"] * bias
         gone = ["DROP TABLE {table}"] if self._vec0 else drops
         unmark = (f"DELETE FROM {_MARKS} WHERE name = ?", [(self._key,)])
         self._run_all(*((text, [()]) for text in gone), unmark)
+        with answering(self.address, self._apsw.Error), self.connection:
+            if not list(self.connection.execute(f"SELECT 1 FROM {_MARKS} LIMIT 1")):
+                self.connection.execute(f"DROP TABLE {_MARKS}")
         self.__dict__.pop("_columns", None)
 
     def example(self, mark: Mark) -> str:

@@ -24,7 +24,7 @@ from isthmus.deploy.stores.deploying import try_closer
 from isthmus.deploy.stores.sampling import MAX_CANDIDATES, Exact, sampled
 from isthmus.errors import CloserError, OptionError
 
-CLOSERS = ("orthogonal-shift", "center-queries", "center-both")
+CLOSERS = ("orthogonal-shift", "biased-shift", "center-queries", "center-both")
 """Tried by default: the exact closers that need nothing but means."""
 
 
@@ -39,7 +39,8 @@ class StoreAdvice(Record):
         choice: closer, or ``none`` where no gain is clear on validation queries.
         tried: a line a closer: form, ``kept`` (share of test queries whose first answer in the
             store is that of exact search of the original vectors), ``gain`` over none with its
-            95 % interval over queries, or why it was left out.
+            95 % interval over queries, ``validation``, the same of the queries that decide, or
+            why it was left out.
         left: names of samples that a killed run had left; they were removed.
     """
 
@@ -90,16 +91,23 @@ class StoreAdvice(Record):
             if "left_out" in one:
                 lines.append(f"  {one['closer']}: left out, {one['left_out']}")
             elif "gain" in one:
-                span = f"{100 * one['gain_lo']:+.1f} to {100 * one['gain_hi']:+.1f}"
                 lines.append(
-                    f"  {one['closer']}: {one['kept']:.1%}, {100 * one['gain']:+.1f} points "
-                    f"(95 % interval {span}), as {one['form']}"
+                    f"  {one['closer']}: {one['kept']:.1%}, {_points(one, 'gain')}, "
+                    f"as {one['form']}; validation: {_points(one, 'validation')}"
                 )
             else:
                 lines.append(f"  {one['closer']}: {one['kept']:.1%}")
         chosen = "do nothing" if self.choice == "none" else f"use {self.choice}"
-        lines.append(f"{chosen}: chosen on {self.queries[0]} validation queries")
+        lines.append(
+            f"{chosen}: chosen on {self.queries[0]} validation queries, where a closer needs an "
+            "interval above 0"
+        )
         return lines
+
+
+def _points(line: dict[str, Any], key: str) -> str:
+    mean, low, high = (100 * line[key + end] for end in ("", "_lo", "_hi"))
+    return f"{mean:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
 
 
 def recommend_in_store(
@@ -148,7 +156,7 @@ def recommend_in_store(
     names = CLOSERS if closers is None else closers
     with sampled(source, judged, score, max_candidates, seed, engine) as sample:
         exact = Exact(judged, sample.rows, score)
-        plain = exact.kept(sample.store.search(judged, 1, score=score))
+        plain = exact.kept_by(lambda k: sample.store.search(judged, k, score=score))
         tried.append({"closer": "none", "kept": float(plain[cut:].mean())})
         for done, name in enumerate(names):
             progress("trying closers in a sample of the store", done, len(names))
@@ -161,10 +169,10 @@ def recommend_in_store(
                 continue
             chosen = paired_difference(plain[None, :cut], kept[None, :cut], seed=seed)
             gain = paired_difference(plain[None, cut:], kept[None, cut:], seed=seed)
-            figures = {"gain": gain.mean, "gain_lo": gain.low, "gain_hi": gain.high}
-            tried.append(
-                {"closer": name, "form": form, "kept": float(kept[cut:].mean()), **figures}
-            )
+            line = {"closer": name, "form": form, "kept": float(kept[cut:].mean())}
+            for key, value in (("gain", gain), ("validation", chosen)):
+                line |= {key: value.mean, f"{key}_lo": value.low, f"{key}_hi": value.high}
+            tried.append(line)
             if chosen.low > 0 and (chosen.mean, name) > best:
                 best, chosen_closer = (chosen.mean, name), closer
     return StoreAdvice(
