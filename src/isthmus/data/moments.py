@@ -139,7 +139,7 @@ class Moments(SavedRecord):
     def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
         """Eigenvalues (d,) of the population covariance, largest first, with vectors (d, d)."""
         values, vectors = np.linalg.eigh(self.covariance())
-        return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+        return np.maximum(values[::-1], 0.0), np.ascontiguousarray(vectors[:, ::-1])
 
     @property
     def rank(self) -> int:
