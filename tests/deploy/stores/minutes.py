@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from deploy.stores.kinds import KINDS
-from deploy.stores.sections import BLOCKS, INSTALLS, ROWS, SERVERS, at_server
+from deploy.stores.sections import BLOCKS, COMMANDS, INSTALLS, ROWS, SERVERS, at_server
 
 HERE = Path(__file__).parents[3]
 
@@ -24,7 +24,7 @@ HERE = Path(__file__).parents[3]
 def pasted(name: str) -> tuple[float, float]:
     """Seconds of the installation, and of all that follows it."""
     with tempfile.TemporaryDirectory(prefix="isthmus-minutes-") as folder:
-        address, block, commands = BLOCKS[name]
+        address, block = BLOCKS[name]
         if name in SERVERS:
             fill = KINDS[name](Path(tempfile.mkdtemp(prefix="isthmus-server-")))
             score = "cosine" if name == "redis" else "dot"
@@ -34,7 +34,7 @@ def pasted(name: str) -> tuple[float, float]:
         steps = [
             f"{python} && {install} && pip install -q onnxruntime pillow",
             f'. env/bin/activate\nSTORE="{address}"\n'
-            f"python - <<'EOF'\n{ROWS}EOF\npython - <<'EOF'\n{block}EOF\n{commands}",
+            f"python - <<'EOF'\n{ROWS}EOF\npython - <<'EOF'\n{block}EOF\n{COMMANDS}",
         ]
         seconds = []
         for step in steps:
