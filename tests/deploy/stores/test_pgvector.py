@@ -50,6 +50,19 @@ def test_the_index_is_made_again(index: str, server: tuple, world: tuple, tmp_pa
     assert connection.execute(asked, [table]).fetchall() == []
 
 
+def test_codes_that_tie_come_in_the_order_of_ids(server: tuple, world: tuple) -> None:
+    """Wherever rows lie: half of them are written again, as ``deploy`` writes all."""
+    fill, connection = server
+    queries, items = world
+    address = fill(items, "dot")
+    table = address.partition("table=")[2].partition("&")[0]
+    connection.execute(f"UPDATE {table} SET title = 'again' WHERE id % 2 = 1")
+    found = stores.open_store(f"{address}&codec=binary").search(queries, 5, score="dot")
+    apart = ((queries[:, None] > 0) != (items > 0)).sum(2)
+    expected = np.argsort(apart, axis=1, kind="stable")[:, :5] + 1
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.fixture(scope="module")
 def server(started: Callable):
     """How to fill a table, and a connection to the same server."""
