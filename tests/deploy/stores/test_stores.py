@@ -326,7 +326,7 @@ def test_a_trial_finds_what_a_check_finds(
     name: str, started: Callable, world: tuple, tmp_path: Path
 ) -> None:
     """A graph looks further where ten are asked for; codes that tie come in the order of ids."""
-    queries, items = world
+    queries, items = np.tile(world[0], (5, 1)), world[1]  # 600, of which both send the same 500
     address = started(name)(items, "dot") + "&codec=binary" * (name == "postgresql")
     if name == "lancedb":
         graph = {"index_type": "IVF_HNSW_SQ", "num_partitions": 1}
@@ -336,12 +336,12 @@ def test_a_trial_finds_what_a_check_finds(
     said = stores.deploy(closer, address, queries=queries, even_if_worse=True, **given).tried
     before, after = map(int, re.findall(r"for (\d+) (?:today|with)", said))
     check = stores.check_deployment(closer, address, queries, **given)
-    random = 3 if name == "lancedb" else 0  # a graph is built anew, with other random numbers
-    assert abs(before - 120 * check.before) <= random + 1e-9
-    assert abs(after - 120 * check.after) <= random + 1e-9
+    random = 15 if name == "lancedb" else 0  # a graph is built anew, with other random numbers
+    assert abs(before - 500 * check.before) <= random + 1e-9
+    assert abs(after - 500 * check.after) <= random + 1e-9
     one = stores.open_store(address).search(queries, 1, score="dot")[:, 0]
     found_by_one = int((one == best(queries, items, 1)[:, 0] + 1).sum())
-    assert found_by_one < (before - 10 if name == "lancedb" else 120)
+    assert found_by_one < (before if name == "lancedb" else 600)
     stores.undo(closer, address, **given)
 
 

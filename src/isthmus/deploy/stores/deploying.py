@@ -167,7 +167,7 @@ class Trial:
     def of(cls, place: Placement, queries: Any, seed: int) -> Trial:
         """Try it in a sample of the store, which is removed again."""
         rows = open_rows(queries)
-        chosen = stream("deploy.try", seed).permutation(rows.rows)[:500]
+        chosen = stream("deploy.check", seed).permutation(rows.rows)[:500]  # as a check
         asked, facts = rows.take(np.sort(chosen)), place.facts
         score = facts.score or place.closer.score
         with sampled(place.source, asked, score, seed=seed) as sample:
