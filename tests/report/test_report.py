@@ -313,6 +313,7 @@ def test_recommended_closer_comes_with_its_commands(report: Any) -> None:
         "closer": "center-queries",
         "score": "dot",
         "file": "a b.safetensors",
+        "judged_on": "noise 0.04",
     }
     page = Page(render_html(acts)).text
     assert METHODS["center-queries"].words in page
@@ -336,9 +337,9 @@ def test_advice_for_a_code_tries_the_store_first(report: Any, judged: str, tried
     direction = acts["directions"][0]
     direction["recommendation"] |= {"closer": "shift", "file": "c.safetensors", "judged_on": judged}
     shell = " ".join(" ".join(commands(acts, direction)).replace("\\", " ").split())
-    asked = "isthmus recommend QUERIES STORE --perturb store --out c.safetensors"
+    asked = "isthmus recommend QUERIES STORE --perturb store --out in-store.safetensors"
     assert (asked in shell) == tried
-    assert "isthmus deploy c.safetensors STORE" in shell
+    assert f"isthmus deploy {'in-store' if tried else 'c'}.safetensors STORE" in shell
 
 
 def test_clean_agreement_is_with_plain_search_of_the_closers_own_score(report: Any) -> None:

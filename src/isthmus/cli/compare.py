@@ -81,7 +81,7 @@ def sentences(result: dict[str, Any]) -> list[str]:
 
     paired = result["paired"]
     lines = [
-        f"{result['rows']} queries of {result['dim']} dimensions ({_dtypes(result)}), "
+        f"{result['rows']} queries ({_dtypes(result)}) of {result['dim']} dimensions, "
         f"{result['candidates']} candidates, by {result['score']}",
         *_rows("queries", paired),
     ]

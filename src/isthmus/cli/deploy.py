@@ -10,6 +10,7 @@ import typer
 from isthmus.cli import options
 from isthmus.cli.options import INPUT
 from isthmus.cli.output import console, print_json
+from isthmus.errors import OptionError
 
 
 def command(
@@ -62,6 +63,8 @@ def command(
     if out is not None:
         refuse_unwritable(out, folder=True)
     screen = console(as_json=json)
+    if undo and check is not None:
+        raise OptionError("options-exclude", "give --undo or --check, not both")
     if undo:
         gone = stores.undo(closer, store, column=column, out=out)
         screen.print(f"removed {gone}")

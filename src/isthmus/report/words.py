@@ -233,18 +233,21 @@ def commands(report: dict[str, Any], direction: dict[str, Any]) -> list[str]:
         ]
     else:
         file = shlex.quote(str(file))
-        made = [f"# {file} lies beside this page; other paths are as at the audit"]
-    tried = []
+        made = [f"# {file} lies beside this page;", "# other paths are as at the audit"]
+    tried, stored = [], file
     if judged_on_a_code(direction):
+        stored = "in-store.safetensors"  # not the audit's: nothing is written where nothing helps
         tried = [
-            "# a store codes rows in its own way: try the closings in yours",
-            f"isthmus recommend {queries} STORE \\\n    --perturb store --out {file}",
+            "# a store codes in its own way, and may code the",
+            "# float per candidate too: try closings in yours,",
+            "# such as faiss:FILE?codec=RaBitQ",
+            f"isthmus recommend {queries} STORE \\\n    --perturb store --out {stored}",
         ]
     return [
         *made,
         *tried,
         "# write it into the store; it is tried there first",
-        f"isthmus deploy {file} STORE \\\n    --queries {queries}",
+        f"isthmus deploy {stored} STORE \\\n    --queries {queries}",
         "# or into files",
         f"isthmus apply {file} {queries} \\\n    --role query --out queries.closed.npy",
         f"isthmus apply {file} {candidates} \\\n    --role candidate --out candidates.closed.npy",

@@ -14,7 +14,7 @@ import isthmus as im
 from commands import run
 from isthmus.data.addresses import address_of
 from isthmus.deploy import stores
-from isthmus.deploy.stores import deploying
+from isthmus.deploy.stores import deploying, forms
 from isthmus.deploy.stores.pgvector import Pgvector
 from refusals import refused
 from worlds import two_modalities
@@ -119,6 +119,9 @@ def test_advice_of_a_store_is_a_file_that_it_takes(tmp_path: Path, capsys: Any) 
         assert ("is not written" in text) == (not helps)
     closer = im.Closer.load(out)
     assert f"use {closer.name}: " in text
+    assert "no gain is clear" not in text
+    code, _, err = run(capsys, "deploy", str(out), store, "--undo", "--check", asked)
+    assert (code, "not both" in err) == (1, True)
     done = stores.deploy(closer, store, queries=queries, out=tmp_path / "side")
     before, after = map(int, re.findall(r"for (\d+) today and for (\d+) with", done.tried)[0])
     assert after > before
@@ -127,8 +130,21 @@ def test_advice_of_a_store_is_a_file_that_it_takes(tmp_path: Path, capsys: Any) 
         advice.save(tmp_path / "none.safetensors")
 
 
-def test_a_loss_that_is_not_clear_is_said(tmp_path: Path) -> None:
-    few = deploying.Trial(500, before=250, after=249, hurts=False, how="center-both")
-    assert "fewer, but no clear loss with 500 queries" in few.sentence
-    more = deploying.Trial(500, before=250, after=251, hurts=False, how="center-both")
-    assert "fewer" not in more.sentence
+@pytest.mark.parametrize(
+    ("after", "hurts", "gains", "said"),
+    [
+        (249, False, False, "that is no clear gain and no clear loss"),
+        (200, True, False, "the store loses answers by it"),
+        (290, False, True, "290 with the closer"),
+    ],
+)
+def test_a_trial_says_what_it_shows(after: int, hurts: bool, gains: bool, said: str) -> None:
+    found = deploying.Trial(500, 250, after, hurts, gains, "center-both").sentence
+    assert found.endswith(said) or (hurts and said in found)
+    assert ("clear" in found) == (not hurts and not gains)
+
+
+def test_rows_whose_lengths_count_are_said(world: tuple) -> None:
+    longer = world[1] * 1.001
+    assert "up to 0.001 from 1" in forms.uneven(longer, "dot")
+    assert forms.uneven(longer, "cosine") == forms.uneven(world[1], "dot") == ""

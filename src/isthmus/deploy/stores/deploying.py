@@ -124,7 +124,9 @@ def deploy(
         raise CloserError("other-side", place.form.other_side + way)
     tried = None if queries is None else Trial.of(place, queries, seed)
     if tried is not None and tried.hurts and not even_if_worse:
-        raise CloserError("closing-hurts", tried.sentence)
+        raise CloserError(
+            "closing-hurts", "; ".join(filter(None, (tried.sentence, place.form.warning)))
+        )
     form = place.form
     if not form.stores_nothing:
         place.prepare()
@@ -154,13 +156,14 @@ class Trial:
 
     Attributes:
         before, after: of ``queries`` queries, how many first answers are those of exact search.
-        hurts: the interval of the difference over queries lies below zero.
+        hurts, gains: the interval of the difference over queries lies below, above zero.
     """
 
     queries: int
     before: int
     after: int
     hurts: bool
+    gains: bool
     how: str
 
     @classmethod
@@ -178,23 +181,25 @@ class Trial:
         gain = paired_difference(plain[None], kept[None], seed=seed)
         how = f"{place.closer.name} as {form}, index {facts.index}, codec {facts.codec}, "
         how += f"{items} items"
-        return cls(len(asked), int(plain.sum()), int(kept.sum()), gain.high < 0, how)
+        counts = len(asked), int(plain.sum()), int(kept.sum())
+        return cls(*counts, gain.high < 0, gain.low > 0, how)
 
     @property
     def sentence(self) -> str:
         """What was found."""
-        advice = (
-            "; the store loses answers by it: let isthmus recommend QUERIES STORE --perturb store "
-            "choose, or write it all the same with even_if_worse (--even-if-worse)"
-        )
-        unclear = (
-            f"; fewer, but no clear loss with {self.queries} queries, so it is written all the same"
-        )
+        if self.hurts:
+            clear = (
+                "; the store loses answers by it: let isthmus recommend QUERIES STORE --perturb "
+                "store choose, or write it all the same with even_if_worse (--even-if-worse)"
+            )
+        elif self.gains:
+            clear = ""
+        else:
+            clear = f"; with {self.queries} queries that is no clear gain and no clear loss"
         return (
             f"tried first ({self.how}): of {self.queries} queries the first answer in the store is "
             f"that of exact search for {self.before} today and for {self.after} with the closer"
-            + (advice if self.hurts else "")
-            + (unclear if not self.hurts and self.after < self.before else "")
+            f"{clear}"
         )
 
 

@@ -131,6 +131,18 @@ def choose_form(closer: Closer, facts: StoreFacts, candidates: np.ndarray) -> Fo
     return form
 
 
+def uneven(candidates: np.ndarray, score: str) -> str:
+    """What closers of normalised rows do to a store's rows (K, d) whose lengths count in its score;
+    empty where they are unit rows, or lengths do not count."""
+    norms = np.linalg.norm(np.asarray(candidates, np.float64), axis=1)
+    if score == "cosine" or np.abs(norms - 1).max() <= UNIT:
+        return ""
+    return (
+        f"{norms_shown(norms)}; closers rank as normalised rows do, and that alone may change some "
+        f"answers of a store that ranks by {score}: store unit rows"
+    )
+
+
 def norms_shown(norms: np.ndarray) -> str:
     """Norms (K,) of rows in digits that tell them from 1."""
     return (

@@ -21,6 +21,7 @@ from isthmus.data.addresses import open_store
 from isthmus.data.parts import Engine
 from isthmus.data.records import Record
 from isthmus.deploy.stores.deploying import try_closer
+from isthmus.deploy.stores.forms import uneven
 from isthmus.deploy.stores.sampling import MAX_CANDIDATES, Exact, sampled
 from isthmus.errors import CloserError, OptionError
 
@@ -42,6 +43,7 @@ class StoreAdvice(Record):
             95 % interval over queries, ``validation``, the same of the queries that decide, or
             why it was left out.
         left: names of samples that a killed run had left; they were removed.
+        warning: what to know of the store's rows; empty for nothing.
     """
 
     store: str
@@ -53,6 +55,7 @@ class StoreAdvice(Record):
     choice: str
     tried: tuple[dict[str, Any], ...]
     left: tuple[str, ...] = ()
+    warning: str = ""
     _closer: Closer | None = field(default=None, repr=False)
 
     @property
@@ -87,27 +90,37 @@ class StoreAdvice(Record):
             f"tried in a sample with this index ({of} {self.items[1]} items), which is removed",
             f"first answers that are those of exact search, of {self.queries[1]} test queries:",
         ]
-        for one in self.tried:
-            if "left_out" in one:
-                lines.append(f"  {one['closer']}: left out, {one['left_out']}")
-            elif "gain" in one:
-                lines.append(
-                    f"  {one['closer']}: {one['kept']:.1%}, {_points(one, 'gain')}, "
-                    f"as {one['form']}; validation: {_points(one, 'validation')}"
-                )
-            else:
-                lines.append(f"  {one['closer']}: {one['kept']:.1%}")
-        chosen = "do nothing" if self.choice == "none" else f"use {self.choice}"
         lines.append(
-            f"{chosen}: chosen on {self.queries[0]} validation queries, where a closer needs an "
-            "interval above 0"
+            f"  {'':<18}{'kept':>6}  {'gain, 95 % interval':<24}gain on validation queries"
         )
+        for one in self.tried:
+            name = f"  {one['closer']:<18}"
+            if "left_out" in one:
+                lines.append(f"{name}left out: {one['left_out']}")
+            elif "gain" in one:
+                gains = f"{_points(one, 'gain'):<24}{_points(one, 'validation')}"
+                lines.append(f"{name}{one['kept']:>6.1%}  {gains}")
+            else:
+                lines.append(f"{name}{one['kept']:>6.1%}")
+        lines.append("  (gains in points of 100 queries)")
+        if self.warning:
+            lines.append(f"WARNING: {self.warning}")
+        lines.append(
+            f"use {self.choice}: its gain is clear on {self.queries[0]} validation queries"
+            if self.choice != "none"
+            else f"do nothing: no gain is clear on {self.queries[0]} validation queries"
+        )
+        if self.choice == "none" and self.codec == "none":
+            lines.append(
+                "the store compares floats, which lose nothing; to try a code, add codec=… to the "
+                "address (docs/stores.md)"
+            )
         return lines
 
 
 def _points(line: dict[str, Any], key: str) -> str:
     mean, low, high = (100 * line[key + end] for end in ("", "_lo", "_hi"))
-    return f"{mean:+.1f} points (95 % interval {low:+.1f} to {high:+.1f})"
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def recommend_in_store(
@@ -185,6 +198,7 @@ def recommend_in_store(
         choice=best[1],
         tried=tuple(tried),
         left=sample.left,
+        warning=uneven(sample.rows.read(), score),
         _closer=chosen_closer,
     )
 
