@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 from isthmus.report import words
@@ -15,6 +16,8 @@ QUESTION = "Close the gap?"
 NOISE = "noise "
 """How the lines of noise begin; the weakest is enough for one screen."""
 LEGEND = "Answers that change (today → closed):"
+LINES = 18
+"""Of one screen, less the two that a command adds; where there are more, noise is left out."""
 BY_DOT = "  if ranked by dot, as FAISS does"
 IN_FULL = ("lengths-differ",)
 """Warnings that say what to give: their code alone would leave a reader where they were."""
@@ -44,7 +47,8 @@ def overview_lines(report: dict[str, Any]) -> list[tuple[str, str]]:
         for direction in directions
         for i, line in enumerate(_advice(direction))
     ]
-    return lines
+    printed = sum(len(wrap(text, WIDTH)) for text, _ in lines)
+    return [line for line in lines if printed <= LINES or not line[0].startswith(NOISE)]
 
 
 def gap_line(report: dict[str, Any]) -> str:
