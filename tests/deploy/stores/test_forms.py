@@ -125,6 +125,8 @@ def test_advice_of_a_store_is_a_file_that_it_takes(tmp_path: Path, capsys: Any) 
     done = stores.deploy(closer, store, queries=queries, out=tmp_path / "side")
     before, after = map(int, re.findall(r"for (\d+) today and for (\d+) with", done.tried)[0])
     assert after > before
+    with refused("unknown-codec", "'rabitq'", "RaBitQ"):
+        stores.open_store(store.replace("RaBitQ", "rabitq")).describe()
     with refused("nothing-recommended", "none to save"):
         advice = stores.recommend_in_store(f"faiss:{tmp_path / 'items.faiss'}", queries)
         advice.save(tmp_path / "none.safetensors")

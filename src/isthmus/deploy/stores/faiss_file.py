@@ -64,8 +64,15 @@ class FaissFile(Store):
 
         products = score == "dot" and not factory.startswith("LSH")  # signs know no product
         metric = faiss.METRIC_INNER_PRODUCT if products else faiss.METRIC_L2
-        with answering(self.address, RuntimeError):
+        try:
             made = faiss.index_factory(rows.shape[1], factory, metric)
+        except RuntimeError as wrong:
+            raise OptionError(
+                "unknown-codec",
+                f"codec '{factory}' is no index that FAISS can make of {rows.shape[1]} dimensions; "
+                "its names are spelled RaBitQ, RR512,RaBitQ, SQ8, PQ32x8np, IVF100,SQ8 …",
+            ) from wrong
+        with answering(self.address, RuntimeError):
             made.train(rows)
             made = faiss.IndexIDMap2(made)
             made.add_with_ids(rows, ids)
