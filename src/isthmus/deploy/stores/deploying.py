@@ -73,7 +73,8 @@ class Deployment(Record):
             before = f" ({self.items - self.written} were there)" * (self.written < self.items)
             lines.append(
                 f"wrote {self.written} of {self.items} vectors{before} to '{self.column}': "
-                f"{self.dim} dimensions, {self.bytes_per_item} bytes each, ranked by {self.score}"
+                f"{self.dim} dimensions, {self.bytes_per_item} bytes each as floats, ranked by "
+                f"{self.score}"
             )
         else:
             lines.append("nothing was written to the store")
