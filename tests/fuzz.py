@@ -218,7 +218,7 @@ def ours_of(key: str = "") -> Callable[[Path], np.ndarray]:
     def read(path: Path) -> np.ndarray:
         source = open_rows(f"{path}{key}")
         blocks = [block.copy() for block in source.blocks(7)]
-        found = np.concatenate(blocks) if blocks else np.empty((0, source.dim))
+        found = np.concatenate(blocks) if blocks else source.read()
         picked = np.arange(0, source.rows, 3)
         if not np.array_equal(source.take(picked), found[picked], equal_nan=True):
             raise AssertionError("take and blocks differ")
@@ -304,7 +304,8 @@ def their_table(path: Path) -> np.ndarray:
     table = opened(pa.py_buffer(content)).read_all()
     table.validate(full=True)
     column = table.column("vec")
-    return np.array(column.to_pylist(), column.type.value_type.to_pandas_dtype())
+    found = np.array(column.to_pylist(), column.type.value_type.to_pandas_dtype())
+    return found if len(column) else found.reshape(0, getattr(column.type, "list_size", 0))
 
 
 def sound_qrels(folder: Path) -> list[bytes]:
