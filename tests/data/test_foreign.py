@@ -85,7 +85,7 @@ def test_arrow_stream_and_file(tmp_path: Path) -> None:
         check(tmp_path / name, NAMES)
 
 
-def test_faiss_indexes(tmp_path: Path) -> None:
+def test_faiss_indexes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     import faiss
 
     rows = np.random.default_rng(1).normal(size=(400, 8)).astype(np.float32)
@@ -95,7 +95,9 @@ def test_faiss_indexes(tmp_path: Path) -> None:
         index.train(rows)
         index.add_with_ids(rows, ids) if kind.startswith("IDMap") else index.add(rows)
         faiss.write_index(index, str(tmp_path / "i.faiss"))
+        caplog.clear()
         found = open_rows(str(tmp_path / "i.faiss"))
+        assert ("decoded from the codes" in caplog.text) == (kind == "SQ8")
         if kind == "SQ8":
             np.testing.assert_allclose(found.read(), rows, atol=0.03)
             assert not np.array_equal(found.read(), rows)

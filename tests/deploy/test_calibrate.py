@@ -724,6 +724,8 @@ def test_too_few_queries_name_the_strictest_rate_that_they_can_tell(files, capsy
         "No threshold for every query at 0.1% false matches: that needs 1,998 queries, half to fit "
         "on and half held out, and there are 160. The strictest rate that these can tell is "
     )
+    pair = calibrate("a.npy", "b.npy").thresholds["pair"]
+    assert f"A single pair by itself is a match above {pair:.4g}." in " ".join(out.split())
     threshold = out.partition("threshold 0.")[2][:4]
     rate = out.partition("--false-match-rate ")[2].partition(". ")[0]
     assert 1 / 81 <= float(rate) < 1.02 / 81

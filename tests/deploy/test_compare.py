@@ -399,6 +399,8 @@ def test_a_gallery_that_was_exported_is_compared_with_the_same_queries(files, ca
     assert code == 3
     assert "old-new flips" in out
     assert "only queries were exchanged" not in out
+    assert "all queries are the same numbers" in out
+    assert out.count("answers flipped") == 1  # not three times the same
 
 
 def test_the_command_in_json(files, capsys):

@@ -23,7 +23,7 @@ from isthmus.report.numbers import number, percent
 from isthmus.report.overview import BY_DOT
 from isthmus.report.render import _page, render_html, script_json, write_html
 from isthmus.report.table import print_summary
-from isthmus.report.words import arrow, caveats, commands, flips, sentence
+from isthmus.report.words import arrow, caveats, commands, flips, judged_on_a_code, sentence
 from isthmus.workflows.audits import audit
 from worlds import leave_verdict_out
 
@@ -340,6 +340,9 @@ def test_advice_for_a_code_tries_the_store_first(report: Any, judged: str, tried
     asked = "isthmus recommend QUERIES STORE --perturb store --out in-store.safetensors"
     assert (asked in shell) == tried
     assert f"isthmus deploy {'in-store' if tried else 'c'}.safetensors STORE" in shell
+    assert judged_on_a_code(direction) == tried
+    direction["recommendation"]["closer"] = "none"
+    assert not judged_on_a_code(direction)  # nothing to try: no closing helped
 
 
 def test_clean_agreement_is_with_plain_search_of_the_closers_own_score(report: Any) -> None:
@@ -428,6 +431,22 @@ def test_the_summary_is_one_screen(report: Any) -> None:
         assert f"{chosen['closer'].capitalize()}: {said}. Cost: " in " ".join(lines)
     codes = {w["code"] for w in report["warnings"]}
     assert all(code in " ".join(lines) for code in codes)
+
+
+def test_a_longer_summary_leaves_noise_out(report: Any) -> None:
+    longer, safe = copy.deepcopy(report), "safe as it is"
+    for entry in (e for d in longer["directions"] for e in d["verdict"]):
+        entry["state"] = "do nothing" if entry["state"] == safe else entry["state"]
+        entry["flips_by_score"] = {"dot": entry["flips_before"] + 0.3}
+    lines = _printed(longer)
+    assert len(lines) > len(_printed(report))
+    assert not any(line.startswith("noise") for line in lines)
+    assert any(line.startswith("noise") for line in _printed(report))
+    for direction in longer["directions"]:  # the other direction's share stands beside it
+        direction["verdict"][0]["flips_by_score"]["dot"] = direction["verdict"][0]["flips_before"]
+    longer["directions"][0]["verdict"][0]["flips_by_score"]["dot"] += 0.3
+    beside = next(x for x in _printed(longer) if "as FAISS does" in x)
+    assert beside.count("%") == 2
 
 
 def test_labels_cannot_hide_turn_or_drown_a_page(report: Any) -> None:

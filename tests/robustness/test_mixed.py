@@ -580,6 +580,8 @@ def test_the_command_says_what_the_function_says(
     code, out, _ = run(capsys, *["mixed", "images.npy", "texts.npy", "--draws", "1"])
     assert code == 0
     assert "standardised" in out
+    helps = im.mixed(None, "images.npy", "texts.npy", draws=1).helps
+    assert ("--out pool.safetensors keeps it" in out) == helps
     assert max(len(line) for line in out.splitlines() if "%" in line and "." in line[:40]) < 112
     refused_in_one_sentence(capsys, "mixed images.npy texts.npy --out pool.npz", "pool.npz")
 

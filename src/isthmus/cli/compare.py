@@ -94,9 +94,8 @@ def sentences(result: dict[str, Any]) -> list[str]:
         )
     lines += [f"WARNING: {w['text']}" for w in result["warnings"] if not is_broken(w)]
     searches = {name: part for name, part in result["searches"].items() if name != "old-old"}
-    if (
-        len(searches) == 3 and not paired["error"]["largest"]
-    ):  # the same queries: two of them repeat
+    same_queries = not paired["error"]["largest"]
+    if same_queries and len(searches) == 3:  # two of the three would say the same
         searches = {"old-new": searches["old-new"]}
     lines += [_search(name, part) for name, part in searches.items()]
     if result["accuracy"] is not None:

@@ -66,7 +66,7 @@ def command(
         screen.print(
             f"wrote {out}: isthmus.PoolCloser.load reads it, isthmus export makes JSON of it"
         )
-    elif found.closer is not None and not found.broken:
+    elif found.helps:
         screen.print(
             "Next: --out pool.safetensors keeps it for isthmus.PoolCloser and isthmus export"
         )

@@ -42,6 +42,10 @@ def faiss_index(path: str, what: str) -> Any:
         raise damaged(what, "FAISS index") from wrong
 
 
+_FLOATS = ("IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat", "IndexIVFFlat")
+"""Indexes that hold the vectors themselves."""
+
+
 def faiss_rows(index: Any, what: str, *, said: bool = True) -> Found:
     """Rows and ids of an index; unless ``said`` is false, rows that are decoded are named so."""
     import faiss
@@ -58,8 +62,7 @@ def faiss_rows(index: Any, what: str, *, said: bool = True) -> Found:
         raise FileError(
             "no-vectors", f"{what} is a {type(inner).__name__}, which does not give vectors back"
         ) from wrong
-    flat = type(inner).__name__ in ("IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat")
-    if said and not flat and type(ivf).__name__ != "IndexIVFFlat":
+    if said and type(inner).__name__ not in _FLOATS:
         _LOG.warning(
             "%s: rows are decoded from the codes of %s; exact search of them is not exact search "
             "of the vectors that were coded",

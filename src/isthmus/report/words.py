@@ -192,8 +192,11 @@ def cost_of(direction: dict[str, Any]) -> str:
 
 def judged_on_a_code(direction: dict[str, Any]) -> bool:
     """Whether the recommendation is for rows in fewer bits, which each store does in its way."""
-    judged = str(_chosen(direction).get("judged_on") or "noise")
-    return not judged.startswith(("noise", "gaussian"))
+    chosen = _chosen(direction)
+    judged = str(chosen.get("judged_on") or "noise")
+    return chosen.get("closer") not in (None, "none") and not judged.startswith(
+        ("noise", "gaussian")
+    )
 
 
 def is_broken(warning: dict[str, Any]) -> bool:
