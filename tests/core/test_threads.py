@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import subprocess
 import sys
 from types import ModuleType
 
@@ -43,3 +46,31 @@ def test_libraries_are_looked_for_again_where_modules_were_loaded(
             with one_blas_thread():
                 pass
     assert looks == [looks[0], looks[0] + 1]
+
+
+BEFORE, IMPORT = "import numpy, threadpoolctl", "import faiss"
+LIMIT = "limit = threadpoolctl.threadpool_limits(1, user_api='blas')"
+SAY = "from isthmus.core.threads import blas_threads; print(blas_threads())"
+
+
+@pytest.mark.parametrize(
+    ("variable", "lines"),
+    [("1", (IMPORT, SAY)), ("2", (BEFORE, LIMIT, IMPORT, SAY)), ("2", (IMPORT, SAY))],
+    ids=["variable", "limit", "none"],
+)
+def test_a_library_of_its_own_threads_does_not_lift_what_was_set(
+    variable: str, lines: tuple[str, ...]
+) -> None:
+    """FAISS brings a BLAS that heeds OMP_NUM_THREADS only, and no limit that was set before."""
+    pytest.importorskip("faiss")
+    code = "\n".join((*lines, "import threadpoolctl", "print(threadpoolctl.threadpool_info())"))
+    env = os.environ | {"OPENBLAS_NUM_THREADS": variable, "OMP_NUM_THREADS": "2"}
+    env["PYTHONPATH"] = os.pathsep.join(sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
+    said, libraries = done.stdout.splitlines()
+    blas = [lib["num_threads"] for lib in ast.literal_eval(libraries) if lib["user_api"] == "blas"]
+    if max(blas) < 2:
+        pytest.skip("all libraries have one thread")
+    assert int(said) == (2 if lines == (IMPORT, SAY) and variable == "2" else 1)

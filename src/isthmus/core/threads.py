@@ -26,13 +26,15 @@ _allowed: ContextVar[int | None] = ContextVar("threads that BLAS was allowed", d
 def blas_threads() -> int:
     """Threads that BLAS may use now: the cores, or fewer by OPENBLAS_NUM_THREADS and the like.
 
-    Within :func:`one_blas_thread`: those that it might use outside.
+    Within :func:`one_blas_thread`: those that it might use outside. A process may hold several
+    BLAS libraries, and one that another package brought along takes no note of what was said to
+    NumPy's. So the least that any of them may use holds.
     """
     allowed = _allowed.get()
     if allowed is not None:
         return allowed
     found = _libraries(len(sys.modules)).info()
-    return max((lib["num_threads"] for lib in found if lib["user_api"] == "blas"), default=1)
+    return min((lib["num_threads"] for lib in found if lib["user_api"] == "blas"), default=1)
 
 
 @lru_cache(maxsize=1)
