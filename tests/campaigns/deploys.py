@@ -16,7 +16,7 @@ import isthmus as im
 from deploy.stores import killed
 from deploy.stores.kinds import KINDS, NORMALISED, scores_of
 from deploy.stores.worlds_of_stores import world
-from isthmus.deploy.stores.deploying import Placement
+from isthmus.deploy.stores.placement import Placement
 
 Point = tuple[str, int, str]
 """A method of the store, how many calls of it into a run, and when: see ``killed.py``."""

@@ -21,7 +21,7 @@ from isthmus.data.hit_files import HIT_FILES, write_hits
 from isthmus.data.parts import Engine
 from isthmus.data.records import Record
 from isthmus.data.source import ids_of
-from isthmus.deploy.stores.deploying import Placement
+from isthmus.deploy.stores.placement import Placement
 from isthmus.deploy.stores.store import Store
 from isthmus.errors import OptionError
 from isthmus.search.gallery import search_rows
@@ -175,8 +175,7 @@ def _in_store(
         picked = source.search(rows.astype(np.float32), k, score=by)
     else:
         place = Placement.of(closer, source, column, query_side)
-        if not place.form.stores_nothing:
-            place.check_mark()
+        place.check_mark()
         by, facts = closer.score, place.target.describe()
         picked = place.search(rows, k)
     if picked.shape[1] < k:

@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import Any
 
-from isthmus.deploy.stores import deploying, open_store
+from isthmus.deploy.stores import deploy, open_store, placement
 
 ROWS = 240
 BATCH = 6
@@ -50,7 +50,7 @@ def watch(store: type, name: str, where: str, call: int, delay: str, journal: st
 
 if __name__ == "__main__":
     closer, address, out, journal, where, call, delay = sys.argv[1:]
-    deploying.BATCH = BATCH
+    placement.BATCH = BATCH
     for method in ("prepare", "put", "finish"):
         watch(type(open_store(address)), method, where, int(call), delay, journal)
-    print(deploying.deploy(closer, address, column=COLUMN, out=out).written)
+    print(deploy(closer, address, column=COLUMN, out=out).written)

@@ -14,7 +14,7 @@ import isthmus as im
 from commands import run
 from isthmus.data.addresses import address_of
 from isthmus.deploy import stores
-from isthmus.deploy.stores import deploying, forms
+from isthmus.deploy.stores import forms, trial
 from isthmus.deploy.stores.pgvector import Pgvector
 from refusals import refused
 from worlds import two_modalities
@@ -141,7 +141,7 @@ def test_advice_of_a_store_is_a_file_that_it_takes(tmp_path: Path, capsys: Any) 
     ],
 )
 def test_a_trial_says_what_it_shows(after: int, hurts: bool, gains: bool, said: str) -> None:
-    found = deploying.Trial(500, 250, after, hurts, gains, "center-both").sentence
+    found = trial.Trial(500, 250, after, hurts, gains, "center-both").sentence
     assert found.endswith(said) or (hurts and said in found)
     assert ("clear" in found) == (not hurts and not gains)
 

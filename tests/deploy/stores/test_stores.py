@@ -22,7 +22,7 @@ import isthmus as im
 from campaigns.deploys import run_store
 from commands import run
 from isthmus.deploy import stores
-from isthmus.deploy.stores import deploying, sampling, trying
+from isthmus.deploy.stores import sampling, trial, trying
 from isthmus.errors import IsthmusError
 from refusals import refused
 
@@ -178,7 +178,7 @@ def test_advice_of_a_sample_writes_nothing_to_the_users(
     address, seen = filled(name), []
     source = stores.open_store(address)
     before, names = held(source), list(EXACT if name != SLOW else EXACT[-1:])
-    real = deploying.try_closer
+    real = trial.try_closer
 
     def watched(closer: im.Closer, sample: sampling.Sample, *given: object) -> tuple:
         facts, own = sample.store.describe(), source.describe()

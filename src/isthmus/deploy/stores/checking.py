@@ -13,7 +13,7 @@ from isthmus.core.seeds import stream
 from isthmus.data import open_rows
 from isthmus.data.records import Record
 from isthmus.data.source import ArraySource
-from isthmus.deploy.stores.deploying import Placement
+from isthmus.deploy.stores.placement import Placement
 from isthmus.deploy.stores.sampling import DEPTH, Exact
 from isthmus.search.scores import Ranking, top_k
 
@@ -82,8 +82,7 @@ def check_deployment(
     Cost: every vector is read once; two searches in the store for each query.
     """
     place = Placement.of(closer, store, column, out)
-    if not place.form.stores_nothing:
-        place.check_mark()
+    place.check_mark()
     asked, ids = open_rows(queries), place.ids
     chosen = stream("deploy.check", seed).permutation(asked.rows)[:max_queries]
     plain = asked.take(np.sort(chosen))

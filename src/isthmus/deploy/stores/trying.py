@@ -20,9 +20,9 @@ from isthmus.data import open_rows
 from isthmus.data.addresses import open_store
 from isthmus.data.parts import Engine
 from isthmus.data.records import Record
-from isthmus.deploy.stores.deploying import try_closer
 from isthmus.deploy.stores.forms import uneven
 from isthmus.deploy.stores.sampling import MAX_CANDIDATES, Exact, sampled
+from isthmus.deploy.stores.trial import try_closer
 from isthmus.errors import CloserError, OptionError
 
 CLOSERS = ("orthogonal-shift", "biased-shift", "center-queries", "center-both")
