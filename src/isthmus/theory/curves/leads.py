@@ -31,6 +31,49 @@ class Leads:
 
 
 @dataclass(frozen=True, eq=False)
+class Pairs:
+    """Queries and candidates within reach, (p,) each: ``query`` rising, the winner among its own.
+
+    ``weight``: how many rows each stands for; None: one.
+    """
+
+    query: np.ndarray
+    candidate: np.ndarray
+    margin: np.ndarray
+    weight: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, scores: np.ndarray, level: np.ndarray, own: np.ndarray, weights: np.ndarray | None
+    ) -> Pairs:
+        """Of scores (b, K) those of at least ``level`` (b,); ``own`` (b,) are the winners'."""
+        at = np.flatnonzero(scores >= level[:, None])
+        query, candidate = np.divmod(at, scores.shape[1])
+        weight = None if weights is None else weights.ravel()[at]
+        return cls(query, candidate, own[query] - scores.ravel()[at], weight)
+
+    def among(self, some: np.ndarray) -> Pairs:
+        """Some of them, a mask or their places."""
+        weight = None if self.weight is None else self.weight[some]
+        return Pairs(self.query[some], self.candidate[some], self.margin[some], weight)
+
+    def rivalled(self) -> Pairs:
+        """Those of queries with more than their winner: the others keep their answer."""
+        return self.among(rivalled(self.query))
+
+
+def rivalled(query: np.ndarray) -> np.ndarray:
+    """Which of some pairs (p,) are of a query that has more than one."""
+    return np.asarray(np.bincount(query)[query] > 1) if len(query) else np.zeros(0, bool)
+
+
+def present(query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The queries (m,) that rising numbers (p,) name, and the place of each number among them."""
+    starts = np.diff(query, prepend=-1) > 0
+    return query[starts], np.cumsum(starts) - 1
+
+
+@dataclass(frozen=True, eq=False)
 class Nodes:
     """Nodes t (m,) of the integral for rows of ``dim`` coordinates; tables made so far, by key."""
 

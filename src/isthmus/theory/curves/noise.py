@@ -2,7 +2,8 @@
 
 Each has ``error`` (b,), ``scale`` (b,) (margin of a unit of lead near 0), ``margins(reach)`` (b,)
 (margin from which on a rival is out of reach), ``leads(margin, query, candidate)`` and
-``logs(counted, group)``, the logarithm of the product over rivals, (b, levels, nodes).
+``logs(counted, group, asked)``, the logarithm of the product over rivals for some of the queries,
+``asked`` (m,), (m, levels, nodes).
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class DotNoise:
         with np.errstate(invalid="ignore"):
             return Leads(margin * self.per_unit[query])
 
-    def logs(self, counted: np.ndarray, group: LevelGroup) -> np.ndarray:
-        """Logarithm of the product over rivals, (b, levels, nodes)."""
+    def logs(self, counted: np.ndarray, group: LevelGroup, asked: np.ndarray) -> np.ndarray:
+        """Logarithm of the product over rivals, (m, levels, nodes)."""
         assert group.table is not None
         return (counted @ group.table).reshape(len(counted), len(group.levels), -1)
 
@@ -110,9 +111,9 @@ class EuclideanNoise:
         _, theirs, _ = expanded_moments(np.maximum(root**2 + 1, LEAST_MEAN * dim), dim)
         return np.asarray(self.spread[query] / theirs, self.dtype)
 
-    def logs(self, counted: np.ndarray, group: LevelGroup) -> np.ndarray:
-        """Logarithm of the product over rivals, (b, 1, nodes): linear between tables in log μ."""
-        place = np.log(self.mean)
+    def logs(self, counted: np.ndarray, group: LevelGroup, asked: np.ndarray) -> np.ndarray:
+        """Logarithm of the product over rivals, (m, 1, nodes): linear between tables in log μ."""
+        place = np.log(self.mean[asked])
         low, high = float(place.min()), float(place.max())
         gap, skew = self._spacing(low)
         if skew * (gap + high - low) < ALIKE:
@@ -216,8 +217,8 @@ class CosineNoise:
         bend = kind(0.5) * lead * square * (3 * steep * curve / np.sqrt(total) * ours - 1)
         return Leads(lead, slope, bend / (ours * ours))
 
-    def logs(self, counted: np.ndarray, group: LevelGroup) -> np.ndarray:
-        """Logarithm of the product over rivals, (b, 1, nodes)."""
+    def logs(self, counted: np.ndarray, group: LevelGroup, asked: np.ndarray) -> np.ndarray:
+        """Logarithm of the product over rivals, (m, 1, nodes)."""
         key = (0.0, 0, len(group.leads), False)
         if key not in self.nodes.tables:
             plain = tabulated(lambda lead: -lead - self.nodes.t, group.leads)

@@ -13,7 +13,7 @@ Rivals beyond reach are left out, query by query; ``LEFT_OUT`` bounds what all o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from isthmus.core.seeds import stream
 from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved, Product
 from isthmus.theory.curves.consistency import over_product
-from isthmus.theory.curves.leads import count_leads
+from isthmus.theory.curves.leads import count_leads, present, rivalled
 from isthmus.theory.curves.sweep import BINS_AND_NODES, LEFT_OUT, STEEPEST, Sweep
 
 DRAWS = 16
@@ -189,8 +189,8 @@ class AskedNoise:
         """The queries that have rivals (m,), and their chances (m, T)."""
         from scipy.special import ndtr
 
-        starts = np.flatnonzero(np.diff(rivals.query, prepend=-1))
-        place = np.cumsum(np.diff(rivals.query, prepend=-1) > 0) - 1
+        asked, place = present(rivals.query)
+        starts = np.searchsorted(place, np.arange(len(asked)))
         square = (rivals.margin / (sigma * rivals.distance)) ** 2
         square -= np.minimum.reduceat(square, starts)[place]
         weight = (np.exp(-0.5 * square) / rivals.distance).astype(np.float32)
@@ -212,7 +212,7 @@ class AskedNoise:
                 lows[down], ends[down] = ends[down], np.inf
                 low = ndtr(np.maximum.reduceat(lows, starts))
             total += np.maximum(ndtr(np.minimum.reduceat(ends, starts)) - low, 0.0)
-        return rivals.query[starts], 0.5 * total
+        return asked, 0.5 * total
 
 
 def kept_by_both(
@@ -226,7 +226,7 @@ def kept_by_both(
 
     ``sweeps``: one a level, of the candidates' noise. ``part`` (b,): the queries.
     """
-    out = np.zeros((len(sweeps), len(noise.draws), len(scores)), np.float32)
+    out = np.empty((len(sweeps), len(noise.draws), len(scores)), np.float32)
     error = noise.error(part, aimed)
     own = scores[np.arange(len(scores)), aimed]
     for level, (sweep, sigma) in enumerate(zip(sweeps, noise.sigmas, strict=True)):
@@ -235,13 +235,19 @@ def kept_by_both(
         found = noise.rivals(scores, aimed, sigma, alone.margins(sweep.reach))
         leads = alone.leads(found.margin, found.query, found.rival)
         error[level] += alone.error + BINS_AND_NODES + sweep.bent(found.query, leads, len(own))
-        step = max(1, SHARED_PAIRS // max(1, len(found.query)))
+        out[level] = np.where(found.lost, 0.0, 1.0)
+        found = found.among(rivalled(found.query))  # who has no rivals keeps the answer
+        asked, place = present(found.query)
+        if not len(asked):
+            continue
+        found, mine = replace(found, query=place), (own[asked], part[asked], aimed[asked])
+        out[level][:, asked] = 0.0
+        step = max(1, SHARED_PAIRS // len(place))
         for start in range(0, len(noise.draws), step):
             some = slice(start, min(start + step, len(noise.draws)))
             for sign in (sigma, -sigma):
-                given = _Given(noise, sign, some)
-                out[level, some] += 0.5 * given.kept(sweep, found, own, part, aimed)
-        out[level][:, found.lost] = 0.0
+                given = _Given(noise, sign, some).kept(sweep, found, *mine)
+                out[level][some, asked] += 0.5 * given
     return out, error
 
 
@@ -273,7 +279,7 @@ class _Given:
         leads = model.leads(margin.ravel(), query, np.repeat(found.rival, turns))
         near = leads.lead <= group.reach
         counted = count_leads(query[near], leads.among(near), len(score), group)
-        chance = np.exp(model.logs(counted, group)) @ sweep.weights
+        chance = np.exp(model.logs(counted, group, np.arange(len(score)))) @ sweep.weights
         return np.asarray(np.clip(chance.reshape(len(own), turns).T, 0.0, 1.0))
 
 

@@ -10,7 +10,15 @@ from isthmus.core.arrays import EPS32
 from isthmus.search.scores import TIE_ULPS, Ranking
 from isthmus.search.shared import Moved
 from isthmus.theory.curves import leads as binning
-from isthmus.theory.curves.leads import Leads, LevelGroup, Nodes, count_leads, tabulated
+from isthmus.theory.curves.leads import (
+    Leads,
+    LevelGroup,
+    Nodes,
+    Pairs,
+    count_leads,
+    present,
+    tabulated,
+)
 from isthmus.theory.curves.noise import CosineNoise, DotNoise, EuclideanNoise
 
 STEP, LAST = 0.25, 5.0
@@ -105,51 +113,45 @@ class Sweep:
                 chance is that of keeping the answer.
             weights: (b, K) how many candidates each score stands for; None: one.
         """
-        rows, first = np.arange(len(scores)), aimed
-        best = scores.max(axis=1)
-        if first is None and (self.items is not None or self.bias is not None):
-            first = scores.argmax(axis=1)
-        own = best if first is None else scores[rows, first]
+        rows = np.arange(len(scores))
+        top = scores.argmax(axis=1)
+        best = scores[rows, top]
+        first = top if aimed is None else aimed
+        own = best if aimed is None else scores[rows, first]
         if self.items is not None:  # other rows of the winner's item are no rivals
-            assert first is not None
             scores = np.where(self.items[first][:, None] == self.items, -np.inf, scores)
             scores[rows, first] = own
         kept, error = np.ones((2, len(self.levels), len(best)))
         error[:] = 0.0
-        query = candidate = margin = np.empty(0, np.int64)
-        weight: np.ndarray | None = None
-        for number, group in enumerate(self.grouped(aimed is not None)):
+        pairs: Pairs | None = None
+        for group in self.grouped(aimed is not None):
             noise = self.noise(group.levels[-1], own, part, first)
-            if not number:  # less noise, fewer rivals: all are among these, and the winner too
-                level = own - noise.margins(group.reach).astype(scores.dtype)
-                level[noise.scale == 0] = np.inf  # who meets no noise has no rivals
-                lost = 2 * own - level < best  # so far behind that it has no chance
+            silent = noise.scale == 0  # a query of length 0 meets no noise
+            most = noise.margins(group.reach).astype(scores.dtype)
+            if pairs is None:  # less noise, fewer rivals: all are among these, and the winner too
+                level = np.where(silent, np.inf, own - most)
+                lost = own + most < best  # so far behind that it has no chance
                 if aimed is not None:
                     level = np.where(lost, np.inf, level)
-                at = np.flatnonzero(scores >= level[:, None])
-                query, candidate = np.divmod(at, scores.shape[1])
-                margin = own[query] - scores.ravel()[at]
-                weight = None if weights is None else weights.ravel()[at]
+                pairs = Pairs.of(scores, level, own, weights)
             else:
-                most = noise.margins(group.reach).astype(margin.dtype)
-                near = np.flatnonzero(margin <= most[query])
-                query, candidate, margin = query[near], candidate[near], margin[near]
-                weight = None if weight is None else weight[near]
-            found = noise.leads(margin, query, candidate)
-            if found.slope is not None:  # margins tell less of such leads
-                near = np.flatnonzero(found.lead <= group.reach)
-                found = found.among(near)
-                query, candidate, margin = query[near], candidate[near], margin[near]
-                weight = None if weight is None else weight[near]
-            counted = count_leads(query, found, len(best), group, weight)
-            chance = np.exp(noise.logs(counted, group)) @ self.weights  # (b, levels of the group)
+                pairs = pairs.among(pairs.margin <= most[pairs.query])
+            pairs = pairs.rivalled()
+            chance, bent = np.ones((len(best), len(group.levels))), np.zeros(len(best))
+            if len(pairs.query):
+                found = noise.leads(pairs.margin, pairs.query, pairs.candidate)
+                if found.slope is not None:  # margins tell less of such leads
+                    near = np.flatnonzero(found.lead <= group.reach)
+                    found, pairs = found.among(near), pairs.among(near)
+                asked, place = present(pairs.query)
+                counted = count_leads(place, found, len(asked), group, pairs.weight)
+                chance[asked] = np.exp(noise.logs(counted, group, asked)) @ self.weights
+                bent[asked] = self.bent(place, found, len(asked))
             if aimed is not None:
                 chance[lost] = 0.0
-            silent = noise.scale == 0  # a query of length 0 meets no noise
             kept[group.levels] = np.where(silent, own >= best, chance.T)
             rounding = STEEPEST * self.rounding[part] / np.where(silent, 1.0, noise.scale)
-            all_in = noise.error + LEFT_OUT + BINS_AND_NODES + rounding
-            all_in += self.bent(query, found, len(best))
+            all_in = noise.error + LEFT_OUT + BINS_AND_NODES + rounding + bent
             error[group.levels] = np.where(silent, 0.0, all_in)
         return np.clip(kept, 0.0, 1.0), error
 
