@@ -241,7 +241,7 @@ def held(source: stores.Store, *, sampled: bool = False) -> list[str]:
 
 def lance_index(source: stores.Store) -> None:
     one_list = {"distance_type": "dot", "num_partitions": 1}
-    source.connection.create_index("image", config=source._lancedb.index.IvfSq(**one_list))
+    source.connection.create_index("image", config=source.library.index.IvfSq(**one_list))
     source.__dict__.pop("_indexed", None)
 
 

@@ -17,9 +17,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, by_number
-from isthmus.encoders.libraries import first_line, library
-from isthmus.errors import FileError
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts, by_number
 
 _SPACES = {"dot": "ip", "cosine": "cosine", "euclidean": "l2"}
 _SCORES = {name: score for score, name in _SPACES.items()}
@@ -32,38 +30,31 @@ class Chroma(Store):
     """One collection."""
 
     scheme, extra, client = "chroma", "chroma", "chromadb"
-    _source: Chroma
+    name, module, container = "Chroma", "chromadb", "collection"
 
     @property
-    def _library(self) -> Any:
-        return library("chromadb", "Reading Chroma", "chromadb", self.extra)
-
-    @property
-    def _errors(self) -> tuple[type[Exception], ...]:
-        return (self._library.errors.ChromaError, ValueError)
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What chromadb raises."""
+        return (self.library.errors.ChromaError, ValueError)
 
     def connect(self) -> Any:
         """Open the folder or the server."""
         place = self.address.place
         if "://" not in place and not os.path.isfile(os.path.join(place, "chroma.sqlite3")):
-            raise FileError("store-unreachable", f"'{place}' is no folder of Chroma")
-        settings, parts = self._library.config.Settings, urlsplit(place)
-        try:
+            raise self.refusal("is no folder of Chroma", "store-unreachable")
+        settings, parts = self.library.config.Settings, urlsplit(place)
+        with self.opening(Exception):
             quiet = settings(anonymized_telemetry=False)
             if "://" in place:
-                return self._library.HttpClient(parts.hostname, parts.port or 8000, settings=quiet)
+                return self.library.HttpClient(parts.hostname, parts.port or 8000, settings=quiet)
             try:
-                return self._library.PersistentClient(place, quiet)
+                return self.library.PersistentClient(place, quiet)
             except ValueError:  # open in this process already, with the library's own settings
-                return self._library.PersistentClient(place, settings(anonymized_telemetry=True))
-        except Exception as why:
-            raise FileError(
-                "store-unreachable", f"'{self.address.shown}' does not open: {first_line(why)}"
-            ) from why
+                return self.library.PersistentClient(place, settings(anonymized_telemetry=True))
 
     @cached_property
     def _collection(self) -> Any:
-        with answering(self.address, *self._errors):
+        with self.answering():
             name = self.address.need("collection")
             return self.connection.get_collection(name, embedding_function=None)
 
@@ -100,73 +91,65 @@ class Chroma(Store):
                 )
                 yield from page["ids"]
 
-        with answering(self.address, *self._errors):
+        with self.answering():
             return by_number(pages())
 
     def _get(self, ids: np.ndarray, *included: str) -> dict[str, Any]:
         """What the collection has of these ids, in the order asked."""
-        with answering(self.address, *self._errors):
+        with self.answering():
             found = self._collection.get(ids=ids.tolist(), include=list(included))
         place = {one: i for i, one in enumerate(found["ids"])}
         order = [place[one] for one in ids.tolist() if one in place]
         return {name: [found[name][i] for i in order] for name in included}
 
-    def fetch(self, ids: np.ndarray) -> np.ndarray:
+    def _found(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Vectors by id."""
-        return np.array(self._get(ids, "embeddings")["embeddings"], np.float32)
+        with self.answering():
+            found = self._collection.get(ids=ids.tolist(), include=["embeddings"])
+        return zip(found["ids"], found["embeddings"], strict=True)
 
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
     ) -> np.ndarray:
         """All queries in one call."""
         asked = np.ascontiguousarray(queries, np.float32)
-        with answering(self.address, *self._errors):
+        with self.answering():
             found = self._collection.query(
                 query_embeddings=asked, n_results=k, where=self._filter or None, include=[]
             )
         return self.answers(found["ids"])
 
-    def at(self, column: str) -> Chroma:
-        """The collection ``COLLECTION_COLUMN``."""
-        other = Chroma(self.address.sibling("collection", column))
-        other._connection, other._source = self._connection, self
-        return other
-
     @property
-    def _is_there(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether there is the collection."""
         names = [one.name for one in self.connection.list_collections()]
         return self.address.need("collection") in names
 
     def mark(self) -> Mark | None:
         """The collection's metadata."""
-        text = (self._collection.metadata or {}).get(_KEY) if self._is_there else None
+        text = (self._collection.metadata or {}).get(_KEY) if self.is_there else None
         return Mark.of_text(text) if text else None
 
-    def prepare(self, column: str, dim: int, mark: Mark) -> Chroma:
+    def make(self, new: Chroma, dim: int, mark: Mark) -> None:
         """Make an empty collection with the mark."""
-        new = self.at(column)
-        if new._is_there:
-            new.same_mark(mark)
-            return new
         graph = self._collection.configuration["hnsw"] or {}
         kept = {name: graph[name] for name in _SETTINGS if name in graph}
-        with answering(self.address, *self._errors):
+        with self.answering():
             self.connection.create_collection(
                 new.address.need("collection"),
                 configuration={"hnsw": {**kept, "space": _SPACES[mark.score]}},
                 metadata={_KEY: mark.text},
                 embedding_function=None,
             )
-        return new
 
     def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
         """One call for as many as Chroma takes at once."""
         most = self.connection.get_max_batch_size()
         for at in range(0, len(ids), most):
             some = ids[at : at + most]
-            kept = self._source._get(some, "metadatas", "documents")
+            kept = self.source._get(some, "metadatas", "documents")
             kept = {k: v for k, v in kept.items() if any(one is not None for one in v)}
-            with answering(self.address, *self._errors):
+            with self.answering():
                 self._collection.upsert(
                     ids=some.tolist(), embeddings=vectors[at : at + most], **kept
                 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from isthmus.core.checks import one_of
 from isthmus.data import atomic_path, write_json
 from isthmus.data.foreign import faiss_index, faiss_rows
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts
 from isthmus.errors import OptionError
 
 _INDEXES = re.compile(r"(IVF|HNSW|IMI|NSG)[^,]*")
@@ -39,7 +40,6 @@ class FaissFile(Store):
     """The rows of one index file."""
 
     scheme, extra, client = "faiss", "", "faiss-cpu"
-    _source: FaissFile
 
     def connect(self) -> _Index:
         """Read the file; with ``codec`` an index of that kind is built of its rows."""
@@ -72,7 +72,7 @@ class FaissFile(Store):
                 f"codec '{factory}' is no index that FAISS can make of {rows.shape[1]} dimensions; "
                 "its names are spelled RaBitQ, RR512,RaBitQ, SQ8, PQ32x8np, IVF100,SQ8 …",
             ) from wrong
-        with answering(self.address, RuntimeError):
+        with self.answering(RuntimeError):
             made.train(rows)
             made = faiss.IndexIDMap2(made)
             made.add_with_ids(rows, ids)
@@ -123,6 +123,9 @@ class FaissFile(Store):
         place = {one: i for i, one in enumerate(self.connection.ids.tolist())}
         return np.asarray(self.connection.rows[[place[one] for one in ids.tolist()]])
 
+    def _found(self, ids: np.ndarray) -> Iterable[tuple[Any, np.ndarray]]:
+        return zip(ids, self.fetch(ids), strict=True)
+
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
     ) -> np.ndarray:
@@ -136,8 +139,8 @@ class FaissFile(Store):
         path = Path(self.address.place)
         place = str(path.with_name(f"{path.stem}_{column}.faiss"))
         address = replace(self.address, place=place, options={"column": column})
-        other = FaissFile(replace(address, shown=f"faiss:{place}"))
-        other._source = self
+        other = self._other(replace(address, shown=f"faiss:{place}"))
+        other._connection = None  # a connection is one file
         return other
 
     def _next_to(self, end: str) -> Path:
@@ -148,14 +151,14 @@ class FaissFile(Store):
         path = self._next_to(".json")
         return Mark.of_text(path.read_text(encoding="utf-8")) if path.is_file() else None
 
-    def prepare(self, column: str, dim: int, mark: Mark) -> FaissFile:
+    @property
+    def is_there(self) -> bool:
+        """Whether there is the file, or its mark."""
+        return os.path.exists(self.address.place) or self.mark() is not None
+
+    def make(self, new: FaissFile, dim: int, mark: Mark) -> None:
         """Write the mark."""
-        new = self.at(column)
-        if os.path.exists(new.address.place) or new.mark() is not None:
-            new.same_mark(mark)
-        else:
-            write_json(new._next_to(".json"), asdict(mark))
-        return new
+        write_json(new._next_to(".json"), asdict(mark))
 
     def _parts(self) -> list[Path]:
         """Batches that are in no index yet; a killed run may leave a hidden file among them."""
@@ -190,8 +193,8 @@ class FaissFile(Store):
                 index = self.connection.faiss
                 index.add_with_ids(vectors[new], ids[new])
             else:
-                index = self._built(self._source._factory, mark.score, vectors, ids)
-                _copy_settings(self._source.connection.faiss, index)
+                index = self._built(self.source._factory, mark.score, vectors, ids)
+                _copy_settings(self.source.connection.faiss, index)
             with atomic_path(self.address.place) as temporary:
                 faiss.write_index(index, str(temporary))
         write_json(self._next_to(".json"), asdict(replace(mark, complete=True)))

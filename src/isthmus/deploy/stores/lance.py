@@ -12,16 +12,14 @@ from __future__ import annotations
 import inspect
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from isthmus.core.checks import meant
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, in_order
-from isthmus.encoders.libraries import first_line, library
-from isthmus.errors import FileError, OptionError
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts
 
 METRICS = {"dot": "dot", "cosine": "cosine", "euclidean": "l2"}
 _SCORES = {name: score for score, name in METRICS.items()}
@@ -38,25 +36,19 @@ _SETTINGS = {
 """What an index says of itself -> what its maker is told; an index of int8 takes no bits."""
 _EVERY_LIST = 1_000_000
 _KEY = "isthmus"
-_FETCHED = 1000
-"""Ids of one filter."""
 
 
 class LanceDB(Store):
     """A column of fixed-size lists of one table."""
 
     scheme, extra, client = "lancedb", "lancedb", "lancedb"
-    _source: LanceDB
-
-    @property
-    def _lancedb(self) -> Any:
-        return library("lancedb", "Reading LanceDB", "lancedb", self.extra)
+    name, module, container, page = "LanceDB", "lancedb", "table", 1000
 
     @cached_property
     def _database(self) -> Any:
         if "://" not in self.address.place and not os.path.isdir(self.address.place):
-            raise FileError("store-unreachable", f"'{self.address.place}' is no folder of LanceDB")
-        return self._lancedb.connect(self.address.place)
+            raise self.refusal("is no folder of LanceDB", "store-unreachable")
+        return self.library.connect(self.address.place)
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in super().__getstate__().items() if k != "_database"}
@@ -64,23 +56,15 @@ class LanceDB(Store):
     def connect(self) -> Any:
         """Open the table."""
         name = self.address.need("table")
-        try:
+        with self.answering(ValueError, FileNotFoundError, said=f"has no table '{name}'"):
             return self._database.open_table(name)
-        except (ValueError, FileNotFoundError) as why:
-            raise FileError(
-                "store-refused", f"'{self.address.shown}' has no table '{name}': {first_line(why)}"
-            ) from why
 
     @property
     def _field(self) -> Any:
         column, schema = self.address.need("column"), self.connection.schema
         lists = [f.name for f in schema if str(f.type).startswith("fixed_size_list")]
         if column not in lists:
-            raise OptionError(
-                "unknown-column",
-                f"'{self.address.shown}' has no column '{column}' of fixed-size lists"
-                f"{meant(column, lists)}; columns of this type: {', '.join(lists) or 'none'}",
-            )
+            raise self.no_column("column of fixed-size lists", lists)
         return schema.field(column)
 
     @cached_property
@@ -144,17 +128,12 @@ class LanceDB(Store):
         """Ids in their own order."""
         return np.sort(self._read([self._id])[self._id].to_numpy(zero_copy_only=False))
 
-    def fetch(self, ids: np.ndarray) -> np.ndarray:
-        """Vectors by filters of a thousand ids."""
-        parts = []
-        for at in range(0, len(ids), _FETCHED):
-            some = ids[at : at + _FETCHED]
-            listed = ", ".join(_literal(one) for one in some)
-            found = self._read([self._id, self.address.column], f"{self._id} IN ({listed})")
-            flat = found[self.address.column].combine_chunks().flatten()
-            vectors = flat.to_numpy(zero_copy_only=False).reshape(found.num_rows, -1)
-            parts.append(in_order(some, found[self._id].to_pylist(), vectors))
-        return np.concatenate(parts)
+    def _found(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Vectors by a filter of the ids."""
+        listed = ", ".join(_literal(one) for one in ids)
+        found = self._read([self._id, self.address.column], f"{self._id} IN ({listed})")
+        flat = found[self.address.column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return zip(found[self._id].to_pylist(), np.split(flat, found.num_rows or 1), strict=False)
 
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
@@ -171,13 +150,13 @@ class LanceDB(Store):
 
     def at(self, column: str) -> LanceDB:
         """The table of deployed vectors: ``TABLE_COLUMN``."""
-        other = LanceDB(self.address.sibling("table", column))
-        other._source = self
+        other = super().at(column)
+        other._connection = None  # a connection is one table
         return other
 
     def mark(self) -> Mark | None:
         """The metadata of the column's field."""
-        if self.address.need("table") not in self._database.list_tables(limit=None).tables:
+        if not self.is_there:
             return None
         schema = self.connection.schema
         if self.address.column not in schema.names:
@@ -185,19 +164,19 @@ class LanceDB(Store):
         text = (schema.field(self.address.column).metadata or {}).get(_KEY.encode())
         return Mark.of_text(text) if text else None
 
-    def prepare(self, column: str, dim: int, mark: Mark) -> LanceDB:
+    @property
+    def is_there(self) -> bool:
+        """Whether there is the table."""
+        return self.address.need("table") in self._database.list_tables(limit=None).tables
+
+    def make(self, new: LanceDB, dim: int, mark: Mark) -> None:
         """Make an empty table with the items' other fields and a column of lists."""
         import pyarrow as pa
 
-        new = self.at(column)
-        name = new.address.need("table")
-        if name in self._database.list_tables(limit=None).tables:
-            new.same_mark(mark)
-        else:
-            field = pa.field(column, pa.list_(pa.float32(), dim), metadata=_metadata(mark))
-            kept = [self.connection.schema.field(one) for one in self._others]
-            self._database.create_table(name, schema=pa.schema([*kept, field]))
-        return new
+        lists = pa.list_(pa.float32(), dim)
+        field = pa.field(new.address.column, lists, metadata=_metadata(mark))
+        kept = [self.connection.schema.field(one) for one in self._others]
+        self._database.create_table(new.address.need("table"), schema=pa.schema([*kept, field]))
 
     @property
     def _others(self) -> list[str]:
@@ -209,7 +188,7 @@ class LanceDB(Store):
         """Append: one version of the table."""
         import pyarrow as pa
 
-        source = self._source
+        source = self.source
         listed = ", ".join(_literal(one) for one in ids)
         fields = source._read(source._others, f"{self._id} IN ({listed})")
         place = {str(one): i for i, one in enumerate(ids)}
@@ -220,11 +199,11 @@ class LanceDB(Store):
 
     def finish(self, mark: Mark) -> None:
         """The same kind of index as the original column has, and the mark."""
-        found = self._source._indexed
+        found = self.source._indexed
         if found is not None and self._indexed is None:
-            maker = getattr(self._lancedb.index, str(found.index_type))
+            maker = getattr(self.library.index, str(found.index_type))
             taken = inspect.signature(maker).parameters
-            options = {k: v for k, v in self._source._settings.items() if k in taken}
+            options = {k: v for k, v in self.source._settings.items() if k in taken}
             if "partitions" in self.address.options:
                 options["num_partitions"] = int(self.address.options["partitions"])
             config = maker(**{**options, "distance_type": METRICS[mark.score]})

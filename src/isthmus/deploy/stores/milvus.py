@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -17,9 +18,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, answering, in_order
-from isthmus.encoders.libraries import first_line, library
-from isthmus.errors import FileError, OptionError
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts
 
 _METRICS = {"dot": "IP", "cosine": "COSINE", "euclidean": "L2"}
 _SCORES = {name: score for score, name in _METRICS.items()}
@@ -33,42 +32,36 @@ _CODECS = {
 }
 _SHOWN = ("index_type", "metric_type", "field_name", "index_name", "state", "params")
 _KEY = "isthmus"
-_PAGE = 5_000
 
 
 class Milvus(Store):
     """A vector field of one collection."""
 
     scheme, extra, client = "milvus", "milvus", "pymilvus"
-    _source: Milvus
+    name, module, container, page = "Milvus", "pymilvus", "collection", 5_000
 
     @property
-    def _library(self) -> Any:
-        return library("pymilvus", "Reading Milvus", "pymilvus", self.extra)
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What pymilvus raises."""
+        return (self.library.MilvusException,)
 
     def connect(self) -> Any:
         """Open a connection; ``token=`` and ``database=`` are the server's own."""
         parts, options = urlsplit(self.address.place), self.address.options
         if not parts.hostname:
-            raise FileError(
-                "store-unreachable", f"'{self.address.shown}'; expected milvus://HOST:PORT"
-            )
+            raise self.refusal("is not milvus://HOST:PORT", "store-unreachable")
         login = {"user": parts.username or "", "password": parts.password or ""}
-        try:
-            return self._library.MilvusClient(
+        with self.opening():
+            return self.library.MilvusClient(
                 uri=f"http://{parts.hostname}:{parts.port or 19530}",
                 token=options.get("token", ""),
                 db_name=options.get("database", ""),
                 **login,
             )
-        except self._library.MilvusException as why:
-            raise FileError(
-                "store-unreachable", f"'{self.address.shown}' does not answer: {first_line(why)}"
-            ) from why
 
     def _ask(self, method: str, *values: Any, **options: Any) -> Any:
         """A method of the client on the collection; answers see everything that was written."""
-        with answering(self.address, self._library.MilvusException):
+        with self.answering():
             return getattr(self.connection, method)(self._name, *values, **options)
 
     @property
@@ -86,20 +79,16 @@ class Milvus(Store):
     @property
     def _others(self) -> list[str]:
         """Fields that are no vectors."""
-        kinds = self._library.DataType
+        kinds = self.library.DataType
         vectors = {kinds.FLOAT_VECTOR, kinds.BINARY_VECTOR}
         return [name for name, one in self._fields.items() if one["type"] not in vectors]
 
     @property
     def _column(self) -> str:
-        column, kind = self.address.column, self._library.DataType.FLOAT_VECTOR
+        column, kind = self.address.column, self.library.DataType.FLOAT_VECTOR
         held = [name for name, one in self._fields.items() if one["type"] == kind]
         if column not in held:
-            raise OptionError(
-                "unknown-column",
-                f"'{self.address.shown}' has no field '{column}' of float vectors; it has "
-                f"{', '.join(held) or 'none'}",
-            )
+            raise self.no_column("field of float vectors", held)
         return column
 
     @property
@@ -130,7 +119,7 @@ class Milvus(Store):
     def ids(self) -> np.ndarray:
         """Primary keys by an iterator, in their own order."""
         pages = self._ask(
-            "query_iterator", batch_size=_PAGE, filter=self._filter(), output_fields=[self._id]
+            "query_iterator", batch_size=self.page, filter=self._filter(), output_fields=[self._id]
         )
         found: list[Any] = []
         while page := pages.next():
@@ -142,15 +131,10 @@ class Milvus(Store):
         said = f"{self._id} in {json.dumps(ids.tolist())}"
         return list(self._ask("query", filter=said, output_fields=fields))
 
-    def fetch(self, ids: np.ndarray) -> np.ndarray:
-        """Vectors of five thousand ids a call."""
-        parts = []
-        for at in range(0, len(ids), _PAGE):
-            some = ids[at : at + _PAGE]
-            found = self._get(some, [self._column])
-            vectors = np.array([one[self._column] for one in found], np.float32)
-            parts.append(in_order(some, [one[self._id] for one in found], vectors))
-        return np.concatenate(parts)
+    def _found(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Vectors by a query for the ids."""
+        key, column = self._id, self._column
+        return ((x[key], np.asarray(x[column], np.float32)) for x in self._get(ids, [column]))
 
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
@@ -168,33 +152,28 @@ class Milvus(Store):
             "search_params": {"params": given},
         }
 
-    def at(self, column: str) -> Milvus:
-        """The collection ``COLLECTION_COLUMN``."""
-        other = Milvus(self.address.sibling("collection", column))
-        other._connection, other._source = self._connection, self
-        return other
+    @property
+    def is_there(self) -> bool:
+        """Whether there is the collection."""
+        return bool(self._ask("has_collection"))
 
     def mark(self) -> Mark | None:
         """A property of the collection."""
-        if not self._ask("has_collection"):
+        if not self.is_there:
             return None
         text = self._ask("describe_collection").get("properties", {}).get(_KEY)
         return Mark.of_text(text) if text else None
 
-    def prepare(self, column: str, dim: int, mark: Mark) -> Milvus:
+    def make(self, new: Milvus, dim: int, mark: Mark) -> None:
         """Make a collection with the mark and the index, and load it."""
-        new = self.at(column)
-        if new._ask("has_collection"):
-            new.same_mark(mark)
-            return new
-        client = self.connection
+        client, column = self.connection, new.address.column
         schema = client.create_schema(auto_id=False)
         for name in self._others:
             one = self._fields[name]
             schema.add_field(
                 name, one["type"], is_primary=one.get("is_primary", False), **one["params"]
             )
-        schema.add_field(column, self._library.DataType.FLOAT_VECTOR, dim=dim)
+        schema.add_field(column, self.library.DataType.FLOAT_VECTOR, dim=dim)
         index, wanted = self._index, client.prepare_index_params()
         wanted.add_index(
             column,
@@ -209,12 +188,11 @@ class Milvus(Store):
             consistency_level="Strong",
             properties={_KEY: mark.text},
         )
-        return new
 
     def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
         """One upsert."""
         place = {one: i for i, one in enumerate(ids.tolist())}
-        items = self._source._get(ids, self._source._others)
+        items = self.source._get(ids, self.source._others)
         rows = np.asarray(vectors, np.float32)
         self._ask("upsert", [{**one, self._column: rows[place[one[self._id]]]} for one in items])
 
@@ -224,9 +202,7 @@ class Milvus(Store):
             self._ask("flush")
             while int((index := self._index)["indexed_rows"]) < len(self.ids()):
                 if index["state"] == "Failed":
-                    raise FileError(
-                        "store-refused", f"'{self.address.shown}' could not build its index"
-                    )
+                    raise self.refusal("could not build its index")
                 time.sleep(0.5)
             self._ask("release_collection")
             self._ask("load_collection")

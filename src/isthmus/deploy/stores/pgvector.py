@@ -18,10 +18,8 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from isthmus.core.checks import meant, one_of
-from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts, answering, in_order
-from isthmus.encoders.libraries import first_line, library
-from isthmus.errors import FileError, OptionError
+from isthmus.core.checks import one_of
+from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts
 from isthmus.search.scores import check_score
 
 OPERATORS = {"dot": "<#>", "cosine": "<=>", "euclidean": "<->"}
@@ -39,23 +37,22 @@ class Pgvector(Store):
     """A column of type ``vector`` or ``halfvec`` of one table."""
 
     scheme, extra, client = "postgresql", "pgvector", "psycopg"
+    name, module = "PostgreSQL", "psycopg"
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What psycopg raises."""
+        return (self.library.Error,)
 
     def connect(self) -> Any:
         """Open a connection; every statement commits by itself unless a block says otherwise."""
-        psycopg = library("psycopg", "Reading PostgreSQL", "psycopg", self.extra)
-        server = self.address.place + _asked(self.address.theirs)
-        try:
-            return psycopg.connect(server, autocommit=True)
-        except psycopg.Error as why:
-            raise FileError(
-                "store-unreachable",
-                f"'{self.address.shown}' cannot be opened ({first_line(why)}); check the address "
-                "and that the server runs",
-            ) from why
+        with self.opening():
+            server = self.address.place + _asked(self.address.theirs)
+            return self.library.connect(server, autocommit=True)
 
     @property
     def _sql(self) -> Any:
-        return library("psycopg", "Reading PostgreSQL", "psycopg", self.extra).sql
+        return self.library.sql
 
     def _named(self, text: str, **names: str) -> Any:
         """A statement whose {names} are quoted as identifiers."""
@@ -81,9 +78,7 @@ class Pgvector(Store):
         return sql.SQL(" AND ").join(parts) if parts else sql.SQL("true")
 
     def _run(self, text: str, values: Any = None, **names: str) -> list[tuple[Any, ...]]:
-        import psycopg
-
-        with answering(self.address, psycopg.Error):
+        with self.answering():
             done = self.connection.execute(self._named(text, **names), values)
             return done.fetchall() if done.description else []
 
@@ -98,12 +93,8 @@ class Pgvector(Store):
         types = {name: kind for kind, name in found}
         base, _, size = types.get(column, "").partition("(")
         if base not in ("vector", "halfvec"):
-            held = ", ".join(n for n, t in types.items() if t.startswith(("vector", "halfvec")))
-            raise OptionError(
-                "unknown-column",
-                f"'{self.address.shown}' has no column '{column}' of type vector or halfvec"
-                f"{meant(column, types)}; columns of these types: {held or 'none'}",
-            )
+            held = (n for n, t in types.items() if t.startswith(("vector", "halfvec")))
+            raise self.no_column("column of type vector or halfvec", held)
         dim = int(size[:-1]) if size else 0
         rows, first = self._run(
             "SELECT count(*), max(vector_dims({column})) FROM {table} "
@@ -162,34 +153,32 @@ class Pgvector(Store):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        import psycopg
-
-        with answering(self.address, psycopg.Error), self.connection.transaction():
+        with self.answering(), self.connection.transaction():
             yield
 
-    def fetch(self, ids: np.ndarray) -> np.ndarray:
+    def _found(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Vectors in pgvector's binary form: 4 bytes of header, then big-endian floats."""
         cursor = self.connection.cursor(binary=True)
         found = cursor.execute(
             self._named("SELECT {id}::text, {column} FROM {table} WHERE {id} = ANY(%s)"),
             [ids.tolist()],
         ).fetchall()
-        half = self._half
-        kind = np.dtype(">f2" if half else ">f4")
-        if not found:
-            return np.empty((0, 0), np.float16 if half else np.float32)
-        raw = np.frombuffer(b"".join(row[1][4:] for row in found), kind)
-        return in_order(ids, [row[0] for row in found], raw.reshape(len(found), -1))
+        kind = np.dtype(">f2" if self._half else ">f4")
+        return ((one, np.frombuffer(raw, kind, offset=4)) for one, raw in found)
 
     @cached_property
     def _half(self) -> bool:
         """Whether vectors are stored as float16."""
-        (kind,) = self._run(
-            "SELECT split_part(format_type(atttypid, atttypmod), '(', 1) FROM pg_attribute "
-            "WHERE attrelid = %s::regclass AND attname = %s",
+        return str(self._attribute("format_type(atttypid, atttypmod)")).startswith("halfvec")
+
+    def _attribute(self, what: str) -> Any:
+        """What PostgreSQL says of the column; None where there is none."""
+        found = self._run(
+            f"SELECT {what} FROM pg_attribute "
+            "WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped",
             [self._named("{table}").as_string(), self.address.column],
-        )[0]
-        return bool(kind == "halfvec")
+        )
+        return found[0][0] if found else None
 
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
@@ -238,34 +227,21 @@ class Pgvector(Store):
 
     def mark(self) -> Mark | None:
         """The comment of the column."""
-        found = self._run(
-            "SELECT col_description(attrelid, attnum) FROM pg_attribute "
-            "WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped",
-            [self._named("{table}").as_string(), self.address.column],
-        )
-        text: str = (found[0][0] or "") if found else ""
+        text = self._attribute("col_description(attrelid, attnum)") or ""
         return Mark.of_text(text[len(_MARK) :]) if text.startswith(_MARK) else None
 
-    def _columns(self) -> list[str]:
-        found = self._run(
-            "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 "
-            "AND NOT attisdropped",
-            [self._named("{table}").as_string()],
-        )
-        return [name for (name,) in found]
+    @property
+    def is_there(self) -> bool:
+        """Whether the table has the column."""
+        return bool(self._attribute("attname"))
 
-    def prepare(self, column: str, dim: int, mark: Mark) -> Pgvector:
+    def make(self, new: Pgvector, dim: int, mark: Mark) -> None:
         """Add the column (and that of its bias) with the mark, in one transaction."""
-        new = self.at(column)
-        if column in self._columns():
-            new.same_mark(mark)
-            return new
         with self._transaction():
             new._run(f"ALTER TABLE {{table}} ADD COLUMN {{column}} vector({dim})")
             if mark.bias:
                 new._run("ALTER TABLE {table} ADD COLUMN {bias} double precision")
             new._write_mark(mark)
-        return new
 
     def _write_mark(self, mark: Mark) -> None:
         text = self._sql.Literal(_MARK + mark.text)
@@ -314,8 +290,7 @@ class Pgvector(Store):
 
         Where it is smaller than the user's, its index is used all the same.
         """
-        made = Pgvector(self.address.changed(table=SAMPLE, where=None, modality=None))
-        made._connection = self.connection
+        made = self._other(self.address.changed(table=SAMPLE, where=None, modality=None))
         take = "CREATE TEMPORARY TABLE {new} AS SELECT {id}, {column} FROM {table} WHERE {id} = ANY"
         self._run(f"{take}(%s)", [ids.tolist()], new=SAMPLE)
         if self._index is not None:

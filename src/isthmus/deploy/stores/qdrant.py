@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,20 +21,10 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from isthmus.data.addresses import Address
-from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts, answering, in_order
-from isthmus.encoders.libraries import first_line, library
-from isthmus.errors import FileError, OptionError
+from isthmus.deploy.stores.qdrant_edge import CODECS, DISTANCES, SCORES
+from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts, pages
 
-_DISTANCES = {"dot": "Dot", "cosine": "Cosine", "euclidean": "Euclid"}
-_SCORES = {name: score for score, name in _DISTANCES.items()}
-_CODECS = {
-    "scalar": "int8",
-    "binary": "binary",
-    "product": "product quantisation",
-    "turbo": "TurboQuant",
-}
 _KEY = "isthmus"
-_PAGE = 1000
 _FOLDERS: WeakValueDictionary[str, Any] = WeakValueDictionary()
 """Open folders: the client locks one, so a process opens it once."""
 
@@ -42,7 +33,7 @@ class Qdrant(Store):
     """A named vector, or the only one, of a collection."""
 
     scheme, extra, client = "qdrant", "qdrant", "qdrant-client"
-    _source: Qdrant
+    name, module, container, page = "Qdrant", "qdrant_client", "collection", 1000
 
     def __init__(self, address: Address) -> None:
         path = urlsplit(address.place).path.strip("/") if "://" in address.place else ""
@@ -51,22 +42,19 @@ class Qdrant(Store):
         super().__init__(address)
 
     @property
-    def _library(self) -> Any:
-        return library("qdrant_client", "Reading Qdrant", "qdrant-client", self.extra)
-
-    @property
     def _is_folder(self) -> bool:
         return "://" not in self.address.place
 
     @property
-    def _errors(self) -> tuple[type[Exception], ...]:
-        return (self._library.http.exceptions.ApiException, ValueError)
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What qdrant-client raises."""
+        return (self.library.http.exceptions.ApiException, ValueError)
 
     def connect(self) -> Any:
         """Open the folder, or a client of the server (``api_key=`` is the server's own)."""
         if not self._is_folder:
             parts = urlsplit(self.address.place)
-            return self._library.QdrantClient(
+            return self.library.QdrantClient(
                 host=parts.hostname,
                 port=parts.port or 6333,
                 https=self.address.options.get("https") == "1",
@@ -74,26 +62,19 @@ class Qdrant(Store):
             )
         folder = os.path.realpath(self.address.place)
         if not os.path.isfile(os.path.join(folder, "meta.json")):
-            raise FileError(
-                "store-unreachable", f"'{self.address.place}' is no folder of Qdrant's client"
-            )
-        if folder not in _FOLDERS:
-            try:
-                client = self._library.QdrantClient(path=folder)
-            except RuntimeError as why:
-                raise FileError(
-                    "store-unreachable", f"'{self.address.shown}' does not open: {first_line(why)}"
-                ) from why
-            _FOLDERS[folder] = client
-            return client
-        return _FOLDERS[folder]
+            raise self.refusal("is no folder of Qdrant's client", "store-unreachable")
+        client = _FOLDERS.get(folder)
+        if client is None:
+            with self.opening(RuntimeError):
+                client = _FOLDERS[folder] = self.library.QdrantClient(path=folder)
+        return client
 
     @property
     def _name(self) -> str:
         return self.address.need("collection")
 
     def _ask(self, method: str, **options: Any) -> Any:
-        with answering(self.address, *self._errors):
+        with self.answering():
             return getattr(self.connection, method)(self._name, **options)
 
     @property
@@ -106,16 +87,12 @@ class Qdrant(Store):
         found, column = self._config.params.vectors, self.address.column
         held = found if isinstance(found, dict) else {"": found}
         if column not in held:
-            raise OptionError(
-                "unknown-column",
-                f"'{self.address.shown}' has no vector '{column}'; it has "
-                f"{', '.join(held) or 'none'}",
-            )
+            raise self.no_column("vector", held)
         return held[column]
 
     def describe(self) -> StoreFacts:
         """Size, distance and quantisation; of the client's folder none."""
-        params, models = self._params, self._library.models
+        params, models = self._params, self.library.models
         said = params.quantization_config or self._config.quantization_config
         kind = next(iter(said.model_dump()), "") if said and not self._is_folder else ""
         half = params.datatype == models.Datatype.FLOAT16
@@ -123,14 +100,14 @@ class Qdrant(Store):
             rows=int(self._ask("count", count_filter=self._filter, exact=True).count),
             dim=int(params.size),
             dtype="float16" if half else "float32",
-            score=_SCORES.get(params.distance.value, ""),
+            score=SCORES.get(params.distance.value, ""),
             index="none" if self._is_folder else "hnsw",
-            codec=_CODECS.get(kind, kind or "none"),
+            codec=CODECS.get(kind, kind or "none"),
         )
 
     @property
     def _filter(self) -> Any:
-        models, column = self._library.models, self.address.column
+        models, column = self.library.models, self.address.column
         must: list[Any] = [models.HasVectorCondition(has_vector=column)] if column else []
         if "where" in self.address.options:
             must.append(models.Filter(**json.loads(self.address.options["where"])))
@@ -141,38 +118,25 @@ class Qdrant(Store):
 
     def ids(self) -> np.ndarray:
         """Ids by pages, in the server's order, which is their own."""
-        found: list[Any] = []
-        page, offset = self._page(None)
-        found += page
+        asked = {"scroll_filter": self._filter, "limit": self.page, "with_payload": False}
+        points, offset = self._ask("scroll", **asked)
         while offset is not None:
-            page, offset = self._page(offset)
-            found += page
-        return np.array(found)
+            page, offset = self._ask("scroll", offset=offset, **asked)
+            points += page
+        return np.array([one.id for one in points])
 
-    def _page(self, offset: Any) -> tuple[list[Any], Any]:
-        points, following = self._ask(
-            "scroll", scroll_filter=self._filter, limit=_PAGE, offset=offset, with_payload=False
-        )
-        return [one.id for one in points], following
-
-    def _points(self, ids: np.ndarray, **wanted: Any) -> list[Any]:
-        found: list[Any] = []
-        for at in range(0, len(ids), _PAGE):
-            found += self._ask("retrieve", ids=ids[at : at + _PAGE].tolist(), **wanted)
-        return found
-
-    def fetch(self, ids: np.ndarray) -> np.ndarray:
-        """Vectors of a thousand ids a call."""
+    def _found(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Vectors by id."""
         column = self.address.column
-        found = self._points(ids, with_vectors=[column] if column else True, with_payload=False)
-        vectors = [one.vector[column] if column else one.vector for one in found]
-        return in_order(ids, [one.id for one in found], np.array(vectors, np.float32))
+        wanted = {"with_vectors": [column] if column else True, "with_payload": False}
+        for one in self._ask("retrieve", ids=ids.tolist(), **wanted):
+            yield one.id, np.array(one.vector[column] if column else one.vector, np.float32)
 
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
     ) -> np.ndarray:
         """Batches of queries, through the quantised vectors and without rescoring."""
-        models, found = self._library.models, []
+        models, found = self.library.models, []
         how = models.QuantizationSearchParams(rescore=False)
         params = None if self._is_folder else models.SearchParams(quantization=how)
         for at in range(0, len(queries), 100):
@@ -197,29 +161,24 @@ class Qdrant(Store):
         place = address.place
         if not self._is_folder:
             place = urlsplit(place)._replace(path="/" + options["collection"]).geturl()
-        other = Qdrant(replace(address, place=place, options=options))
-        other._connection, other._source = self._connection, self
-        return other
+        return self._other(replace(address, place=place, options=options))
 
     @property
-    def _is_there(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether there is the collection."""
         return bool(self._ask("collection_exists"))
 
     def mark(self) -> Mark | None:
         """The collection's metadata."""
-        text = (self._config.metadata or {}).get(_KEY) if self._is_there else None
+        text = (self._config.metadata or {}).get(_KEY) if self.is_there else None
         return Mark.of_text(text) if text else None
 
-    def prepare(self, column: str, dim: int, mark: Mark) -> Qdrant:
+    def make(self, new: Qdrant, dim: int, mark: Mark) -> None:
         """Make an empty collection with the mark."""
-        new, models = self.at(column), self._library.models
-        if new._is_there:
-            new.same_mark(mark)
-            return new
-        source, config = self._params, self._config
+        models, source, config = self.library.models, self._params, self._config
         vector = models.VectorParams(
             size=dim,
-            distance=models.Distance(_DISTANCES[mark.score]),
+            distance=models.Distance(DISTANCES[mark.score]),
             hnsw_config=source.hnsw_config,
             quantization_config=source.quantization_config or config.quantization_config,
             on_disk=source.on_disk,
@@ -228,14 +187,17 @@ class Qdrant(Store):
         if mark.form == SAMPLE and self._ask("get_collection").indexed_vectors_count:
             few = models.OptimizersConfigDiff(indexing_threshold=1)  # they would be left uncoded
             how["optimizers_config"] = few
-        made = {"vectors_config": {column: vector}, "metadata": {_KEY: mark.text}}
+        made = {"vectors_config": {new.address.column: vector}, "metadata": {_KEY: mark.text}}
         new._ask("create_collection", **made, **how)
-        return new
 
     def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
         """One upsert, which waits until it is written."""
-        models, column = self._library.models, self.address.column
-        kept = {one.id: one.payload for one in self._source._points(ids, with_payload=True)}
+        models, column = self.library.models, self.address.column
+        kept = {
+            one.id: one.payload
+            for some in pages(ids, self.page)
+            for one in self.source._ask("retrieve", ids=some.tolist(), with_payload=True)
+        }
         points = [
             models.PointStruct(id=one, vector={column: row}, payload=kept[one])
             for one, row in zip(ids.tolist(), vectors.astype(np.float32).tolist(), strict=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,17 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from isthmus.data import write_json
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, in_order
-from isthmus.encoders.libraries import first_line, library
-from isthmus.errors import FileError, OptionError
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts
+from isthmus.encoders.libraries import library
 
 DISTANCES = {"dot": "Dot", "cosine": "Cosine", "euclidean": "Euclid"}
-_SCORES = {name: score for score, name in DISTANCES.items()}
-_CODECS = {
+SCORES = {name: score for score, name in DISTANCES.items()}
+CODECS = {
     "scalar": "int8",
     "binary": "binary",
     "product": "product quantisation",
     "turbo": "TurboQuant",
 }
-_PAGE = 1000
 
 
 def _engine() -> Any:
@@ -60,23 +59,17 @@ class QdrantEdge(Store):
     """A named vector of one shard."""
 
     scheme, extra, client = "qdrant-edge", "qdrant-edge", "qdrant-edge-py"
+    page = 1000
 
     def connect(self) -> _Shard:
         """Open the shard, or take the one that is open in this process."""
         folder = os.path.realpath(self.address.place)
         if not os.path.isfile(os.path.join(folder, "edge_config.json")):
-            raise FileError(
-                "store-unreachable", f"'{self.address.place}' is no folder of a Qdrant shard"
-            )
-        if folder in _SHARDS:
-            return _SHARDS[folder]
-        try:
-            shard = _Shard(folder)
-        except Exception as why:
-            raise FileError(
-                "store-refused", f"'{self.address.shown}' does not open: {first_line(why)}"
-            ) from why
-        _SHARDS[folder] = shard
+            raise self.refusal("is no folder of a Qdrant shard", "store-unreachable")
+        shard = _SHARDS.get(folder)
+        if shard is None:
+            with self.answering(Exception, said="does not open"):
+                shard = _SHARDS[folder] = _Shard(folder)
         return shard
 
     @property
@@ -87,24 +80,19 @@ class QdrantEdge(Store):
     def describe(self) -> StoreFacts:
         """The vector's size, distance and quantisation."""
         engine, vectors = _engine(), self._config
-        if self.address.need("vector" if "vector" in self.address.options else "column") not in (
-            vectors
-        ):
-            raise OptionError(
-                "unknown-column",
-                f"'{self.address.shown}' has no vector '{self.address.column}'; it has "
-                f"{', '.join(sorted(vectors)) or 'none'}",
-            )
-        found = vectors[self.address.column]
+        column = self.address.need("vector" if "vector" in self.address.options else "column")
+        if column not in vectors:
+            raise self.no_column("vector", sorted(vectors))
+        found = vectors[column]
         kind = next(iter(found.get("quantization_config") or {}), "")
         count = engine.CountRequest(filter=self._filter())
         return StoreFacts(
             rows=self.connection.open.count(count),
             dim=int(found["size"]),
             dtype="float16" if str(found.get("datatype", "")).lower() == "float16" else "float32",
-            score=_SCORES.get(found["distance"], ""),
+            score=SCORES.get(found["distance"], ""),
             index="hnsw",
-            codec=_CODECS.get(kind, kind or "none"),
+            codec=CODECS.get(kind, kind or "none"),
         )
 
     def _filter(self) -> Any:
@@ -127,16 +115,12 @@ class QdrantEdge(Store):
             if offset is None:
                 return np.array([one if isinstance(one, int) else str(one) for one in found])
 
-    def fetch(self, ids: np.ndarray) -> np.ndarray:
-        """Vectors of a thousand ids a call."""
-        parts, name = [], self.address.column
-        for at in range(0, len(ids), _PAGE):
-            some = ids[at : at + _PAGE]
-            page = self.connection.open.retrieve(some.tolist(), False, [name])
-            page = [point for point in page if name in (point.vector or {})]
-            vectors = np.array([point.vector[name] for point in page], np.float32)
-            parts.append(in_order(some, [point.id for point in page], vectors))
-        return np.concatenate(parts)
+    def _found(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Vectors of the points that have one of this name."""
+        name = self.address.column
+        for point in self.connection.open.retrieve(ids.tolist(), False, [name]):
+            if name in (point.vector or {}):
+                yield point.id, np.array(point.vector[name], np.float32)
 
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
@@ -163,7 +147,7 @@ class QdrantEdge(Store):
     def mark(self) -> Mark | None:
         """From the file of marks, where the vector is there."""
         found = self._read_marks().get(self.address.column)
-        return Mark(**found) if found and self.address.column in self._config else None
+        return Mark(**found) if found and self.is_there else None
 
     def _write_mark(self, mark: Mark | None) -> None:
         marks = {k: v for k, v in self._read_marks().items() if k != self.address.column}
@@ -171,18 +155,22 @@ class QdrantEdge(Store):
             marks[self.address.column] = asdict(mark)
         write_json(self._marks, marks)
 
-    def prepare(self, column: str, dim: int, mark: Mark) -> QdrantEdge:
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a vector of this name."""
+        return self.address.column in self._config
+
+    def make(self, new: QdrantEdge, dim: int, mark: Mark) -> None:
         """Make a named vector. The mark comes first: a vector without it would not be ours."""
-        engine, new = _engine(), self.at(column)
-        if column in self._config:
-            new.same_mark(mark)
-            return new
+        engine, column = _engine(), new.address.column
         new._write_mark(mark)
         distance = getattr(engine.Distance, DISTANCES[mark.score])
-        make = engine.UpdateOperation.create_dense_vector(column, dim, distance)
-        self.connection.open.update(make)
+        self._update(engine.UpdateOperation.create_dense_vector(column, dim, distance))
+
+    def _update(self, operation: Any) -> None:
+        """Done, and on the disk."""
+        self.connection.open.update(operation)
         self.connection.open.flush()
-        return new
 
     def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
         """One update, flushed."""
@@ -191,8 +179,7 @@ class QdrantEdge(Store):
             engine.PointVectors(one, {name: row})
             for one, row in zip(ids.tolist(), vectors.tolist(), strict=True)
         ]
-        self.connection.open.update(engine.UpdateOperation.update_vectors(points))
-        self.connection.open.flush()
+        self._update(engine.UpdateOperation.update_vectors(points))
 
     def finish(self, mark: Mark) -> None:
         """The original vector's quantisation, and the mark."""
@@ -237,9 +224,7 @@ class QdrantEdge(Store):
     def undo(self) -> None:
         """Remove the named vector from every point."""
         self.need_mark()
-        engine = _engine()
-        self.connection.open.update(engine.UpdateOperation.delete_vector_name(self.address.column))
-        self.connection.open.flush()
+        self._update(_engine().UpdateOperation.delete_vector_name(self.address.column))
         self._write_mark(None)
 
     def example(self, mark: Mark) -> str:

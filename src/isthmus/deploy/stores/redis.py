@@ -8,6 +8,7 @@ elements' attributes, the set's quantisation and its M. RediSearch reads a field
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +19,6 @@ from isthmus.data.addresses import Address
 from isthmus.deploy.stores.redis_connection import Redis
 from isthmus.deploy.stores.redisearch import RediSearch
 from isthmus.deploy.stores.store import Mark, StoreFacts, by_number
-from isthmus.errors import FileError
 
 _CODECS = {"f32": "none", "int8": "int8", "bin": "binary"}
 _ASKED = {"none": "NOQUANT", "int8": "Q8", "binary": "BIN"}
@@ -33,7 +33,7 @@ def open_redis(address: Address) -> Redis:
 class VectorSet(Redis):
     """One vector set."""
 
-    _source: VectorSet
+    container = "key"
 
     @property
     def _name(self) -> str:
@@ -43,9 +43,7 @@ class VectorSet(Redis):
     def _info(self) -> dict[str, Any]:
         found = self._ask("VINFO", self._name)
         if found is None:
-            raise FileError(
-                "store-refused", f"'{self.address.shown}' has no vector set '{self._name}'"
-            )
+            raise self.refusal(f"has no vector set '{self._name}'")
         return {k.decode(): v for k, v in zip(found[::2], found[1::2], strict=True)}
 
     @property
@@ -88,10 +86,12 @@ class VectorSet(Redis):
             return by_number(self._ask(*asked, *self._filter))
         return by_number(self._ask("VRANDMEMBER", self._name, count) if count else [])
 
-    def fetch(self, ids: np.ndarray) -> np.ndarray:
+    def _found(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """VEMB: decoded where the set is quantised."""
         found = self._ask_all(("VEMB", self._name, one) for one in ids.tolist())
-        return np.array([v for v in found if v is not None], np.float64).astype(np.float32)
+        for one, numbers in zip(ids.tolist(), found, strict=True):
+            if numbers is not None:
+                yield one, np.array(numbers, np.float64).astype(np.float32)
 
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
@@ -129,24 +129,18 @@ class VectorSet(Redis):
             for one, row, said in zip(ids.tolist(), rows, held, strict=True)
         ]
 
-    def at(self, column: str) -> VectorSet:
-        """The set ``KEY_COLUMN``."""
-        other = VectorSet(self.address.sibling("key", column))
-        other._connection, other._source = self._connection, self
-        return other
+    @property
+    def is_there(self) -> bool:
+        """Whether there is the set, or its mark."""
+        return self.mark() is not None or bool(self._ask("EXISTS", self._name))
 
-    def prepare(self, column: str, dim: int, mark: Mark) -> VectorSet:
+    def make(self, new: VectorSet, dim: int, mark: Mark) -> None:
         """Write the mark; the set comes with its first elements."""
-        new = self.at(column)
-        if new.mark() is not None or self._ask("EXISTS", new._name):
-            new.same_mark(mark)
-        else:
-            self._ask(*new._marking(mark))
-        return new
+        self._ask(*new._marking(mark))
 
     def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
         """One MULTI."""
-        self._ask_all(self._adding(self._source, self._name, ids, vectors), atomic=True)
+        self._ask_all(self._adding(self.source, self._name, ids, vectors), atomic=True)
 
     def undo(self) -> None:
         """Delete the set and the mark."""

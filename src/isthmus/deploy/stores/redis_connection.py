@@ -7,27 +7,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from isthmus.deploy.stores.store import Mark, Store, answering
-from isthmus.encoders.libraries import library
-from isthmus.errors import FileError
+from isthmus.deploy.stores.store import Mark, Store
 
 
 class Redis(Store):
     """What vector sets and RediSearch have in common."""
 
     scheme, extra, client = "redis", "redis", "redis"
+    name, module = "Redis", "redis"
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What redis-py raises."""
+        return (self.library.RedisError,)
 
     def connect(self) -> Any:
         """Open the connection; answers come in the older of Redis's two forms (RESP2)."""
-        redis = library("redis", "Reading Redis", "redis", self.extra)
-        try:
+        with self.opening(*self.errors, ValueError):
             place = self.address.place  # its usual 5 seconds are too few for a batch of vectors
-            client = redis.Redis.from_url(place, protocol=2, socket_timeout=None)
+            client = self.library.Redis.from_url(place, protocol=2, socket_timeout=None)
             client.ping()
-        except (redis.RedisError, ValueError) as why:
-            raise FileError(
-                "store-unreachable", f"'{self.address.shown}' does not answer: {why}"
-            ) from why
         return client
 
     def _ask(self, *words: Any) -> Any:
@@ -35,9 +34,7 @@ class Redis(Store):
 
     def _ask_all(self, commands: Iterable[Sequence[Any]], *, atomic: bool = False) -> list[Any]:
         """Answers to commands that travel together, all or none of them where ``atomic``."""
-        import redis
-
-        with answering(self.address, redis.RedisError):
+        with self.answering():
             pipe = self.connection.pipeline(transaction=atomic)
             for words in commands:
                 pipe.execute_command(*words)

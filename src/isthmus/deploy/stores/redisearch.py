@@ -8,14 +8,16 @@ and settings, and the other fields of the first. Ids are the keys of the hashes.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from isthmus.deploy.stores.owners import owner
 from isthmus.deploy.stores.redis_connection import Redis
-from isthmus.deploy.stores.store import SAMPLE, Mark, StoreFacts, by_number, owner
-from isthmus.errors import FileError, OptionError
+from isthmus.deploy.stores.store import SAMPLE, Mark, StoreFacts, by_number
+from isthmus.errors import FileError
 
 _METRICS = {"dot": "IP", "cosine": "COSINE", "euclidean": "L2"}
 _SCORES = {name: score for score, name in _METRICS.items()}
@@ -25,6 +27,8 @@ _PAGE = 1000
 
 class RediSearch(Redis):
     """A vector field of one index."""
+
+    container = "index"
 
     @property
     def _name(self) -> str:
@@ -44,11 +48,7 @@ class RediSearch(Redis):
         column, fields = self.address.need("column"), self._fields
         held = [name for name, one in fields.items() if one["type"] == "VECTOR"]
         if column not in held:
-            raise OptionError(
-                "unknown-column",
-                f"'{self.address.shown}' has no vector field '{column}'; it has "
-                f"{', '.join(held) or 'none'}",
-            )
+            raise self.no_column("vector field", held)
         if _pairs(self._info["index_definition"])["key_type"] != "HASH":
             raise FileError(
                 "no-vectors", f"index '{self._name}' is of JSON documents; only hashes are read"
@@ -88,12 +88,13 @@ class RediSearch(Redis):
         sizes = self._ask_all(("HSTRLEN", key, field) for key in keys)
         return by_number(key for key, size in zip(keys, sizes, strict=True) if size)
 
-    def fetch(self, ids: np.ndarray) -> np.ndarray:
+    def _found(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """HGET of each key."""
         field = self._vector
         found = self._ask_all(("HGET", key, field["identifier"]) for key in ids.tolist())
-        kind = np.dtype(_TYPES[field["data_type"]])
-        return np.array([np.frombuffer(raw, kind) for raw in found if raw is not None])
+        for key, raw in zip(ids.tolist(), found, strict=True):
+            if raw is not None:
+                yield key, np.frombuffer(raw, _TYPES[field["data_type"]])
 
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
@@ -110,23 +111,27 @@ class RediSearch(Redis):
             *("SORTBY", "isthmus_d", "NOCONTENT", "LIMIT", 0, k, "DIALECT", 2),
         ]
 
-    def at(self, column: str) -> RediSearch:
-        """The field ``COLUMN`` and the index ``INDEX_COLUMN``."""
-        other = RediSearch(self.address.sibling("index", column))
-        other._connection = self._connection
-        return other
-
     def prepare(self, column: str, dim: int, mark: Mark) -> RediSearch:
-        """Write the mark, then make the index."""
-        new = self.at(column)
-        there = new._name.encode() in self._ask("FT._LIST")
-        if there or new.mark() is not None:
-            new.same_mark(mark)
-        if not there:
-            self._ask(*new._marking(mark))
-            prefixes = _pairs(self._info["index_definition"])["prefixes"]
-            self._ask(*self._making(new, dim, mark, prefixes))
+        """Make what a run that was killed between the two had not made, too."""
+        new = super().prepare(column, dim, mark)
+        if not new._is_index:
+            self.make(new, dim, mark)
         return new
+
+    @property
+    def _is_index(self) -> bool:
+        return self._name.encode() in self._ask("FT._LIST")
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is the index, or its mark."""
+        return self._is_index or self.mark() is not None
+
+    def make(self, new: RediSearch, dim: int, mark: Mark) -> None:
+        """Write the mark, then make the index."""
+        self._ask(*new._marking(mark))
+        prefixes = _pairs(self._info["index_definition"])["prefixes"]
+        self._ask(*self._making(new, dim, mark, prefixes))
 
     def _making(self, new: RediSearch, dim: int, mark: Mark, prefixes: list[Any]) -> list[Any]:
         field = self._vector
@@ -172,7 +177,7 @@ class RediSearch(Redis):
     def undo(self) -> None:
         """Drop the index, then the fields and the mark."""
         self.need_mark()
-        if self._name.encode() in self._ask("FT._LIST"):
+        if self._is_index:
             ids, field = self.ids(), self._vector["identifier"]
             self._ask_all(("HDEL", key, field) for key in ids.tolist())
             self._ask("FT.DROPINDEX", self._name)

@@ -21,7 +21,8 @@ import numpy as np
 from isthmus.core.seeds import stream
 from isthmus.data.parts import Engine
 from isthmus.data.source import ArraySource
-from isthmus.deploy.stores.store import Store, is_running
+from isthmus.deploy.stores.owners import is_running
+from isthmus.deploy.stores.store import Store
 from isthmus.errors import FileError
 from isthmus.search.gallery import search_rows
 from isthmus.search.scores import Ranking, top_k

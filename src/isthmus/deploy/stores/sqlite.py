@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.checks import meant, one_of
-from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts, answering, in_order
+from isthmus.core.checks import one_of
+from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts
 from isthmus.encoders.libraries import library
-from isthmus.errors import FileError, OptionError
+from isthmus.errors import FileError
 from isthmus.search.scores import check_score
 
 _CODECS = {
@@ -39,19 +39,20 @@ class SQLite(Store):
     """A column of BLOBs, or a vector column of a ``vec0`` table."""
 
     scheme, extra, client = "sqlite", "sqlite", "apsw and sqlite-vec"
-    _source: SQLite
+    name, module = "SQLite", "apsw"
+    # Python's own sqlite3 is often built without extensions, which sqlite-vec is one of
 
     @property
-    def _apsw(self) -> Any:
-        # Python's own sqlite3 is often built without extensions, which sqlite-vec is one of
-        return library("apsw", "Reading SQLite", "apsw", self.extra)
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What apsw raises."""
+        return (self.library.Error,)
 
     def connect(self) -> Any:
         """Open the file and load sqlite-vec."""
-        apsw, vec = self._apsw, library("sqlite_vec", "Reading SQLite", "sqlite-vec", self.extra)
+        apsw, vec = self.library, library("sqlite_vec", "Reading SQLite", "sqlite-vec", self.extra)
         if not os.path.isfile(self.address.place):
-            raise FileError("store-unreachable", f"'{self.address.place}' is no file of SQLite")
-        with answering(self.address, apsw.Error):
+            raise self.refusal("is no file of SQLite", "store-unreachable")
+        with self.answering():
             base = apsw.Connection(self.address.place, flags=apsw.SQLITE_OPEN_READWRITE)
             base.set_busy_timeout(10_000)
             base.enable_load_extension(True)
@@ -69,12 +70,12 @@ class SQLite(Store):
         return {"table": self.address.need("table"), "column": column, "bias": f"{column}_bias"}
 
     def _run(self, text: str, values: Any = (), **names: str) -> list[tuple[Any, ...]]:
-        with answering(self.address, self._apsw.Error):
+        with self.answering():
             return list(self.connection.execute(self._named(text, **names), values))
 
     def _run_all(self, *steps: tuple[str, Iterable[Any]]) -> None:
         """Statements with their values, in one transaction."""
-        with answering(self.address, self._apsw.Error), self.connection:
+        with self.answering(), self.connection:
             for text, values in steps:
                 self.connection.executemany(self._named(text), values)
 
@@ -89,7 +90,7 @@ class SQLite(Store):
     @cached_property
     def _columns(self) -> dict[str, str]:
         """Name -> declared type."""
-        with answering(self.address, self._apsw.Error):
+        with self.answering():
             table = _quoted(self.address.need("table"))
             found = list(self.connection.execute(f"PRAGMA table_xinfo({table})"))
         if not found:
@@ -104,10 +105,7 @@ class SQLite(Store):
             (_MARKS,),
         )
         held = ", ".join(name for (name,) in found) or "none"
-        table = self.address.need("table")
-        return FileError(
-            "store-refused", f"'{self.address.shown}' has no table '{table}'; it has {held}"
-        )
+        return self.refusal(f"has no table '{self.address.need('table')}'; it has {held}")
 
     @cached_property
     def _id(self) -> str:
@@ -140,11 +138,7 @@ class SQLite(Store):
         column, held = self.address.need("column"), self._metrics
         if column not in (held if self._vec0 else self._columns):
             blobs = held or [name for name, kind in self._columns.items() if "BLOB" in kind.upper()]
-            raise OptionError(
-                "unknown-column",
-                f"'{self.address.shown}' has no column '{column}' of float vectors"
-                f"{meant(column, blobs)}; it has {', '.join(blobs) or 'none'}",
-            )
+            raise self.no_column("column of float vectors", blobs)
         found = self._run(
             "SELECT count(*), min(length({column})), max(length({column})) FROM {table} "
             "WHERE {column} IS NOT NULL AND {where}"
@@ -183,14 +177,13 @@ class SQLite(Store):
         )
         return np.array([one for (one,) in found])
 
-    def fetch(self, ids: np.ndarray) -> np.ndarray:
-        """Vectors of these ids in one statement."""
+    def _found(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """BLOBs of these ids in one statement."""
         found = self._run(
             "SELECT {id}, {column} FROM {table} WHERE {id} IN (SELECT value FROM json_each(?))",
             (json.dumps(ids.tolist()),),
         )
-        raw = np.frombuffer(b"".join(row[1] for row in found), "<f4")
-        return in_order(ids, [row[0] for row in found], raw.reshape(len(found), -1))
+        return ((one, np.frombuffer(raw, "<f4")) for one, raw in found)
 
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
@@ -228,9 +221,7 @@ class SQLite(Store):
     def at(self, column: str) -> SQLite:
         """The same table, or for ``vec0`` the table ``TABLE_COLUMN``."""
         table = self.address.sibling("table", column)
-        other = SQLite(table if self._vec0 else self.address.with_column(column))
-        other._connection, other._source = self._connection, self
-        return other
+        return self._other(table if self._vec0 else self.address.with_column(column))
 
     @property
     def _key(self) -> str:
@@ -238,13 +229,14 @@ class SQLite(Store):
 
     def mark(self) -> Mark | None:
         """The row of the table of marks."""
-        if not self._has(_MARKS) or not self._is_there:
+        if not self._has(_MARKS) or not self.is_there:
             return None
         found = self._run("SELECT mark FROM {marks} WHERE name = ?", (self._key,), marks=_MARKS)
         return Mark.of_text(found[0][0]) if found else None
 
     @property
-    def _is_there(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether there is the table, and the column in it."""
         return self._has(self.address.need("table")) and self.address.column in self._columns
 
     def _has(self, table: str) -> bool:
@@ -254,16 +246,12 @@ class SQLite(Store):
     def _marking(self, mark: Mark) -> tuple[str, list[Any]]:
         return f"INSERT OR REPLACE INTO {_MARKS} VALUES (?, ?)", [(self._key, mark.text)]
 
-    def prepare(self, column: str, dim: int, mark: Mark) -> SQLite:
+    def make(self, new: SQLite, dim: int, mark: Mark) -> None:
         """Add the column, or make the ``vec0`` table, with the mark in one transaction."""
-        new = self.at(column)
-        if new._is_there:
-            new.same_mark(mark)
-            return new
         steps = [f"CREATE TABLE IF NOT EXISTS {_MARKS} (name TEXT PRIMARY KEY, mark TEXT)"]
         if self._vec0:
             metric = "cosine" if mark.score == "cosine" else "l2"
-            vector = f"{column} float[{dim}] distance_metric={metric}"
+            vector = f"{new.address.column} float[{dim}] distance_metric={metric}"
             kept = [part for part in self._vec0 if not re.match(r"\w+\s+(float|int8|bit)\[", part)]
             parts = ", ".join([*kept, vector]).replace("{", "{{").replace("}", "}}")
             steps.append(f"CREATE VIRTUAL TABLE {{table}} USING vec0({parts})")
@@ -271,11 +259,11 @@ class SQLite(Store):
             steps.append("ALTER TABLE {table} ADD COLUMN {column} BLOB")
             steps += ["ALTER TABLE {table} ADD COLUMN {bias} REAL"] * mark.bias
         named = [self._named(step, **new._names) for step in steps]
-        with answering(self.address, self._apsw.Error), self.connection:
+        with self.answering(), self.connection:
             for step in named:
                 self.connection.execute(step)
             self.connection.executemany(*new._marking(mark))
-        return self.at(column)
+        new.__dict__.pop("_columns", None)
 
     def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
         """One transaction."""
@@ -284,7 +272,7 @@ class SQLite(Store):
         if self._vec0:
             kept = [c for c in self._columns if c not in (self._id, self.address.column)]
             names = "".join(f", {_quoted(one)}" for one in kept)
-            source = _quoted(self._source.address.need("table"))
+            source = _quoted(self.source.address.need("table"))
             text = (
                 f"INSERT INTO {{table}} ({{column}}, {{id}}{names}) "
                 f"SELECT ?, {{id}}{names} FROM {source} WHERE {{id}} = ?"
@@ -303,7 +291,7 @@ class SQLite(Store):
     def sample(self, ids: np.ndarray, folder: Path) -> tuple[SQLite, np.ndarray]:
         """A file of its own in the folder, with a table of the same kind."""
         place, column = folder / "sample.sqlite", self.address.need("column")
-        self._apsw.Connection(str(place)).close()
+        self.library.Connection(str(place)).close()
         address = self.address.changed(table=SAMPLE, id=self._id, where=None, modality=None)
         made = SQLite(replace(address, place=str(place)))
         parts = [part for part in self._vec0 if re.match(rf"({self._id}|{column})\b", part)]
@@ -327,7 +315,7 @@ class SQLite(Store):
         gone = ["DROP TABLE {table}"] if self._vec0 else drops
         unmark = (f"DELETE FROM {_MARKS} WHERE name = ?", [(self._key,)])
         self._run_all(*((text, [()]) for text in gone), unmark)
-        with answering(self.address, self._apsw.Error), self.connection:
+        with self.answering(), self.connection:
             if not list(self.connection.execute(f"SELECT 1 FROM {_MARKS} LIMIT 1")):
                 self.connection.execute(f"DROP TABLE {_MARKS}")
         self.__dict__.pop("_columns", None)

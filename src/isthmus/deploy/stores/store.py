@@ -9,29 +9,28 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from isthmus.core.checks import meant
 from isthmus.data.addresses import Address
 from isthmus.data.source import BaseSource
-from isthmus.encoders.libraries import first_line
-from isthmus.errors import FileError, OptionError, ShapeError
+from isthmus.deploy.stores.owners import owner, refuse_others
+from isthmus.encoders.libraries import first_line, library
+from isthmus.errors import FileError, IsthmusError, OptionError, ShapeError
 
 _NUMBER = re.compile(r"(\d+)")
 SAMPLE, TRIED = "isthmus_sample", "isthmus_tried"
 """Column, collection or table of a sample, and of the closer that is tried in it."""
 BATCH = 5_000
 """Vectors of one transaction."""
-DAY = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -86,70 +85,80 @@ class Mark:
         return cls(**json.loads(text))
 
 
-def owner() -> dict[str, Any]:
-    """Who makes a sample: this process."""
-    return {"host": platform.node(), "process": os.getpid(), "since": int(time.time())}
-
-
-def refuse_others(made_by: dict[str, Any], name: str) -> None:
-    """Refuse a sample of another run that goes on: one of another machine is kept for a day.
-
-    Raises:
-        OptionError: it goes on, or nobody can tell.
-    """
-    host, process = made_by.get("host"), made_by.get("process", 0)
-    if host == platform.node():
-        goes_on = process != os.getpid() and is_running(process)
-    else:
-        goes_on = time.time() - made_by.get("since", 0) < DAY
-    if goes_on:
-        raise OptionError(
-            "sample-in-use",
-            f"'{name}' is the sample of another run (process {process} of '{host}'); wait until it "
-            "ends, or remove it where that run is gone",
-        )
-
-
-def is_running(process: int) -> bool:
-    """Whether a process of this machine goes on; where that cannot be asked, yes."""
-    if os.name != "posix":  # there a signal would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-@contextmanager
-def answering(address: Address, *errors: type[Exception]) -> Iterator[None]:
-    """What a client raises becomes one sentence.
-
-    Raises:
-        FileError: one of ``errors`` was raised.
-    """
-    try:
-        yield
-    except errors as why:
-        raise FileError("store-refused", f"'{address.shown}' answered: {first_line(why)}") from why
-
-
 class Store(ABC):
     """One set of vectors at an address.
 
     A subclass opens its connection in :meth:`connect`, when first needed; a store can be pickled
     and opens its connection again on the other side.
+
+    Attributes:
+        scheme, extra, client: of its addresses; the extra and the packages that it needs.
+        name, module: what people call it; what is imported of its client.
+        container: the option that names the table or collection, where deployed vectors get one of
+            their own; empty where they get a column beside the original.
+        page: ids that are asked for at once.
+        source: the store of the original vectors, of one made by :meth:`at`.
     """
 
     scheme: ClassVar[str]
     extra: ClassVar[str]
     client: ClassVar[str]
+    name: ClassVar[str]
+    module: ClassVar[str]
+    container: ClassVar[str] = ""
+    page: ClassVar[int] = 10_000
+    source: Self
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self._connection: Any = None
+
+    @property
+    def library(self) -> Any:
+        """The client, imported.
+
+        Raises:
+            MissingExtra: it is not installed.
+        """
+        return library(self.module, f"Reading {self.name}", self.client, self.extra)
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What the client raises."""
+        return ()
+
+    @contextmanager
+    def answering(
+        self, *errors: type[Exception], said: str = "answered", code: str = "store-refused"
+    ) -> Iterator[None]:
+        """What the client raises, :attr:`errors` unless some are given, becomes one sentence.
+
+        Raises:
+            FileError: it raised one of them.
+        """
+        try:
+            yield
+        except Exception as why:
+            if isinstance(why, IsthmusError) or not isinstance(why, errors or self.errors):
+                raise
+            raise self.refusal(f"{said}: {first_line(why)}", code) from why
+
+    def opening(self, *errors: type[Exception]) -> AbstractContextManager[None]:
+        """The same while a connection is opened."""
+        return self.answering(*errors, said="does not open", code="store-unreachable")
+
+    def refusal(self, said: str, code: str = "store-refused") -> FileError:
+        """That the store does not do what is asked."""
+        return FileError(code, f"'{self.address.shown}' {said}")
+
+    def no_column(self, what: str, held: Iterable[str]) -> OptionError:
+        """That the column is not there, and what there is of its kind, called ``what``."""
+        column, names = self.address.column, list(held)
+        return OptionError(
+            "unknown-column",
+            f"'{self.address.shown}' has no {what} '{column}'{meant(column, names)}; it has "
+            f"{', '.join(names) or 'none'}",
+        )
 
     @property
     def place(self) -> str:
@@ -187,9 +196,14 @@ class Store(ABC):
     def ids(self) -> np.ndarray:
         """Ids of items that have a vector, (n,), in the store's stable order."""
 
-    @abstractmethod
     def fetch(self, ids: np.ndarray) -> np.ndarray:
-        """Vectors of these ids, in the order asked: (k, d)."""
+        """Vectors of these ids, in the order asked: (k, d). Ids that are gone are left out."""
+        found = {str(one): row for some in pages(ids, self.page) for one, row in self._found(some)}
+        return np.array([found[one] for one in map(str, ids.tolist()) if one in found])
+
+    @abstractmethod
+    def _found(self, ids: np.ndarray) -> Iterable[tuple[Any, Any]]:
+        """Id and vector (d,) of at most ``page`` ids, in any order, without those that are gone."""
 
     @abstractmethod
     def search(
@@ -221,8 +235,14 @@ class Store(ABC):
 
     def at(self, column: str) -> Self:
         """The store of another column (or collection) of the same items."""
-        other = type(self)(self.address.with_column(column))
-        other._connection = self._connection
+        if self.container:
+            return self._other(self.address.sibling(self.container, column))
+        return self._other(self.address.with_column(column))
+
+    def _other(self, address: Address) -> Self:
+        """The store of deployed vectors at an address."""
+        other = type(self)(address)
+        other._connection, other.source = self._connection, self
         return other
 
     @abstractmethod
@@ -258,8 +278,7 @@ class Store(ABC):
             )
         return found
 
-    @abstractmethod
-    def prepare(self, column: str, dim: int, mark: Mark) -> Store:
+    def prepare(self, column: str, dim: int, mark: Mark) -> Self:
         """Make an empty column (or collection) for deployed vectors, and return its store.
 
         A column that is there with the same mark is taken up again.
@@ -267,6 +286,21 @@ class Store(ABC):
         Raises:
             OptionError: it is there and not ours, or was made by another closer.
         """
+        new = self.at(column)
+        if new.is_there:
+            new.same_mark(mark)
+        else:
+            self.make(new, dim, mark)
+        return new
+
+    @property
+    @abstractmethod
+    def is_there(self) -> bool:
+        """Whether there is such a column (or collection), or the mark of one."""
+
+    @abstractmethod
+    def make(self, new: Self, dim: int, mark: Mark) -> None:
+        """Make the column (or collection) that a store made by :meth:`at` names."""
 
     @abstractmethod
     def put(self, ids: np.ndarray, vectors: np.ndarray, bias: np.ndarray | None) -> None:
@@ -298,8 +332,7 @@ class Store(ABC):
         facts = self.describe()
         mark = Mark("none", SAMPLE, facts.score or "dot", source=self.address.column, more=owner())
         made = self.prepare(SAMPLE, facts.dim, mark)
-        for at in range(0, len(ids), BATCH):
-            some = ids[at : at + BATCH]
+        for some in pages(ids, BATCH):
             made.put(some, self.fetch(some), None)
         made.finish(mark)
         made.address = made.address.changed(score=facts.score or None)
@@ -381,10 +414,9 @@ class StoreRows(BaseSource):
         return found.astype(self.native, copy=False)
 
 
-def in_order(asked: np.ndarray, found_ids: list[Any], vectors: np.ndarray) -> np.ndarray:
-    """Vectors that came in any order, in the order asked; ids that did not come are left out."""
-    place = {str(one): i for i, one in enumerate(found_ids)}
-    return vectors[[place[str(one)] for one in asked if str(one) in place]]
+def pages(ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Parts of at most ``size`` ids (k,)."""
+    return (ids[at : at + size] for at in range(0, len(ids), size))
 
 
 def by_number(names: Iterable[str | bytes]) -> np.ndarray:
@@ -395,19 +427,3 @@ def by_number(names: Iterable[str | bytes]) -> np.ndarray:
         return [int(part) if i % 2 else part for i, part in enumerate(_NUMBER.split(text))]
 
     return np.array(sorted(texts, key=key), dtype=np.str_)
-
-
-__all__ = [
-    "BATCH",
-    "SAMPLE",
-    "TRIED",
-    "Mark",
-    "Store",
-    "StoreFacts",
-    "StoreRows",
-    "answering",
-    "by_number",
-    "in_order",
-    "is_running",
-    "owner",
-]
