@@ -6,13 +6,15 @@ import ast
 import os
 import subprocess
 import sys
+from threading import Barrier
 from types import ModuleType
 
+import numpy as np
 import pytest
 import threadpoolctl
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from isthmus.core.threads import blas_threads, one_blas_thread
+from isthmus.core.threads import Spare, blas_threads, one_blas_thread, over_blocks
 
 
 def of_blas() -> set[int]:
@@ -46,6 +48,22 @@ def test_libraries_are_looked_for_again_where_modules_were_loaded(
             with one_blas_thread():
                 pass
     assert looks == [looks[0], looks[0] + 1]
+
+
+def test_spare_memory_is_of_one_thread_and_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isthmus.core.threads.blas_threads", lambda: 2)
+    spare, both, kept = Spare(), Barrier(2), {}
+
+    def work(part: slice) -> None:
+        mine = spare.of(1, 6)
+        mine[:] = part.start
+        both.wait()  # both threads have written theirs
+        assert (mine == part.start).all()
+        assert np.shares_memory(mine, spare.of(2, 3))
+        kept[part.start] = spare.of(3, 9).shape  # more than there was
+
+    over_blocks(work, 2, 1)
+    assert kept == {0: (3, 9), 1: (3, 9)}
 
 
 BEFORE, IMPORT = "import numpy, threadpoolctl", "import faiss"

@@ -7,12 +7,15 @@ works on a block of its own waits for nobody.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -80,3 +83,16 @@ def over_blocks(work: Callable[[slice], None], rows: int, step: int) -> None:
             return
         with own_threads(min(MOST, len(parts))) as pool:
             list(pool.map(work, parts))
+
+
+class Spare(threading.local):
+    """Float32 memory that each thread uses again: what is fresh is cleared by the system first."""
+
+    def __init__(self) -> None:
+        self.held = np.empty(0, np.float32)
+
+    def of(self, rows: int, columns: int) -> np.ndarray:
+        """(rows, columns), which what is asked for next takes the place of."""
+        if len(self.held) < rows * columns:
+            self.held = np.empty(rows * columns, np.float32)
+        return self.held[: rows * columns].reshape(rows, columns)

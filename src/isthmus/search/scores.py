@@ -31,6 +31,7 @@ from isthmus.core.arrays import (
     working,
 )
 from isthmus.core.checks import one_of
+from isthmus.core.threads import Spare, over_blocks
 from isthmus.core.topk import Part, Pool, lines_top_k
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.settled import TIE_ULPS, Settled
@@ -243,7 +244,7 @@ def top1(ranking: Ranking) -> np.ndarray:
     if is_numpy(ranking.queries) and ranking.queries.dtype == np.float64:
         settled = Settled.of(ranking)
         if settled.fits:
-            return settled.answers()
+            return _settled(ranking.single(), settled)
     widths = ranking.tie_widths
     return np.concatenate(
         [
@@ -251,6 +252,20 @@ def top1(ranking: Ranking) -> np.ndarray:
             for start, s in ranking.score_blocks()
         ]
     )
+
+
+def _settled(single: Ranking, settled: Settled) -> np.ndarray:
+    """The answers (n,) of a search whose rows are ``single`` in float32."""
+    found, spare = np.empty(len(single.queries), np.int64), Spare()
+    every = slice(0, len(single.candidates))
+
+    def work(part: slice) -> None:
+        out = spare.of(part.stop - part.start, every.stop)
+        scores = scored(single, single.queries[part], every, out)
+        found[part] = settled.best(scores, part)
+
+    over_blocks(work, len(found), single.block_rows())
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,14 +61,6 @@ class Settled:
         sizes = self.sizes[self.sizes > 0]
         return not len(sizes) or bool(sizes.max() < LARGEST and sizes.min() > SMALLEST)
 
-    def answers(self) -> np.ndarray:
-        """The best candidate of each query, (n,) int64."""
-        found = np.empty(len(self.sizes), np.int64)
-        for start, scores in self.ranking.single().score_blocks():
-            part = slice(start, start + len(scores))
-            found[part] = self.best(scores, part)
-        return found
-
     def best(self, scores: np.ndarray, part: slice, listed: np.ndarray | None = None) -> np.ndarray:
         """The answers (b,) of the queries in ``part``; spoils their float32 scores (b, K).
 

@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from isthmus.core.arrays import row_norms
-from isthmus.core.threads import over_blocks
+from isthmus.core.threads import Spare, over_blocks
 from isthmus.search.scores import Ranking
 
 KEPT = 2**25
@@ -60,10 +60,13 @@ class Product:
         ``others``: further products of as many rows, of which it is handed the same block.
         """
         all_of_them = self, *others
+        spares = [Spare() for _ in all_of_them]
         _ = [one.whole for one in all_of_them]  # found here, once, before threads ask for it
 
         def several(part: slice) -> None:
-            products = [one.block(part) for one in all_of_them]
+            products = [
+                one.block(part, spare) for one, spare in zip(all_of_them, spares, strict=True)
+            ]
             for start in range(part.start, part.stop, self.step):
                 some = slice(start, min(start + self.step, part.stop))
                 inside = slice(some.start - part.start, some.stop - part.start)
@@ -71,11 +74,13 @@ class Product:
 
         over_blocks(several, len(self.queries), MULTIPLIED * self.step)
 
-    def block(self, part: slice) -> np.ndarray:
-        """The products of some queries, (b, K)."""
+    def block(self, part: slice, spare: Spare | None = None) -> np.ndarray:
+        """The products of some queries, (b, K), where they are not kept in ``spare`` memory."""
         if self.whole is not None:
             return self.whole[part]
-        return np.asarray(self.queries[part] @ self.candidates.T)
+        queries = self.queries[part]
+        out = (spare or Spare()).of(len(queries), len(self.candidates))
+        return np.matmul(queries, self.candidates.T, out=out)
 
     @cached_property
     def whole(self) -> np.ndarray | None:
@@ -158,9 +163,13 @@ class Moved:
         return self.rate is None and self.length is None and self.scale is None
 
     def scores(
-        self, product: np.ndarray, part: slice, rows: np.ndarray | None = None
+        self,
+        product: np.ndarray,
+        part: slice,
+        rows: np.ndarray | None = None,
+        spare: Spare | None = None,
     ) -> np.ndarray:
-        """Scores of the queries in ``part`` from their products; a new array.
+        """Scores of the queries in ``part`` from their products, in ``spare`` memory or new.
 
         ``product`` (b, K), or (b, c) of the candidates ``rows`` (b, c).
         """
@@ -168,7 +177,7 @@ class Moved:
         def own(term: np.ndarray) -> np.ndarray:
             return term if rows is None else term[rows]
 
-        out = product + own(self.column)
+        out = np.add(product, own(self.column), out=(spare or Spare()).of(*product.shape))
         if self.row is not None:
             out += self.row[part, None]
         if self.rate is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import Facts, near_unit
+from isthmus.core.threads import Spare
 from isthmus.data import Rows
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.data.row_stats import RowStats
@@ -225,11 +226,11 @@ class RetrievalTask:
                 found[i] = self.best(ranking)
             else:
                 shared.append((i, settled, moved))
-        rows = np.empty((len(shared), len(self.queries)), np.int64)
+        rows, spare = np.empty((len(shared), len(self.queries)), np.int64), Spare()
 
         def work(part: slice, products: np.ndarray) -> None:
             for row, (i, settled, moved) in zip(rows, shared, strict=True):
-                scores = moved.scores(products, part)
+                scores = moved.scores(products, part, spare=spare)
                 if watch is not None:
                     watch(i, part, scores, settled)
                 row[part] = settled.best(scores, part)
