@@ -100,10 +100,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the back
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this one
 import isthmus.cli.app, isthmus.data.journal, isthmus.workflows.audits, isthmus.encoders.embedding
 import numpy, scipy.special, pyarrow.parquet, safetensors.numpy, rich.table, jinja2, faiss
-import isthmus.report.render, isthmus.encoders.emoji, isthmus.encoders.libraries
+import isthmus.report.render, isthmus.encoders.emoji, isthmus.core.libraries
 from isthmus.cli import main
 try:
-    isthmus.encoders.libraries.library("onnxruntime", "a campaign", "onnxruntime", "demo")
+    isthmus.core.libraries.library("onnxruntime", "a campaign", "onnxruntime", "demo")
 except ImportError:
     pass
 for line in sys.stdin:

@@ -247,14 +247,14 @@ def test_names_of_models() -> None:
         load_world().names_in("xx")
 
 
-@pytest.mark.parametrize("library", ["onnxruntime", "PIL"])
+@pytest.mark.parametrize("library", ["onnxruntime", "PIL.Image"])
 def test_a_missing_library_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, world = EmojiEncoder(), load_world()
     from isthmus.encoders import emoji_world
 
     emoji_world._sheet.cache_clear()
     monkeypatch.setitem(sys.modules, library, None)
-    package = "pillow" if library == "PIL" else library
+    package = "pillow" if library == "PIL.Image" else library
     with refused("missing-extra", f"'{package}'", "isthmus[demo]"):
         EmojiEncoder() if library == "onnxruntime" else world.pictures("google")
     assert encoder.encode_texts(["dog"]).shape == (1, 128)

@@ -160,6 +160,3 @@ def _without_password(head: str) -> str:
     user = parts.netloc.rpartition("@")[0].partition(":")[0]
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{user}@{host}"))
-
-
-__all__ = ["STORES", "Address", "address_of", "open_store"]

@@ -236,6 +236,3 @@ def _of_bytes(cells: Any, at: int, what: str, dim: int | None) -> np.ndarray:
     start, data = fixed.offset * width, fixed.buffers()[1]
     flat = np.frombuffer(data, "<f4", len(fixed) * width // 4, start)
     return flat.reshape(len(fixed), width // 4)
-
-
-__all__ = ["Vectors", "find_vectors", "holds_vectors", "number_column"]

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.libraries import library
 from isthmus.data.columns import find_vectors
 from isthmus.data.dtypes import decode, stored_as
 from isthmus.data.file_errors import choose, damaged, file_size
 from isthmus.data.source import IDS, VECTORS
 from isthmus.data.tables import Found, table_rows
-from isthmus.errors import CorruptFile, FileError, IsthmusError, MissingExtra, ShapeError
+from isthmus.errors import CorruptFile, FileError, IsthmusError, ShapeError
 
 _LOG = logging.getLogger("isthmus.data")
 
@@ -74,10 +75,7 @@ def faiss_rows(index: Any, what: str, *, said: bool = True) -> Found:
 
 def read_hdf5(path: str, key: str | None, what: str) -> Found:
     """One data set of two axes."""
-    try:
-        import h5py
-    except ImportError as missing:
-        raise MissingExtra("Reading HDF5", "h5py", "hdf5") from missing
+    h5py = library("h5py", "Reading HDF5", "h5py", "hdf5")
     file_size(path)
     try:
         with h5py.File(path, "r") as file:
@@ -96,10 +94,7 @@ def read_hdf5(path: str, key: str | None, what: str) -> Found:
 
 def read_lance(path: str, key: str | None, what: str) -> Found:
     """The vectors of a Lance data set (a folder), and its ids."""
-    try:
-        import lance
-    except ImportError as missing:
-        raise MissingExtra("Reading Lance", "pylance", "lance") from missing
+    lance = library("lance", "Reading Lance", "pylance", "lance")
     try:
         found = lance.dataset(path)
         names = found.schema.names
@@ -228,6 +223,3 @@ def _two_axes(rows: np.ndarray, what: str) -> np.ndarray:
 def _no_key(key: str | None, what: str, kind: str) -> None:
     if key is not None:
         raise FileError("no-keys", f"{what} asks for the key '{key}', but it is {kind}")
-
-
-__all__ = ["CONVERT", "read_faiss", "read_hdf5", "read_lance", "read_torch"]

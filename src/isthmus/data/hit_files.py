@@ -92,6 +92,3 @@ def read_run(text: str, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             "rank, score, name",
         ) from error
     return (*(np.array([line[i] for line in lines], np.str_) for i in (0, 2)), scores)  # type: ignore[return-value]
-
-
-__all__ = ["HIT_FILES", "RUNS", "read_run", "write_hits"]

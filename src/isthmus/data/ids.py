@@ -86,6 +86,3 @@ class FileRows(FlatSource):
                         return checked_ids(layout.load(what), what, self.rows)
         listed = ids_file(path)
         return None if listed is None else checked_ids(read_ids(listed), f"'{listed}'", self.rows)
-
-
-__all__ = ["IDS_FILES", "FileRows", "checked_ids", "ids_file", "read_ids"]

@@ -23,6 +23,3 @@ def over_parts(
     """What ``work`` gives for each part, in their order, by the engine or else by the usual one."""
     by = open_engine(engine) or usual
     return map(work, parts) if by is None else by.map(work, parts)
-
-
-__all__ = ["Engine", "cut", "over_parts"]

@@ -9,8 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from isthmus.core.libraries import library
 from isthmus.data.atomic import atomic_path, plain, write_json
-from isthmus.errors import MissingExtra, OptionError
+from isthmus.errors import OptionError
 
 CARD_ROWS = 12
 """Rows of a table that a notebook shows; the rest is named by its count."""
@@ -64,11 +65,7 @@ class Record:
         Raises:
             MissingExtra: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as missing:
-            raise MissingExtra("to_frame", "pandas", "pandas") from missing
-        return pandas.DataFrame(self.rows())
+        return library("pandas", "to_frame", "pandas", "pandas").DataFrame(self.rows())
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it under another name and rename it, in the format of the suffix.

@@ -214,16 +214,3 @@ def remote_files(folder: RemotePath, pattern: str = "*") -> list[RemotePath]:
 def is_file(path: str) -> bool:
     """Whether there is a file of this name, here or elsewhere."""
     return remote_kind(path) == "file" if isinstance(path, RemotePath) else os.path.isfile(path)
-
-
-__all__ = [
-    "RemotePath",
-    "is_file",
-    "is_remote",
-    "local_of",
-    "open_binary",
-    "remote_files",
-    "remote_kind",
-    "remote_path",
-    "remote_size",
-]

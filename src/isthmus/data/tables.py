@@ -272,16 +272,3 @@ def one_vector_a_file(paths: Sequence[str], what: str) -> Found | None:
     if len(widths) > 1:
         raise ShapeError("unequal-dimensions", f"{what} holds vectors of {widths[:4]} dimensions")
     return np.stack(vectors), np.array([os.path.splitext(os.path.basename(p))[0] for p in paths])
-
-
-__all__ = [
-    "Found",
-    "dataset_files",
-    "one_vector_a_file",
-    "read_arrow",
-    "read_csv",
-    "read_json_lines",
-    "read_json_rows",
-    "single_vectors",
-    "table_rows",
-]

@@ -47,6 +47,3 @@ def unread(path: str) -> str | None:
     """The sentence about a file of this name, or None where nothing is known of its suffix."""
     known = UNREAD.get(os.path.splitext(path)[1].lower())
     return None if known is None else f"'{path}' is not read here; it is {known}"
-
-
-__all__ = ["UNREAD", "unread"]

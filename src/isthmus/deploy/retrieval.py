@@ -210,6 +210,3 @@ def _shown(queries: np.ndarray, rankings: np.ndarray, score: str) -> np.ndarray:
         square = norms**2 - 2 * rankings.astype(np.float64)
         return np.asarray(np.sign(square) * np.sqrt(np.abs(square)))
     return np.asarray(rankings, np.float64)
-
-
-__all__ = ["Hits", "retrieve"]

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isthmus.core.checks import one_of
+from isthmus.core.libraries import library
 from isthmus.encoders.base import Encoder
 from isthmus.encoders.emoji_pixels import SIZE, small
 from isthmus.encoders.emoji_text import tokenize
 from isthmus.encoders.emoji_world import data_file
-from isthmus.encoders.libraries import library
 from isthmus.encoders.opening import usable_cores
 from isthmus.errors import OptionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["EmojiEncoder", "shipped_models", "stored_figures"]
 
 MOST_THREADS = 4
 """Batches of pictures at a time: the model takes three times as long as opening a small file, and

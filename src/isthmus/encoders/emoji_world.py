@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isthmus.core.checks import one_of
-from isthmus.errors import CorruptFile, FileError, IsthmusError, MissingExtra, OptionError
+from isthmus.core.libraries import library
+from isthmus.errors import CorruptFile, FileError, IsthmusError, OptionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -149,11 +150,8 @@ def load_world() -> EmojiWorld:
 def _sheet(drawing: str) -> Image:
     """One sprite, decoded, composited on white, RGB."""
     one_of(drawing, DRAWINGS, "drawing")
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtra("the emoji model", "pillow", "demo") from error
-    with Image.open(data_file(f"{drawing}.webp")) as sprite:
+    pillow = library("PIL.Image", "the emoji model", "pillow", "demo")
+    with pillow.open(data_file(f"{drawing}.webp")) as sprite:
         sheet = sprite.convert("RGBA")
-    white = Image.new("RGBA", sheet.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, sheet).convert("RGB")
+    white = pillow.new("RGBA", sheet.size, (255, 255, 255, 255))
+    return pillow.alpha_composite(white, sheet).convert("RGB")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.core.libraries import library
 from isthmus.encoders.base import Encoder
-from isthmus.encoders.libraries import exponential, library, loading, no_model, scalar, torch_device
+from isthmus.encoders.libraries import exponential, loading, no_model, scalar, torch_device
 from isthmus.encoders.opening import default_workers
 from isthmus.errors import OptionError
 

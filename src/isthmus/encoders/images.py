@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from isthmus.errors import FileError, MissingExtra
+from isthmus.core.libraries import library
+from isthmus.errors import FileError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,11 +81,7 @@ def open_image(item: Image | str | os.PathLike[str], *, max_pixels: int = MAX_PI
 
 @cache
 def _pil() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtra("Reading images", "pillow", "images") from error
-    return Image
+    return library("PIL.Image", "Reading images", "pillow", "images")
 
 
 @cache

@@ -1,39 +1,14 @@
-"""How the translators meet their libraries: late, and with one sentence when something is amiss."""
+"""What encoders ask of their libraries: a model, a device, a scale; or one sentence why not."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
-from isthmus.errors import FileError, IsthmusError, MissingExtra, OptionError
-
-QUIET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-"""Set before a library is imported: without the first, ONNX Runtime looks up a host when it is
-imported, and keeps a database of its uses in the user's cache folder."""
-
-
-def library(module: str, what: str, package: str, extra: str) -> Any:
-    """Import ``module``; a missing package and a broken one are told apart.
-
-    Every import of a library that could report its use goes through here.
-    """
-    os.environ.update(QUIET)
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        raise MissingExtra(what, (error.name or package).replace("_", "-"), extra) from error
-    except IsthmusError:
-        raise
-    except Exception as error:
-        raise IsthmusError(
-            "broken-library",
-            f"{what} needs the package '{package}', which is installed but does not import "
-            f"({type(error).__name__}: {first_line(error)}); reinstall it",
-        ) from error
+from isthmus.core.libraries import first_line
+from isthmus.errors import FileError, IsthmusError, OptionError
 
 
 @contextmanager
@@ -80,8 +55,3 @@ def scalar(parameter: Any) -> float | None:
 def exponential(parameter: Any) -> float | None:
     """The same for a parameter that is kept as a logarithm, as logit scales are."""
     return None if parameter is None else math.exp(float(parameter.detach()))
-
-
-def first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else "no message"

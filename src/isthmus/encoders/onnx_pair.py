@@ -35,10 +35,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from isthmus.core.libraries import library
 from isthmus.encoders.base import Encoder
-from isthmus.encoders.libraries import library, loading, no_model
+from isthmus.encoders.libraries import loading, no_model
 from isthmus.encoders.opening import default_workers
-from isthmus.errors import CorruptFile, FileError, MissingExtra, OptionError
+from isthmus.errors import CorruptFile, FileError, OptionError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -196,14 +197,11 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _tokenizer(path: Path, settings: dict[str, Any]) -> Any:
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise MissingExtra(f"{WHAT} with texts", "tokenizers", "onnx") from error
+    tokenizers = library("tokenizers", f"{WHAT} with texts", "tokenizers", "onnx")
     if not path.is_file():
         raise FileError("no-such-file", f"{path} is missing; text.onnx needs it")
     with loading(WHAT, str(path)):
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
     length = settings.get("max_length")
     if not isinstance(length, int) or length < 1:
         raise _wrong(f"must give the text's max_length, got {length!r}")

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from isthmus.core.libraries import library
 from isthmus.encoders.base import Encoder
-from isthmus.encoders.libraries import exponential, library, loading, no_model, scalar, torch_device
+from isthmus.encoders.libraries import exponential, loading, no_model, scalar, torch_device
 from isthmus.encoders.opening import default_workers
 
 

@@ -84,6 +84,3 @@ def _basis(queries: np.ndarray, mean: np.ndarray, gap: np.ndarray) -> np.ndarray
 
 def _packed(rows: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(rows, "<f4").tobytes()).decode("ascii")
-
-
-__all__ = ["live_sample"]

@@ -18,7 +18,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from isthmus.core.checks import one_of
-from isthmus.errors import MissingExtra, OptionError, ShapeError
+from isthmus.core.libraries import library
+from isthmus.errors import OptionError, ShapeError
 from isthmus.perturb import _corruptions, _recode
 
 if TYPE_CHECKING:
@@ -169,11 +170,8 @@ def _check_level(family: str, unit: str, level: int | float) -> None:
 
 
 def _check_image(image: Image) -> None:
-    try:
-        from PIL import Image as pil_image
-    except ImportError as error:
-        raise MissingExtra("perturbing images", "pillow", "images") from error
-    if not isinstance(image, pil_image.Image):
+    pillow = library("PIL.Image", "perturbing images", "pillow", "images")
+    if not isinstance(image, pillow.Image):
         raise OptionError(
             "not-an-image",
             f"the image is a {type(image).__name__}, expected a PIL image in mode RGB; "

@@ -231,6 +231,3 @@ def _arrow(frame: Frame, note: dict[str, Any], x: float, y: float) -> str:
         from_x + 9 * dx, from_y + 9 * dy, tip_x - 6 * dx, tip_y - 6 * dy, "ink", INK, 2.5
     )
     return shaft + f'<path class="tx" d="M{tip_x:.1f} {tip_y:.1f}L{left}L{right}z" fill="{INK}"/>'
-
-
-__all__ = ["mark_at", "svg"]

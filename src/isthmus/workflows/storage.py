@@ -389,6 +389,3 @@ def _lines(planned: _Planned, closer: Closer, name: str) -> list[StorageLine]:
             )
         )
     return lines
-
-
-__all__ = ["CODECS", "DEPTHS", "StorageLine", "StoragePlan", "plan"]

@@ -13,6 +13,7 @@ import numpy as np
 
 from isthmus.closers.closer import Closer
 from isthmus.core.checks import ends_in, one_of
+from isthmus.core.libraries import library
 from isthmus.data import atomic_path, open_rows
 from isthmus.data.atomic import atomic_folder
 from isthmus.data.file_errors import read_text
@@ -23,7 +24,7 @@ from isthmus.deploy.export.models import fold_into_siglip
 from isthmus.deploy.export.onnx_graph import append_to_onnx
 from isthmus.deploy.export.sbert import append_to_sentence_transformer
 from isthmus.deploy.export.stores import Evened, as_cosine, as_euclidean, as_inner_product
-from isthmus.encoders.libraries import library, loading
+from isthmus.encoders.libraries import loading
 from isthmus.errors import FileError, IsthmusError, OptionError
 
 MODELS = ("onnx", "sentence-transformers", "siglip")

@@ -9,8 +9,8 @@ import numpy as np
 from isthmus.closers.closer import Closer, Role
 from isthmus.closers.maps import AffineMap
 from isthmus.core.checks import one_of
+from isthmus.core.libraries import library
 from isthmus.deploy.export.stores import Evened
-from isthmus.encoders.libraries import library
 from isthmus.errors import CloserError, OptionError, ShapeError
 
 SIDES = ("image", "text")

@@ -10,10 +10,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from isthmus.closers.closer import Closer, Role
+from isthmus.core.libraries import library
 from isthmus.data import atomic_path
 from isthmus.data.atomic import together
 from isthmus.deploy.export.stores import Evened
-from isthmus.encoders.libraries import library, loading
+from isthmus.encoders.libraries import loading
 from isthmus.errors import CorruptFile, OptionError, ShapeError
 
 WHAT = "Export to ONNX"

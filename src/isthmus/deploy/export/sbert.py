@@ -8,8 +8,8 @@ import numpy as np
 
 from isthmus.closers.closer import Closer
 from isthmus.closers.maps import RowMap
+from isthmus.core.libraries import library
 from isthmus.deploy.export.stores import Evened
-from isthmus.encoders.libraries import library
 from isthmus.errors import CloserError, OptionError, ShapeError
 
 WHAT, EXTRA = "Export to sentence-transformers", "sentence-transformers"

@@ -275,6 +275,3 @@ def rounding_bound(queries: Array, candidates: Array, dtype: str = "float32") ->
     share = float(limits.eps) / 2 + (x.shape[1] + 2) * 2.0**-24
     tiny = float(limits.smallest_subnormal) / 2
     return np.linalg.norm(q, axis=1) * longest * share + np.abs(q).sum(axis=1) * tiny
-
-
-__all__ = ["Evened", "as_cosine", "as_euclidean", "as_inner_product", "rounding_bound"]

@@ -213,6 +213,3 @@ def _form_of(
 def form_again(form: Form, text: str) -> Form:
     """The same form with the maps that an earlier run wrote."""
     return replace(form, closer=from_json(text))
-
-
-__all__ = ["Form", "choose_form", "form_again", "norms_shown"]

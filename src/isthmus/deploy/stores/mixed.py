@@ -106,6 +106,3 @@ def _first(
     scores = np.einsum("nd,nkd->nk", queries, vectors[place])
     order = np.argsort(-scores, axis=1, kind="stable")
     return ids, np.take_along_axis(place, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-
-__all__ = ["MixedHits", "search_mixed"]

@@ -17,9 +17,9 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from isthmus.core.libraries import library
 from isthmus.data import write_json
 from isthmus.deploy.stores.store import Mark, Store, StoreFacts
-from isthmus.encoders.libraries import library
 
 DISTANCES = {"dot": "Dot", "cosine": "Cosine", "euclidean": "Euclid"}
 SCORES = {name: score for score, name in DISTANCES.items()}

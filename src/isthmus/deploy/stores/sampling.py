@@ -135,6 +135,3 @@ class Exact:
                 ]
             )
         )
-
-
-__all__ = ["DEPTH", "MAX_CANDIDATES", "Exact", "Sample", "sampled"]

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.checks import one_of
+from isthmus.core.libraries import library
 from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts
-from isthmus.encoders.libraries import library
 from isthmus.errors import FileError
 from isthmus.search.scores import check_score
 

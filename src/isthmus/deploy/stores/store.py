@@ -20,10 +20,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from isthmus.core.checks import meant
+from isthmus.core.libraries import first_line, library
 from isthmus.data.addresses import Address
 from isthmus.data.source import BaseSource
 from isthmus.deploy.stores.owners import owner, refuse_others
-from isthmus.encoders.libraries import first_line, library
 from isthmus.errors import FileError, IsthmusError, OptionError, ShapeError
 
 _NUMBER = re.compile(r"(\d+)")

@@ -201,6 +201,3 @@ def recommend_in_store(
         warning=uneven(sample.rows.read(), score),
         _closer=chosen_closer,
     )
-
-
-__all__ = ["CLOSERS", "StoreAdvice", "recommend_in_store"]

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import unit
+from isthmus.core.libraries import library
 from isthmus.encoders import load_encoder
 from isthmus.encoders.embedding import embed
 from isthmus.encoders.emoji_world import load_world
 from isthmus.encoders.inputs import open_source
-from isthmus.errors import LabelsError, MissingExtra, OptionError, ShapeError
+from isthmus.errors import LabelsError, OptionError, ShapeError
 from isthmus.perturb.templates import PAPER_SWAP, wrap
 from isthmus.search.aokvqa import load_aokvqa
 from isthmus.search.opening import open_task
@@ -199,11 +200,8 @@ def _pictures(images: Any) -> Any:
             f"images have shape {images.shape} and dtype {images.dtype}; expected (n, h, w, 3) or "
             "(n, h, w) of uint8",
         )
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise MissingExtra("pictures from arrays", "pillow", "images") from error
-    return [Image.fromarray(pixels).convert("RGB") for pixels in images]
+    pillow = library("PIL.Image", "pictures from arrays", "pillow", "images")
+    return [pillow.fromarray(pixels).convert("RGB") for pixels in images]
 
 
 def _classes(given: Given) -> tuple[Any, list[str]]:
