@@ -392,19 +392,40 @@ def test_refusals() -> None:
             attack()
 
 
-@pytest.mark.parametrize("biased", [False, True])
+def over_all_rivals(q: np.ndarray, c: np.ndarray, score: str, first: np.ndarray) -> np.ndarray:
+    """The least of margin over distance from the winner, in float64."""
+    scores = q @ c.T - (0.5 * (c**2).sum(axis=1) if score == "euclidean" else 0.0)
+    margin = scores[np.arange(len(q)), first][:, None] - scores
+    between = np.linalg.norm(c[first][:, None] - c[None], axis=2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(between == 0, np.inf, margin / between).min(axis=1)
+
+
+def carried_by_bisection(margin: np.ndarray, far: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """How far each rival and the winner move, each for itself, until they tie; one by one."""
+    low, high = np.zeros(far.shape), np.full(far.shape, far.max() + np.sqrt(2 * margin.max()))
+    for _ in range(90):
+        r = 0.5 * (low + high)
+        # what the rival gains is ½ u² - ½ (u - r)₊², what the winner loses ½ (u + r)² - ½ u²
+        gain = 0.5 * far**2 - 0.5 * np.maximum(far - r, 0.0) ** 2 + 0.5 * (own + r) ** 2
+        over = gain - 0.5 * own**2 > margin
+        high, low = np.where(over, r, high), np.where(over, low, r)
+    return 0.5 * (low + high)
+
+
+@pytest.mark.parametrize("size", [0.0, 0.05, 1.5])
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
-def test_leading_rivals_set_the_radii_of_all_rivals(score: str, biased: bool) -> None:
+def test_leading_rivals_set_the_radii_of_all_rivals(score: str, size: float) -> None:
     """Against the least over all rivals in float64: to 1e-12, however near or far they are."""
     rng = np.random.default_rng(8)
     q, c = two_modalities(300, 48, seed=8)
     c[40] = c[41]  # twins
     c[50] = c[51] + 1e-6 * rng.normal(size=48)
     q[:20] = c[:20] * 1.2  # easy: no rival is near
-    bias = rng.normal(size=300) * 0.05 if biased else None
+    bias = rng.normal(size=300) * size if size else None  # 1.5: rivals stop at the query
     for items in (None, np.arange(300) // 2 * 2):
         ranking = Ranking.of(q, c, score, bias)
-        found = certified_radii(ranking, items=items)
+        found = certified_radii((ranking, None, None), items=items)[0]
         first = answers(q, c, score, bias)
         u = np.linalg.norm(q[:, None] - c[None], axis=2)
         scores = (q @ c.T if score == "dot" else -0.5 * u**2) + (0.0 if bias is None else bias)
@@ -419,13 +440,38 @@ def test_leading_rivals_set_the_radii_of_all_rivals(score: str, biased: bool) ->
         np.testing.assert_allclose(found.query[sure], slow[sure], rtol=1e-9, atol=1e-12)
         np.testing.assert_array_equal(found.query, query_radius(ranking, items=items))
         np.testing.assert_array_equal(found.candidate, candidate_radius(ranking, items=items))
-        if not biased:
-            reach = 2 * np.linalg.norm(q, axis=1)[:, None]
-            if score == "euclidean":
-                reach = u + u[np.arange(300), first][:, None]
-            slow = np.where(mates, np.inf, margin / reach).min(axis=1)
-            np.testing.assert_allclose(found.candidate[sure], slow[sure], rtol=1e-9, atol=1e-12)
+        if score == "dot":
+            each = margin / (2 * np.linalg.norm(q, axis=1)[:, None])
+        else:
+            each = carried_by_bisection(margin, u, u[np.arange(300), first][:, None])
+        slow = np.where(mates, np.inf, each).min(axis=1)
+        np.testing.assert_allclose(found.candidate[sure], slow[sure], rtol=1e-9, atol=1e-12)
         assert 0 < found.share <= 1
+
+
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+def test_searches_share_distances_where_all_candidates_move_alike(score: str) -> None:
+    """Plain search, one with other answers, and one whose rows are divided by their norms."""
+    rng = np.random.default_rng(6)
+    c = 0.1 * rng.normal(size=(400, 8))
+    # the runner-up is often a neighbour of the answer, and a rival far behind sets the radius
+    c[200:] = c[:200] + 0.02 * rng.random((200, 1)) * rng.normal(size=(200, 8))
+    q = 1.3 * c[rng.permutation(150)] + 0.01 * rng.normal(size=(150, 8))
+    a, b = 0.04 * rng.normal(size=(2, 8))
+    product = Product.of(q, c)
+    ends = [(q, c), (q + a, c + b), (unit_rows(q + a), unit_rows(c + b))]
+    rankings = [Ranking.of(*rows, score) for rows in ends]
+    moves = [
+        Moved.of(product, rankings[0]),
+        Moved.of(product, rankings[1], (a, b)),
+        Moved.of(product, rankings[2], (a, b), (True, True)),
+    ]
+    winners = [answers(*rows, score) for rows in ends]
+    assert 0.1 < (winners[0] != winners[1]).mean() < 0.9
+    together = certified_radii(*zip(rankings, winners, moves, strict=True), product=product)
+    for found, ranking, rows, first in zip(together, rankings, ends, winners, strict=True):
+        np.testing.assert_allclose(found.query, over_all_rivals(*rows, score, first), rtol=1e-9)
+        np.testing.assert_allclose(found.candidate, candidate_radius(ranking), rtol=1e-12)
 
 
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
@@ -439,14 +485,10 @@ def test_radii_from_a_product_of_rows_before_they_moved(score: str) -> None:
     ranking = Ranking.of(q + a, c + b, score)
     shared = product, Moved.of(product, ranking, (a, b))
     first = answers(q + a, c + b, score)
-    found = certified_radii(ranking, winner=first, shared=shared)
+    found = certified_radii((ranking, first, shared[1]), product=shared[0])[0]
     assert found.share < 0.5
-    alone = certified_radii(ranking)
+    alone = certified_radii((ranking, None, None))[0]
     np.testing.assert_allclose(found.query, alone.query, rtol=1e-12)
     np.testing.assert_allclose(found.candidate, alone.candidate, rtol=1e-12)
-    scores = (q + a) @ (c + b).T - (0.5 * ((c + b) ** 2).sum(axis=1) if score != "dot" else 0.0)
-    margin = scores[np.arange(150), first][:, None] - scores
-    between = np.linalg.norm(c[first][:, None] - c[None], axis=2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slow = np.where(between == 0, np.inf, margin / between).min(axis=1)
+    slow = over_all_rivals(q + a, c + b, score, first)
     np.testing.assert_allclose(found.query, slow, rtol=1e-9)

@@ -21,7 +21,7 @@ from isthmus.errors import OptionError
 from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved, Product
 from isthmus.theory.hyperbola import nearest_on_branch
-from isthmus.theory.leading import LEADING, Leading
+from isthmus.theory.leading import LEADING, Leading, carried, leading_radii
 from isthmus.theory.rows import CleanRows, check_noise
 
 NORMS = ("l2", "linf")
@@ -44,7 +44,7 @@ def query_radius(
     clean = CleanRows.of(ranking, items)
     leading = Leading.of(clean, ranking) if norm == "l2" else None
     if leading is not None:
-        return leading.radii("query")[0][0]
+        return leading_radii([leading], "query")[0][0][0]
     parts = []
     for _, margins, first in clean.blocks():
         reach = _between(clean.candidates, first, norm)
@@ -82,8 +82,9 @@ def candidate_radius(
     """Largest r such that no candidates, each moved by less than r, change the answer, (n,).
 
     Euclidean, ``l2``: min_j m_j / (‖u_1‖ + ‖u_j‖), which without candidate biases is
-    ½ min_j (‖u_j‖ - ‖u_1‖). Euclidean, ``linf``: the root of Σ(|u_1i| + r)² - 2β_1 =
-    Σ(|u_ji| - r)₊² - 2β_j, by bisection to rounding. Dot: min_j m_j / (2‖q‖), with ‖q‖_2 or ‖q‖_1.
+    ½ min_j (‖u_j‖ - ‖u_1‖); with them a rival may get to the query and stop there (``carried``).
+    Euclidean, ``linf``: the root of Σ(|u_1i| + r)² - 2β_1 = Σ(|u_ji| - r)₊² - 2β_j, by bisection to
+    rounding. Dot: min_j m_j / (2‖q‖), with ‖q‖_2 or ‖q‖_1.
     O(n K d), ``linf`` about ten times that.
 
     Raises:
@@ -94,23 +95,21 @@ def candidate_radius(
     clean = CleanRows.of(ranking, items)
     if len(clean.candidates) < 2:
         return np.full(len(clean.queries), np.inf)
-    biased = clean.score == "euclidean" and bool(clean.bias.any())
-    leading = Leading.of(clean, ranking) if norm == "l2" and not biased else None
+    leading = Leading.of(clean, ranking) if norm == "l2" else None
     if leading is not None:
-        return leading.radii("candidate")[0][0]
+        return leading_radii([leading], "candidate")[0][0][0]
     if clean.score == "euclidean" and norm == "linf":
-        return np.array([_bisected(clean, i, cube=True) for i in range(len(clean.queries))])
+        return np.array([_bisected(clean, i) for i in range(len(clean.queries))])
     sizes = np.linalg.norm(clean.queries, ord=2 if norm == "l2" else 1, axis=1)
     parts = []
     for part, margins, first in clean.blocks():
         if clean.score == "euclidean":
             far = np.sqrt(clean.squares(part, clean.queries.shape[1]))
-            reach = far + np.take_along_axis(far, first[:, None], axis=1)
-            radius = _least(margins, reach, first)
-            if biased:  # a rival that r would carry past the query
-                past = np.flatnonzero(radius > far.min(axis=1))
-                radius[past] = [_bisected(clean, part.start + i) for i in past]
-            parts.append(radius)
+            own = np.take_along_axis(far, first[:, None], axis=1)
+            radius = carried(margins, own, far, clean.bias[first][:, None] - clean.bias)
+            radius[np.isinf(margins)] = np.inf  # no rivals
+            radius[np.arange(len(first)), first] = np.inf
+            parts.append(radius.min(axis=1))
         else:
             reach = np.broadcast_to(2 * sizes[part][:, None], margins.shape)
             parts.append(_least(margins, reach, first))
@@ -170,33 +169,42 @@ class Certified:
 
 
 def certified_radii(
-    ranking: Ranking,
-    *,
+    *searches: tuple[Ranking, np.ndarray | None, Moved | None],
+    product: Product | None = None,
     items: np.ndarray | None = None,
-    winner: np.ndarray | None = None,
-    shared: tuple[Product, Moved] | None = None,
-) -> Certified:
-    """:func:`query_radius` and :func:`candidate_radius` in L2, and how they were found.
+) -> list[Certified]:
+    """:func:`query_radius` and :func:`candidate_radius` in L2 of some searches, and how they were
+    found.
 
     Args:
-        winner: (n,) the ranking's answers, where they are known. shared: how its scores come from a
-            product of other rows.
+        searches: of the same queries and candidates as different closers map them: each its
+            ranking, its answers (n,) where they are known, and how its scores come from the
+            ``product`` of the rows before any map, where they do.
 
     Raises:
         OptionError: cosine.
     """
-    _check_quadric(ranking.score, "radius of candidates")
-    clean = CleanRows.of(ranking, items, winner)
-    leading = Leading.of(clean, ranking, shared)
-    if leading is None:
-        radii = query_radius(ranking, items=items), candidate_radius(ranking, items=items)
-        return Certified(*radii, 0.0)
-    if ranking.score == "euclidean" and clean.bias.any():
-        (query, most), candidate = leading.radii("query")[0], candidate_radius(ranking, items=items)
-    else:
-        (query, listed), (candidate, more) = leading.radii("query", "candidate")
-        most = np.maximum(listed, more)
-    return Certified(query, candidate, float((most <= LEADING).mean()))
+    leaders: list[Leading | None] = []
+    for ranking, winner, moved in searches:
+        _check_quadric(ranking.score, "radius of candidates")
+        shared = None if moved is None or product is None else (product, moved)
+        leaders.append(Leading.of(CleanRows.of(ranking, items, winner), ranking, shared))
+    found: dict[int, Certified] = {}
+    # distances between candidates do not change where all move alike
+    alike = [
+        i for i, (_, _, moved) in enumerate(searches) if moved is not None and moved.length is None
+    ]
+    for group in (alike, *([i] for i in range(len(searches)) if i not in alike)):
+        mine = {i: one for i in group if (one := leaders[i]) is not None}
+        radii = leading_radii(list(mine.values()), "query", "candidate") if mine else []
+        for i, ((query, listed), (candidate, more)) in zip(mine, radii, strict=True):
+            certain = np.maximum(listed, more) <= LEADING
+            found[i] = Certified(query, candidate, float(certain.mean()))
+    for i, (ranking, _, _) in enumerate(searches):
+        if i not in found:
+            both = query_radius(ranking, items=items), candidate_radius(ranking, items=items)
+            found[i] = Certified(*both, 0.0)
+    return [found[i] for i in range(len(searches))]
 
 
 def smoothing_radius(first: np.ndarray, second: np.ndarray, sigma: float) -> np.ndarray:
@@ -279,14 +287,10 @@ def _least(margins: np.ndarray, reach: np.ndarray, first: np.ndarray) -> np.ndar
     return np.asarray(radius.min(axis=1))
 
 
-def _bisected(clean: CleanRows, i: int, *, cube: bool = False) -> float:
-    """Euclidean radius of candidates for one query: the largest r at which every rival still loses.
-
-    In ``l2`` rivals stop at the query; in ``linf`` (``cube``) each coordinate stops at the query's.
-    """
+def _bisected(clean: CleanRows, i: int) -> float:
+    """Euclidean ``linf`` radius of candidates for one query: the largest r at which every rival
+    still loses. Each coordinate of a rival stops at the query's."""
     away = np.abs(clean.queries[i] - clean.candidates)
-    if not cube:
-        away = np.linalg.norm(away, axis=1, keepdims=True)
     own, bias = away[clean.winner[i]], clean.bias[clean.winner[i]] - clean.bias
     rows = np.arange(len(away)) if clean.items is None else clean.items
     alive = np.flatnonzero(rows != rows[clean.winner[i]])

@@ -35,7 +35,7 @@ from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import Curve, curves_over
-from isthmus.theory.radii import Certified, certified_radii
+from isthmus.theory.radii import certified_radii
 from isthmus.theory.rows import moved_search
 from isthmus.workflows.audits.options import AuditOptions
 from isthmus.workflows.audits.scores import by_score
@@ -366,26 +366,17 @@ def _radius(task: RetrievalTask, closer: Closer) -> dict[str, Any]:
     if after.score == "cosine":
         ranking = ranking.under("dot")
         moved = moved_search(task.product, closer, ranking, normalised=task.normalised)
-    radii = {
-        "before": _certified(task, before, Moved.of(task.product, before), task.today(plain)),
-        "after": _certified(task, ranking, moved, after.clean_top1),
-    }
+    own_rows = task.candidate_items is None and task.lists is None  # else answers are of others
+    found = certified_radii(
+        (before, task.today(plain) if own_rows else None, Moved.of(task.product, before)),
+        (ranking, after.clean_top1 if own_rows else None, moved),
+        product=task.product,
+        items=task.candidate_items,
+    )
+    radii = dict(zip(("before", "after"), found, strict=True))
     return {
         "query_l2": {name: quantiles(one.query) for name, one in radii.items()},
         "candidate_l2": {name: quantiles(one.candidate) for name, one in radii.items()},
         "score": {"before": plain, "after": ranking.score},
         "certified": {name: one.share for name, one in radii.items()},
     }
-
-
-def _certified(
-    task: RetrievalTask, ranking: Ranking, moved: Moved | None, answers: np.ndarray
-) -> Certified:
-    """``answers`` of the task's search, of items among all candidates or those that are listed."""
-    own_rows = task.candidate_items is None and task.lists is None
-    return certified_radii(
-        ranking,
-        items=task.candidate_items,
-        winner=answers if own_rows else None,
-        shared=None if moved is None else (task.product, moved),
-    )
