@@ -6,11 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import INPUT
+from isthmus.cli.options import INPUT, about, argument
 from isthmus.cli.output import console, print_json
 from isthmus.data.writer import WRITTEN
 
@@ -24,21 +22,19 @@ RANKED_BY = {
 
 def command(
     closer: options.CloserFile,
-    rows: Annotated[str, typer.Argument(metavar="ROWS", help=f"{INPUT}.")],
-    role: Annotated[str, typer.Option(help="query or candidate.")],
-    out: Annotated[Path, typer.Option(help=f"Closed rows: {WRITTEN}.")],
+    rows: Annotated[str, argument("ROWS", f"{INPUT}.")],
+    role: Annotated[str, about("query or candidate.")],
+    out: Annotated[Path, about(f"Closed rows: {WRITTEN}.")],
     bias_out: Annotated[
         Path | None,
-        typer.Option(
-            help="Candidates: file of the candidate bias (.npy). Tables hold it as a column."
-        ),
+        about("Candidates: file of the candidate bias (.npy). Tables hold it as a column."),
     ] = None,
     skip_invalid: Annotated[
         bool,
-        typer.Option(
-            "--skip-invalid",
-            help="Leave out rows with NaN, infinity or nothing but zeros, and list them in "
+        about(
+            "Leave out rows with NaN, infinity or nothing but zeros, and list them in "
             "OUT's STEM.skipped.txt. Otherwise they are refused.",
+            "--skip-invalid",
         ),
     ] = False,
     engine: options.Engine = None,

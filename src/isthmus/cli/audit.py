@@ -6,26 +6,21 @@ from json import loads
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import INPUT
+from isthmus.cli.options import INPUT, about, argument
 from isthmus.cli.output import console, print_json, say_where
 
 
 def command(
-    a: Annotated[str, typer.Argument(metavar="A", help=f"First modality: {INPUT}.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Second modality, likewise.")],
-    names: Annotated[str, typer.Option(help="What the two are called.")] = "image,text",
+    a: Annotated[str, argument("A", f"First modality: {INPUT}.")],
+    b: Annotated[str, argument("B", "Second modality, likewise.")],
+    names: Annotated[str, about("What the two are called.")] = "image,text",
     paired: options.Paired = None,
     labels: Annotated[
-        str | None,
-        typer.Option(help="B holds class texts; this file has one integer per row of A."),
+        str | None, about("B holds class texts; this file has one integer per row of A.")
     ] = None,
-    relevance: Annotated[
-        str | None, typer.Option(help="Two columns of integers: row of A, row of B.")
-    ] = None,
+    relevance: Annotated[str | None, about("Two columns of integers: row of A, row of B.")] = None,
     query_items: options.QueryItems = None,
     candidate_items: options.CandidateItems = None,
     score: options.Score = "cosine",
@@ -38,21 +33,17 @@ def command(
     max_candidates: options.MaxCandidates = 10_000,
     neighbours: Annotated[
         str | None,
-        typer.Option(
-            help="What a store returned for the rows of A: query row, candidate row or id, score "
+        about(
+            "What a store returned for the rows of A: query row, candidate row or id, score "
             "(.parquet, .csv). B then holds 10,000 or more random rows of its gallery."
         ),
     ] = None,
-    gallery_rows: Annotated[
-        int | None, typer.Option(help="Rows of that gallery; left out: estimated.")
-    ] = None,
+    gallery_rows: Annotated[int | None, about("Rows of that gallery; left out: estimated.")] = None,
     disturbed_queries: options.Disturbed = None,
     disturbed_candidates: options.Disturbed = None,
     seed: options.Seed = 0,
     engine: options.Engine = None,
-    out: Annotated[Path, typer.Option(help="Folder for reports and closers.")] = Path(
-        "isthmus-report"
-    ),
+    out: Annotated[Path, about("Folder for reports and closers.")] = Path("isthmus-report"),
     verbose: options.Verbose = False,
     json: options.Json = False,
 ) -> None:

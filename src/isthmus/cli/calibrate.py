@@ -6,11 +6,9 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import check_output
+from isthmus.cli.options import about, check_output
 from isthmus.cli.output import console, print_json
 from isthmus.report.table import print_warnings
 from isthmus.report.words import is_broken
@@ -20,37 +18,35 @@ def command(
     queries: options.Queries,
     candidates: options.Candidates,
     false_match_rate: Annotated[
-        float, typer.Option(help="Share of non-matches that may pass for matches.")
+        float, about("Share of non-matches that may pass for matches.")
     ] = 0.001,
     paired: Annotated[
         bool | None,
-        typer.Option(
-            "--paired/--unpaired",
-            help="Query i matches candidate i. Left out: where lengths are equal. --unpaired: "
+        about(
+            "Query i matches candidate i. Left out: where lengths are equal. --unpaired: "
             "nothing matches.",
+            "--paired/--unpaired",
         ),
     ] = None,
     labels: options.Labels = None,
     relevance: options.Relevance = None,
     kinds: Annotated[
         str | None,
-        typer.Option(
-            help="The kind of each query, a word or number per row (short, long, a language): "
+        about(
+            "The kind of each query, a word or number per row (short, long, a language): "
             ".txt, .csv, .npy or FILE:COLUMN of parquet. Each kind gets a threshold of its own."
         ),
     ] = None,
     query_items: options.QueryItems = None,
     candidate_items: options.CandidateItems = None,
     score: Annotated[
-        str | None, typer.Option(help="dot, cosine (default) or euclidean, or the closer's own.")
+        str | None, about("dot, cosine (default) or euclidean, or the closer's own.")
     ] = None,
-    closer: Annotated[
-        Path | None, typer.Option(help="A file of isthmus close, applied first.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="The model's name, kept in the file.")] = None,
+    closer: Annotated[Path | None, about("A file of isthmus close, applied first.")] = None,
+    model: Annotated[str | None, about("The model's name, kept in the file.")] = None,
     max_queries: options.MaxQueries = 10_000,
     seed: options.Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="The calibration's file, .json.")] = None,
+    out: Annotated[Path | None, about("The calibration's file, .json.")] = None,
     json: options.Json = False,
 ) -> None:
     """What score means a match, at a stated false-match rate, judged on held-out queries.

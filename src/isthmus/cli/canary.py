@@ -9,6 +9,7 @@ import typer
 
 import isthmus as im
 from isthmus.cli import options
+from isthmus.cli.options import about, argument
 from isthmus.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ WORDS = {
 }
 """Kind of change -> what it means."""
 
-Subject = Annotated[
-    str, typer.Argument(metavar="ROWS|ENCODER", help=f"{options.INPUT}; or NAME[:MODEL] to run.")
-]
+Subject = Annotated[str, argument("ROWS|ENCODER", f"{options.INPUT}; or NAME[:MODEL] to run.")]
 
 group = typer.Typer(
     help="Does another runtime, export or model version still give the same vectors?\n\n"
@@ -42,17 +41,14 @@ group = typer.Typer(
 @group.command()
 def make(
     rows: Subject,
-    out: Annotated[Path, typer.Option(help="The canary's file, .safetensors or .json.")],
+    out: Annotated[Path, about("The canary's file, .safetensors or .json.")],
     images: options.Images = None,
     texts: options.Texts = None,
-    ids: Annotated[
-        str | None, typer.Option(help="Names of the inputs: one per line, or a JSON list.")
-    ] = None,
+    ids: Annotated[str | None, about("Names of the inputs: one per line, or a JSON list.")] = None,
     again: Annotated[
-        list[str] | None,
-        typer.Option(help="Rows of the same inputs from another run of the same; repeatable."),
+        list[str] | None, about("Rows of the same inputs from another run of the same; repeatable.")
     ] = None,
-    max_inputs: Annotated[int, typer.Option(help="Inputs kept, evenly spaced.")] = 256,
+    max_inputs: Annotated[int, about("Inputs kept, evenly spaced.")] = 256,
     batch_size: options.BatchSize = 64,
     device: options.Device = "cpu",
     json: options.Json = False,
@@ -75,12 +71,12 @@ def make(
 
 @group.command()
 def check(
-    canary: Annotated[Path, typer.Argument(metavar="CANARY", help="A file of canary make.")],
+    canary: Annotated[Path, argument("CANARY", "A file of canary make.")],
     rows: Subject,
     images: options.Images = None,
     texts: options.Texts = None,
     rounding: Annotated[
-        float, typer.Option(help="Distance of unit rows that passes; 0: only what a re-run moves.")
+        float, about("Distance of unit rows that passes; 0: only what a re-run moves.")
     ] = 3e-3,
     batch_size: options.BatchSize = 64,
     device: options.Device = "cpu",

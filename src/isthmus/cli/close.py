@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import check_output
+from isthmus.cli.options import about, check_output
 from isthmus.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -19,42 +17,38 @@ if TYPE_CHECKING:
 def command(
     queries: options.Queries,
     candidates: options.Candidates,
-    out: Annotated[Path, typer.Option(help="The closer's file, .safetensors.")],
+    out: Annotated[Path, about("The closer's file, .safetensors.")],
     method: Annotated[
-        str, typer.Option(help="A closer's name: center-queries, ridge-shift … (docs/closing.md).")
+        str, about("A closer's name: center-queries, ridge-shift … (docs/closing.md).")
     ] = "center-queries",
     strength: Annotated[
-        float | None,
-        typer.Option(help="0 changes nothing, 1 closes fully; default the method's own."),
+        float | None, about("0 changes nothing, 1 closes fully; default the method's own.")
     ] = None,
     score: Annotated[
-        str | None, typer.Option(help="dot, cosine or euclidean; default the method's own.")
+        str | None, about("dot, cosine or euclidean; default the method's own.")
     ] = None,
     variance: Annotated[
-        float | None,
-        typer.Option(help="orthogonal-shift, span, subspace: share of variance that is the hull."),
+        float | None, about("orthogonal-shift, span, subspace: share of variance that is the hull.")
     ] = None,
     side: Annotated[
-        str | None, typer.Option(help="mean-, biased-shift: which rows move, query or candidate.")
+        str | None, about("mean-, biased-shift: which rows move, query or candidate.")
     ] = None,
     renormalise: Annotated[
         bool | None,
-        typer.Option(
+        about(
+            "mean-shift, centering: normalise moved rows; default: where rows were.",
             "--renormalise/--no-renormalise",
-            help="mean-shift, centering: normalise moved rows; default: where rows were.",
         ),
     ] = None,
     normalised: Annotated[
         bool,
-        typer.Option(
-            "--normalised/--raw",
-            "--normalise",
-            help="Rows are normalised first (cosine users: yes).",
+        about(
+            "Rows are normalised first (cosine users: yes).", "--normalised/--raw", "--normalise"
         ),
     ] = True,
     option: Annotated[
         list[str] | None,
-        typer.Option(help="A closer's own option, NAME=VALUE (rank=64, noise=rabitq); repeatable."),
+        about("A closer's own option, NAME=VALUE (rank=64, noise=rabitq); repeatable."),
     ] = None,
     relevance: options.Relevance = None,
     labels: options.Labels = None,

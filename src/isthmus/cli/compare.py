@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import INPUT
+from isthmus.cli.options import INPUT, about, argument
 from isthmus.cli.output import console, print_json
 from isthmus.report.table import print_warnings
 from isthmus.report.words import is_broken
@@ -17,22 +15,19 @@ GATE_FAILED = 3
 
 
 def command(
-    before: Annotated[str, typer.Argument(metavar="BEFORE", help=f"Query rows: {INPUT}.")],
-    after: Annotated[
-        str, typer.Argument(metavar="AFTER", help="Their new version; row i is the same item.")
-    ],
+    before: Annotated[str, argument("BEFORE", f"Query rows: {INPUT}.")],
+    after: Annotated[str, argument("AFTER", "Their new version; row i is the same item.")],
     candidates: options.Candidates,
     after_candidates: Annotated[
-        str | None,
-        typer.Option(help="The candidates' new version: old and new queries meet old and new."),
+        str | None, about("The candidates' new version: old and new queries meet old and new.")
     ] = None,
     max_flips: Annotated[
-        float, typer.Option(help="Limit of the share of changed answers; above it, exit code 3.")
+        float, about("Limit of the share of changed answers; above it, exit code 3.")
     ] = 0.01,
     gate: Annotated[
         str,
-        typer.Option(
-            help="Which search the limit is for (queries' version first): new-old, old-new, "
+        about(
+            "Which search the limit is for (queries' version first): new-old, old-new, "
             "new-new, or worst of those measured."
         ),
     ] = "worst",
@@ -41,10 +36,8 @@ def command(
     score: options.Score = "cosine",
     labels: options.Labels = None,
     relevance: options.Relevance = None,
-    paired: Annotated[
-        bool, typer.Option("--paired", help="Query i's right answer is candidate i.")
-    ] = False,
-    k: Annotated[int, typer.Option("--k", help="Depth of the overlap.")] = 10,
+    paired: Annotated[bool, about("Query i's right answer is candidate i.", "--paired")] = False,
+    k: Annotated[int, about("Depth of the overlap.", "--k")] = 10,
     max_queries: options.MaxQueries = 2000,
     seed: options.Seed = 0,
     json: options.Json = False,

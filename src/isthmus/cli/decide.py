@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
+from isthmus.cli.options import about, argument
 from isthmus.cli.output import console, print_json
 from isthmus.errors import OptionError
 
@@ -16,23 +15,18 @@ SHOWN = 10
 
 
 def command(
-    calibration: Annotated[
-        Path, typer.Argument(metavar="CALIBRATION", help="A file of isthmus calibrate.")
-    ],
+    calibration: Annotated[Path, argument("CALIBRATION", "A file of isthmus calibrate.")],
     queries: options.Queries,
     candidates: options.Candidates,
-    kind: Annotated[str | None, typer.Option(help="The kind of all queries.")] = None,
+    kind: Annotated[str | None, about("The kind of all queries.")] = None,
     kinds: Annotated[
-        str | None, typer.Option(help="The kind of each query: a file as calibrate takes it.")
+        str | None, about("The kind of each query: a file as calibrate takes it.")
     ] = None,
     size: Annotated[
-        int | None,
-        typer.Option(help="How many candidates were searched; left out: those that are given."),
+        int | None, about("How many candidates were searched; left out: those that are given.")
     ] = None,
-    closer: Annotated[
-        Path | None, typer.Option(help="The closer that it was calibrated through.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="A line per query: .parquet, or .json.")] = None,
+    closer: Annotated[Path | None, about("The closer that it was calibrated through.")] = None,
+    out: Annotated[Path | None, about("A line per query: .parquet, or .json.")] = None,
     json: options.Json = False,
 ) -> None:
     """For each query a match or nothing, at the false-match rate that was calibrated.

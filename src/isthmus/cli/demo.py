@@ -5,19 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from isthmus.cli import options
+from isthmus.cli.options import about
 from isthmus.cli.output import console, print_json, progress_bar
 
 
 def command(
-    out: Annotated[Path, typer.Option(help="Folder for reports, rows and closers.")] = Path(
-        "isthmus-demo"
-    ),
+    out: Annotated[Path, about("Folder for reports, rows and closers.")] = Path("isthmus-demo"),
     encoder: Annotated[
-        str,
-        typer.Option(help="emoji (default model), emoji:contrastive, emoji:sigmoid, emoji:gap."),
+        str, about("emoji (default model), emoji:contrastive, emoji:sigmoid, emoji:gap.")
     ] = "emoji",
     seed: options.Seed = 0,
     verbose: options.Verbose = False,

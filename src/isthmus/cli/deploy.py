@@ -5,49 +5,45 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from isthmus.cli import options
-from isthmus.cli.options import INPUT
+from isthmus.cli.options import INPUT, about, argument
 from isthmus.cli.output import console, print_json
 from isthmus.errors import OptionError
 
 
 def command(
     closer: options.CloserFile,
-    store: Annotated[
-        str, typer.Argument(metavar="STORE", help="Address of the candidates' vectors.")
-    ],
+    store: Annotated[str, argument("STORE", "Address of the candidates' vectors.")],
     column: Annotated[
-        str | None, typer.Option(help="New column or collection. Default: old name and closer.")
+        str | None, about("New column or collection. Default: old name and closer.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the query side. Default: isthmus-deploy-COLUMN.")
+        Path | None, about("Folder for the query side. Default: isthmus-deploy-COLUMN.")
     ] = None,
     check: Annotated[
         str | None,
-        typer.Option(
-            metavar="QUERIES",
-            help=f"Write nothing; send these queries to the store and compare with exact search: "
+        about(
+            f"Write nothing; send these queries to the store and compare with exact search: "
             f"{INPUT}.",
+            metavar="QUERIES",
         ),
     ] = None,
     queries: Annotated[
         str | None,
-        typer.Option(
-            help=f"Try the closer in the store first, with these queries, and write nothing where "
+        about(
+            f"Try the closer in the store first, with these queries, and write nothing where "
             f"it clearly loses answers: {INPUT}."
         ),
     ] = None,
     even_if_worse: Annotated[
         bool,
-        typer.Option(
+        about(
+            "Write also where the trial clearly loses answers, or rows are queries.",
             "--even-if-worse",
-            help="Write also where the trial clearly loses answers, or rows are queries.",
         ),
     ] = False,
     undo: Annotated[
-        bool, typer.Option("--undo", help="Remove what an earlier deploy wrote, nothing else.")
+        bool, about("Remove what an earlier deploy wrote, nothing else.", "--undo")
     ] = False,
     max_queries: options.MaxQueries = 500,
     seed: options.Seed = 0,

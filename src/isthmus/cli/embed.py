@@ -5,34 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
+from isthmus.cli.options import about
 from isthmus.cli.output import console, print_json
 
 
 def command(
     encoder: Annotated[
-        str,
-        typer.Option(
-            help="NAME[:MODEL]: emoji, open_clip, transformers, sentence_transformers, onnx."
-        ),
+        str, about("NAME[:MODEL]: emoji, open_clip, transformers, sentence_transformers, onnx.")
     ],
-    out: Annotated[Path, typer.Option(help="Rows: .npy, .safetensors or .parquet.")],
-    images: Annotated[
-        str | None, typer.Option(help="Folder of pictures, or a file that lists them.")
-    ] = None,
-    texts: Annotated[
-        str | None, typer.Option(help="One text per line, or FILE.parquet:COLUMN.")
-    ] = None,
+    out: Annotated[Path, about("Rows: .npy, .safetensors or .parquet.")],
+    images: Annotated[str | None, about("Folder of pictures, or a file that lists them.")] = None,
+    texts: Annotated[str | None, about("One text per line, or FILE.parquet:COLUMN.")] = None,
     batch_size: options.BatchSize = 64,
     workers: Annotated[
-        int | None,
-        typer.Option(help="Pictures opened at a time; else one a core, at most 8 (emoji: 1)."),
+        int | None, about("Pictures opened at a time; else one a core, at most 8 (emoji: 1).")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Stop at an unreadable picture instead of listing it.")
+        bool, about("Stop at an unreadable picture instead of listing it.", "--strict")
     ] = False,
     device: options.Device = "cpu",
     json: options.Json = False,

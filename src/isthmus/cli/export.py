@@ -5,35 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import INPUT, check_output
+from isthmus.cli.options import INPUT, about, argument, check_output
 from isthmus.cli.output import console, print_json
 from isthmus.errors import CorruptFile, OptionError
 
 
 def command(
-    closer: Annotated[
-        Path, typer.Argument(metavar="CLOSER", help="A .safetensors or .json closer.")
-    ],
-    to: Annotated[str, typer.Option(help="closer, json, onnx, sentence-transformers or siglip.")],
-    out: Annotated[Path, typer.Option(help="File, or folder of a model, to write.")],
+    closer: Annotated[Path, argument("CLOSER", "A .safetensors or .json closer.")],
+    to: Annotated[str, about("closer, json, onnx, sentence-transformers or siglip.")],
+    out: Annotated[Path, about("File, or folder of a model, to write.")],
     model: Annotated[
-        str | None, typer.Option(help="What it goes behind: an ONNX file or a model's folder.")
+        str | None, about("What it goes behind: an ONNX file or a model's folder.")
     ] = None,
-    role: Annotated[str | None, typer.Option(help="onnx: query or candidate.")] = None,
+    role: Annotated[str | None, about("onnx: query or candidate.")] = None,
     output: Annotated[
-        str | None, typer.Option(help="onnx: the output that holds rows, where there are several.")
+        str | None, about("onnx: the output that holds rows, where there are several.")
     ] = None,
-    query: Annotated[str, typer.Option(help="siglip: which side asks, image or text.")] = "image",
+    query: Annotated[str, about("siglip: which side asks, image or text.")] = "image",
     store: Annotated[
-        str | None,
-        typer.Option(help="Candidate bias as a coordinate: inner-product, cosine or euclidean."),
+        str | None, about("Candidate bias as a coordinate: inner-product, cosine or euclidean.")
     ] = None,
     candidates: Annotated[
-        str | None, typer.Option(help=f"Candidates whose range --store fits: {INPUT}.")
+        str | None, about(f"Candidates whose range --store fits: {INPUT}.")
     ] = None,
     json: options.Json = False,
 ) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
+from isthmus.cli.options import about, argument
 from isthmus.cli.output import console, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -16,14 +15,12 @@ if TYPE_CHECKING:
 
 
 def _of_paper(words: str) -> Any:
-    return typer.Option(help=f"Of paper: {words}")
+    return about(f"Of paper: {words}")
 
 
 def command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An experiment, or: list.")],
-    out: Annotated[Path, typer.Option(help="Folder for the table and the figures.")] = Path(
-        "isthmus-lab"
-    ),
+    name: Annotated[str, argument("NAME", "An experiment, or: list.")],
+    out: Annotated[Path, about("Folder for the table and the figures.")] = Path("isthmus-lab"),
     seed: options.Seed = 0,
     json: options.Json = False,
     encoder: Annotated[

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
+from isthmus.cli.options import about, argument
 from isthmus.cli.output import console, print_json
 
 ITEMS = "A name per row of the {} file: documents with one name are one item."
@@ -16,29 +15,25 @@ RELEVANT = "Two columns of integers: query row, row of the {} file."
 
 
 def command(
-    queries: Annotated[
-        str, typer.Argument(metavar="[QUERIES]", help="Left out: the form not stored asks.")
-    ],
-    a: Annotated[str, typer.Argument(metavar="IMAGES", help="Documents of one modality.")],
-    b: Annotated[str | None, typer.Argument(metavar="TEXTS", help="Of the other.")] = None,
-    relevance_a: Annotated[str | None, typer.Option(help=RELEVANT.format("first"))] = None,
-    relevance_b: Annotated[str | None, typer.Option(help=RELEVANT.format("second"))] = None,
-    score: Annotated[str, typer.Option(help="cosine or dot: how you search today.")] = "cosine",
-    names: Annotated[str, typer.Option(help="What the two modalities are called.")] = "image,text",
-    k: Annotated[int, typer.Option(help="Depth of nDCG, recall and shares.")] = 10,
-    share: Annotated[float, typer.Option(help="Of pairs that are stored as the first form.")] = 0.5,
-    draws: Annotated[int, typer.Option(help="Mixtures of pairs that are averaged over.")] = 20,
+    queries: Annotated[str, argument("[QUERIES]", "Left out: the form not stored asks.")],
+    a: Annotated[str, argument("IMAGES", "Documents of one modality.")],
+    b: Annotated[str | None, argument("TEXTS", "Of the other.")] = None,
+    relevance_a: Annotated[str | None, about(RELEVANT.format("first"))] = None,
+    relevance_b: Annotated[str | None, about(RELEVANT.format("second"))] = None,
+    score: Annotated[str, about("cosine or dot: how you search today.")] = "cosine",
+    names: Annotated[str, about("What the two modalities are called.")] = "image,text",
+    k: Annotated[int, about("Depth of nDCG, recall and shares.")] = 10,
+    share: Annotated[float, about("Of pairs that are stored as the first form.")] = 0.5,
+    draws: Annotated[int, about("Mixtures of pairs that are averaged over.")] = 20,
     fit_share: Annotated[
-        float, typer.Option(help="Share of queries that the strength is chosen on; not scored.")
+        float, about("Share of queries that the strength is chosen on; not scored.")
     ] = 0.5,
     max_queries: options.MaxQueries = 2000,
     query_items: options.QueryItems = None,
-    candidate_items_a: Annotated[str | None, typer.Option(help=ITEMS.format("first"))] = None,
-    candidate_items_b: Annotated[str | None, typer.Option(help=ITEMS.format("second"))] = None,
+    candidate_items_a: Annotated[str | None, about(ITEMS.format("first"))] = None,
+    candidate_items_b: Annotated[str | None, about(ITEMS.format("second"))] = None,
     seed: options.Seed = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="The chosen closer's file, .safetensors or .json.")
-    ] = None,
+    out: Annotated[Path | None, about("The chosen closer's file, .safetensors or .json.")] = None,
     json: options.Json = False,
 ) -> None:
     """Which modality outranks the other in one pool, and what levelling the pool gives.

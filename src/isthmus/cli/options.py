@@ -21,92 +21,87 @@ INPUT = (
 )
 LEVELS = "numbers that are variances above 0, such as 0.005,0.022"
 
-Queries = Annotated[str, typer.Argument(metavar="QUERIES", help=f"{INPUT}.")]
-Candidates = Annotated[str, typer.Argument(metavar="CANDIDATES", help="What is searched.")]
-CloserFile = Annotated[Path, typer.Argument(metavar="CLOSER", help="A file of isthmus close.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+
+def about(words: str, *names: str, metavar: str | None = None) -> Any:
+    """An option with these words of help, under the name of its parameter or other ``names``."""
+    return typer.Option(*names, help=words, metavar=metavar)
+
+
+def argument(metavar: str, words: str) -> Any:
+    """An argument, and its words of help."""
+    return typer.Argument(metavar=metavar, help=words)
+
+
+Queries = Annotated[str, argument("QUERIES", f"{INPUT}.")]
+Candidates = Annotated[str, argument("CANDIDATES", "What is searched.")]
+CloserFile = Annotated[Path, argument("CLOSER", "A file of isthmus close.")]
+Json = Annotated[bool, about("Print the result as JSON on standard output.", "--json")]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", help="Print all: why, what it costs, warnings in full, tables.")
+    bool, about("Print all: why, what it costs, warnings in full, tables.", "--verbose")
 ]
 Paired = Annotated[
     bool | None,
-    typer.Option(
+    about(
+        "Query i's right answer is candidate i. Left out: paired where lengths are equal.",
         "--paired/--unpaired",
-        help="Query i's right answer is candidate i. Left out: paired where lengths are equal.",
     ),
 ]
 Labels = Annotated[
     str | None,
-    typer.Option(
-        help="Candidates are class texts: their row, or their id, for each query. "
+    about(
+        "Candidates are class texts: their row, or their id, for each query. "
         "FILE:COLUMN of a table too."
     ),
 ]
 Relevance = Annotated[
     str | None,
-    typer.Option(
-        help="What is right: query and candidate, by row or id, and perhaps a grade; qrels of "
+    about(
+        "What is right: query and candidate, by row or id, and perhaps a grade; qrels of "
         "TREC or BEIR too. ids: rows with one id belong together."
     ),
 ]
 QueryItems = Annotated[
-    str | None,
-    typer.Option(help="A name per query (number or word): rows with one name are one item."),
+    str | None, about("A name per query (number or word): rows with one name are one item.")
 ]
-CandidateItems = Annotated[str | None, typer.Option(help="The same for candidates.")]
+CandidateItems = Annotated[str | None, about("The same for candidates.")]
 Disturbed = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="NAME=FILE",
-        help="The same rows after a real disturbance (JPEG, an edited word): its flips and size. "
+    about(
+        "The same rows after a real disturbance (JPEG, an edited word): its flips and size. "
         "May be repeated.",
+        metavar="NAME=FILE",
     ),
 ]
-Score = Annotated[str, typer.Option(help="dot, cosine or euclidean: how you search today.")]
+Score = Annotated[str, about("dot, cosine or euclidean: how you search today.")]
 Perturb = Annotated[
     str,
-    typer.Option(
-        help="gaussian, uniform, covariance, in-span, off-span, along-gap, truncation, "
+    about(
+        "gaussian, uniform, covariance, in-span, off-span, along-gap, truncation, "
         "dropped-dimensions, random-projection, or codecs: rabitq, sq8, sign, pq32x8 …"
     ),
 ]
-Levels = Annotated[str, typer.Option(help="Noise levels (variances), separated by commas.")]
+Levels = Annotated[str, about("Noise levels (variances), separated by commas.")]
 WHAT_LEVELS_ARE = "What a level is: total, coordinate, spread or relative"
 Convention = Annotated[
-    str | None,
-    typer.Option(help=f"{WHAT_LEVELS_ARE}; left out: total, relative where rows are not unit."),
+    str | None, about(f"{WHAT_LEVELS_ARE}; left out: total, relative where rows are not unit.")
 ]
-Rescored = Annotated[
-    int, typer.Option(help="Codecs: so many of the best by code are ranked again in float.")
-]
-Trials = Annotated[
-    int | None, typer.Option(help="Noise draws per level; default 60, fewer for large inputs.")
-]
-Floor = Annotated[
-    float, typer.Option(help="Least clean agreement (share of today's answers) of a closer.")
-]
-FitShare = Annotated[
-    float, typer.Option(help="Share of queries that closers are fitted on and not scored on.")
-]
-MaxQueries = Annotated[int, typer.Option(help="Queries searched (a seeded sample).")]
-MaxCandidates = Annotated[
-    int, typer.Option(help="Candidates searched (a seeded sample that keeps true ones).")
-]
+Rescored = Annotated[int, about("Codecs: so many of the best by code are ranked again in float.")]
+Trials = Annotated[int | None, about("Noise draws per level; default 60, fewer for large inputs.")]
+Floor = Annotated[float, about("Least clean agreement (share of today's answers) of a closer.")]
+FitShare = Annotated[float, about("Share of queries that closers are fitted on and not scored on.")]
+MaxQueries = Annotated[int, about("Queries searched (a seeded sample).")]
+MaxCandidates = Annotated[int, about("Candidates searched (a seeded sample that keeps true ones).")]
 Images = Annotated[
-    str | None, typer.Option(help="For an encoder: folder of pictures, or a file that lists them.")
+    str | None, about("For an encoder: folder of pictures, or a file that lists them.")
 ]
-Texts = Annotated[
-    str | None, typer.Option(help="For an encoder: one text per line, or FILE.parquet:COLUMN.")
-]
-BatchSize = Annotated[int, typer.Option(help="Inputs encoded at once.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, …: what the library understands.")]
+Texts = Annotated[str | None, about("For an encoder: one text per line, or FILE.parquet:COLUMN.")]
+BatchSize = Annotated[int, about("Inputs encoded at once.")]
+Device = Annotated[str, about("cpu, cuda, …: what the library understands.")]
 Engine = Annotated[
     str | None,
-    typer.Option(
-        help="What works through many rows: processes:N, dask://HOST:PORT or ray://HOST:PORT."
-    ),
+    about("What works through many rows: processes:N, dask://HOST:PORT or ray://HOST:PORT."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, about("Seed of everything random.")]
 
 
 def split_words(text: str) -> list[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
+from isthmus.cli.options import about
 from isthmus.cli.output import console, print_json
 
 if TYPE_CHECKING:
@@ -21,31 +20,24 @@ SHOWN = 12
 def command(
     queries: options.Queries,
     candidates: options.Candidates,
-    target: Annotated[
-        float, typer.Option(help="Share of answers to keep on queries not seen before.")
-    ] = 0.95,
+    target: Annotated[float, about("Share of answers to keep on queries not seen before.")] = 0.95,
     measure: Annotated[
-        str,
-        typer.Option(help="agreement: the first answer is exact search's; recall: of its k best."),
+        str, about("agreement: the first answer is exact search's; recall: of its k best.")
     ] = "agreement",
-    k: Annotated[int, typer.Option("--k", help="Answers that recall counts.")] = 10,
+    k: Annotated[int, about("Answers that recall counts.", "--k")] = 10,
     score: options.Score = "cosine",
     query_items: options.QueryItems = None,
     candidate_items: options.CandidateItems = None,
     codecs: Annotated[
-        str | None, typer.Option(help="Codes to try, separated by commas: sign,rabitq4,pq32x8 …")
+        str | None, about("Codes to try, separated by commas: sign,rabitq4,pq32x8 …")
     ] = None,
-    closers: Annotated[
-        str | None, typer.Option(help="Closings to try, separated by commas.")
-    ] = None,
-    depths: Annotated[
-        str | None, typer.Option(help="Rescoring depths to try, 0 for none: 0,10,50.")
-    ] = None,
+    closers: Annotated[str | None, about("Closings to try, separated by commas.")] = None,
+    depths: Annotated[str | None, about("Rescoring depths to try, 0 for none: 0,10,50.")] = None,
     max_queries: options.MaxQueries = 2000,
     max_candidates: options.MaxCandidates = 10_000,
     seed: options.Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="All that was tried: .json, or .parquet (the table).")
+        Path | None, about("All that was tried: .json, or .parquet (the table).")
     ] = None,
     json: options.Json = False,
 ) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import check_output
+from isthmus.cli.options import about, check_output
 from isthmus.cli.output import console, print_json
 
 
@@ -23,42 +21,35 @@ def command(
     candidate_items: options.CandidateItems = None,
     score: options.Score = "cosine",
     targets: Annotated[
-        str,
-        typer.Option("--targets", "--side", help="What is perturbed: candidates, queries or both."),
+        str, about("What is perturbed: candidates, queries or both.", "--targets", "--side")
     ] = "candidates",
     perturb: options.Perturb = "gaussian",
     levels: Annotated[
-        str | None,
-        typer.Option("--levels", "--level", help="Variances of the noise, separated by commas."),
+        str | None, about("Variances of the noise, separated by commas.", "--levels", "--level")
     ] = None,
     convention: options.Convention = None,
     rescored: options.Rescored = 0,
     floor: options.Floor = 1.0,
     floats_per_candidate: Annotated[
         int,
-        typer.Option(
+        about(
+            "Most floats that may be kept for each candidate besides its vector.",
             "--floats-per-candidate",
             "--beside",
-            help="Most floats that may be kept for each candidate besides its vector.",
         ),
     ] = 1,
     closers: Annotated[
-        str | None, typer.Option(help="Closers to consider, separated by commas; default all.")
+        str | None, about("Closers to consider, separated by commas; default all.")
     ] = None,
     fit_share: Annotated[
-        float,
-        typer.Option(
-            "--fit-share", "--share", help="Share of the queries that settings are chosen on."
-        ),
+        float, about("Share of the queries that settings are chosen on.", "--fit-share", "--share")
     ] = 0.5,
     trials: options.Trials = None,
     max_queries: options.MaxQueries = 1000,
     max_candidates: options.MaxCandidates = 4000,
     seed: options.Seed = 0,
     engine: options.Engine = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File of the recommended closer, .safetensors.")
-    ] = None,
+    out: Annotated[Path | None, about("File of the recommended closer, .safetensors.")] = None,
     json: options.Json = False,
 ) -> None:
     """Which closer for this perturbation, or none, and why.

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import check_output
+from isthmus.cli.options import about, argument, check_output
 from isthmus.cli.output import console, print_json
 from isthmus.data.hit_files import HIT_FILES
 
@@ -19,34 +17,27 @@ SHOWN = 3
 
 def command(
     queries: options.Queries,
-    candidates: Annotated[
-        str, typer.Argument(metavar="CANDIDATES", help="Rows, or the address of a store.")
-    ],
+    candidates: Annotated[str, argument("CANDIDATES", "Rows, or the address of a store.")],
     out: Annotated[
-        Path | None,
-        typer.Option(help="File of the lists: .parquet, .csv, .tsv, .jsonl, .npz, .trec or .json."),
+        Path | None, about("File of the lists: .parquet, .csv, .tsv, .jsonl, .npz, .trec or .json.")
     ] = None,
-    k: Annotated[int, typer.Option("--k", "--top", help="Candidates of each query.")] = 10,
+    k: Annotated[int, about("Candidates of each query.", "--k", "--top")] = 10,
     score: Annotated[
         str | None,
-        typer.Option(
-            help="dot, cosine or euclidean. Left out: the closer's, the store's own, or cosine."
-        ),
+        about("dot, cosine or euclidean. Left out: the closer's, the store's own, or cosine."),
     ] = None,
     closer: Annotated[
         Path | None,
-        typer.Option(
-            help="Both sides go through this file of isthmus close; in a store, deployed."
-        ),
+        about("Both sides go through this file of isthmus close; in a store, deployed."),
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="Read a store's vectors and search them here, exactly.")
+        bool, about("Read a store's vectors and search them here, exactly.", "--exact")
     ] = False,
     column: Annotated[
-        str | None, typer.Option(help="Of a deployed closer: the --column of isthmus deploy.")
+        str | None, about("Of a deployed closer: the --column of isthmus deploy.")
     ] = None,
     query_side: Annotated[
-        Path | None, typer.Option(help="Of a deployed closer: the --out of isthmus deploy.")
+        Path | None, about("Of a deployed closer: the --out of isthmus deploy.")
     ] = None,
     engine: options.Engine = None,
     json: options.Json = False,

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 import isthmus as im
 from isthmus.cli import options
-from isthmus.cli.options import check_output, split_words
+from isthmus.cli.options import about, check_output, split_words
 from isthmus.cli.output import console, print_json
 
 
@@ -23,43 +21,35 @@ def command(
     candidate_items: options.CandidateItems = None,
     score: options.Score = "cosine",
     closers: Annotated[
-        str, typer.Option(help="Closers besides plain search, separated by commas.")
+        str, about("Closers besides plain search, separated by commas.")
     ] = "orthogonal-shift,biased-shift,center-queries,center-both,ridge-shift,mean-shift,centering",
     strengths: Annotated[
-        str | None, typer.Option(help="Strengths, such as 0.5,1; default each closer's own.")
+        str | None, about("Strengths, such as 0.5,1; default each closer's own.")
     ] = None,
     perturb: options.Perturb = "gaussian",
     levels: options.Levels = "0.005,0.022,0.04",
-    kept: Annotated[
-        str, typer.Option(help="Dimensions that cuts keep, or shares below 1.")
-    ] = "0.5,0.25",
+    kept: Annotated[str, about("Dimensions that cuts keep, or shares below 1.")] = "0.5,0.25",
     targets: Annotated[
-        str,
-        typer.Option(
-            "--targets", "--sides", help="What is perturbed: candidates, queries, both, shared."
-        ),
+        str, about("What is perturbed: candidates, queries, both, shared.", "--targets", "--sides")
     ] = "candidates",
     convention: options.Convention = None,
     calibration: Annotated[
-        str | None, typer.Option(help="Rows codecs are fitted on: own, other or union.")
+        str | None, about("Rows codecs are fitted on: own, other or union.")
     ] = None,
     rescored: options.Rescored = 0,
     trials: options.Trials = None,
-    seeds: Annotated[int, typer.Option(help="Seeds 0, 1 … of noise and splits.")] = 1,
+    seeds: Annotated[int, about("Seeds 0, 1 … of noise and splits.")] = 1,
     controls: Annotated[
-        bool,
-        typer.Option("--controls", help="Also close along random, shuffled, flipped vectors …"),
+        bool, about("Also close along random, shuffled, flipped vectors …", "--controls")
     ] = False,
     fit_share: options.FitShare = 0.0,
     max_queries: options.MaxQueries = 2000,
     max_candidates: options.MaxCandidates = 10_000,
     engine: options.Engine = None,
     out: Annotated[
-        Path | None, typer.Option(help="The table, .parquet or .json; a killed run goes on.")
+        Path | None, about("The table, .parquet or .json; a killed run goes on.")
     ] = None,
-    page: Annotated[
-        Path | None, typer.Option(help="The table drawn: one offline page, .html.")
-    ] = None,
+    page: Annotated[Path | None, about("The table drawn: one offline page, .html.")] = None,
     json: options.Json = False,
 ) -> None:
     """Will the answers change? Closers × perturbations × levels × seeds, as a table.
