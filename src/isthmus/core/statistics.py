@@ -51,9 +51,7 @@ def wilson(hits: float, count: int, confidence: float = CONFIDENCE) -> Share:
     return Share(float(hits / count), low, centre + reach if share < 1 else 1.0)
 
 
-def share_over_trials(
-    outcomes: np.ndarray, *, seed: int = 0, confidence: float = CONFIDENCE
-) -> Share:
+def share_over_trials(outcomes: np.ndarray, *, seed: int = 0) -> Share:
     """Mean of 0/1 outcomes, or of chances, (trials, queries), interval by resampling both.
 
     One trial of outcomes is a plain sample of queries and gets Wilson's interval, as do outcomes
@@ -63,23 +61,27 @@ def share_over_trials(
     mean = float(outcomes.mean()) if outcomes.size else float("nan")
     whole = outcomes.dtype == bool or bool(((outcomes == 0) | (outcomes == 1)).all())
     if (trials == 1 and whole) or mean in (0.0, 1.0):
-        return wilson(outcomes.mean(axis=0).sum(), queries, confidence)
-    means = resampled_means(outcomes, seed=seed)
+        return wilson(outcomes.mean(axis=0).sum(), queries)
+    return _resampled(mean, outcomes, seed)
+
+
+def _resampled(
+    mean: float, outcomes: np.ndarray, seed: int, confidence: float = CONFIDENCE
+) -> Share:
+    """The mean with the middle 95 % of the resampled ones."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
+    low, high = np.quantile(resampled_means(outcomes, seed=seed), [tail, 1 - tail])
     return Share(mean, float(low), float(high))
 
 
-def resampled_means(
-    outcomes: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES
-) -> np.ndarray:
-    """Means (resamples,) of outcomes (trials, queries) with both axes drawn with replacement.
+def resampled_means(outcomes: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Means (1000,) of outcomes (trials, queries) with both axes drawn with replacement.
 
     The same seed draws the same trials and queries, so means of two closers can be subtracted
     (a paired bootstrap).
     """
     trials, queries = outcomes.shape
-    by_trial, by_query = _draws(trials, queries, seed, resamples)
+    by_trial, by_query = _draws(trials, queries, seed, RESAMPLES)
     inner = by_query @ outcomes.T.astype(np.float32)
     return (inner * by_trial).sum(axis=1, dtype=np.float64) / (trials * queries)
 
@@ -103,10 +105,7 @@ def paired_difference(
 ) -> Share:
     """Mean of ``after`` minus mean of ``before`` (each (trials, queries)), resampled together."""
     gain = after.astype(np.float32) - before.astype(np.float32)  # one trial stands beside many
-    means = resampled_means(gain, seed=seed)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Share(float(gain.mean(dtype=np.float64)), float(low), float(high))
+    return _resampled(float(gain.mean(dtype=np.float64)), gain, seed, confidence)
 
 
 def mcnemar(before: np.ndarray, after: np.ndarray) -> float:
@@ -122,7 +121,6 @@ def grouped_jackknife(
     leave_out: Callable[[int], dict[str, float]],
     whole: dict[str, float],
     groups: int,
-    confidence: float = CONFIDENCE,
     bounds: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Delete-a-group jackknife intervals of several statistics at once.
@@ -139,7 +137,7 @@ def grouped_jackknife(
     from scipy.special import stdtrit
 
     parts = [leave_out(g) for g in range(groups)]
-    reach = float(stdtrit(groups - 1, (1 + confidence) / 2))
+    reach = float(stdtrit(groups - 1, (1 + CONFIDENCE) / 2))
     intervals = {}
     for name, value in whole.items():
         values = np.array([p[name] for p in parts])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.progress import Progress
+from isthmus.core.progress import Progress, counted
 from isthmus.core.seeds import stream
 from isthmus.lab.gradients import LOGITS, LOSSES, loss_gradients
 from isthmus.lab.laws import Found
@@ -19,8 +19,7 @@ def gradient_errors(seed: int, progress: Progress) -> Found:
     """Largest error over all entries of every gradient, relative to the largest entry."""
     rows = []
     kinds = list(product(LOSSES, LOGITS, (False, True)))
-    for number, (loss, logits, normalised) in enumerate(kinds):
-        progress("gradients", number, len(kinds))
+    for number, (loss, logits, normalised) in enumerate(counted(kinds, "gradients", progress)):
         rng = stream("lab.vectors", seed, 10, number)
         point = {
             "x": rng.normal(size=(PAIRS, DIM)),
@@ -37,7 +36,6 @@ def gradient_errors(seed: int, progress: Progress) -> Found:
                 "autograd": _autograd_error(exact, point, **how),
             }
         )
-    progress("gradients", len(kinds), len(kinds))
     missing = rows[0]["autograd"] is None
     return rows, {}, ["torch is not installed: no autograd to compare with."] * missing
 

@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 
 from isthmus.core.checks import one_of
-from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.errors import OptionError
 
@@ -75,16 +74,13 @@ def gradient_flow(
     times: Sequence[float] | np.ndarray,
     *,
     rates: Rates | None = None,
-    method: str = "DOP853",
     rtol: float = 1e-8,
-    atol: float = 1e-11,
-    progress: Progress = quiet,
 ) -> Path:
-    """θ' = -rate · ∂L/∂θ by SciPy's adaptive integrators; all runs share the step.
+    """θ' = -rate · ∂L/∂θ by SciPy's DOP853, adaptive of order 8; all runs share the step.
 
     Args:
         times: increasing, from the start on. rates: :data:`Rates`; what is not named has 1,
-            0 freezes it. method, rtol, atol: of ``scipy.integrate.solve_ivp``.
+            0 freezes it. rtol: of ``scipy.integrate.solve_ivp``.
 
     Raises:
         OptionError: the integrator could not go on.
@@ -110,14 +106,12 @@ def gradient_flow(
         return out
 
     def slope(time: float, flat: np.ndarray) -> np.ndarray:
-        progress("flow", min(int(100 * time / times[-1]), 100), 100)
         _, gradient = model.gradient(unpacked(flat))
         return -speed * np.concatenate([gradient[name].ravel() for name in shapes])
 
     start = np.concatenate([np.asarray(v, np.float64).ravel() for v in state.values()])
-    found = solve_ivp(
-        slope, (times[0], times[-1]), start, method=method, t_eval=times, rtol=rtol, atol=atol
-    )
+    ends, close = (times[0], times[-1]), {"rtol": rtol, "atol": 1e-11}
+    found = solve_ivp(slope, ends, start, method="DOP853", t_eval=times, **close)
     if not found.success:
         raise OptionError("flow-stopped", f"the flow stopped: {found.message}; shorten it")
     kept = [unpacked(column) for column in found.y.T]
@@ -137,7 +131,6 @@ def descend(
     batch: int | None = None,
     every: int | None = None,
     seed: int = 0,
-    progress: Progress = quiet,
 ) -> Path:
     """Steps of ``sgd``, ``momentum`` (heavy ball) or ``adam``.
 
@@ -176,7 +169,6 @@ def descend(
         if step % every == 0 or step == steps:
             kept.append(dict(now))
             times.append(step)
-            progress(optimiser, step, steps)
     return _path(model, np.array(times, np.float64), kept)
 
 

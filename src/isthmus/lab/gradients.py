@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus.errors import OptionError
+from isthmus.core.checks import one_of
 
 LOSSES = ("infonce", "sigmoid")
 LOGITS = ("dot", "distance")
@@ -66,12 +66,8 @@ def loss_gradients(
     >>> bool(loss_gradients(x, x, 10.0).loss < 1e-3)
     True
     """
-    if loss not in LOSSES:
-        raise OptionError("unknown-loss", f"loss '{loss}' is unknown; choose {' or '.join(LOSSES)}")
-    if logits not in LOGITS:
-        raise OptionError(
-            "unknown-logits", f"logits '{logits}' are unknown; choose {' or '.join(LOGITS)}"
-        )
+    one_of(loss, LOSSES, "loss")
+    one_of(logits, LOGITS, "logits")
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     s = np.asarray(scale, np.float64)[..., None, None]
     u, v, lengths = x, y, None

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.progress import Progress
+from isthmus.core.progress import Progress, counted
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import share_over_trials, wilson
 from isthmus.lab.dynamics import Rates, State, descend
@@ -47,8 +47,7 @@ def gap_robustness(seed: int, progress: Progress) -> Found:
         scaled = np.sqrt(x.var(-2).sum(-1))[:, None, None]
         x, y = x / scaled, y / scaled  # unit spread, so that noise and gap mean the same everywhere
         found: list[dict[str, Any]] = []
-        for run in range(len(offsets)):
-            progress(f"gap and robustness, {family}", run, len(offsets))
+        for run in counted(range(len(offsets)), f"gap and robustness, {family}", progress):
             about: dict[str, Any] = {
                 "family": family,
                 "offset": float(offsets[run]),
@@ -57,7 +56,6 @@ def gap_robustness(seed: int, progress: Progress) -> Found:
             found.append(about | _searched(x[run], y[run], seed))
             moved = _moved(x[0], y[0], float(gap(x[run], y[run])))
             found[-1]["predicted_by_gap"] = _predicted(moved, y[0])
-        progress(f"gap and robustness, {family}", len(offsets), len(offsets))
         first = found[0]
         for row in found:
             low, high = row["accuracy_lo"], row["accuracy_hi"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.progress import Progress
+from isthmus.core.progress import Progress, counted
 from isthmus.lab.dynamics import gradient_flow
 from isthmus.lab.gradients import loss_gradients
 from isthmus.lab.measures import gap, gap_vector, variance_along
@@ -65,8 +65,7 @@ def final_gap(seed: int, progress: Progress) -> Found:
     differ by the gap alone: there the slow mode of D6, the one that D8 speaks of, is all there is.
     """
     rows = []
-    for number, (g0, tau, v0) in enumerate(STARTS):
-        progress("final gap", number, len(STARTS))
+    for number, (g0, tau, v0) in enumerate(counted(STARTS, "final gap", progress)):
         x, y = many_clusters(RUNS, PAIRS, DIM, g0, v0, seed, number)
         moved, partner = two_clusters(PAIRS, DIM, g0, v0, seed, 0, number, matched=True)
         state = with_scale(np.append(x, moved[None], 0), np.append(y, partner[None], 0), 1 / tau)
@@ -82,7 +81,6 @@ def final_gap(seed: int, progress: Progress) -> Found:
                 "matched": float(gaps[-1, RUNS]),
             }
         )
-    progress("final gap", len(STARTS), len(STARTS))
     fallen = sum(row["predicted"] is None for row in rows)
     note = (
         f"{fallen} of {len(rows)} starts have no root, since G² is not above τ by enough: the law "
@@ -115,13 +113,11 @@ def _law_chart(seed: int) -> Chart:
 def threshold(seed: int, progress: Progress) -> Found:
     """D5 to D7 and Theorem 3.1 on tiny clusters: rates of the four modes and of the gap."""
     rows = []
-    for number, ratio in enumerate(RATIOS):
-        progress("threshold", number, len(RATIOS))
+    for ratio in counted(RATIOS, "threshold", progress):
         rows += _first_order(ratio, seed)
     flows = [_variance_over_time(ratio, seed) for ratio in (0.5, 1.0, 2.0, 10.0)]
     over_time = [drawn for _, drawn in flows]
     rows += [row for found, _ in flows for row in found]
-    progress("threshold", len(RATIOS), len(RATIOS))
 
     def column(quantity: str, key: str) -> list[float]:
         return [row[key] for row in rows if row["quantity"] == quantity]

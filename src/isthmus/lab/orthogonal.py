@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.progress import Progress
+from isthmus.core.progress import Progress, counted
 from isthmus.core.seeds import stream
 from isthmus.lab.dynamics import OPTIMISERS, Path, descend, gradient_flow
 from isthmus.lab.gradients import loss_gradients, softmaxes
@@ -41,8 +41,7 @@ def orthogonal_part(seed: int, progress: Progress) -> Found:
     before = outside(y[0], x[0])
     size = np.linalg.norm(before)
     kinds = ("flow", *OPTIMISERS, BATCHES, DECAYING)
-    for number, training in enumerate(kinds):
-        progress("orthogonal part", number, len(kinds))
+    for training in counted(kinds, "orthogonal part", progress):
         path = _trained(training, FreeVectors(), with_scale(x, y, 5.0), FIXED | FROZEN)
         moved = float(np.linalg.norm(outside(path.embeddings()[1][0], x[0]) - before) / size)
         kept = (1 - RATE * DECAY) ** STEPS if training == DECAYING else 1.0
@@ -53,7 +52,6 @@ def orthogonal_part(seed: int, progress: Progress) -> Found:
         _row("D3", "flow", "1 - cosine of y outside span(x) with its start", _turn(x, y), 0)
     )
     more, chart = _in_span(seed)
-    progress("orthogonal part", len(kinds), len(kinds))
     return rows + more, {"in-span": chart}, []
 
 
@@ -149,9 +147,8 @@ def temperature_law(seed: int, progress: Progress) -> Found:
     kinds: list[tuple[str, str, dict[str, float]]]
     kinds = [("x frozen", "flow", FROZEN), ("both trained", "flow", {})]
     kinds += [("x frozen", name, FROZEN) for name in ("sgd", "momentum", "adam", DECAYING)]
-    for number, (towers, training, frozen) in enumerate(kinds):
+    for towers, training, frozen in counted(kinds, "temperature law", progress):
         for place, rate in enumerate(SCALE_RATES if training == "flow" else SCALE_RATES[1:2]):
-            progress("temperature law", number, len(kinds))
             scale, height = _heights(training, frozen | {"log_scale": rate}, seed)
             law = height[0] * (scale / scale[0]) ** (-1 / (PAIRS * rate))
             off = np.log(height / law)[1:]
@@ -167,7 +164,6 @@ def temperature_law(seed: int, progress: Progress) -> Found:
             if towers == "x frozen" and training == "flow":
                 drawn.append(Series(f"scale's rate {rate:g}", scale, height, "dots", place))
                 drawn.append(Series("predicted by D4", scale, law, "dashes", place))
-    progress("temperature law", len(kinds), len(kinds))
     chart = Chart(
         "The faster the scale grows, the more of the gap is left",
         "logit scale s (training goes to the right)",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.progress import Progress
+from isthmus.core.progress import Progress, counted
 from isthmus.core.seeds import stream
 from isthmus.lab.dynamics import Path, Rates, descend, gradient_flow
 from isthmus.lab.laws import DISTANCE, Found, predicted_gap
@@ -102,8 +102,7 @@ def causes(seed: int, progress: Progress) -> Found:
     """
     rows: list[dict[str, Any]] = []
     drawn = []
-    for number, (kind, change, options, law) in enumerate(CAUSES):
-        progress("causes", number, len(CAUSES))
+    for kind, change, options, law in counted(CAUSES, "causes", progress):
         path, x, y = _train(seed, **options)
         gaps = np.stack([gap(*path.embeddings(at)) for at in range(len(path.times))])
         mean = gaps.mean(1)
@@ -122,7 +121,6 @@ def causes(seed: int, progress: Progress) -> Found:
         )
         if change in DRAWN:
             drawn.append(Series(change, path.times, mean))
-    progress("causes", len(CAUSES), len(CAUSES))
     chart = Chart("One thing changed at a time", "steps", "gap of the trained pairs", drawn)
     return rows, {"gap": chart}, []
 
@@ -145,19 +143,17 @@ def optimisers(seed: int, progress: Progress) -> Found:
     law = predicted_gap(g0, tau, v0)
     unit = pairs * tau / 2
     rows = []
-    for number, (training, rate, decay) in enumerate(
-        (
-            ("flow", 0.0, 0.0),
-            ("sgd", 0.01, 0.0),
-            ("momentum", 0.001, 0.0),
-            ("adam", 0.001, 0.0),
-            ("adam", 0.01, 0.0),
-            ("sgd", 0.01, 0.001),
-            ("sgd", 0.01, 0.01),
-            ("adam", 0.001, 0.1),
-        )
-    ):
-        progress("optimisers", number, 8)
+    kinds = (
+        ("flow", 0.0, 0.0),
+        ("sgd", 0.01, 0.0),
+        ("momentum", 0.001, 0.0),
+        ("adam", 0.001, 0.0),
+        ("adam", 0.01, 0.0),
+        ("sgd", 0.01, 0.001),
+        ("sgd", 0.01, 0.01),
+        ("adam", 0.001, 0.1),
+    )
+    for training, rate, decay in counted(kinds, "optimisers", progress):
         if training == "flow":
             path = gradient_flow(DISTANCE, state, [0.0, 3 * unit], rates=FIXED, rtol=1e-6)
         else:
@@ -177,7 +173,6 @@ def optimisers(seed: int, progress: Progress) -> Found:
                 **{"final_gap": found, "predicted": law, "off": found / (law or np.nan) - 1},
             }
         )
-    progress("optimisers", 8, 8)
     return rows, {}, []
 
 
@@ -192,16 +187,14 @@ def sigmoid_law(seed: int, progress: Progress) -> Found:
     x[..., 0], y[..., 0] = a, -0.3
     rows, drawn = [], []
     times = np.linspace(0, 60, 31)
-    for number, (loss, start, rate) in enumerate(
-        (
-            ("infonce", 0.0, 1.0),
-            ("sigmoid", -10.0, 1.0),
-            ("sigmoid", -10.0, 10.0),
-            ("sigmoid", 0.0, 1.0),
-            ("sigmoid", 0.0, 0.0),
-        )
-    ):
-        progress("sigmoid law", number, 5)
+    kinds = (
+        ("infonce", 0.0, 1.0),
+        ("sigmoid", -10.0, 1.0),
+        ("sigmoid", -10.0, 10.0),
+        ("sigmoid", 0.0, 1.0),
+        ("sigmoid", 0.0, 0.0),
+    )
+    for loss, start, rate in counted(kinds, "sigmoid law", progress):
         path = gradient_flow(
             FreeVectors(loss=loss),
             with_scale(x, y, scale, start),
@@ -221,7 +214,6 @@ def sigmoid_law(seed: int, progress: Progress) -> Found:
             }
         )
         drawn.append(Series(f"{loss}, b from {start:g}, rate {rate:g}", times, offset / pairs))
-    progress("sigmoid law", 5, 5)
     chart = Chart(
         "The sigmoid loss moves the offset (x is at 0.5), InfoNCE does not",
         "time",

@@ -15,6 +15,7 @@ import numpy as np
 
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
+from isthmus.lab.laws import Found
 from isthmus.report.charts import Chart, Series
 
 RUNS = Path(__file__).parent / "referee_runs"
@@ -37,7 +38,6 @@ AFTER_THE_RUNS = "whitened"
 """The recipe that the second analysis leaves out: its loss sees other rows than those stored, and
 its runs lie so far from the rest that they decide every line alone."""
 RESAMPLES = 2000
-Found = tuple[list[dict[str, Any]], dict[str, Chart], list[str]]
 
 
 @cache

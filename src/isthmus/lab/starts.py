@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.progress import Progress
+from isthmus.core.progress import Progress, counted
+from isthmus.data.moments import Moments
 from isthmus.lab.dynamics import gradient_flow
 from isthmus.lab.laws import DISTANCE, Found, predicted_gap
 from isthmus.lab.measures import (
@@ -25,13 +26,6 @@ from isthmus.report.charts import Chart, Series
 PAIRS, DIM, TAU, VARIANCE = 64, 8, 0.1, 0.0635
 LONG = 12
 """Units of time (n τ / 2) until a gap is called final."""
-
-
-def effective_rank(rows: np.ndarray) -> float:
-    """exp of the entropy of the shares of variance of rows (n, d) (Roy and Vetterli 2007)."""
-    shares = np.linalg.eigvalsh(np.cov(rows.T))
-    shares = shares[shares > 1e-12 * shares.max()] / shares.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 def isotropic_start(seed: int, progress: Progress) -> Found:
@@ -64,7 +58,7 @@ def isotropic_start(seed: int, progress: Progress) -> Found:
         rows.append(
             {
                 "start": name,
-                "effective_rank": effective_rank(rows_x),
+                "effective_rank": Moments.of(rows_x).effective_rank,
                 "gap_start": float(gaps[0, run]),
                 "gap_end": float(gaps[-1, run]),
                 "predicted": predicted_gap(float(gaps[0, run]), TAU, float(along[0, run]))
@@ -89,8 +83,7 @@ def doubly_stochastic(seed: int, progress: Progress) -> Found:
     axis[0] = 1.0
     rows, drawn = [], []
     kinds = [("y along the axis", 10.0, DIM), ("everything", 20.0, 3), ("everything", 3.0, 3)]
-    for place, (moving, ratio, dim) in enumerate(kinds):
-        progress("doubly stochastic", place, len(kinds))
+    for place, (moving, ratio, dim) in enumerate(counted(kinds, "doubly stochastic", progress)):
         tau, rates = 1 / ratio, dict[str, float | np.ndarray](FIXED)
         x, y = two_clusters(PAIRS, dim, 1.0, 0.18, seed, 81)
         if moving != "everything":
@@ -109,7 +102,6 @@ def doubly_stochastic(seed: int, progress: Progress) -> Found:
         for said, key, mark in (("", "deviation", "line"), (" without", "without_axis", "dashes")):
             title = f"{moving}, G² = {ratio:g} τ{said}"
             drawn.append(Series(title, times, [row[key] for row in found], mark, place))
-    progress("doubly stochastic", len(kinds), len(kinds))
     chart = Chart(
         "Softmaxes with and without the gap's axis: balanced late, not early",
         "units of time",

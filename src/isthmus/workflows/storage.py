@@ -23,7 +23,7 @@ from isthmus.closers.fitting import fit
 from isthmus.closers.registry import METHODS
 from isthmus.core.arrays import near_unit
 from isthmus.core.checks import in_range, one_of
-from isthmus.core.progress import Progress, quiet
+from isthmus.core.progress import Progress, counted, quiet
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import wilson
 from isthmus.data.moments import Moments
@@ -233,12 +233,10 @@ def plan(
     names, left_out = _codecs(codecs, task)
     fitted = _closers(task, validation, closers)
     lines: list[StorageLine] = []
-    for done, name in enumerate(names):
-        say("codes", done, len(names))
+    for name in counted(names, "codes", say):
         for closer in fitted:
             if not (name.endswith(SYMMETRIC) and closer.bias_weights is not None):
                 lines += _lines(planned, closer, name)
-    say("codes", len(names), len(names))
     lines.sort(key=lambda line: (*_cost(line), -line.validation))
     plain, closed = ([x for x in lines if (x.closer == "none") == says] for says in (True, False))
     return StoragePlan(

@@ -13,7 +13,7 @@ import numpy as np
 from isthmus.closers.closer import Closer
 from isthmus.closers.fitting import fit
 from isthmus.closers.registry import METHODS
-from isthmus.core.progress import Progress, quiet
+from isthmus.core.progress import Progress, counted, quiet
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import paired_difference
 from isthmus.data import open_rows
@@ -171,8 +171,7 @@ def recommend_in_store(
         exact = Exact(judged, sample.rows, score)
         plain = exact.kept_by(lambda k: sample.store.search(judged, k, score=score))
         tried.append({"closer": "none", "kept": float(plain[cut:].mean())})
-        for done, name in enumerate(names):
-            progress("trying closers in a sample of the store", done, len(names))
+        for name in counted(names, "trying closers in a sample of the store", progress):
             try:
                 fits = score in METHODS[name].scores
                 closer = fit(name, train, rows, score=score if fits else None, engine=engine)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.progress import Progress, quiet
+from isthmus.lab.laws import Found
 from isthmus.lab.monitor.diagnosis import diagnose
 from isthmus.report.charts import Chart, Series
 
@@ -23,9 +24,7 @@ def kept_runs() -> list[dict[str, Any]]:
     return found
 
 
-def monitor(
-    seed: int, progress: Progress = quiet
-) -> tuple[list[dict[str, Any]], dict[str, Chart], list[str]]:
+def monitor(seed: int, progress: Progress = quiet) -> Found:
     """A row per kept training: what was planted, what was named. Nothing is drawn."""
     rows, curves = [], []
     for run in kept_runs():
