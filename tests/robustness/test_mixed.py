@@ -724,6 +724,15 @@ def test_the_share_of_the_audit_is_as_it_was(world: Any) -> None:
     assert mixed_share(a[:21], b[:21], moments(a), moments(b)) == {}
 
 
+def test_the_share_is_that_of_float64_where_the_tenth_is_a_twin_of_the_next() -> None:
+    """Row i of b is that of a, 1e-9 nearer to every query: each list is cut through a pair."""
+    rng = np.random.default_rng(8)
+    a = unit_rows(rng.normal(size=(60, 16)) / 4 + np.eye(16)[0])
+    b = a + 1e-9 * np.eye(16)[0]
+    got = mixed_share(a, b, moments(a), moments(b))["a_share_at_10"]["before"]
+    assert got == {"queries_a": pytest.approx(0.4), "queries_b": pytest.approx(0.5)}
+
+
 def test_the_page_s_examples_run(files_wide: Any, capsys: Any) -> None:
     left, names = test_docs.run_blocks("mixed")
     assert names == ["store", "mixed"]

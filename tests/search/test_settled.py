@@ -9,7 +9,7 @@ from isthmus.core.topk import lines_top_k
 from isthmus.search.outcomes import outcome_of
 from isthmus.search.relevance import relevance_by_judgements
 from isthmus.search.scores import SCORES, Ranking, first_best, top1
-from isthmus.search.settled import Settled
+from isthmus.search.settled import Settled, nearness, surely_largest
 from isthmus.search.shared import Product
 
 RNG = np.random.default_rng(4)
@@ -91,6 +91,23 @@ def test_leading_candidates_are_those_of_float64(case: str, k: int) -> None:
     scores = np.concatenate([s for _, s in ranking.score_blocks()])
     expected, _, _ = lines_top_k(scores, k, ranking.tie_widths)
     np.testing.assert_array_equal(found, np.sort(expected, axis=1))
+
+
+@pytest.mark.parametrize("k", [1, 7])
+def test_the_surely_largest_are_those_of_float64(k: int) -> None:
+    queries, candidates = closer_than_float32()
+    exact = queries @ candidates.T
+    near = nearness(np.ones(len(queries)), 24)
+    asked = []
+
+    def again(rows: np.ndarray) -> np.ndarray:
+        asked.extend(rows)
+        return exact[rows]
+
+    found = surely_largest(exact.astype(np.float32), k, near, again)
+    expected = np.argsort(-exact, axis=1)[:, :k]
+    np.testing.assert_array_equal(np.sort(found, axis=1), np.sort(expected, axis=1))
+    assert len(asked) == len(queries)
 
 
 def test_what_float32_cannot_see_is_settled() -> None:

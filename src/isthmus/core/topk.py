@@ -103,24 +103,25 @@ def lines_top_k(scores: np.ndarray, k: int, widths: np.ndarray) -> Part:
     """The k best of whole lines of scores (b, K), with tie widths (b, 1); lines with ties one by
     one."""
     count = scores.shape[1]
-    if k < count:
-        some = np.argpartition(scores, count - k, axis=1)[:, count - k :]
-        kth = np.take_along_axis(scores, some[:, :1], axis=1)[:, 0]
-        rows = np.sort(some, axis=1)
-    else:
-        kth, rows = scores.min(axis=1), np.tile(np.arange(count), (len(scores), 1))
-    reaching = (scores >= kth[:, None] - widths).sum(axis=1)
+    kth = np.partition(scores, count - k, axis=1)[:, count - k]
+    near = scores >= kth[:, None] - widths
+    alone = np.count_nonzero(near, axis=1) == k  # none is tied with the k-th
+    rows = np.zeros((len(scores), k), np.int64)
+    rows[alone] = (near if alone.all() else near[alone]).nonzero()[1].reshape(-1, k)
     value = np.take_along_axis(scores, rows, axis=1)
     order = np.argsort(-value, axis=1, kind="stable")
     rows, value = (np.take_along_axis(part, order, axis=1) for part in (rows, value))
-    tied = (value[:, :-1] - value[:, 1:] <= widths).any(axis=1) | (reaching > k)
+    tied = (value[:, :-1] - value[:, 1:] <= widths).any(axis=1) | ~alone
     for i in np.flatnonzero(tied):
         line, width = scores[i], float(widths[i, 0])
-        pool = np.flatnonzero(line >= kth[i] - width)  # ascending rows: lower wins a tie
+        pool = np.flatnonzero(near[i])  # ascending rows: lower wins a tie
         ranked = pool[np.argsort(-line[pool], kind="stable")]
         rows[i] = ranked[settle(ranked, line[ranked], width)[:k]]
     best = np.take_along_axis(scores, rows, axis=1)
-    ties = (scores >= scores.max(axis=1, keepdims=True) - widths).sum(axis=1) - 1
+    level = best.max(axis=1, keepdims=True) - widths
+    ties = np.count_nonzero(best >= level, axis=1) - 1
+    all_tied = ties == k - 1  # and others, perhaps
+    ties[all_tied] = np.count_nonzero(scores[all_tied] >= level[all_tied], axis=1) - 1
     return rows, best, ties
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from isthmus.core.seeds import stream
 from isthmus.core.statistics import Z95
 from isthmus.data.moments import SUBSPACE_K, Moments, PairMoments, subspace_overlap
-from isthmus.search.settled import NEAR, largest
+from isthmus.search.settled import largest, nearness, surely_largest
 
 HUBNESS_K = 10
 UNIFORMITY_T = 2.0
@@ -223,8 +223,10 @@ def held_out_separability(a: np.ndarray, b: np.ndarray, *, seed: int = 0) -> flo
     scores = []
     for fit, test in ((0, 1), (1, 0)):
         mean_a, mean_b = parts_a[fit].mean(axis=0), parts_b[fit].mean(axis=0)
-        pooled = (np.cov(parts_a[fit].T) + np.cov(parts_b[fit].T)) / 2
-        pooled = np.atleast_2d(pooled)
+        pooled = np.zeros((a.shape[1], a.shape[1]))
+        for rows, mean in ((parts_a[fit], mean_a), (parts_b[fit], mean_b)):
+            centred = rows - mean
+            pooled += centred.T @ centred / (2 * (len(rows) - 1))
         level = np.trace(pooled) / len(pooled)
         shrunk = 0.9 * pooled + 0.1 * level * np.eye(len(pooled))
         if level == 0:
@@ -253,15 +255,16 @@ def _hubness_skew(
         return None
     counts = np.zeros(len(candidates), np.int64)
     sizes = np.linalg.norm(queries, axis=1) * np.linalg.norm(candidates, axis=1).max()
+    near = nearness(sizes, queries.shape[1])
     for start in range(0, len(queries), BLOCK_ROWS):
         part = slice(start, start + BLOCK_ROWS)
         scores = np.ascontiguousarray(products[part])
-        best = largest(scores, k + 1)
         if products.dtype == np.float32:
-            edge = np.take_along_axis(scores, best[:, k - 1 :], axis=1)
-            doubtful = np.flatnonzero(edge[:, 0] - edge[:, 1] <= NEAR * sizes[part])
-            best[doubtful] = largest(queries[part][doubtful] @ candidates.T, k + 1)
-        counts += np.bincount(best[:, :k].ravel(), minlength=len(candidates))
+            exact = lambda some: queries[part][some] @ candidates.T  # noqa: B023, E731
+            best = surely_largest(scores, k, near[part], exact)
+        else:
+            best = largest(scores, k)
+        counts += np.bincount(best.ravel(), minlength=len(candidates))
     centred = counts - counts.mean()
     spread = centred.std()
     return float((centred**3).mean() / spread**3) if spread > 0 else None

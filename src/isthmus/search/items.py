@@ -14,17 +14,31 @@ import numpy as np
 
 from isthmus.data.labels import names_of
 
+SUMMED = 512
+"""Rows whose bits are summed at once."""
+
 
 def exact_items(rows: np.ndarray) -> np.ndarray:
     """Lowest row with the same values as each row, (n,) int64; 0.0 and -0.0 are one value.
 
-    Rows (n, d) are compared bit by bit in their own dtype. O(n log n) comparisons of rows.
+    Rows (n, d) are compared bit by bit in their own dtype, where the sums of their bits are one.
+    O(n d), and O(m log m) comparisons of the m rows that share a sum.
     """
-    plain = np.ascontiguousarray(rows) + rows.dtype.type(0)
-    if plain.shape[0] == 0 or plain.shape[1] == 0:
-        return np.arange(len(plain))
-    whole = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1]))).ravel()
-    return _lowest(np.unique(whole, return_inverse=True)[1])
+    items, zero = np.arange(len(rows)), rows.dtype.type(0)
+    if rows.shape[1] == 0:
+        return items
+    bits = np.dtype(f"u{rows.dtype.itemsize}")
+    sums = np.empty(len(rows), np.uint64)
+    for start in range(0, len(rows), SUMMED):
+        part = np.ascontiguousarray(rows[start : start + SUMMED]) + zero
+        sums[start : start + SUMMED] = part.view(bits).sum(axis=1, dtype=np.uint64)
+    _, place, count = np.unique(sums, return_inverse=True, return_counts=True)
+    alike = np.flatnonzero(count[place] > 1)
+    if len(alike):
+        plain = np.ascontiguousarray(rows[alike]) + zero
+        whole = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1]))).ravel()
+        items[alike] = alike[_lowest(np.unique(whole, return_inverse=True)[1])]
+    return items
 
 
 def named_items(names: Any, rows: int, what: str) -> np.ndarray:

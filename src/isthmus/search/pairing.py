@@ -276,7 +276,7 @@ def _clear_finds(
     mutual = mutual[np.unique(top[mutual], return_index=True)[1]]  # of tied rows the first
     mutual.sort()
     scores[mutual, top[mutual]] = -np.inf
-    behind = np.maximum(scores[mutual].max(axis=1), scores.max(axis=0)[top[mutual]])
+    behind = np.maximum(scores.max(axis=1)[mutual], scores.max(axis=0)[top[mutual]])
     clear = mutual[best[mutual] - behind > CLEAR_MARGIN]
     right = {
         (int(q), int(c)) for q, c in zip(q_item[pairs[:, 0]], c_item[pairs[:, 1]], strict=True)

@@ -7,6 +7,7 @@ are scored again in float64, one by one, with the order of ties of :mod:`isthmus
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ class Settled:
         own = np.asarray(ranking.rounding(1.0 / TIE_ULPS))[:, 0]
         sizes = own if terms is None else np.maximum(own, terms)
         dim = ranking.queries.shape[1]
-        near = (NEAR * max(1.0, float(np.sqrt(dim / 512))) * sizes + off).astype(np.float32)
+        near = (nearness(sizes, dim) + off).astype(np.float32)
         return cls(ranking, sizes, TIE_ULPS * EPS64 * own, near)
 
     @property
@@ -143,6 +144,28 @@ class Settled:
             tied = np.flatnonzero(scores >= level[query])
             answers[here] = candidate[tied[np.searchsorted(query[tied], np.arange(len(here)))]]
         return answers
+
+
+def nearness(sizes: np.ndarray, dim: int) -> np.ndarray:
+    """Float32 scores of rows of ``dim`` dimensions, whose largest terms are ``sizes``, may be in
+    another order where they lie no farther apart."""
+    return np.asarray(NEAR * max(1.0, float(np.sqrt(dim / 512))) * sizes)
+
+
+def surely_largest(
+    scores: np.ndarray, k: int, near: np.ndarray, exact: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Columns (b, k) of the k largest of float32 scores (b, K), in no order.
+
+    ``exact``: some rows (m,) -> their scores (m, K) in float64, which are looked at where the k-th
+    and the next are within ``near`` (b,).
+    """
+    best = largest(scores, k + 1)
+    edge = np.take_along_axis(scores, best[:, k - 1 :], axis=1)
+    doubtful = np.flatnonzero(edge[:, 0] - edge[:, 1] <= near)
+    if len(doubtful):
+        best[doubtful] = largest(exact(doubtful), k + 1)
+    return best[:, :k]
 
 
 def largest(scores: np.ndarray, k: int) -> np.ndarray:

@@ -205,18 +205,20 @@ def _passed(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The queries (m,) that have a relevant document, the best placed one (m,), and how many
     documents of either side stand above it, (m, 2)."""
-    counts = np.array([len(right) for right in rights])
+    counts = np.fromiter(map(len, rights), np.int64, len(rights))
     rows = np.flatnonzero(counts)
-    target = np.array([rights[i][0] for i in rows], np.int64)
+    target = np.concatenate(rights)[(np.cumsum(counts) - counts)[rows]]
+    judged = scores if len(rows) == len(scores) else scores[rows]
     level = scores[rows, target]
-    above = scores[rows] > (level + widths[rows])[:, None]
+    above = judged > (level + widths[rows])[:, None]
     level -= widths[rows]
-    slow = (counts[rows] > 1) | ((scores[rows] >= level[:, None]).sum(1) > above.sum(1) + 1)
+    near = np.count_nonzero(judged >= level[:, None], axis=1)
+    slow = (counts[rows] > 1) | (near > np.count_nonzero(above, axis=1) + 1)
     for i in np.flatnonzero(slow):
         row = rows[i]
         target[i], above[i] = _above(scores[row], rights[row], float(widths[row]))
-    passed = [np.count_nonzero(above[:, of], axis=1) for of in (~is_a, is_a)]
-    return rows, target, np.stack(passed, axis=1)
+    sides = np.stack([~is_a, is_a], axis=1).astype(np.float32)
+    return rows, target, (above.astype(np.float32) @ sides).astype(np.int64)
 
 
 def _above(line: np.ndarray, right: np.ndarray, width: float) -> tuple[int, np.ndarray]:
