@@ -11,7 +11,7 @@ import pytest
 from bench.flips_picture import picture
 
 from isthmus.metrics.live_sample import live_sample
-from isthmus.report.style import BARS, LEGEND, SHARE, layout
+from isthmus.report.style import BARS, SHARE, layout
 from isthmus.report.svg import svg
 from isthmus.report.traces import bars, line, points
 
@@ -69,7 +69,7 @@ def test_intervals_are_drawn_from_low_to_high() -> None:
 
 def test_a_figure_says_what_it_is_and_keeps_one_scale() -> None:
     trace = points("a & b", [0.0, 4.0], [0.0, 1.0], {"color": "#333333"})
-    scale = {"yaxis": {"scaleanchor": "x"}, "showlegend": True, "legend": LEGEND}
+    scale = {"yaxis": {"scaleanchor": "x"}, "showlegend": True}
     root = parsed({"data": [trace], "layout": layout("right", "up", **scale)})
     assert root.find("title").text == "Title & more"  # type: ignore[union-attr]
     assert "up against right" in root.findtext("desc", "")

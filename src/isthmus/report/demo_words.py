@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 from isthmus.report.figures import Figure
-from isthmus.report.style import CLOSER_COLOURS, LEGEND, SCORE_MARKS, SHARE, layout
+from isthmus.report.style import CLOSER_COLOURS, SCORE_MARKS, SHARE, layout
 from isthmus.report.traces import intervals, points, safe
 
 PLAIN, CLOSED = ("none", "cosine"), ("center-queries", "dot")
@@ -106,22 +106,14 @@ def inputs_figure(demo: dict[str, Any]) -> Figure | None:
         marker = {"color": colour, "symbol": SCORE_MARKS[score], "size": 9}
         x, y = [row["consistency"] for row in rows], [label for label, _ in kept]
         trace = points("plain" if closer == "none" else closer, x, y, marker)
-        reach = intervals(rows, colour, "consistency").get("error_y", {}) | {"thickness": 1.2}
-        hover = "%{x:.1%}<extra>%{fullData.name}</extra>"
-        traces.append(trace | {"error_x": reach, "hovertemplate": hover})
+        reach = intervals(rows, colour, "consistency").get("error_y", {})
+        traces.append(trace | {"error_x": reach})
     figure = layout(
         "consistency",
         "",
         xaxis=SHARE | {"range": [0, 1.02]},
-        yaxis={
-            "type": "category",
-            "autorange": "reversed",
-            "automargin": True,
-            "categoryorder": "array",
-            "categoryarray": labels,
-        },
+        yaxis={"type": "category", "autorange": "reversed", "categoryarray": labels},
         height=90 + ROW_HEIGHT * len(trials),
         showlegend=True,
-        legend=LEGEND,
     )
     return {"data": traces, "layout": figure}

@@ -1,4 +1,4 @@
-"""Plots as plain dicts of traces and layout, in the terms of plotly; :mod:`.svg` draws them.
+"""Plots as plain dicts of traces and layout, as plotly calls them; :mod:`.svg` draws them.
 
 Every function takes a part of the report and returns a figure, or None where the part is missing.
 """
@@ -12,8 +12,6 @@ from isthmus.report.style import (
     BARS,
     CLOSED,
     GREY,
-    INK,
-    LEGEND,
     SHARE,
     SIDE_COLOURS,
     SIDE_MARKS,
@@ -49,7 +47,7 @@ def gap_figure(report: dict[str, Any]) -> Figure | None:
         place = picture[side]
         traces.append(points(called[side], place["x"], place["y"], marker | {"opacity": 0.55}))
     axes = picture.get("axes") or {}
-    scale = {"yaxis": {"scaleanchor": "x", "scaleratio": 1}, "showlegend": True, "legend": LEGEND}
+    scale = {"yaxis": {"scaleanchor": "x"}, "showlegend": True}
     shape = layout(safe(axes.get("x", "")), safe(axes.get("y", "")), height=480, **scale)
     figure = {"data": traces, "layout": shape}
     means = picture.get("means")
@@ -65,8 +63,8 @@ def _segments(picture: dict[str, Any], count: int) -> dict[str, Any]:
     for i in range(count):
         x += [a["x"][i], b["x"][i], None]
         y += [a["y"][i], b["y"][i], None]
-    drawn = {"type": "scatter", "mode": "lines", "x": x, "y": y, "hoverinfo": "skip"}
-    return drawn | {"name": f"{count} of the pairs", "line": {"color": GREY, "width": 0.8}}
+    drawn = {"mode": "lines", "x": x, "y": y, "line": {"color": GREY, "width": 0.8}}
+    return drawn | {"name": f"{count} of the pairs"}
 
 
 def _add_gap(figure: Figure, means: dict[str, Any], called: dict[str, str], norm: Any) -> None:
@@ -75,16 +73,11 @@ def _add_gap(figure: Figure, means: dict[str, Any], called: dict[str, str], norm
     (bx,), (by,) = means["b"]["x"], means["b"]["y"]
     for side, x, y in (("a", ax, ay), ("b", bx, by)):
         marker = {"color": SIDE_COLOURS[side], "symbol": SIDE_MARKS[side], "size": 14}
-        marker |= {"line": {"color": "#ffffff", "width": 2}}
+        marker |= {"line": {"color": "#ffffff"}}
         mean = points(f"mean of {called[side]}", [x], [y], marker, showlegend=False)
         figure["data"].append(mean)
-    in_data = {"xref": "x", "yref": "y"}
-    arrow = in_data | {"axref": "x", "ayref": "y", "x": bx, "y": by, "ax": ax, "ay": ay, "text": ""}
-    arrow |= {"showarrow": True, "arrowhead": 2, "arrowsize": 1, "arrowwidth": 2.5}
-    arrow |= {"arrowcolor": INK, "standoff": 8, "startstandoff": 8}
-    label: dict[str, Any] = in_data | {"x": 0, "y": 0, "yshift": 16, "showarrow": False}
-    label |= {"text": f"<b>gap {number(norm)}</b>", "font": {"color": INK, "size": 13}}
-    label |= {"bgcolor": "rgba(255,255,255,0.85)"}
+    arrow = {"x": bx, "y": by, "ax": ax, "ay": ay, "text": "", "showarrow": True}
+    label = {"x": 0, "y": 0, "yshift": 16, "text": f"<b>gap {number(norm)}</b>"}
     figure["layout"]["annotations"] = [arrow, label]
 
 
@@ -120,12 +113,7 @@ def verdict_figure(direction: dict[str, Any]) -> Figure | None:
         after = [e.get("flips_after") for e in helped]
         places = [safe(said(e.get("disturbance"))) for e in helped]
         traces.append(points("with the closing advised", after, places, closed))
-    axis = {
-        "type": "category",
-        "autorange": "reversed",
-        "categoryorder": "array",
-        "categoryarray": labels,
-    }
+    axis = {"type": "category", "autorange": "reversed", "categoryarray": labels}
     figure = layout(
         "first answers that change",
         "",
@@ -133,7 +121,6 @@ def verdict_figure(direction: dict[str, Any]) -> Figure | None:
         xaxis=SHARE | {"rangemode": "tozero"},
         yaxis=axis,
         showlegend=True,
-        legend=LEGEND,
     )
     return {"data": traces, "layout": figure}
 
@@ -176,9 +163,8 @@ def closable_figure(direction: dict[str, Any]) -> Figure | None:
         "candidates' variance kept",
         "share",
         yaxis=WHOLE,
-        xaxis={"type": "category", "tickangle": 0, "tickfont": {"size": 11}},
+        xaxis={"type": "category"},
         showlegend=True,
-        legend=LEGEND,
     )
     return {"data": [share, kept], "layout": figure}
 
@@ -247,12 +233,8 @@ def codec_figures(direction: dict[str, Any]) -> list[tuple[str, Figure]]:
     ]
     figures = []
     if quantised:
-        figures.append(
-            (
-                "Uniform quantisation of stored candidates",
-                _bars(direction, quantised, "level", bins),
-            )
-        )
+        drawn = _bars(direction, quantised, "level", bins)
+        figures.append(("Uniform quantisation of stored candidates", drawn))
     signs = rows_where(direction, family="sign-bits")
     words = {"candidates": "candidates only", "both": "candidates and queries"}
     sides = [(words.get(s, s), s) for s in dict.fromkeys(said(r.get("side")) for r in signs)]
@@ -284,27 +266,18 @@ def mixed_figure(report: dict[str, Any]) -> Figure | None:
     traces = []
     for when, colour in (("before", GREY), ("after", "#3d4b59")):
         y = [(shares.get(when) or {}).get(f"queries_{side}") for side in ("a", "b")]
-        trace: Trace = {
-            "type": "bar",
-            "name": f"{when} centring",
-            "x": x,
-            "y": y,
-            "hoverinfo": "x+y+name",
-        }
-        trace |= {"marker": {"color": colour}, "text": [percent(share) for share in y]}
-        traces.append(trace | {"textposition": "outside", "cliponaxis": False})
-    bars = BARS | {"bargap": 0.4, "showlegend": True, "legend": LEGEND}
-    bars.pop("bargroupgap")
+        trace: Trace = {"type": "bar", "name": f"{when} centring", "x": x, "y": y}
+        traces.append(
+            trace | {"marker": {"color": colour}, "text": [percent(share) for share in y]}
+        )
+    bars = BARS | {"bargap": 0.4, "showlegend": True}
     label = safe(f"share of {called['a']} in the top 10")
     figure = layout("", label, yaxis=SHARE | {"range": [0, 1.12]}, height=300, **bars)
     expected = mixed.get("expected")
     if expected is not None:
-        dashes = {"color": INK, "width": 1.5, "dash": "dash"}
-        ends = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": expected, "y1": expected}
-        figure["shapes"] = [ends | {"line": dashes}]
-        place = {"xref": "paper", "x": 1, "xanchor": "right", "y": expected, "yanchor": "bottom"}
-        text = {"text": f"a fair pool: {percent(expected)}", "font": {"size": 11, "color": INK}}
-        figure["annotations"] = [place | text | {"showarrow": False}]
+        figure["shapes"] = [{"y0": expected}]
+        text = f"a fair pool: {percent(expected)}"
+        figure["annotations"] = [{"xref": "paper", "y": expected, "text": text}]
     return {"data": traces, "layout": figure}
 
 

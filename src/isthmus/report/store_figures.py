@@ -6,7 +6,7 @@ from typing import Any
 
 from isthmus.report.figures import Figure
 from isthmus.report.numbers import said
-from isthmus.report.style import CLOSED, GREY, LEGEND, SHARE, TODAY, WHOLE, layout
+from isthmus.report.style import CLOSED, GREY, SHARE, TODAY, WHOLE, layout
 from isthmus.report.traces import Trace, line, points, safe
 
 DONE = "#aa4499"
@@ -35,7 +35,6 @@ def ruler_figure(direction: dict[str, Any]) -> Figure | None:
             "x": row["total_variance"],
             "y": row["flips"],
             "text": safe(said(row.get("disturbance"))),
-            "showarrow": False,
             "yshift": -44 if row in noise else 0,  # noise below its mark, codes above theirs
             "xanchor": "right" if row["total_variance"] > largest / 10 else "center",
         }
@@ -49,7 +48,6 @@ def ruler_figure(direction: dict[str, Any]) -> Figure | None:
         xaxis={"type": "log"},
         yaxis=SHARE | {"range": [-0.08 * top - 0.005, 1.12 * top + 0.01]},
         showlegend=True,
-        legend=LEGEND,
         annotations=labels,
     )
     return {"data": traces, "layout": figure}
@@ -88,7 +86,6 @@ def bytes_figure(direction: dict[str, Any]) -> Figure | None:
         xaxis=axis,
         yaxis=WHOLE | {"dtick": 0.2},
         showlegend=True,
-        legend=LEGEND,
     )
     return {"data": traces, "layout": figure}
 
@@ -112,11 +109,6 @@ def threshold_figure(direction: dict[str, Any]) -> Figure | None:
         score, "least cosine"
     )
     figure = layout(
-        f"{unit} of a match",
-        "share",
-        height=300,
-        yaxis=WHOLE | {"dtick": 0.2},
-        showlegend=True,
-        legend=LEGEND,
+        f"{unit} of a match", "share", height=300, yaxis=WHOLE | {"dtick": 0.2}, showlegend=True
     )
     return {"data": [answered, right], "layout": figure}

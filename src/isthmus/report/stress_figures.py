@@ -7,7 +7,7 @@ from typing import Any
 
 from isthmus.report.figures import Figure, family_label
 from isthmus.report.numbers import said, significant
-from isthmus.report.style import BARS, INK, SHARE, WHOLE, colours, layout, mark
+from isthmus.report.style import BARS, SHARE, WHOLE, colours, layout, mark
 from isthmus.report.traces import TableRow, Trace, bars, curve, safe
 from isthmus.report.words import CONVENTION_WORDS, closer_label
 
@@ -121,15 +121,9 @@ def _with_level(title: str, row: TableRow) -> str:
 
 
 def _axis(rows: list[TableRow], measure: str, *, bars: bool = False) -> dict[str, Any]:
-    """Shares up to 1, from the tenth below the lowest (bars from 0); a gain has its zero drawn."""
+    """Shares up to 1, from the tenth below the lowest (bars from 0); a gain is seen against 0."""
     if measure != "consistency":
-        return {
-            "tickformat": "~%",
-            "rangemode": "tozero",
-            "zeroline": True,
-            "zerolinecolor": INK,
-            "zerolinewidth": 1,
-        }
+        return {"tickformat": "~%", "rangemode": "tozero"}
     if bars:
         return WHOLE
     ends = [r[k] for r in rows for k in ("consistency", "consistency_lo") if r.get(k) is not None]

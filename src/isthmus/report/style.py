@@ -46,14 +46,7 @@ def mark(score: str | None) -> str:
     return SCORE_MARKS.get(score or "", "x")
 
 
-LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-"""A legend in one line above the plot."""
-BARS: dict[str, Any] = {
-    "xaxis": {"type": "category"},
-    "barmode": "group",
-    "bargap": 0.18,
-    "bargroupgap": 0.06,
-}
+BARS: dict[str, Any] = {"xaxis": {"type": "category"}, "bargap": 0.18}
 """Layout of grouped bars."""
 SHARE = {"tickformat": ".0%"}
 WHOLE = SHARE | {"range": [0, 1.04]}
@@ -61,18 +54,7 @@ WHOLE = SHARE | {"range": [0, 1.04]}
 
 
 def layout(x: str, y: str, *, height: int = 260, **extra: Any) -> dict[str, Any]:
-    """A bare layout: axis titles, light grid, no legend, no dragging (pages scroll on phones)."""
-    axis = {"gridcolor": GRID, "zeroline": False, "fixedrange": True, "automargin": True}
-    axis |= {"linecolor": GREY, "showline": True}
-    axis |= {"ticks": "outside", "ticklen": 4, "tickcolor": GREY}
-    base = {
-        "height": height,
-        "margin": {"l": 52, "r": 12, "t": 14, "b": 44},
-        "paper_bgcolor": "#ffffff",
-        "plot_bgcolor": "#ffffff",
-        "font": {"family": FONT, "size": 12, "color": INK},
-        **{"showlegend": False, "dragmode": False, "hovermode": "closest"},
-        "xaxis": axis | {"title": {"text": x, "standoff": 8}} | extra.pop("xaxis", {}),
-        "yaxis": axis | {"title": {"text": y, "standoff": 6}} | extra.pop("yaxis", {}),
-    }
-    return base | extra
+    """A bare layout: titles of the axes and a height; no legend unless ``extra`` asks for one."""
+    titled = {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+    axes = {name: axis | extra.pop(name, {}) for name, axis in titled.items()}
+    return {"height": height, **axes, **extra}

@@ -28,8 +28,8 @@ def points(
     name: str, x: Sequence[Any], y: Sequence[Any], marker: dict[str, Any], **more: Any
 ) -> Trace:
     """Marks at (x, y)."""
-    drawn = {"type": "scatter", "mode": "markers", "name": safe(name), "x": list(x), "y": list(y)}
-    return drawn | {"hoverinfo": "x+y+name", "marker": marker} | more
+    drawn = {"mode": "markers", "name": safe(name), "x": list(x), "y": list(y)}
+    return drawn | {"marker": marker} | more
 
 
 def line(name: str, score: str | None, colour: str, x: Sequence[Any], y: Sequence[Any]) -> Trace:
@@ -53,7 +53,7 @@ def curve(
                 f"{label}, predicted",
                 [row.get("level") for row in guess],
                 [row[f"predicted_{measure}"] for row in guess],
-                marker | {"line": {"width": 1.5, "color": colour}},
+                marker,
             )
         )
     return traces
@@ -69,15 +69,10 @@ def bars(
     hatched: bool,
 ) -> Trace:
     """A closer's stress rows as one bar per label; ``hatched`` shows its score by a pattern."""
-    pattern: Trace = {
-        "shape": SCORE_PATTERNS.get(score, "x") if hatched else "",
-        "fgcolor": "#ffffff",
-    }
-    pattern |= {"bgcolor": colour, "size": 5, "solidity": 0.3}
+    pattern = {"shape": SCORE_PATTERNS.get(score, "x") if hatched else ""}
     return {
         "type": "bar",
         "name": safe(f"{name} · {score}"),
-        "hoverinfo": "x+y+name",
         "x": list(rows),
         "y": [row.get(measure) for row in rows.values()],
         "marker": {"color": colour, "pattern": pattern},
@@ -94,5 +89,4 @@ def intervals(rows: Sequence[TableRow], colour: str, measure: str) -> dict[str, 
     above, below = ([reach(row, end) for row in rows] for end in ("hi", "lo"))
     if all(value is None for value in (*above, *below)):
         return {}
-    ends = {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
-    return {"error_y": ends | {"thickness": 1, "width": 3, "color": colour}}
+    return {"error_y": {"array": above, "arrayminus": below, "color": colour}}
