@@ -10,6 +10,7 @@ import pytest
 from isthmus.core.topk import lines_top_k
 from isthmus.perturb.codecs import coded_ranking, fit_codec
 from isthmus.robustness import Perturbation, closed_searches, measure_perturbations
+from isthmus.robustness.signs import sign_product
 from isthmus.search.relevance import no_relevance
 from isthmus.search.scores import Ranking, first_best
 from isthmus.search.task import RetrievalTask
@@ -78,6 +79,48 @@ def test_answers_of_codes_are_those_of_float64(
         np.testing.assert_array_equal(twice.answers[0], expected)
         inside = (listed == search.clean_top1[:, None]).any(axis=1).mean()
         assert twice.extra["in_shortlist"] == pytest.approx(inside)
+
+
+@pytest.mark.parametrize("depth", [0, DEPTH])
+def test_ties_of_symmetric_sign_codes_are_those_of_float64(depth: int) -> None:
+    few = task_of(*two_modalities(90, 9, seed=3))  # ten scores for ninety candidates
+    closers = [fitted(n, few.queries, few.candidates, **o) for n, o in CLOSERS.items()]
+    searches = closed_searches(few, [c for c in closers if not c.memo])
+    asked = [Perturbation("sign-bits", "both", 1.0, None, depth)]
+    tied = []
+    for search, found in zip(
+        searches, measure_perturbations(few, searches, asked, trials=1, seed=0)[0], strict=True
+    ):
+        sides = search.candidates, search.queries
+        rows = few.candidate_calibration, few.query_calibration
+        stored, queries = (fit_codec("sign", s[r]) for s, r in zip(sides, rows, strict=True))
+        ranking = coded_ranking(
+            *reversed(sides), stored, score=search.score, bias=search.bias, query_codec=queries
+        )
+        top, _, ties = lines_top_k(float64_scores(ranking), 10, ranking.tie_widths)
+        clean, _, _ = lines_top_k(float64_scores(search.clean), 10, search.clean.tie_widths)
+        assert found.overlap == (top[:, :, None] == clean[:, None]).any(axis=2).mean()
+        tied.append(ties.any())
+        if depth:
+            expected = top[:, :depth]
+            inside = (expected == search.clean_top1[:, None]).any(axis=1).mean()
+            assert found.extra["in_shortlist"] == inside
+        else:
+            np.testing.assert_array_equal(found.answers[0], top[:, 0])
+    assert any(tied)
+
+
+@pytest.mark.parametrize(
+    ("queries", "dim"), [(1, 5), (2, 5), (7, 128), (333, 2047), (13, 5001), (2100, 3)]
+)
+def test_products_of_signs_are_exact(queries: int, dim: int) -> None:
+    rng = np.random.default_rng(dim)
+    rows = rng.normal(size=(40, dim))
+    asked = np.resize(rows, (queries, dim)) * np.where(np.arange(queries) % 3, 1, -1)[:, None]
+    found = np.empty((queries, len(rows)))
+    product = sign_product(Ranking(asked, rows, "dot"))  # the largest sums there are, and others
+    product.blocks(lambda part, block: found.__setitem__(part, block))
+    np.testing.assert_array_equal(found, np.sign(asked) @ np.sign(rows).T)
 
 
 @pytest.mark.parametrize(("family", "depths"), [("rabitq", (0, DEPTH)), ("fp16", (0,))])

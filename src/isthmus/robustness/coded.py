@@ -7,7 +7,7 @@ ranked again in float alone are searched once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,16 +16,17 @@ import numpy as np
 from isthmus.core.arrays import row_norms
 from isthmus.perturb.codecs import (
     Codec,
+    SignBits,
     coded_ranking,
     fit_codec,
     measure_error,
     range_lints,
-    rescore,
 )
+from isthmus.robustness.looks import Again, Look, Watch, look_at
 from isthmus.robustness.perturbations import Perturbation
-from isthmus.robustness.searches import HEAD, ClosedSearch, Result
-from isthmus.search.scores import Ranking, norms_of, single, top_k
-from isthmus.search.settled import Settled
+from isthmus.robustness.searches import ClosedSearch, Result
+from isthmus.robustness.signs import even, sign_product
+from isthmus.search.scores import Ranking, norms_of, single
 from isthmus.search.shared import Moved, Product
 from isthmus.search.task import RetrievalTask
 
@@ -54,12 +55,14 @@ def measure_codecs(
             of all.
     """
     found: list[dict[int, Result]] = [{} for _ in perturbations]
+    memory = _Memory()
     for places in _alike(searches, perturbations[0]):
         some = _Stored(
             task,
             [searches[i] for i in places],
             perturbations[0],
             sum(tabled is None or i < tabled for i in places),
+            memory,
         )
         for numbers in _one_codec(perturbations):
             results = some.results([perturbations[number] for number in numbers])
@@ -97,6 +100,20 @@ def _same(one: ClosedSearch, other: ClosedSearch) -> bool:
     return np.array_equal(a[:1], b[:1]) and np.array_equal(a, b)
 
 
+class _Memory:
+    """What one code after another is written to: new pages cost more than what is written."""
+
+    def __init__(self) -> None:
+        self._held: dict[type, np.ndarray] = {}
+
+    def of(self, shape: tuple[int, ...], kind: type) -> np.ndarray:
+        """An array of its own (so that nothing known of another is taken for it) on old memory."""
+        held = self._held.get(kind)
+        if held is None or held.shape != shape:
+            held = self._held[kind] = np.empty(shape, kind)
+        return held[:]
+
+
 @dataclass(frozen=True, eq=False)
 class _Stored:
     """Searches that store the same rows; the first ``tabled`` of them stand in a table."""
@@ -105,6 +122,7 @@ class _Stored:
     searches: Sequence[ClosedSearch]
     perturbation: Perturbation
     tabled: int
+    memory: _Memory
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -155,11 +173,6 @@ class _Stored:
         return out
 
 
-Again = dict[int, tuple[np.ndarray, np.ndarray]]
-"""How many were ranked again in float -> the answers (n,), and (n,) whether the answer of the float
-search was among those."""
-
-
 class _Once:
     """A codec of queries that many searches ask by: they are coded once."""
 
@@ -200,15 +213,17 @@ class _Coded:
     def of(cls, alike: _Stored, name: str) -> _Coded:
         if alike.perturbation.target == "queries":
             return cls(alike, name, None, None, np.zeros(0))
-        codec, rows = fit_codec(name, alike.calibration[0]), alike.rows
-        stored, errors = np.empty(rows.shape), np.empty(len(rows))
-        light = np.empty(rows.shape, np.float32)
+        codec, rows, facts = fit_codec(name, alike.calibration[0]), alike.rows, alike.task.facts
+        stored, light = (alike.memory.of(rows.shape, kind) for kind in (np.float64, np.float32))
+        norms, errors = np.empty(len(rows)), np.empty(len(rows))
         for start in range(0, len(rows), CODED):
             some = slice(start, start + CODED)
             stored[some] = codec.through(rows[some])
             light[some] = stored[some]
+            norms[some] = row_norms(stored[some])
             errors[some] = row_norms(stored[some] - rows[some])
-        alike.task.facts.of("single", lambda: light, stored)  # for all searches of it
+        facts.of("single", lambda: light, stored)  # for all searches of it
+        facts.of("norms", lambda: norms, stored)
         return cls(alike, name, codec, stored, errors)
 
     @property
@@ -244,8 +259,8 @@ class _Coded:
             "codec_slope": round(error.slope, 9),
             "codec_error_kind": error.kind,
         }
-        unseen = np.setdiff1d(np.arange(len(rows)), task.candidate_calibration)
-        for lint in range_lints(self.codec, {"stored": rows[unseen]}) if len(unseen) else ():
+        unseen = np.delete(rows, task.candidate_calibration, axis=0)
+        for lint in range_lints(self.codec, {"stored": unseen}) if len(unseen) else ():
             found |= {"codec_outside": lint.outside, "codec_would_wrap": lint.wrapped}
         return found
 
@@ -287,35 +302,40 @@ class _Coded:
         """Of each search the answers (n,), the overlap at ten, and what comes of ranking again."""
         task, searches = self.alike.task, self.alike.searches
         watches = [
-            _Watch(search, i < self.alike.tabled, depths) for i, search in enumerate(searches)
+            Watch(search, i < self.alike.tabled, depths) for i, search in enumerate(searches)
         ]
         rankings = [self._ranking(search) for search in searches]
-        looks: dict[int, tuple[Product, list[_Look]]] = {}
+        looks: dict[int, tuple[Product, list[Look]]] = {}
         for watch, ranking in zip(watches, rankings, strict=True):
             product, look = self._look(watch, ranking)
             looks.setdefault(id(product), (product, []))[1].append(look)
         for product, some in looks.values():
-            _look(task, product, some)
+            look_at(task, product, some)
         return [
             watch.found(task, ranking) for watch, ranking in zip(watches, rankings, strict=True)
         ]
 
-    def _look(self, watch: _Watch, ranking: Ranking) -> tuple[Product, _Look]:
+    def _look(self, watch: Watch, ranking: Ranking) -> tuple[Product, Look]:
         """The product that a search takes its scores from, and how: that of the undisturbed rows
         where the codes are fine, that of all who ask by moved float queries, or its own."""
         search, moved = watch.search, watch.search.moved
         floats = self.stored is not None and ranking.queries is search.queries
         off = self.off(ranking) if floats and not (watch.tabled or watch.depths) else None
+        scales = self._signs(search)
+        if scales is not None:
+            product = self._alone(ranking, sign_product)
+            whole = None if even(ranking) else Moved.of(product, ranking, lengths=scales)
+            return product, Look(watch, ranking, whole)
         if moved is None or not floats:
-            own = self._alone(ranking) if off is None else search.product
-            return own, _Look(watch, ranking, Moved.of(own, ranking), 0.0 if off is None else off)
+            own = self._alone(ranking, _light) if off is None else search.product
+            return own, Look(watch, ranking, Moved.of(own, ranking), 0.0 if off is None else off)
         turned = moved.rate is not None
         if off is None:
             product = self._shared
             looked = Moved.of(product, ranking, (moved.moves[0], None), (turned, False))
-            return product, _Look(watch, ranking, looked)
+            return product, Look(watch, ranking, looked)
         product, ends = self.alike.task.product, (turned, moved.length is not None)
-        return product, _Look(watch, ranking, Moved.of(product, ranking, moved.moves, ends), off)
+        return product, Look(watch, ranking, Moved.of(product, ranking, moved.moves, ends), off)
 
     @cached_property
     def _shared(self) -> Product:
@@ -323,87 +343,27 @@ class _Coded:
         assert self.stored is not None
         return Product(task.product.queries, single(self.stored, task.facts), kept=False)
 
+    def _signs(self, search: ClosedSearch) -> tuple[np.ndarray, np.ndarray] | None:
+        """Sizes of the signs (n,), (K,) where both sides are signs and nothing else."""
+        asked = self._query_codec(search)
+        codecs = None if asked is None else asked.codec, self.codec
+        sizes = [one.scale for one in codecs if isinstance(one, SignBits) and one.scale > 0]
+        if len(sizes) < 2 or search.closer.memo or self.alike.task.lists is not None:
+            return None
+        return np.full(len(search.queries), sizes[0]), np.full(len(search.candidates), sizes[1])
+
     @cached_property
-    def _products(self) -> dict[tuple[int, int], Product]:
+    def _products(self) -> dict[tuple[object, int, int], Product]:
         """Products of coded queries or of rows that are more than moved, by both arrays."""
         return {}
 
-    def _alone(self, ranking: Ranking) -> Product:
-        key = id(ranking.queries), id(ranking.candidates)
+    def _alone(self, ranking: Ranking, of: Callable[[Ranking], Product]) -> Product:
+        key = of, id(ranking.queries), id(ranking.candidates)
         if key not in self._products:
-            light = ranking.single()
-            self._products[key] = Product(light.queries, light.candidates, kept=False)
+            self._products[key] = of(ranking)
         return self._products[key]
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """A search, its scores from a product, and how far these may be ``off`` the search's own."""
-
-    watch: _Watch
-    ranking: Ranking
-    moved: Moved
-    off: np.ndarray | float = 0.0
-
-
-def _look(task: RetrievalTask, product: Product, looks: Sequence[_Look]) -> None:
-    """Search several rankings by one product."""
-    if not looks:
-        return
-    answers = task.answers(
-        [(look.ranking, look.moved) for look in looks],
-        product,
-        lambda i, *block: looks[i].watch.see(*block),
-        [look.off for look in looks],
-    )
-    for look, found in zip(looks, answers, strict=True):
-        look.watch.answers = found
-
-
-class _Watch:
-    """What is kept of a search's scores while they pass."""
-
-    def __init__(self, search: ClosedSearch, tabled: bool, depths: Sequence[int]) -> None:
-        self.search, self.tabled, self.depths = search, tabled, depths
-        self.answers = np.empty(0, np.int64)
-        self.tops: list[tuple[int, np.ndarray]] = []
-        count = len(search.queries)
-        self.lists = {depth: np.full((count, depth), -1, np.int64) for depth in depths}
-
-    def see(self, part: slice, scores: np.ndarray, settled: Settled) -> None:
-        """Called with all scores, block by block."""
-        if self.tabled and part.start < HEAD:
-            self.tops.append((part.start, self.search.top_of(scores[: HEAD - part.start])))
-        for depth, rows in self.lists.items():
-            rows[part] = settled.leading(scores, part, depth)
-
-    def found(self, task: RetrievalTask, ranking: Ranking) -> tuple[np.ndarray, float, Again]:
-        """Answers, overlap, and what comes of ranking the best again in float."""
-        again = {}
-        for depth, rows in self.lists.items():
-            if depth and rows[0, 0] < 0:  # no scores passed
-                rows = top_k(ranking, depth).rows
-            inside = (task.items(rows) == self.search.clean_top1[:, None]).any(axis=1)
-            again[depth] = task.items(_again(task, self.search, rows)), inside
-        return self.answers, self._overlap(ranking), again
-
-    def _overlap(self, ranking: Ranking) -> float:
-        if not self.tabled:
-            return float("nan")
-        if not self.tops:
-            return self.search.overlap(ranking.single())
-        tops = [top for _, top in sorted(self.tops, key=lambda one: one[0])]
-        return self.search.overlap_of(np.concatenate(tops))
-
-
-def _again(task: RetrievalTask, search: ClosedSearch, rows: np.ndarray) -> np.ndarray:
-    """The best by float of each query's rows (n, depth), (n,)."""
-    moved = search.moved
-    if moved is None or task.product.whole is None:
-        return rescore(rows, search.clean, 1)[:, 0]
-    settled = Settled.of(search.clean, moved.sizes)
-    if not settled.fits:
-        return rescore(rows, search.clean, 1)[:, 0]
-    every = slice(0, len(rows))
-    products = np.take_along_axis(task.product.whole, rows, axis=1)
-    return settled.best(moved.scores(products, every, rows), every, rows)
+def _light(ranking: Ranking) -> Product:
+    light = ranking.single()
+    return Product(light.queries, light.candidates, kept=False)

@@ -20,6 +20,8 @@ ErrorKind = Literal["none", "additive", "residual", "clipped", "leaning"]
 
 SMALL_SLOPE = 0.02
 RESIDUAL = (-1.15, -0.55)
+BLOCK = 512
+"""Rows whose errors are held at once: caches hold them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,19 +115,37 @@ def measure_error(
         raise ShapeError(
             "too-few-rows", f"rows have shape {x.shape}; the error needs (n, d) with 2 rows or more"
         )
-    e = np.asarray(codec.through(x) if coded is None else coded, np.float64) - x
-    inner, squared = np.einsum("ij,ij->i", x, e), np.einsum("ij,ij->i", e, e)
-    mean, middle = e.mean(axis=0), x.mean(axis=0)
-    e -= mean
-    variance = np.einsum("ij,ij->j", e, e) / len(x)
-    shared, own = float(np.einsum("ij,ij->", x, e)), float(variance.sum()) * len(x)
-    spread = float(np.einsum("ij,ij->", x, x)) - len(x) * float(middle @ middle)
+    inner, squared = np.empty(len(x)), np.empty(len(x))
+    mean, middle, variance = np.zeros((3, x.shape[1]))
+    covariance, first = np.zeros((x.shape[1],) * 2) if full else None, np.zeros(x.shape[1])
+    shared = spread = 0.0
+    for start in range(0, len(x), BLOCK):
+        part = x[start : start + BLOCK]
+        some = slice(start, start + len(part))
+        e = np.asarray(codec.through(part) if coded is None else coded[some], np.float64) - part
+        inner[some], squared[some] = _products(part, e), _products(e, e)
+        first = first if start else e[0].copy()
+        e -= first  # a constant error leaves no rounding
+        mean += e.sum(axis=0)
+        middle += part.sum(axis=0)
+        variance += np.einsum("ij,ij->j", e, e)
+        shared += float(_products(part, e).sum())
+        spread += float(_products(part, part).sum())
+        if covariance is not None:
+            covariance += e.T @ e
+    mean, middle = mean / len(x), middle / len(x)
+    variance = np.maximum(variance / len(x) - mean * mean, 0.0)
+    shared, spread = (
+        shared - len(x) * float(middle @ mean),
+        spread - len(x) * float(middle @ middle),
+    )
+    own = float(variance.sum()) * len(x)
     varied = bool(inner.std() > 0 and squared.std() > 0)
     return CodecError(
         rows=len(x),
-        mean=mean,
+        mean=mean + first,
         variance=variance,
-        covariance=e.T @ e / len(x) if full else None,
+        covariance=None if covariance is None else covariance / len(x) - np.outer(mean, mean),
         squared=float(squared.mean()),
         inner=float(inner.mean()),
         ratio=_over(float(inner.mean()), float(squared.mean())),
@@ -133,6 +153,10 @@ def measure_error(
         centred_ratio=_over(shared, own),
         slope=_over(shared, spread),
     )
+
+
+def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("ij,ij->i", a, b))
 
 
 def _over(part: float, whole: float) -> float:
