@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
+from isthmus.core.threads import Spare
 from isthmus.search.scores import Ranking
 from isthmus.search.shared import Product
 
@@ -35,16 +36,16 @@ class SignProduct(Product):
         step = 2 ** (2 * dim).bit_length()
         return step if (step + 1) * dim <= WHOLE else 1
 
-    def block(self, part: slice) -> np.ndarray:
-        """The products of some queries, (b, K)."""
+    def block(self, part: slice, spare: Spare | None = None) -> np.ndarray:
+        """The products of some queries, (b, K), in ``spare`` memory."""
         queries = self.queries[part]
         half, step = len(queries) // 2, self._step
         if step == 1 or not half:
-            return super().block(part)
+            return super().block(part, spare)
         first, rest = queries[:half], queries[half:]
         together = rest.copy()
         together[:half] += step * first
-        out = np.empty((len(queries), len(self.candidates)), np.float32)
+        out = (spare or Spare()).of(len(queries), len(self.candidates))
         low, high = out[half:], out[:half]
         np.matmul(together, self.candidates.T, out=low)
         np.rint(np.multiply(low[:half], np.float32(1 / step), out=high), out=high)
