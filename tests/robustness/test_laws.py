@@ -17,6 +17,7 @@ from isthmus.robustness import (
     row_of,
     rows_of,
 )
+from isthmus.robustness.draws import checked_queries
 from isthmus.robustness.laws import CHECKS
 from isthmus.search.relevance import relevance_by_judgements
 from isthmus.search.task import RetrievalTask
@@ -114,6 +115,7 @@ def test_a_row_says_what_it_goes_by_and_what_its_intervals_cover(task: Retrieval
     )
     assert law["checked_lo"] < law["checked"] < law["checked_hi"]
     assert drawn["checked"] is drawn["checked_lo"] is drawn["law_error"] is None
+    assert (law["checked_queries"], drawn["checked_queries"]) == (130, None)
     assert (
         law["checked"]
         != law["consistency"]
@@ -123,6 +125,40 @@ def test_a_row_says_what_it_goes_by_and_what_its_intervals_cover(task: Retrieval
     again = measure_perturbation(task, searches, LEVELS[0], trials=CHECKS, seed=3)[1]
     assert law["checked"] == again.kept.mean()
     assert law["consistency_lo"] < law["consistency"] < law["consistency_hi"]
+
+
+@pytest.mark.parametrize("target", ["candidates", "queries", "both"])
+def test_laws_of_many_queries_are_checked_on_a_sample(
+    task: RetrievalTask, target: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the sample the draws are those of all queries, and nothing else of a row changes."""
+    levels = [replace(level, target=target) for level in LEVELS]
+    mapped = fitted("whitening", task.queries, task.candidates, score="dot")  # shares no product
+    searches = [*searches_of(task), *closed_searches(task, [mapped])]
+    for module in ("draws", "searches"):
+        monkeypatch.setattr(f"isthmus.robustness.{module}.HEAD", 30)
+    drawn = measure_perturbations(task, searches, levels, trials=CHECKS, seed=3)
+    whole = measure_perturbations(task, searches, levels, trials=60, seed=3, by_law=True)
+    monkeypatch.setattr("isthmus.robustness.draws.CHECKED", 50)
+    rows = checked_queries(task, 3)
+    assert rows is not None
+    assert len(np.unique(rows)) == 50
+    assert rows.max() > 80
+    assert not np.array_equal(rows, checked_queries(task, 4))
+    found = measure_perturbations(task, searches, levels, trials=60, seed=3, by_law=True)
+    for one, all_of_them, draws in zip(*map(sum, (found, whole, drawn), ([],) * 3), strict=True):
+        np.testing.assert_array_equal(one.answers, draws.answers[:, rows])
+        np.testing.assert_array_equal(one.checked, draws.kept[:, rows])
+        assert one.overlap == draws.overlap
+        before, after = (row_of(task, result, 3) for result in (all_of_them, one))
+        assert (before["checked_queries"], after["checked_queries"]) == (130, 50)
+        assert after["checked"] == draws.kept[:, rows].mean()
+        assert {name for name in before if before[name] != after[name]} <= {
+            "checked",
+            "checked_lo",
+            "checked_hi",
+            "checked_queries",
+        }
 
 
 def test_there_is_no_law_for_what_no_formula_speaks_of(task: RetrievalTask) -> None:

@@ -40,6 +40,7 @@ STREAMS: dict[str, int] = {
     "lab.paper": 0x1AB5,  # queries that the gap is taken from, and those that are scored
     "lab.vectors": 0x1AB1,  # vectors and weights at the start of a training
     "lab.referee": 0x1AB2EF,  # recipes of the referee, resampled
+    "laws.checked": 0x1A7C,  # queries that draws check a law on
     "laws.queries": 0x1A75,  # noise of queries that is the same for all of them
     "mixed.draws": 0x3D1,  # which documents of a mixed pool are stored as side a
     "mixed.split": 0x3D2,  # queries that strengths and means are chosen on; those that are scored

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.core.arrays import EPS32
+from isthmus.core.seeds import stream
 from isthmus.perturb.families import NOISES
 from isthmus.perturb.noise import drawn
 from isthmus.robustness.perturbations import Perturbation
@@ -26,12 +27,28 @@ from isthmus.search.scores import TIE_ULPS, Ranking, first_best
 from isthmus.search.shared import KEPT, Product
 from isthmus.search.task import RetrievalTask
 
+CHECKED = 1000
+"""Queries that draws check a law on, at most: one draw of them leaves a share of three in four a
+standard error of .014 (``docs/laws.md``)."""
+
+
+def checked_queries(task: RetrievalTask, seed: int) -> np.ndarray | None:
+    """Queries that the draws of a seed check laws on, (m,) ascending; None: all.
+
+    They are the same for all closers, families and levels.
+    """
+    count = len(task.queries)
+    if count <= CHECKED:
+        return None
+    return np.sort(stream("laws.checked", seed).permutation(count)[:CHECKED])
+
 
 @dataclass(frozen=True, eq=False)
 class Noise:
     """One trial: standard deviations are 1. ``asked`` and ``stored`` are the products of its draws
-    with the rows of the other side."""
+    with the rows of the other side, ``clean`` is that of the rows."""
 
+    clean: Product
     asked: Product | None
     stored: Product | None
 
@@ -44,27 +61,37 @@ class Noise:
         seed: int,
         trial: int,
         kept: bool = False,
+        rows: np.ndarray | None = None,
     ) -> Noise:
-        """The draws of a family and target, whatever the level; ``kept``: for other targets too."""
-        clean, family, target = task.product, perturbation.family, perturbation.target
+        """The draws of a family and target, whatever the level; ``kept``: for other targets too.
 
-        def rows(count: int, role: str) -> np.ndarray:
+        ``rows`` (m,): of these queries alone, with the noise that they have among all.
+        """
+        family, target = perturbation.family, perturbation.target
+
+        some = len(task.queries) if rows is None else len(rows)
+
+        def draws(count: int, role: str) -> np.ndarray:
             draw, size = NOISES[family].draw, float(dim)
             return drawn(draw, count, dim, size, seed=seed, trial=trial, role=role, level=0.0)
 
         def once(name: str, find: Callable[[], Product]) -> Product:
-            key = f"{family} on {name}, {dim}, {seed}, {trial}"
+            key = f"{family} on {name}, {dim}, {seed}, {trial}, {some}"
             return task.facts.of(key, find, task.queries, task.candidates) if kept else find()
 
+        clean = task.product
+        if rows is not None:
+            clean = once("rows", lambda: task.product.at(rows))
         asked = stored = None
         if target in ("queries", "both"):
-            e = lambda: rows(len(clean.queries), "query")  # noqa: E731
+            every = slice(None) if rows is None else rows
+            e = lambda: draws(len(task.queries), "query")[every]  # noqa: E731
             asked = once("queries", lambda: Product(e(), clean.candidates, kept))
         if target != "queries":
             count = 1 if target == "shared" else len(clean.candidates)
-            z = lambda: rows(count, "candidate")  # noqa: E731
+            z = lambda: draws(count, "candidate")  # noqa: E731
             stored = once(f"{count} candidates", lambda: Product(clean.queries, z(), kept))
-        return cls(asked, stored)
+        return cls(clean, asked, stored)
 
     @property
     def queries(self) -> np.ndarray | None:
@@ -87,16 +114,8 @@ class Noise:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Answers (perturbations, searches, trials, n) and overlaps at ten (perturbations, searches).
+    """Answers (perturbations, searches, trials, n), overlaps at ten (perturbations, searches)."""
 
-    ``sizes`` (perturbations, searches, 2): standard deviation of a coordinate of the queries' and
-    of the candidates' noise.
-    """
-
-    task: RetrievalTask
-    searches: Sequence[ClosedSearch]
-    perturbations: Sequence[Perturbation]
-    sizes: np.ndarray
     answers: np.ndarray
     overlaps: np.ndarray
 
@@ -110,22 +129,57 @@ class Drawn:
         *,
         trials: int,
         seed: int,
+        rows: np.ndarray | None = None,
     ) -> Drawn:
-        """Draw ``trials`` times. The perturbations differ in their level alone."""
+        """Draw ``trials`` times. The perturbations differ in their level alone.
+
+        Args:
+            sizes: (perturbations, searches, 2) standard deviations of a coordinate of the queries'
+                and of the candidates' noise.
+            rows: (m,) ascending: answers are of these queries. Overlaps are of the first ones
+                always. None: all.
+        """
+        every = np.arange(len(task.queries)) if rows is None else rows
         shape = len(perturbations), len(searches)
-        answers = np.empty((*shape, trials, len(task.queries)), np.int64)
-        found = cls(task, searches, perturbations, sizes, answers, np.full(shape, np.nan))
+        found = cls(np.empty((*shape, trials, len(every)), np.int64), np.full(shape, np.nan))
         dim = max([task.queries.shape[1], *(search.stored_dims for search in searches)])
         kept = trials * len(task.queries) * len(task.candidates) <= KEPT
-        for trial in range(trials):
-            noise = Noise.drawn(task, perturbations[0], dim, seed, trial, kept)
-            found._shared(noise, trial)
-            found._alone(noise, trial)
+        for number in range(trials):
+            asked, mine = rows, np.arange(len(every))
+            if rows is not None and number == 0:
+                asked = np.union1d(rows, np.arange(HEAD))
+                mine = np.searchsorted(asked, rows)
+            noise = Noise.drawn(task, perturbations[0], dim, seed, number, kept, asked)
+            trial = _Trial(task, searches, perturbations, sizes, noise, asked)
+            overlaps = found.overlaps if number == 0 else None
+            answers = np.empty((*shape, len(noise.clean.queries)), np.int64)
+            trial.shared(answers, overlaps)
+            trial.alone(answers, overlaps)
+            found.answers[:, :, number] = answers[:, :, mine]
         for i, search in enumerate(searches):
             for p in range(shape[0]):
                 if not sizes[p, i].any():  # no noise, whatever the trial
-                    answers[p, i] = search.clean_top1
+                    found.answers[p, i] = search.clean_top1[every]
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """One trial of several searches, of the queries ``rows`` (m,); None: all. Its answers go into
+    (perturbations, searches, m)."""
+
+    task: RetrievalTask
+    searches: Sequence[ClosedSearch]
+    perturbations: Sequence[Perturbation]
+    sizes: np.ndarray
+    noise: Noise
+    rows: np.ndarray | None
+
+    @property
+    def ties(self) -> bool:
+        """Noise that each candidate has for itself leaves none."""
+        z = self.noise.candidates
+        return z is None or len(z) == 1
 
     def _shares(self, search: ClosedSearch) -> bool:
         moved = search.moved
@@ -133,51 +187,54 @@ class Drawn:
             return False
         return self.task.lists is None and moved.offset is None
 
-    def _alone(self, noise: Noise, trial: int) -> None:
-        ties = noise.candidates is None or len(noise.candidates) == 1
+    def alone(self, answers: np.ndarray, overlaps: np.ndarray | None) -> None:
+        """Searches that share nothing; ``overlaps`` are found where they are given."""
         for i, search in enumerate(self.searches):
             if self._shares(search):
                 continue
+            some = search if self.rows is None else search.restricted(self.task, self.rows)
             for p, perturbation in enumerate(self.perturbations):
-                noisy = _noisy(search, perturbation.family, noise, *self.sizes[p, i])
-                self.answers[p, i, trial] = self.task.best(noisy, ties=ties)
-                if trial == 0:
-                    self.overlaps[p, i] = search.overlap(noisy)
+                noisy = _noisy(some, perturbation.family, self.noise, *self.sizes[p, i])
+                answers[p, i] = self.task.best(noisy, ties=self.ties)
+                if overlaps is not None:
+                    overlaps[p, i] = search.overlap(noisy)
 
-    def _shared(self, noise: Noise, trial: int) -> None:
+    def shared(self, answers: np.ndarray, overlaps: np.ndarray | None) -> None:
+        """Searches that take their scores from the products."""
         mine = [(i, search) for i, search in enumerate(self.searches) if self._shares(search)]
         if not mine:
             return
-        product = self.task.product
         heads: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
         lengths: dict[int, _Lengths] = {}
         own = {
-            (p, i): _Own(search, noise, self.sizes[p, i].astype(np.float32), lengths)
-            for p in range(len(self.perturbations))
+            (p, i): _Own(
+                search, self.noise, self.sizes[p, i].astype(np.float32), lengths, self.rows
+            )
             for i, search in mine
+            for p in range(len(self.perturbations))
         }
-        ties = noise.candidates is None or len(noise.candidates) == 1
-        names = tuple(noise.products)
+        names, ties = tuple(self.noise.products), self.ties
 
         def work(part: slice, products: np.ndarray, *others: np.ndarray) -> None:
             parts = _Products(products, **dict(zip(names, others, strict=True)))
             sums: dict[tuple[float, float], np.ndarray] = {}
-            for (p, i), one in own.items():
+            for place, one in own.items():
                 scores = one.scores(parts, part, sums)
                 if ties:
                     width = TIE_ULPS * EPS32 * one.moved.sizes[part, None]
                     first = first_best(scores, width.astype(np.float32))
                 else:
                     first = scores.argmax(axis=1)
-                self.answers[p, i, trial, part] = self.task.items(first)
-                if trial == 0 and part.start < HEAD:
+                answers[(*place, part)] = self.task.items(first)
+                if overlaps is not None and part.start < HEAD:
                     top = one.search.top_of(scores[: HEAD - part.start])
-                    heads.setdefault((p, i), []).append((part.start, top))
+                    heads.setdefault(place, []).append((part.start, top))
 
-        product.blocks(work, *noise.products.values())
+        self.noise.clean.blocks(work, *self.noise.products.values())
         for place, tops in heads.items():
             found = np.concatenate([top for _, top in sorted(tops, key=lambda t: t[0])])
-            self.overlaps[place] = self.searches[place[1]].overlap_of(found)
+            assert overlaps is not None
+            overlaps[place] = self.searches[place[1]].overlap_of(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,10 +281,16 @@ class _Own:
     """
 
     def __init__(
-        self, search: ClosedSearch, noise: Noise, sizes: np.ndarray, lengths: dict[int, _Lengths]
+        self,
+        search: ClosedSearch,
+        noise: Noise,
+        sizes: np.ndarray,
+        lengths: dict[int, _Lengths],
+        rows: np.ndarray | None,
     ) -> None:
         moved = search.moved
         assert moved is not None
+        moved = moved if rows is None else moved.at(rows)
         asked, stored = sizes
         self.search, self.moved, self.sizes = search, moved, (asked, stored)
         (a, b), z = moved.moves, noise.candidates

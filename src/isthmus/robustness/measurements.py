@@ -19,7 +19,7 @@ from isthmus.errors import OptionError
 from isthmus.perturb.families import CUTS
 from isthmus.perturb.noise import stream
 from isthmus.robustness.coded import measure_codecs
-from isthmus.robustness.draws import Drawn
+from isthmus.robustness.draws import Drawn, checked_queries
 from isthmus.robustness.laws import checks_for, laws
 from isthmus.robustness.perturbations import Perturbation, check_perturbation
 from isthmus.robustness.searches import ClosedSearch, Result, closed_searches
@@ -164,12 +164,21 @@ def _measure_noise(
     lawful = [by_law and law is not None and law[0].today is not None for law in known]
     results: list[list[Result]] = [[] for _ in perturbations]
     drawn: dict[int, tuple[Drawn, int]] = {}
+    checked = checked_queries(task, seed)
     for mine, count in ((True, min(trials, checks_for(task))), (False, trials)):
         shown = len(searches) if tabled is None or not mine else tabled
         places = [i for i, law in enumerate(lawful[:shown]) if law is mine]
         if places:
             some = [searches[i] for i in places]
-            found = Drawn.of(task, some, perturbations, sizes[:, places], trials=count, seed=seed)
+            found = Drawn.of(
+                task,
+                some,
+                perturbations,
+                sizes[:, places],
+                trials=count,
+                seed=seed,
+                rows=checked if mine else None,
+            )
             drawn |= {i: (found, place) for place, i in enumerate(places)}
     for p, perturbation in enumerate(perturbations):
         for i, search in enumerate(searches):
@@ -188,6 +197,7 @@ def _measure_noise(
                     None,
                     None if law is None else round(float(law[p].kept.mean()), DECIMALS),
                     law=law[p] if law is not None and lawful[i] else None,
+                    checked_rows=checked if lawful[i] and i in drawn else None,
                 )
             )
     return results

@@ -227,7 +227,8 @@ class Result:
     """What a perturbation did to a closer: answers (trials, n), and the rest of its table row.
 
     ``extra`` are further columns: what a codec's error is like, how deep was rescored. Where there
-    is a ``law``, shares are its chances, and the answers are the draws that check it.
+    is a ``law``, shares are its chances, and the answers are the draws that check it, of the
+    queries ``checked_rows`` (m,); None: all.
     """
 
     perturbation: Perturbation
@@ -239,6 +240,7 @@ class Result:
     predicted: float | None
     extra: Mapping[str, Any] = field(default_factory=dict)
     law: Law | None = None
+    checked_rows: np.ndarray | None = None
 
     def flips(self, reference: FlipReference) -> np.ndarray:
         """The answer differs from that of the reference: (trials, n) bool, or (1, n) chances.
@@ -270,8 +272,9 @@ class Result:
 
     @property
     def checked(self) -> np.ndarray | None:
-        """No flip against ``own`` in the draws that check the law, (trials, n) bool."""
-        return None if self.law is None else self.answers == self.search.clean_top1
+        """No flip against ``own`` in the draws that check the law, (trials, m) bool."""
+        every = slice(None) if self.checked_rows is None else self.checked_rows
+        return None if self.law is None else self.answers == self.search.clean_top1[every]
 
 
 def overlap_at(clean: Ranking, perturbed: Ranking, k: int = OVERLAP_AT) -> float:

@@ -88,7 +88,8 @@ def _covered(result: Result, seed: int) -> dict[str, Any]:
         "law_error": None if result.law is None else result.law.error,
     }
     if checked is None:
-        return found | dict.fromkeys(("checked", "checked_lo", "checked_hi"))
+        return found | dict.fromkeys(("checked_queries", "checked", "checked_lo", "checked_hi"))
+    found["checked_queries"] = checked.shape[1]
     return found | _interval("checked", share_over_trials(checked, seed=seed))
 
 

@@ -11,7 +11,7 @@ and each search adds a number per candidate and, where it matters for the order,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -48,6 +48,13 @@ class Product:
     def sizes(self) -> np.ndarray:
         """(n,): the largest that a query's product can be."""
         return np.asarray(row_norms(self.queries) * row_norms(self.candidates).max())
+
+    def at(self, rows: np.ndarray) -> Product:
+        """Of some queries, (m,) row numbers; what was multiplied is not multiplied again."""
+        found = replace(self, queries=self.queries[rows])
+        if self.whole is not None:
+            vars(found)["whole"] = self.whole[rows]
+        return found
 
     @property
     def step(self) -> int:
@@ -156,6 +163,11 @@ class Moved:
             column = column if offset is None else column + offset
             return cls(column, None, None, None, None, None, row, sizes, (a, b))
         return cls(column, row, rate, length, scale, offset, None, sizes, (a, b))
+
+    def at(self, rows: np.ndarray) -> Moved:
+        """Of some queries, (m,) row numbers."""
+        row, rate, rest = (None if t is None else t[rows] for t in (self.row, self.rate, self.rest))
+        return replace(self, row=row, rate=rate, rest=rest, sizes=self.sizes[rows])
 
     @property
     def plain(self) -> bool:
