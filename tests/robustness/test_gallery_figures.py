@@ -60,6 +60,7 @@ def closers_of(task: RetrievalTask, score: str = "cosine") -> list[Closer]:
     kind = {"normalised": task.normalised}
     plain = [fit("none", *moments, score=s, **kind) for s in ("dot", "euclidean", "cosine")]
     names = ("center-queries", "orthogonal-shift", "mean-shift", "ridge-shift", "low-rank-memo")
+    names += ("biased-shift",)
     return [*plain, *(fit(name, *moments, **kind) for name in names)]
 
 
@@ -101,7 +102,7 @@ def test_one_pass_gives_the_figures_of_the_whole_gallery() -> None:
     assert found.left_out == []
     # chances of the right row over all rows, from tests/theory, of plain search and a closer
     for closer in closers:
-        if closer.name not in ("none", "center-queries"):
+        if closer.name not in ("none", "center-queries", "biased-shift"):
             continue
         ranking = closed_ranking(closer, whole.queries, whole.candidates).single()
         right = np.full(60, -1)
@@ -131,7 +132,7 @@ def test_searches_that_rank_alike_are_searched_once(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(module, "search_gallery", counted)
     gallery_figures(task, closers_of(task), LEVELS, "total")
-    # plain search by all scores of unit rows and three exact closers; mean-shift; ridge-shift
+    # plain search by all scores of unit rows and four exact closers; mean-shift; ridge-shift
     assert seen == [3]
 
 
@@ -154,8 +155,14 @@ def test_rows_of_any_norm_are_searched_as_they_are(score: str) -> None:
     moments = sample.query_moments, sample.candidate_moments
     exact = "center-queries" if score == "dot" else "orthogonal-shift"
     closers = [fit(name, *moments, score=score, normalised=False) for name in ("none", exact)]
+    if score == "euclidean":  # one that ranks as plain search does, and one with answers of its own
+        biased = fit("biased-shift", *moments, normalised=False)
+        assert biased.bias_weights is not None
+        own = replace(biased, name="half-biased", bias_weights=0.5 * biased.bias_weights)
+        closers += [biased, own]
     found = gallery_figures(sample, closers, LEVELS, "total")
     agrees(found, whole, closers, 2e-5)
+    assert found.left_out == []
 
 
 def lists_of(task: RetrievalTask, score: str, names: bool = True) -> Neighbours:
@@ -191,7 +198,7 @@ def test_lists_of_a_store_give_the_same_figures(score: str) -> None:
     taken = {(row["closer"], row["score"]) for row in found.table}
     if score == "cosine":  # unit rows: closers of every score rank like plain search
         assert {("center-queries", "dot"), ("orthogonal-shift", "euclidean")} <= taken
-    assert "ridge-shift, dot" in found.left_out
+    assert {"ridge-shift, dot", "biased-shift, euclidean"} <= set(found.left_out)
     estimated = neighbour_figures(task, closers, LEVELS, "total", lists_of(whole, score))
     assert estimated.rows == pytest.approx(ROWS, rel=0.1)
 

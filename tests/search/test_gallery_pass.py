@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from isthmus.data import open_rows
+from isthmus.engines.local import SerialExecutor
 from isthmus.search import gallery as module
 from isthmus.search import running
 from isthmus.search.gallery import Gallery, search_gallery
@@ -78,6 +79,19 @@ def test_rows_that_repeat_are_left_out_and_rows_keep_their_numbers() -> None:
     assert not repeats[found.random_rows].any()
     np.testing.assert_array_equal(found.random, x[found.random_rows])
     assert found.above[4] == (whole[4] > q[4] @ x[11] + 1e-6).sum()
+
+
+def test_numbers_of_every_row_come_in_order_also_where_an_engine_cuts_the_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PART_BLOCKS", 2)
+    q, x = rows_of()
+    repeats = np.random.default_rng(0).random(ROWS) < 0.3
+    asked = [lambda rows: rows[:, 0], lambda rows: rows.sum(axis=1)]
+    for engine in (None, SerialExecutor()):
+        found = passed(q, x, "dot", repeats=repeats, numbers=asked, engine=engine)
+        for numbers, of in zip(found.numbers, asked, strict=True):
+            np.testing.assert_allclose(numbers, of(x), rtol=1e-6)
 
 
 def test_each_search_has_its_own_best_rows_and_the_first_places_what_is_right() -> None:

@@ -8,7 +8,7 @@ noise needs no more (``theory.curves.gallery``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -118,12 +118,14 @@ def gallery_figures(
         right[:, 1] = firsts[right[:, 1]]
     lawful = [search.has_law(probes) for search in searches]
     alone = sorted({0, *(leader for leader, law in zip(leaders, lawful) if law)})
+    lifted = [i for i, search in enumerate(searches) if lawful[i] and search.lifted]
     gallery = search_gallery(
         source,
         [searches[i] for i in alone],
         normalised=task.normalised,
         right=right[np.argsort(right[:, 0], kind="stable")],
         repeats=repeats,
+        numbers=[searches[i].closer.candidate_bias for i in lifted],
         top=min(TOP, source.rows - (0 if repeats is None else stats.duplicates)),
         random=RANDOM_ROWS,
         seed=seed,
@@ -132,8 +134,14 @@ def gallery_figures(
     )
     one = _one_right(right, len(task.queries)) if given.items is None else None
     heads = dict(zip(alone, gallery.heads, strict=True))
+    biases = dict(zip(lifted, gallery.numbers, strict=True))
     held = [
-        _held(searches, i, leader, heads[leader], gallery, given.items, one) if law else None
+        replace(
+            _held(searches, i, leader, heads[leader], gallery, given.items, one),
+            biases=biases.get(i),
+        )
+        if law
+        else None
         for i, (leader, law) in enumerate(zip(leaders, lawful, strict=True))
     ]
     law = GalleryLaw(task, searches, held, gallery.random, levels, convention)
@@ -161,7 +169,8 @@ def neighbour_figures(
     """The same for a gallery of which lists of neighbours and random rows are known.
 
     The task's candidates are the random rows. Only closers whose scores differ from plain search's
-    by a number of the query are taken: the lists are theirs too.
+    by a number of the query are taken: the lists are theirs too. Of Euclidean search with candidate
+    biases the law asks for the bias of each listed row, which no list tells.
 
     Args:
         lists: of the rows of the queries' input, with scores as plain search by the task's score
@@ -278,7 +287,7 @@ def _held(
         scores, known = scores + constant[:, None], known + constant
     right = None if one is None else np.where(one >= 0, known, -np.inf)
     random = gallery.random_rows if len(gallery.random_rows) else None
-    return HeldRows(gallery.count, head.rows, scores, random, items, right, one)
+    return HeldRows(gallery.count, head.rows, scores, random, items, right=right, right_rows=one)
 
 
 def _one_right(pairs: np.ndarray, queries: int) -> np.ndarray | None:

@@ -13,7 +13,8 @@ from isthmus.core.levels import total_variance
 from isthmus.core.statistics import Z95
 from isthmus.search.running import Searched
 from isthmus.search.task import RetrievalTask
-from isthmus.theory.curves.gallery import HeldRows, gallery_curve, has_law
+from isthmus.theory.curves.consistency import has_curve
+from isthmus.theory.curves.gallery import HeldRows, gallery_curve
 
 
 class MappedSearch(Searched):
@@ -28,7 +29,12 @@ class MappedSearch(Searched):
         """Whether there is a formula for noise on its candidates, of which these are some."""
         if self.closer.memo and self.closer.score != "dot":
             return False
-        return has_law(self(probes))
+        return has_curve(self(probes))
+
+    @property
+    def lifted(self) -> bool:
+        """Whether its law asks for the candidate bias of every row."""
+        return self.closer.bias_weights is not None and self.closer.score == "euclidean"
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,8 @@ PAIRS = 4096
 
 Rank = Callable[[np.ndarray], Ranking]
 """Rows (b, d) -> the search of all queries among them, both sides in float32 after their maps."""
+Number = Callable[[np.ndarray], np.ndarray]
+"""Rows (b, d) -> a number of each, (b,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,7 @@ class Gallery:
         heads: of each search. above: (n,) how many rows score higher than the best right one by
             the first search; -1 where nothing is known to be right.
         random: (R, d) different random rows, normalised where asked. random_rows: (R,) which.
+        numbers: (K,) float32 each, of all rows, what was asked of them.
     """
 
     rows: int
@@ -66,6 +69,7 @@ class Gallery:
     above: np.ndarray
     random: np.ndarray
     random_rows: np.ndarray
+    numbers: Sequence[np.ndarray] = ()
 
 
 def search_gallery(
@@ -75,6 +79,7 @@ def search_gallery(
     normalised: bool,
     right: np.ndarray | None = None,
     repeats: np.ndarray | None = None,
+    numbers: Sequence[Number] = (),
     top: int = TOP,
     random: int = RANDOM_ROWS,
     seed: int = 0,
@@ -88,17 +93,18 @@ def search_gallery(
         normalised: rows are divided by their norms first.
         right: (r, 2) integers, query and row, in rising order of the query: what is right.
         repeats: (K,) bool: rows that repeat an earlier one; they are left out.
+        numbers: what is to be known of every row besides, such as its candidate bias.
         top, random: how many best rows of a query are kept, and how many random rows.
         seed: of the random rows. progress: called with (what, done, all).
         engine: searches parts of the rows (:func:`isthmus.engines.open_engine`), with the same
-            answers; ``searches`` can then be pickled. None: threads of this process.
+            answers; ``searches`` and ``numbers`` can then be pickled. None: this process' threads.
 
     Raises:
         OptionError: fewer different rows than ``top``.
 
     Cost: for each search one float32 product of all queries and rows, in threads of one BLAS thread
     each. Memory: a block of rows, 20 bytes a kept row of a query and about three times that while
-    they are sorted, the random rows.
+    they are sorted, the random rows, 4 bytes a row for each of the ``numbers``.
     """
     fresh = None if repeats is None or not repeats.any() else np.flatnonzero(~repeats)
     count = source.rows if fresh is None else len(fresh)
@@ -113,8 +119,10 @@ def search_gallery(
     if right is not None and len(right):
         reach = _right_scores(source, searches, right, normalised, best)
         line = np.where(np.isinf(best[0]), np.inf, best[0] + reach)
-    work = _Pass(source, searches, normalised, top, widths, line, chosen)
-    found, held = _passed(work, None if fresh is None else repeats, engine, progress or quiet)
+    work = _Pass(source, searches, normalised, top, widths, line, chosen, numbers)
+    found, held, counted = _passed(
+        work, None if fresh is None else repeats, engine, progress or quiet
+    )
     with own_threads(THREADS) as threads:
         heads = [
             Head(answers.rows, answers.scores, own)
@@ -125,7 +133,7 @@ def search_gallery(
         above = np.where(np.isinf(line), -1, found[0].above)
     if fresh is not None:
         chosen, heads = fresh[chosen], [replace(h, rows=fresh[h.rows]) for h in heads]
-    return Gallery(source.rows, count, heads, above, held, chosen)
+    return Gallery(source.rows, count, heads, above, held, chosen, tuple(counted))
 
 
 def search_rows(
@@ -163,6 +171,9 @@ def search_rows(
     return _passed(work, None, engine, progress or quiet)[0][0].best()
 
 
+Passed = tuple[list[RunningTopK], np.ndarray, np.ndarray]
+
+
 @dataclass(frozen=True, eq=False)
 class _Part:
     """Rows [start, stop) of a gallery, of which the first is number ``at`` of those that differ.
@@ -187,17 +198,21 @@ class _Pass:
     widths: Sequence[np.ndarray]
     line: np.ndarray | None
     chosen: np.ndarray
+    numbers: Sequence[Number] = ()
 
-    def __call__(self, part: _Part, say: Progress = quiet) -> tuple[list[RunningTopK], np.ndarray]:
-        """What every search found, and the random rows among them."""
+    def __call__(self, part: _Part, say: Progress = quiet) -> Passed:
+        """What every search found, the random rows among them, and the numbers (m, rows)."""
         lines = [self.line, *([None] * (len(self.searches) - 1))]
         found = [
             RunningTopK(self.top, widths=width, line=own) for width, own in zip(self.widths, lines)
         ]
         held, start, at = [np.empty((0, self.source.dim), np.float32)], part.start, part.at
+        counted = [np.empty((len(self.numbers), 0), np.float32)]
         with own_threads(THREADS) as threads:
             for raw in self.source.blocks(BLOCK_ROWS, part.start, part.stop):
                 rows = ready(raw, self.normalised)
+                if self.numbers:
+                    counted.append(np.array([of(rows) for of in self.numbers], np.float32))
                 if part.repeats is not None:
                     rows = rows[~part.repeats[start - part.start :][: len(raw)]]
                 lo, hi = np.searchsorted(self.chosen, [at, at + len(rows)])
@@ -206,12 +221,10 @@ class _Pass:
                     running.add(search(rows), at, threads)
                 start, at = start + len(raw), at + len(rows)
                 say("gallery", start, self.source.rows)
-        return found, np.concatenate(held)
+        return found, np.concatenate(held), np.concatenate(counted, axis=1)
 
 
-def _passed(
-    work: _Pass, repeats: np.ndarray | None, engine: Engine, say: Progress
-) -> tuple[list[RunningTopK], np.ndarray]:
+def _passed(work: _Pass, repeats: np.ndarray | None, engine: Engine, say: Progress) -> Passed:
     """All parts, merged in order: one of them here, or several by an engine."""
     rows = work.source.rows
     if engine is None:
@@ -222,13 +235,14 @@ def _passed(
         own = None if repeats is None else repeats[start:stop]
         parts.append(_Part(start, stop, int(before[start]), own))
     whole = [RunningTopK(work.top) for _ in work.searches]
-    held = []
-    for part, (found, some) in zip(parts, over_parts(work, parts, engine), strict=True):
+    held, counted = [], []
+    for part, (found, some, numbers) in zip(parts, over_parts(work, parts, engine), strict=True):
         for mine, theirs in zip(whole, found, strict=True):
             mine.merge(theirs)
         held.append(some)
+        counted.append(numbers)
         say("gallery", part.stop, rows)
-    return whole, np.concatenate(held)
+    return whole, np.concatenate(held), np.concatenate(counted, axis=1)
 
 
 def ready(rows: np.ndarray, normalised: bool) -> np.ndarray:

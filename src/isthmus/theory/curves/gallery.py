@@ -32,6 +32,7 @@ class HeldRows:
         random: (R,) numbers of the random rows, rising. None: not known; one that scores as high as
             the last of a query's best rows is taken to be among them.
         items: (K,) lowest row of each row's item, by row number; None: every row is an item.
+        biases: (K,) candidate biases by row number; None: they do not count, or are not known.
         right: (n,) the score of the one row that is right, -inf where there is none or more, and
             ``right_rows`` (n,) its number. None: nothing is known to be right.
     """
@@ -41,15 +42,14 @@ class HeldRows:
     scores: np.ndarray
     random: np.ndarray | None
     items: np.ndarray | None = None
+    biases: np.ndarray | None = None
     right: np.ndarray | None = None
     right_rows: np.ndarray | None = None
 
-    def weighted(
-        self, rest: np.ndarray, part: slice, step: int = 1, first: int = 0
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (b, m + r) of the queries ``part`` and how many rows each stands for.
+    def columns(self, rest: np.ndarray, part: slice, step: int = 1, first: int = 0) -> Columns:
+        """Of the queries ``part`` the best rows and the random ones, (b, m + r).
 
-        ``rest`` (b, R) are those of the random rows, of which every ``step``-th from ``first`` is
+        ``rest``  (b, R) are those of the random rows, of which every ``step``-th from ``first`` is
         taken. Rivals that are none have -inf.
         """
         rows, best = self.rows[part], self.scores[part].astype(rest.dtype)
@@ -66,7 +66,11 @@ class HeldRows:
             scores[own] = -np.inf
         weights = np.ones_like(scores)
         weights[:, rows.shape[1] :] = stands_for[:, None]
-        return scores, weights
+        biases = None
+        if self.biases is not None and self.random is not None:
+            others = np.broadcast_to(self.biases[self.random[first::step]], rest.shape)
+            biases = np.concatenate([self.biases[rows], others], axis=1)
+        return Columns(scores, weights, biases)
 
     def _among_best(self, rest: np.ndarray, part: slice, step: int, first: int) -> np.ndarray:
         """Which random rows are among a query's best, (b, r) bool."""
@@ -80,31 +84,45 @@ class HeldRows:
         found[query, at[query, place]] = True
         return found
 
-    def aimed(
-        self, scores: np.ndarray, weights: np.ndarray, part: slice
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same scores and weights with the right row in a column of its own, the first, and
-        which queries of ``part`` have one that is not their answer."""
+    def aimed(self, found: Columns, part: slice) -> tuple[Columns, np.ndarray]:
+        """The same with the right row in a column of its own, the first, of those queries of
+        ``part``, and which, that have one that is not their answer."""
         assert self.right is not None
         assert self.right_rows is not None
         assert self.random is not None
+        scores = found.scores
         rows = np.concatenate([self.rows[part], np.tile(self.random, (len(scores), 1))], axis=1)
         own, mine = self.right[part], self.right_rows[part]
         some = np.flatnonzero(np.isfinite(own) & (mine != self.rows[part, 0]))
         others = np.where(rows[some] == mine[some, None], -np.inf, scores[some])
         first = own[some, None].astype(scores.dtype)
-        ones = np.ones_like(first)
+        biases = None
+        if found.biases is not None and self.biases is not None:
+            biases = np.concatenate([self.biases[mine[some], None], found.biases[some]], axis=1)
         return (
-            np.concatenate([first, others], axis=1),
-            np.concatenate([ones, weights[some]], axis=1),
+            Columns(
+                np.concatenate([first, others], axis=1),
+                np.concatenate([np.ones_like(first), found.weights[some]], axis=1),
+                biases,
+            ),
             some,
         )
 
 
-def has_law(ranking: Ranking) -> bool:
-    """Whether :func:`gallery_curve` has a formula for a search, told from some of its candidates:
-    where :func:`consistency_curve` has bins, but not for Euclidean search with candidate biases."""
-    return has_curve(ranking) and (ranking.score == "dot" or ranking.bias is None)
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Scores (b, c) of some queries, how many rows each stands for, and candidate biases, None
+    where these do not count."""
+
+    scores: np.ndarray
+    weights: np.ndarray
+    biases: np.ndarray | None
+
+    def chances(
+        self, sweep: Sweep, asked: np.ndarray, aimed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`Sweep.block` of them, for the queries ``asked`` (b,)."""
+        return sweep.block(self.scores, asked, aimed, self.weights, self.biases)
 
 
 def gallery_curve(
@@ -121,36 +139,38 @@ def gallery_curve(
         spreads: as in :func:`consistency_curve`.
 
     Returns:
-        None where there is no formula (:func:`has_law`). ``error`` holds 95 % limits of what
-        another draw of random rows would change, from tenths of them at the first queries.
+        None where there is no formula, as :func:`consistency_curve`, and for Euclidean search with
+        candidate biases of which only those of the random rows are known. ``error`` holds 95 %
+        limits of what another draw of random rows would change, from tenths of them at the first
+        queries.
         ``aimed`` (1, L, n): chances that the right row is the answer, NaN where there is not one.
 
     Cost: a product of the queries and the random rows, and a few passes a level over the rivals
     within reach. Memory: the scores of 256 queries.
     """
     levels = np.asarray(totals, np.float64)
-    if not has_law(ranking):
+    biased = ranking.score == "euclidean" and ranking.bias is not None
+    if not has_curve(ranking) or (biased and held.biases is None):
         return None
-    sweep = Sweep(ranking, levels, spreads, count=held.count)
+    most = float(held.biases.max()) if biased and held.biases is not None else None
+    sweep = Sweep(ranking, levels, spreads, count=held.count, most_bias=most)
     kept, error = np.empty((2, len(levels), len(ranking.queries)))
     missed = np.zeros(len(levels))
     right = None if held.right is None else np.full((1, *kept.shape), np.nan)
     for start, rest in ranking.score_blocks(TILE):
         part = slice(start, start + len(rest))
-        scores, weights = held.weighted(rest, part)
-        asked = np.arange(part.start, part.stop)
-        kept[:, part], error[:, part] = sweep.block(scores, asked, weights=weights)
+        columns, asked = held.columns(rest, part), np.arange(part.start, part.stop)
+        kept[:, part], error[:, part] = columns.chances(sweep, asked)
         if right is not None:
             one = np.isfinite(held.right[part])  # type: ignore[index]
             right[0, :, part] = np.where(one, kept[:, part], np.nan)
-            aimed, heavy, some = held.aimed(scores, weights, part)
+            aimed, some = held.aimed(columns, part)
             if len(some):
-                first = np.zeros(len(some), np.int64)
-                found, _ = sweep.block(aimed, asked[some], first, heavy)
+                found, _ = aimed.chances(sweep, asked[some], np.zeros(len(some), np.int64))
                 right[0, :, start + some] = found.T
         if not start and PARTS <= len(ranking.candidates) < held.count:
-            tenths = [held.weighted(rest, part, PARTS, first) for first in range(PARTS)]
-            means = [sweep.block(s, asked, weights=w)[0].mean(axis=1) for s, w in tenths]
+            tenths = [held.columns(rest, part, PARTS, first) for first in range(PARTS)]
+            means = [tenth.chances(sweep, asked)[0].mean(axis=1) for tenth in tenths]
             missed = T95 * np.std(means, axis=0, ddof=1) / np.sqrt(PARTS)
     error = error.mean(axis=1) + missed
     return Curve(levels, kept.mean(axis=1), kept, error, "bins of leads, whole gallery", right)

@@ -34,28 +34,40 @@ class Leads:
 class Pairs:
     """Queries and candidates within reach, (p,) each: ``query`` rising, the winner among its own.
 
-    ``weight``: how many rows each stands for; None: one.
+    ``bias``: of the candidate; None: there are none. ``weight``: how many rows each stands for;
+    None: one.
     """
 
     query: np.ndarray
-    candidate: np.ndarray
     margin: np.ndarray
+    bias: np.ndarray | None = None
     weight: np.ndarray | None = None
 
     @classmethod
     def of(
-        cls, scores: np.ndarray, level: np.ndarray, own: np.ndarray, weights: np.ndarray | None
+        cls,
+        scores: np.ndarray,
+        level: np.ndarray,
+        own: np.ndarray,
+        biases: np.ndarray | None,
+        weights: np.ndarray | None,
     ) -> Pairs:
-        """Of scores (b, K) those of at least ``level`` (b,); ``own`` (b,) are the winners'."""
+        """Of scores (b, K) those of at least ``level`` (b,); ``own`` (b,) are the winners'.
+
+        ``biases``: (K,) or (b, K). ``weights``: (b, K).
+        """
         at = np.flatnonzero(scores >= level[:, None])
         query, candidate = np.divmod(at, scores.shape[1])
+        bias = biases
+        if bias is not None:
+            bias = bias[candidate] if bias.ndim == 1 else bias.ravel()[at]
         weight = None if weights is None else weights.ravel()[at]
-        return cls(query, candidate, own[query] - scores.ravel()[at], weight)
+        return cls(query, own[query] - scores.ravel()[at], bias, weight)
 
     def among(self, some: np.ndarray) -> Pairs:
         """Some of them, a mask or their places."""
-        weight = None if self.weight is None else self.weight[some]
-        return Pairs(self.query[some], self.candidate[some], self.margin[some], weight)
+        bias, weight = (None if x is None else x[some] for x in (self.bias, self.weight))
+        return Pairs(self.query[some], self.margin[some], bias, weight)
 
     def rivalled(self) -> Pairs:
         """Those of queries with more than their winner: the others keep their answer."""

@@ -1,7 +1,7 @@
 """What noise of one level does to the scores of a block of queries: dot, Euclidean, cosine.
 
 Each has ``error`` (b,), ``scale`` (b,) (margin of a unit of lead near 0), ``margins(reach)`` (b,)
-(margin from which on a rival is out of reach), ``leads(margin, query, candidate)`` and
+(margin from which on a rival is out of reach), ``leads(margin, query, bias)`` and
 ``logs(counted, group, asked)``, the logarithm of the product over rivals for some of the queries,
 ``asked`` (m,), (m, levels, nodes).
 """
@@ -36,7 +36,7 @@ class DotNoise:
     def margins(self, reach: float) -> np.ndarray:
         return reach * self.scale
 
-    def leads(self, margin: np.ndarray, query: np.ndarray, candidate: np.ndarray) -> Leads:
+    def leads(self, margin: np.ndarray, query: np.ndarray, bias: np.ndarray | None = None) -> Leads:
         with np.errstate(invalid="ignore"):
             return Leads(margin * self.per_unit[query])
 
@@ -61,9 +61,10 @@ class EuclideanNoise:
         variance: float,
         nodes: Nodes,
         dtype: np.dtype,
-        lifts: tuple[np.ndarray, np.ndarray] | None = None,
+        lifts: tuple[np.ndarray, float] | None = None,
     ) -> None:
-        """``square`` (b,): squared distances of the winners. ``lifts``: β_1 (b,) and β (K,)."""
+        """``square`` (b,): squared distances of the winners. ``lifts``: β_1 (b,) and the greatest
+        β."""
         self.nodes, self.variance, self.dtype, self.lifts = nodes, variance, dtype, lifts
         self.mean = nodes.dim + square / variance
         self.centre, self.spread, _ = expanded_moments(self.mean, nodes.dim)
@@ -75,19 +76,20 @@ class EuclideanNoise:
         if self.lifts is None:
             return widest
         # of rivals at the greatest distance that a bias makes up for
-        most = 2 * (self.lifts[1].max() - self.lifts[0]) / self.variance
+        most = 2 * (self.lifts[1] - self.lifts[0]) / self.variance
         own = np.sqrt(self.centre**2 + np.maximum(most, 0.0))
         return 0.5 * self.variance * ((own + reach) ** 2 + 1 - own**2)
 
-    def leads(self, margin: np.ndarray, query: np.ndarray, candidate: np.ndarray) -> Leads:
+    def leads(self, margin: np.ndarray, query: np.ndarray, bias: np.ndarray | None = None) -> Leads:
         dim, kind = self.nodes.dim, self.dtype.type
         rise = margin * kind(2 / self.variance)
         mean = self.mean.astype(self.dtype)[query] + rise
         centre, own = self.centre.astype(self.dtype), (self.spread**2).astype(self.dtype)
         lift = None
         if self.lifts is not None:
-            mine, theirs = (x.astype(self.dtype) for x in self.lifts)
-            lift = (theirs[candidate] - mine[query]) * kind(2 / self.variance)
+            assert bias is not None
+            mine = self.lifts[0].astype(self.dtype)[query]
+            lift = (bias.astype(self.dtype) - mine) * kind(2 / self.variance)
             mean += lift
         share = 1 / mean
         square = 1 + share * (
@@ -195,7 +197,7 @@ class CosineNoise:
         far = reach / self.centre
         return self.scale * reach * (1 + far) + far**2 / self.size * self.centre
 
-    def leads(self, margin: np.ndarray, query: np.ndarray, candidate: np.ndarray) -> Leads:
+    def leads(self, margin: np.ndarray, query: np.ndarray, bias: np.ndarray | None = None) -> Leads:
         kind, dim = self.dtype.type, self.nodes.dim - 1
 
         def of(values: np.ndarray) -> np.ndarray:

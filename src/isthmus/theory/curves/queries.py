@@ -231,9 +231,12 @@ def kept_by_both(
     own = scores[np.arange(len(scores)), aimed]
     for level, (sweep, sigma) in enumerate(zip(sweeps, noise.sigmas, strict=True)):
         loud = noise.squares[part] + sigma**2 * noise.sizes.mean()
-        alone = sweep.noise(0, own, part, aimed, loud, noise.stored)
+        bias = sweep.bias
+        own_bias = None if bias is None else bias[aimed]
+        alone = sweep.noise(0, own, part, own_bias, loud, noise.stored)
         found = noise.rivals(scores, aimed, sigma, alone.margins(sweep.reach))
-        leads = alone.leads(found.margin, found.query, found.rival)
+        theirs = None if bias is None else bias[found.rival]
+        leads = alone.leads(found.margin, found.query, theirs)
         error[level] += alone.error + BINS_AND_NODES + sweep.bent(found.query, leads, len(own))
         out[level] = np.where(found.lost, 0.0, 1.0)
         found = found.among(rivalled(found.query))  # who has no rivals keeps the answer
@@ -270,13 +273,15 @@ class _Given:
         squares = self.noise.squares[part, None] + self.sigma**2 * self.noise.sizes[self.draws]
         squares = squares + 2 * self.sigma * self.noise.along[part, self.draws]
         query = (found.query[:, None] * turns + np.arange(turns)).ravel()
-        first = np.repeat(aimed, turns)
+        own_bias = bias = None
+        if sweep.bias is not None:
+            own_bias, bias = (np.repeat(sweep.bias[rows], turns) for rows in (aimed, found.rival))
         score = (own[:, None] + sigma * mine).ravel()
         model = sweep.noise(
-            0, score, np.repeat(part, turns), first, squares.ravel(), self.noise.stored
+            0, score, np.repeat(part, turns), own_bias, squares.ravel(), self.noise.stored
         )
         (group,) = sweep.grouped(behind=True)
-        leads = model.leads(margin.ravel(), query, np.repeat(found.rival, turns))
+        leads = model.leads(margin.ravel(), query, bias)
         near = leads.lead <= group.reach
         counted = count_leads(query[near], leads.among(near), len(score), group)
         chance = np.exp(model.logs(counted, group, np.arange(len(score)))) @ sweep.weights

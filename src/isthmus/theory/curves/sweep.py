@@ -49,10 +49,11 @@ class Sweep:
         like: Sweep | None = None,
         items: np.ndarray | None = None,
         count: int | None = None,
+        most_bias: float | None = None,
     ) -> None:
         """``moved``: where blocks are of products of other rows. ``like``: one of as many
-        candidates, dimensions and levels, whose tables are taken. ``count``: of the candidates,
-        where some stand for others."""
+        candidates, dimensions and levels, whose tables are taken. ``count``, ``most_bias``: of the
+        candidates, and the greatest of their biases, where those given stand for others."""
         from scipy.special import ndtri
 
         self.levels, self.score, self.items, self.moved = levels, ranking.score, items, moved
@@ -66,6 +67,9 @@ class Sweep:
         if moved is not None:
             self.rounding = np.maximum(self.rounding, moved.sizes * EPS32)
         self.bias = ranking.bias if ranking.score == "euclidean" else None
+        if self.bias is not None and most_bias is None:
+            most_bias = float(self.bias.max())
+        self.most_bias = most_bias
         self.norm = 0.0 if ranking.scale is None else float(np.mean(1 / ranking.scale))
         self.squares = np.einsum("ij,ij->i", ranking.queries, ranking.queries).astype(np.float64)
         dim = int(ranking.candidates.shape[1])
@@ -105,6 +109,7 @@ class Sweep:
         part: np.ndarray,
         aimed: np.ndarray | None = None,
         weights: np.ndarray | None = None,
+        biases: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """P[the answer] and its error of the queries ``part`` (b,), (L, b), from scores (b, K).
 
@@ -112,12 +117,18 @@ class Sweep:
             aimed: (b,) the candidate whose chance to be the answer is asked; None: the best, whose
                 chance is that of keeping the answer.
             weights: (b, K) how many candidates each score stands for; None: one.
+            biases: (b, K) of the candidates that scores are of, where these are not the search's
+                and have some that count.
         """
         rows = np.arange(len(scores))
         top = scores.argmax(axis=1)
         best = scores[rows, top]
         first = top if aimed is None else aimed
         own = best if aimed is None else scores[rows, first]
+        biases = self.bias if biases is None else biases
+        own_bias = None
+        if biases is not None:
+            own_bias = biases[first] if biases.ndim == 1 else biases[rows, first]
         if self.items is not None:  # other rows of the winner's item are no rivals
             scores = np.where(self.items[first][:, None] == self.items, -np.inf, scores)
             scores[rows, first] = own
@@ -125,7 +136,7 @@ class Sweep:
         error[:] = 0.0
         pairs: Pairs | None = None
         for group in self.grouped(aimed is not None):
-            noise = self.noise(group.levels[-1], own, part, first)
+            noise = self.noise(group.levels[-1], own, part, own_bias)
             silent = noise.scale == 0  # a query of length 0 meets no noise
             most = noise.margins(group.reach).astype(scores.dtype)
             if pairs is None:  # less noise, fewer rivals: all are among these, and the winner too
@@ -133,13 +144,13 @@ class Sweep:
                 lost = own + most < best  # so far behind that it has no chance
                 if aimed is not None:
                     level = np.where(lost, np.inf, level)
-                pairs = Pairs.of(scores, level, own, weights)
+                pairs = Pairs.of(scores, level, own, biases, weights)
             else:
                 pairs = pairs.among(pairs.margin <= most[pairs.query])
             pairs = pairs.rivalled()
             chance, bent = np.ones((len(best), len(group.levels))), np.zeros(len(best))
             if len(pairs.query):
-                found = noise.leads(pairs.margin, pairs.query, pairs.candidate)
+                found = noise.leads(pairs.margin, pairs.query, pairs.bias)
                 if found.slope is not None:  # margins tell less of such leads
                     near = np.flatnonzero(found.lead <= group.reach)
                     found, pairs = found.among(near), pairs.among(near)
@@ -157,7 +168,7 @@ class Sweep:
 
     def bent(self, query: np.ndarray, found: Leads, queries: int) -> np.ndarray:
         """(queries,): error of the expansion in the slopes that candidate biases give to leads."""
-        if self.bias is None or found.slope is None:
+        if self.most_bias is None or found.slope is None:
             return np.zeros(queries)
         rivals = np.maximum(np.bincount(query, minlength=queries), 1)
         return np.asarray(SLOPED * np.bincount(query, found.slope**2, queries) / rivals)
@@ -167,11 +178,12 @@ class Sweep:
         number: int,
         own: np.ndarray,
         part: np.ndarray,
-        first: np.ndarray | None,
+        bias: np.ndarray | None,
         squares: np.ndarray | None = None,
         stored: int | None = None,
     ) -> DotNoise | EuclideanNoise | CosineNoise:
-        """What noise of a level does to the queries ``part`` (b,) whose answers score ``own``.
+        """What noise of a level does to the queries ``part`` (b,) whose answers score ``own`` and
+        have the candidate biases ``bias`` (b,), None where these do not count.
 
         ``squares`` (b,): ‖q‖² of other queries over the ``stored`` noisy coordinates, in place of
         those of ``part``.
@@ -188,8 +200,8 @@ class Sweep:
         if self.score == "cosine":
             return CosineNoise(score, np.sqrt(squares), self.norm, variance, self.nodes, dtype)
         square, lifts = squares - 2 * score, None
-        if self.bias is not None:
-            assert first is not None
-            lifts = self.bias[first].astype(np.float64), self.bias.astype(np.float64)
+        if bias is not None:
+            assert self.most_bias is not None
+            lifts = bias.astype(np.float64), self.most_bias
             square = square + 2 * lifts[0]
         return EuclideanNoise(np.maximum(square, 0.0), variance, self.nodes, dtype, lifts)
