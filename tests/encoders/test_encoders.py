@@ -1079,7 +1079,7 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
 def test_natural_order_of_names(names: list[str]) -> None:
     import re
 
-    from isthmus.encoders.inputs import natural
+    from isthmus.encoders.inputs import by_folder
 
     def slow(path: str) -> tuple[list[list[tuple[int, int, str]]], str]:
         return [
@@ -1091,5 +1091,5 @@ def test_natural_order_of_names(names: list[str]) -> None:
             for part in path.split("/")
         ], path
 
-    assert sorted(names, key=natural) == sorted(names, key=slow)
-    assert sorted(["b10", "B2", "a", "a1"], key=natural) == ["a", "a1", "B2", "b10"]
+    assert sorted(names, key=by_folder) == sorted(names, key=slow)
+    assert sorted(["b10", "B2", "a", "a1"], key=by_folder) == ["a", "a1", "B2", "b10"]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from isthmus.core.order import natural
 from isthmus.data.file_errors import no_such_file, os_errors
 from isthmus.data.remote import RemotePath, local_of, remote_files, remote_kind, remote_path
 from isthmus.data.tables import dataset_files, single_vectors
@@ -134,12 +135,6 @@ def _named(typed: str, path: str, key: str | None, shards: tuple[str, ...] | Non
     return Target(typed, short if key is None else f"{short}:{key}", path, key, shards)
 
 
-def _by_number(text: str) -> list[tuple[int, int | str]]:
-    """Sort key by which shard_10 follows shard_9."""
-    parts = re.split(r"([0-9]+)", text)
-    return [(1, int(part)) if i % 2 else (0, part) for i, part in enumerate(parts)]
-
-
 def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
     if (listed := dataset_files(folder)) is not None:
         return listed
@@ -203,7 +198,7 @@ def _one_format(paths: list[str], typed: str) -> tuple[str, ...]:
             "mixed-formats",
             f"'{typed}' mixes {' and '.join(suffixes)}; use a pattern such as '*{suffixes[0]}'",
         )
-    return tuple(sorted(paths, key=_by_number))
+    return tuple(sorted(paths, key=natural))
 
 
 def shards_line(spec: str, stems: list[str]) -> str:

@@ -185,20 +185,19 @@ def make_canary(
     >>> check_canary(make_canary(rows), rows + 0.5).kind
     'shift'
     """
-    taken = take_first(
-        rows, images=images, texts=texts, ids=ids, most=max_inputs, batch_size=batch_size,
-        device=device,
-    )  # fmt: skip
+    run = {"images": images, "texts": texts, "batch_size": batch_size, "device": device}
+    taken = take_first(rows, ids=ids, most=max_inputs, **run)
     names = taken.ids
     if len(set(names)) != len(names) or any("\n" in n for n in names):
         raise OptionError(
-            "canary-names", f"{len(names)} names, {len(set(names))} of them different; expected "
-            "one name each, without line ends",
-        )  # fmt: skip
+            "canary-names",
+            f"{len(names)} names, {len(set(names))} of them different; expected one name each, "
+            "without line ends",
+        )
     base = np.asarray(unit(_good(taken.vectors, "rows").astype(np.float64)))
     jitter = 0.0
-    for run in (*taken.again, *(take_again(a, taken).vectors for a in again or ())):
-        other = np.asarray(unit(_good(run, "again", base.shape).astype(np.float64)))
+    for vectors in (*taken.again, *(take_again(a, taken).vectors for a in again or ())):
+        other = np.asarray(unit(_good(vectors, "again", base.shape).astype(np.float64)))
         jitter = max(jitter, float(np.linalg.norm(other - base, axis=1).max()))
     if taken.again and jitter > MOST_JITTER:
         raise OptionError(
@@ -207,8 +206,8 @@ def make_canary(
             f"{MOST_JITTER} at most: look for missing masks of padding or for batch statistics",
         )
     found = {**taken.digests, **(digests or {})}
-    vectors = taken.vectors.astype(np.float32)
-    return Canary(names, vectors, jitter, found, taken.kind, taken.places, taken.total)
+    kept = taken.vectors.astype(np.float32)
+    return Canary(names, kept, jitter, found, taken.kind, taken.places, taken.total)
 
 
 def check_canary(

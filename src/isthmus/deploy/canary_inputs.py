@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import to_numpy
-from isthmus.data.file_errors import read_json, read_text
+from isthmus.data.ids import read_ids
 from isthmus.data.source import ids_of
 from isthmus.data.summary import opened
 from isthmus.encoders import ENCODERS, Encoder, load_encoder
 from isthmus.encoders.inputs import Kind, open_source
-from isthmus.errors import CorruptFile, FileError, OptionError, ShapeError, ValuesError
+from isthmus.errors import FileError, OptionError, ShapeError, ValuesError
 
 OTHER_BATCHES = (1, 7)
 """Batch sizes of the further runs of an encoder."""
@@ -32,7 +32,6 @@ LIBRARIES = {
     "transformers": "transformers",
 }
 """Module -> package: those that are loaded are named with their version."""
-PIECE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +62,7 @@ def take_first(
     Raises:
         OptionError: an encoder without inputs, rows with them, or not one name each.
     """
-    names = read_names(ids) if isinstance(ids, (str, os.PathLike)) else ids
+    names = read_ids(os.fspath(ids)) if isinstance(ids, (str, os.PathLike)) else ids
     if not is_encoder(rows):
         if images is not None or texts is not None:
             raise OptionError(
@@ -162,16 +161,6 @@ def spread(count: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, most).round().astype(np.int64))
 
 
-def read_names(path: str | os.PathLike[str]) -> list[Any]:
-    """Names of a file: a JSON list, or one a line."""
-    if Path(path).suffix.lower() != ".json":
-        return read_text(path).splitlines()
-    names = read_json(path)
-    if isinstance(names, list):
-        return names
-    raise CorruptFile("wrong-kind", f"'{os.fspath(path)}' holds no JSON list of names")
-
-
 def _named(names: Any, places: np.ndarray, total: int) -> tuple[str, ...]:
     if names is None:
         return tuple(str(i) for i in places)
@@ -244,8 +233,5 @@ def _model_digests(model: Encoder) -> dict[str, str]:
 
 
 def _of_file(path: Path) -> str:
-    found = hashlib.sha256()
     with open(path, "rb") as file:
-        while piece := file.read(PIECE):
-            found.update(piece)
-    return found.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,13 +10,13 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from isthmus.core.order import natural
 from isthmus.data.file_errors import choose
 from isthmus.data.parquet import parquet_file
 from isthmus.errors import CorruptFile, FileError, OptionError
@@ -105,7 +105,7 @@ def open_source(inputs: Inputs, kind: Kind) -> Source:
         path = Path(head)
     if not path.exists() and kind == "images" and glob.has_magic(name):
         found = [f for f in glob.glob(name, recursive=True) if is_image_name(os.path.basename(f))]
-        return Source(kind, name, _some(sorted(found, key=natural), name).__iter__)
+        return Source(kind, name, _some(sorted(found, key=by_folder), name).__iter__)
     if not path.exists():
         raise FileError("no-such-file", f"{name} does not exist; expected {EXPECTED[kind]}")
     if not path.is_dir() and not path.is_file():
@@ -151,7 +151,7 @@ def image_files(folder: Path) -> list[str]:
         inside = os.path.relpath(here, folder).replace(os.sep, "/")
         prefix = "" if inside == "." else f"{inside}/"
         found.extend(prefix + name for name in files if is_image_name(name))
-    return sorted(found, key=natural)
+    return sorted(found, key=by_folder)
 
 
 def is_image_name(name: str) -> bool:
@@ -159,21 +159,9 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
-_DIGITS = re.compile(r"(\d+)")
-
-
-def natural(path: str) -> tuple[list[list[str | int]], str]:
-    """A sort key: folder by folder, digits as numbers, case last.
-
-    Text and numbers alternate, so that like is compared with like; what begins with a digit has an
-    empty text before it.
-    """
-    key: list[list[str | int]] = []
-    for part in path.casefold().split("/"):
-        pieces: list[str | int] = list(_DIGITS.split(part))
-        pieces[1::2] = map(int, pieces[1::2])
-        key.append(pieces)
-    return key, path
+def by_folder(path: str) -> tuple[list[list[str | int]], str]:
+    """A sort key: folder by folder in natural order, case last."""
+    return [natural(part) for part in path.casefold().split("/")], path
 
 
 def _lines(path: Path, *, blank: bool) -> Iterator[str]:

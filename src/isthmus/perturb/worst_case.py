@@ -6,6 +6,8 @@ Each function returns the moved rows. Replayed at 1.001 of the radius of
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from isthmus.core.checks import one_of
@@ -33,50 +35,47 @@ def worst_queries(
         OptionError: unknown norm or score.
     """
     one_of(norm, NORMS, "norm")
-    ranking = Ranking.of(queries, candidates, score, bias)
-    first = top1(ranking)
-    rows = candidates if ranking.scale is None else candidates * ranking.scale[:, None]
     out = np.array(queries, np.float64)
-    for start, scores in ranking.score_blocks():
-        for k, line in enumerate(scores):
-            i = start + k
-            between = rows - rows[first[i]]
-            reach = np.linalg.norm(between, ord=2 if norm == "l2" else 1, axis=1)
-            short = line[first[i]] - line - radius[i] * reach
-            short[reach <= 1e-7 * np.linalg.norm(rows[first[i]])] = np.inf  # the answer and twins
-            step = between[short.argmin()]
-            step = step / np.linalg.norm(step) if norm == "l2" else np.sign(step)
-            out[i] += radius[i] * step
+    for i, between, behind, near in _rivals(queries, candidates, score, bias):
+        reach = np.linalg.norm(between, ord=2 if norm == "l2" else 1, axis=1)
+        short = behind - radius[i] * reach
+        short[reach <= near] = np.inf  # the answer and twins
+        step = between[short.argmin()]
+        step = step / np.linalg.norm(step) if norm == "l2" else np.sign(step)
+        out[i] += radius[i] * step
     return out
 
 
-def worst_rotations(
-    queries: np.ndarray,
-    candidates: np.ndarray,
-    angle: np.ndarray,
-    score: str,
-    *,
-    bias: np.ndarray | None = None,
-) -> np.ndarray:
-    """Each query turned by ``angle`` (n,) radians towards the rival that this brings farthest
-    ahead, its length kept, (n, d)."""
+def _rivals(
+    queries: np.ndarray, candidates: np.ndarray, score: str, bias: np.ndarray | None = None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, float]]:
+    """Of each query: its row, x_j - x_1 (K, d), how far each x_j is behind (K,), and the length
+    up to which a difference is rounding."""
     ranking = Ranking.of(queries, candidates, score, bias)
     first = top1(ranking)
     rows = candidates if ranking.scale is None else candidates * ranking.scale[:, None]
-    out = np.array(queries, np.float64)
     for start, scores in ranking.score_blocks():
-        for k, line in enumerate(scores):
-            i = start + k
-            size = np.linalg.norm(queries[i])
-            between = rows - rows[first[i]]
-            ahead = between @ queries[i] / size
-            across = between - ahead[:, None] * queries[i] / size
-            side = np.linalg.norm(across, axis=1)
-            turned = size * (ahead * np.cos(angle[i]) + side * np.sin(angle[i]))
-            short = line[first[i]] - line + between @ queries[i] - turned
-            short[side <= 1e-7 * np.linalg.norm(rows[first[i]])] = np.inf
-            j = short.argmin()
-            out[i] = np.cos(angle[i]) * queries[i] + np.sin(angle[i]) * size * across[j] / side[j]
+        for i, line in enumerate(scores, start):
+            answer = rows[first[i]]
+            yield i, rows - answer, line[first[i]] - line, 1e-7 * float(np.linalg.norm(answer))
+
+
+def worst_rotations(
+    queries: np.ndarray, candidates: np.ndarray, angle: np.ndarray, score: str
+) -> np.ndarray:
+    """Each query turned by ``angle`` (n,) radians towards the rival that this brings farthest
+    ahead, its length kept, (n, d)."""
+    out = np.array(queries, np.float64)
+    for i, between, behind, near in _rivals(queries, candidates, score):
+        size = np.linalg.norm(queries[i])
+        ahead = between @ queries[i] / size
+        across = between - ahead[:, None] * queries[i] / size
+        side = np.linalg.norm(across, axis=1)
+        turned = size * (ahead * np.cos(angle[i]) + side * np.sin(angle[i]))
+        short = behind + between @ queries[i] - turned
+        short[side <= near] = np.inf
+        j = short.argmin()
+        out[i] = np.cos(angle[i]) * queries[i] + np.sin(angle[i]) * size * across[j] / side[j]
     return out
 
 

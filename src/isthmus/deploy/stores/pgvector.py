@@ -18,7 +18,6 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from isthmus.core.checks import one_of
 from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts
 from isthmus.search.scores import check_score
 
@@ -212,14 +211,8 @@ class Pgvector(Store):
 
     @property
     def codec(self) -> str:
-        """How vectors are compared: as they are, as halves, or as their signs.
-
-        Raises:
-            OptionError: another codec.
-        """
-        said = self.address.options.get("codec", "none")
-        one_of(said, _CODECS, "codec of pgvector", "unknown-codec")
-        return said
+        """How vectors are compared: as they are, as halves, or as their signs."""
+        return self.asked_codec(_CODECS)
 
     @cached_property
     def _dim(self) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.checks import one_of
 from isthmus.data.addresses import Address
 from isthmus.deploy.stores.redis_connection import Redis
 from isthmus.deploy.stores.redisearch import RediSearch
@@ -48,15 +47,9 @@ class VectorSet(Redis):
 
     @property
     def codec(self) -> str:
-        """The set's quantisation, or the one that is asked for.
-
-        Raises:
-            OptionError: another codec.
-        """
+        """The set's quantisation, or the one that is asked for."""
         own = self._info["quant-type"].decode()
-        said = self.address.options.get("codec", _CODECS.get(own, own))
-        one_of(said, _ASKED, "codec of Redis", "unknown-codec")
-        return said
+        return self.asked_codec(_ASKED, _CODECS.get(own, own))
 
     def describe(self) -> StoreFacts:
         """From VINFO."""

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.core.checks import one_of
 from isthmus.core.libraries import library
 from isthmus.deploy.stores.store import SAMPLE, Mark, Store, StoreFacts
 from isthmus.errors import FileError
@@ -161,14 +160,8 @@ class SQLite(Store):
 
     @property
     def codec(self) -> str:
-        """What sqlite-vec is asked to compare: vectors, int8 over [-1, 1], or signs.
-
-        Raises:
-            OptionError: another codec.
-        """
-        said = self.address.options.get("codec", "none")
-        one_of(said, _CODECS, "codec of SQLite", "unknown-codec")
-        return said
+        """What sqlite-vec is asked to compare: vectors, int8 over [-1, 1], or signs."""
+        return self.asked_codec(_CODECS)
 
     def ids(self) -> np.ndarray:
         """Ids in their own order."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,14 +18,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from isthmus.core.checks import meant
+from isthmus.core.checks import meant, one_of
 from isthmus.core.libraries import first_line, library
+from isthmus.core.order import natural
 from isthmus.data.addresses import Address
 from isthmus.data.source import BaseSource
 from isthmus.deploy.stores.owners import owner, refuse_others
 from isthmus.errors import FileError, IsthmusError, OptionError, ShapeError
 
-_NUMBER = re.compile(r"(\d+)")
 SAMPLE, TRIED = "isthmus_sample", "isthmus_tried"
 """Column, collection or table of a sample, and of the closer that is tried in it."""
 BATCH = 5_000
@@ -142,6 +141,15 @@ class Store(ABC):
             if isinstance(why, IsthmusError) or not isinstance(why, errors or self.errors):
                 raise
             raise self.refusal(f"{said}: {first_line(why)}", code) from why
+
+    def asked_codec(self, known: Iterable[str], own: str = "none") -> str:
+        """The codec that the address asks for, by default the store's ``own``.
+
+        Raises:
+            OptionError: it is not among the ``known`` ones.
+        """
+        said = self.address.options.get("codec", own)
+        return one_of(said, list(known), f"codec of {self.name}", "unknown-codec")
 
     def opening(self, *errors: type[Exception]) -> AbstractContextManager[None]:
         """The same while a connection is opened."""
@@ -422,8 +430,4 @@ def pages(ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
 def by_number(names: Iterable[str | bytes]) -> np.ndarray:
     """Names as texts in natural order: ``item:9`` before ``item:10``."""
     texts = [one.decode() if isinstance(one, bytes) else one for one in names]
-
-    def key(text: str) -> list[Any]:
-        return [int(part) if i % 2 else part for i, part in enumerate(_NUMBER.split(text))]
-
-    return np.array(sorted(texts, key=key), dtype=np.str_)
+    return np.array(sorted(texts, key=natural), dtype=np.str_)
