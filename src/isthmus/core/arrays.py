@@ -16,7 +16,6 @@ import numpy as np
 T = TypeVar("T")
 
 Array = Any  # a NumPy array or a tensor that speaks the array API
-FloatArray = np.ndarray
 
 EPS32 = float(np.finfo(np.float32).eps)
 EPS64 = float(np.finfo(np.float64).eps)

@@ -147,15 +147,13 @@ class FlatSource(BaseSource):
     No memory map: its pages would count as the process's own memory.
     """
 
-    layout: Layout
-
     def __init__(self, layout: Layout, spec: str, name: str) -> None:
         what = f"'{spec}'"
         check_float(layout.stored, what, layout.shape)
         check_axes(layout.shape, what)
         rows, dim = layout.shape
-        super().__init__(spec=spec, name=name, rows=rows, dim=dim, dtype=layout.stored.name)
-        object.__setattr__(self, "layout", layout)
+        super().__init__(spec, name, rows, dim, layout.stored.name)
+        self.layout = layout
 
     def pieces(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
         """Rows in reused buffers."""

@@ -278,9 +278,6 @@ def _check_range(values: np.ndarray, size: int, what: str, of: str) -> None:
         )
 
 
-_TEXT = (".txt", ".csv", ".tsv")
-
-
 def names_of(given: Any, rows: int, what: str) -> np.ndarray:
     """Names (n,) of rows as strings, from a sequence of words or whole numbers, or a file.
 
@@ -316,20 +313,19 @@ def names_of(given: Any, rows: int, what: str) -> np.ndarray:
 
 def _read(spec: str | os.PathLike[str]) -> Any:
     target = split_spec(spec)
-    suffix = os.path.splitext(target.path)[1].lower()
-    if target.shards is None and suffix in _TEXT and target.key is None:
+    what, suffix = f"'{target.spec}'", _suffix(target.path)
+    if target.shards is not None:
+        return read_labels(spec)
+    if suffix in _TEXT and target.key is None:
         lines = read_text(target.path).split("\n")
         return np.array([line.strip().strip("\"'") for line in lines if line.strip()])
-    if target.shards is None and suffix == ".npy" and target.key is None:
+    if suffix == ".npy" and target.key is None:
         layout = open_layout(target.path, None, target.spec, floats=False)
         if layout.stored.raw.kind in "iuUSb":
-            return layout.load(f"'{target.spec}'")
-        raise LabelsError(
-            "not-names", f"'{target.spec}' holds {layout}; expected words or whole numbers"
-        )
-    if target.shards is None and is_parquet(target.path):
-        with parquet_file(target.path, f"'{target.spec}'") as file:
-            what = f"'{target.spec}'"
+            return layout.load(what)
+        raise LabelsError("not-names", f"{what} holds {layout}; expected words or whole numbers")
+    if is_parquet(target.path):
+        with parquet_file(target.path, what) as file:
             name = choose_column(file.schema_arrow, what, target.path, target.key, of="names")
             return np.array(file.read(columns=[name]).column(0).to_pylist(), dtype=object)
     return read_labels(spec)

@@ -136,8 +136,6 @@ class ShardSource(BaseSource):
     Where number formats differ, blocks have the widest of them.
     """
 
-    shards: tuple[BaseSource, ...]
-
     def __init__(self, target: Target) -> None:
         shards: list[BaseSource] = []
         for path in target.shards or ():
@@ -161,14 +159,9 @@ class ShardSource(BaseSource):
                 )
         formats = {s.dtype for s in known}
         wide = np.result_type(*(s.native for s in known)).name
-        super().__init__(
-            spec=target.spec,
-            name=target.name,
-            rows=sum(s.rows for s in shards),
-            dim=known[0].dim,
-            dtype=formats.pop() if len(formats) == 1 else wide,
-        )
-        object.__setattr__(self, "shards", tuple(shards))
+        rows, dtype = sum(s.rows for s in shards), formats.pop() if len(formats) == 1 else wide
+        super().__init__(target.spec, target.name, rows, known[0].dim, dtype)
+        self.shards = tuple(shards)
 
     @property
     def shard_bounds(self) -> list[int]:

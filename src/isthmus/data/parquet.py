@@ -107,17 +107,12 @@ def open_parquet(path: str, key: str | None, spec: str, name: str) -> ParquetSou
 class ParquetSource(BaseSource):
     """The vectors of a Parquet file; memory is about a row group of their columns."""
 
-    path: str
-    vectors: Vectors
-    bounds: np.ndarray  # (row groups + 1,) row offsets
-
     def __init__(
         self, path: str, vectors: Vectors, groups: list[int], spec: str, name: str, dim: int
     ) -> None:
-        super().__init__(spec=spec, name=name, rows=sum(groups), dim=dim, dtype=vectors.number)
-        object.__setattr__(self, "path", path)
-        object.__setattr__(self, "vectors", vectors)
-        object.__setattr__(self, "bounds", np.concatenate([[0], np.cumsum(groups)]).astype(int))
+        super().__init__(spec, name, sum(groups), dim, vectors.number)
+        self.path, self.vectors = path, vectors
+        self.bounds = np.cumsum([0, *groups])  # row offsets of the row groups, and the end
 
     @property
     def ids(self) -> np.ndarray | None:

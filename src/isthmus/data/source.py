@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -119,15 +118,14 @@ def exact_blocks(pieces: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray
         yield held[:filled]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
 class BaseSource(ABC):
     """What every source shares; a format adds ``pieces`` and, if it can, ``take_sorted``."""
 
-    spec: str
-    name: str
-    rows: int
-    dim: int
-    dtype: str
+    def __init__(self, spec: str, name: str, rows: int, dim: int, dtype: str) -> None:
+        self.spec, self.name, self.rows, self.dim, self.dtype = spec, name, rows, dim, dtype
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}('{self.spec}', {self.dtype} ({self.rows}, {self.dim}))"
 
     @property
     def native(self) -> np.dtype:
@@ -209,9 +207,6 @@ class ArraySource(BaseSource):
     a masked array hides values.
     """
 
-    array: np.ndarray
-    row_ids: np.ndarray | None
-
     def __init__(
         self,
         array: np.ndarray,
@@ -226,18 +221,12 @@ class ArraySource(BaseSource):
                 f"{what} is a {type(array).__name__}; expected a NumPy array: use numpy.asarray",
             )
         stored = check_array(array, what)
-        super().__init__(
-            spec=name if spec is None else spec,
-            name=name,
-            rows=array.shape[0],
-            dim=array.shape[1],
-            dtype=stored.name,
-        )
+        rows, dim = array.shape
+        super().__init__(name if spec is None else spec, name, rows, dim, stored.name)
         plain = np.asarray(array)
         plain = (plain.view(np.uint16) if stored.name == "bfloat16" else plain).view()
         plain.flags.writeable = False
-        object.__setattr__(self, "array", plain)
-        object.__setattr__(self, "row_ids", ids)
+        self.array, self.row_ids = plain, ids
 
     @property
     def ids(self) -> np.ndarray | None:

@@ -81,25 +81,12 @@ def _families() -> dict[str, ImageFamily]:
         ImageFamily(name, group, "severity", _SEVERITIES, rnd, lengths, "corruptions", what)
         for name, group, rnd, lengths, what in _IMAGENET_C
     ]
-    rows += [
-        ImageFamily(
-            codec, "codec", "quality", _QUALITIES, False, False, "images", f"{label} and back"
-        )
-        for codec, label in (("jpeg", "JPEG"), ("webp", "lossy WebP"))
-    ]
-    rows += [
-        ImageFamily(
-            f"rescale_{name}",
-            "rescale",
-            "factor",
-            _FACTORS,
-            False,
-            False,
-            "images",
-            f"scaled down and up again ({name})",
-        )
-        for name in _FILTERS
-    ]
+    still = False, False, "images"
+    for codec, label in (("jpeg", "JPEG"), ("webp", "lossy WebP")):
+        rows.append(ImageFamily(codec, "codec", "quality", _QUALITIES, *still, f"{label} and back"))
+    for name in _FILTERS:
+        what = f"scaled down and up again ({name})"
+        rows.append(ImageFamily(f"rescale_{name}", "rescale", "factor", _FACTORS, *still, what))
     return {row.name: row for row in rows}
 
 

@@ -378,9 +378,6 @@ class StoreRows(BaseSource):
     change: a vector that is gone is an error, a new item is left out.
     """
 
-    store: Store
-    item_ids: np.ndarray
-
     def __init__(self, store: Store) -> None:
         facts, ids = store.describe(), store.ids()
         shown = store.address.shown
@@ -388,15 +385,9 @@ class StoreRows(BaseSource):
             raise ShapeError("no-rows", f"'{shown}' holds no vector")
         name = store.address.column or shown.rpartition("/")[2].partition("?")[0]
         modality = store.address.modality
-        super().__init__(
-            spec=shown,
-            name=modality[1] if modality else name,
-            rows=len(ids),
-            dim=facts.dim,
-            dtype=facts.dtype,
-        )
-        object.__setattr__(self, "store", store)
-        object.__setattr__(self, "item_ids", ids)
+        name = modality[1] if modality else name
+        super().__init__(shown, name, len(ids), facts.dim, facts.dtype)
+        self.store, self.item_ids = store, ids
 
     @property
     def ids(self) -> np.ndarray:

@@ -32,6 +32,7 @@ from isthmus.workflows.demo.quiz import emoji_quiz
 UNSEEN = "twitter"
 """The drawing that the emoji models never saw."""
 PICTURES = {"images", "texts", "questions", "classes"}
+"""What rows that were made before do without."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,7 @@ def _task(queries: Any, candidates: Any, **right: Any) -> RetrievalTask:
 
 
 def _of_rows(given: Given, named: set[str]) -> PaperTask:
-    if not named >= {"queries", "candidates"} or named & {
-        "images",
-        "texts",
-        "questions",
-        "classes",
-    }:
+    if not named >= {"queries", "candidates"} or named & PICTURES:
         raise OptionError(
             "queries-and-candidates",
             f"got {', '.join(sorted(named))}; rows are given as queries and candidates, without "
