@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from isthmus.core.arrays import row_norms
+from isthmus.core.threads import Spare
 from isthmus.search.scores import Ranking
 from isthmus.search.settled import NEAR, Settled
 from isthmus.search.shared import Moved, Product
@@ -123,8 +124,13 @@ def leading_radii(searches: Sequence[Leading], *moves: str) -> list[list[Found]]
     n, between = len(searches[0].clean.queries), _Between(searches[0].clean.candidates)
     found = [[(np.full(n, np.inf), np.zeros(n, np.int64)) for _ in moves] for _ in searches]
 
+    spares = [Spare() for _ in searches]
+
     def work(part: slice, products: np.ndarray) -> None:
-        blocks = [_Block(search, between, part, products) for search in searches]
+        blocks = [
+            _Block(search, between, part, search.moved.scores(products, part, spare=spare))
+            for search, spare in zip(searches, spares, strict=True)
+        ]
         for i, move in enumerate(moves):
             reached = [block.reached(move) for block in blocks]
             if move == "query":
@@ -174,11 +180,9 @@ class _Between:
 class _Block:
     """Some queries of a search: float32 scores (b, K) of rivals, -inf of all others."""
 
-    def __init__(
-        self, search: Leading, between: _Between, part: slice, products: np.ndarray
-    ) -> None:
+    def __init__(self, search: Leading, between: _Between, part: slice, scores: np.ndarray) -> None:
         clean, self.search, self.between = search.clean, search, between
-        self.scores = scores = search.moved.scores(products, part)
+        self.scores = scores
         self.first, self.slack = clean.winner[part], search.slack[part]
         here = np.arange(len(scores))
         self.rows = here + part.start

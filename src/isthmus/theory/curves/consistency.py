@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isthmus.core.arrays import Array, to_numpy, unit, working
-from isthmus.core.threads import over_blocks
+from isthmus.core.threads import Spare, over_blocks
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved, Product
@@ -197,18 +197,21 @@ def swept(
     kept, error = (np.empty((len(searches), len(levels), n)) for _ in range(2))
     asked = [[*aims, *own] for own in own_aims or [[]] * len(searches)]
     aimed = np.zeros((len(searches), len(asked[0]), len(levels), n))
+    spare = Spare()
 
     def work(part: slice, products: np.ndarray) -> None:
         rows = np.arange(part.start, part.stop)
         for i, search in enumerate(searches):
-            scores = products if search.moved is None else search.moved.scores(products, part)
-            kept[i, :, part], error[i, :, part] = search.block(scores, rows)
-            first = scores.argmax(axis=1) if asked[i] else None
+            scores = products
+            if search.moved is not None:
+                scores = search.moved.scores(products, part, spare=spare)
+            first = scores.argmax(axis=1)
+            kept[i, :, part], error[i, :, part] = search.block(scores, rows, first)
             for a, aim in enumerate(asked[i]):
                 aimed[i, a, :, part] = np.where(aim[part] == first, kept[i, :, part], 0.0)
                 some = np.flatnonzero((aim[part] != first) & (aim[part] >= 0))
                 if len(some):
-                    found, _ = search.block(scores[some], rows[some], aim[part][some])
+                    found, _ = search.block(scores[some], rows[some], aim[part][some], behind=True)
                     aimed[i, a, :, part.start + some] = found.T
 
     over_product(product, work)

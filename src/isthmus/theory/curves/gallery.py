@@ -121,8 +121,10 @@ class Columns:
     def chances(
         self, sweep: Sweep, asked: np.ndarray, aimed: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """:meth:`Sweep.block` of them, for the queries ``asked`` (b,)."""
-        return sweep.block(self.scores, asked, aimed, self.weights, self.biases)
+        """:meth:`Sweep.block` of them, for the queries ``asked`` (b,); None: aimed at the best."""
+        first = self.scores.argmax(axis=1) if aimed is None else aimed
+        more = self.weights, self.biases
+        return sweep.block(self.scores, asked, first, *more, behind=aimed is not None)
 
 
 def gallery_curve(

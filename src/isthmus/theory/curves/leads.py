@@ -32,7 +32,7 @@ class Leads:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Queries and candidates within reach, (p,) each: ``query`` rising, the winner among its own.
+    """Queries with rivals within reach and these, the winner too, (p,) each: ``query`` rising.
 
     ``bias``: of the candidate; None: there are none. ``weight``: how many rows each stands for;
     None: one.
@@ -49,20 +49,21 @@ class Pairs:
         scores: np.ndarray,
         level: np.ndarray,
         own: np.ndarray,
+        ahead: np.ndarray,
         biases: np.ndarray | None,
         weights: np.ndarray | None,
     ) -> Pairs:
-        """Of scores (b, K) those of at least ``level`` (b,); ``own`` (b,) are the winners'.
+        """Of scores (b, K) those of at least ``level`` (b,); ``own`` (b,) are the winners',
+        ``ahead`` (b,) the best of the others.
 
         ``biases``: (K,) or (b, K). ``weights``: (b, K).
         """
-        at = np.flatnonzero(scores >= level[:, None])
-        query, candidate = np.divmod(at, scores.shape[1])
+        query, candidate = reached(scores, level, ahead)
         bias = biases
         if bias is not None:
-            bias = bias[candidate] if bias.ndim == 1 else bias.ravel()[at]
-        weight = None if weights is None else weights.ravel()[at]
-        return cls(query, own[query] - scores.ravel()[at], bias, weight)
+            bias = bias[candidate] if bias.ndim == 1 else bias[query, candidate]
+        weight = None if weights is None else weights[query, candidate]
+        return cls(query, own[query] - scores[query, candidate], bias, weight)
 
     def among(self, some: np.ndarray) -> Pairs:
         """Some of them, a mask or their places."""
@@ -72,6 +73,27 @@ class Pairs:
     def rivalled(self) -> Pairs:
         """Those of queries with more than their winner: the others keep their answer."""
         return self.among(rivalled(self.query))
+
+
+def best_other(scores: np.ndarray, aimed: np.ndarray) -> np.ndarray:
+    """The best (b,) of scores (b, K) without the candidates ``aimed`` (b,)."""
+    rows = np.arange(len(scores))
+    own = scores[rows, aimed]
+    scores[rows, aimed] = -np.inf
+    found = scores.max(axis=1)
+    scores[rows, aimed] = own
+    return np.asarray(found)
+
+
+def reached(
+    scores: np.ndarray, level: np.ndarray, ahead: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Queries and candidates (p,) of scores (b, K) of at least ``level`` (b,), where others than
+    the one aimed at reach it: the best of these, ``ahead`` (b,), does."""
+    some = np.flatnonzero(ahead >= level)
+    mine = scores if len(some) == len(scores) else scores[some]
+    query, candidate = np.divmod(np.flatnonzero(mine >= level[some, None]), scores.shape[1])
+    return some[query], candidate
 
 
 def rivalled(query: np.ndarray) -> np.ndarray:

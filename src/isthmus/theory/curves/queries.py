@@ -19,10 +19,11 @@ import numpy as np
 
 from isthmus.core.arrays import EPS32, row_norms
 from isthmus.core.seeds import stream
+from isthmus.core.threads import Spare
 from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved, Product
 from isthmus.theory.curves.consistency import over_product
-from isthmus.theory.curves.leads import count_leads, present, rivalled
+from isthmus.theory.curves.leads import best_other, count_leads, present, reached, rivalled
 from isthmus.theory.curves.sweep import BINS_AND_NODES, LEFT_OUT, STEEPEST, Sweep
 
 DRAWS = 16
@@ -140,23 +141,24 @@ class AskedNoise:
         self,
         scores: np.ndarray,
         aimed: np.ndarray,
+        ahead: np.ndarray,
         sigma: float,
         stored_reach: np.ndarray | None = None,
     ) -> Rivals:
-        """Those of ``aimed`` (b,) within reach at a level, from scores (b, K).
+        """Those of ``aimed`` (b,) within reach at a level, from scores (b, K), of which ``ahead``
+        (b,) are the best of other candidates. Queries without any have no entry.
 
         ``stored_reach`` (b,): the reach of the candidates' own noise, as a margin; then ‖Δ_j‖ is
         bounded by what it can be, ``change`` is empty, and the aimed candidate is its own rival.
         """
         asked = self.reach * sigma
-        own, best = scores[np.arange(len(scores)), aimed], scores.max(axis=1)
+        own = scores[np.arange(len(scores)), aimed]
         most = asked * (self.far[aimed] + self.far.max())
         if stored_reach is not None:
             most = np.hypot(most, stored_reach)
         most = most.astype(scores.dtype)
-        lost = own + most < best
-        level = np.where(lost, np.inf, own - most)
-        query, rival = np.divmod(np.flatnonzero(scores >= level[:, None]), scores.shape[1])
+        lost = own + most < ahead
+        query, rival = reached(scores, np.where(lost, np.inf, own - most), ahead)
         margin = own[query] - scores[query, rival]
         if stored_reach is not None:
             distance = self.far[rival] + self.far[aimed][query]
@@ -173,7 +175,8 @@ class AskedNoise:
     def kept(self, scores: np.ndarray, aimed: np.ndarray) -> np.ndarray:
         """P[the candidate ``aimed`` (b,) is the answer] under noise on queries alone, from scores
         (b, K): (L, T, b), for each level and draw with its opposite."""
-        found = self.rivals(scores, aimed, float(self.sigmas.max()))
+        ahead = best_other(scores, aimed)
+        found = self.rivals(scores, aimed, ahead, float(self.sigmas.max()))
         out = np.ones((len(self.sigmas), len(self.draws), len(scores)), np.float32)
         for level, sigma in enumerate(self.sigmas):
             some = found.among(found.margin <= self.reach * sigma * found.distance)
@@ -228,13 +231,13 @@ def kept_by_both(
     """
     out = np.empty((len(sweeps), len(noise.draws), len(scores)), np.float32)
     error = noise.error(part, aimed)
-    own = scores[np.arange(len(scores)), aimed]
+    own, ahead = scores[np.arange(len(scores)), aimed], best_other(scores, aimed)
     for level, (sweep, sigma) in enumerate(zip(sweeps, noise.sigmas, strict=True)):
         loud = noise.squares[part] + sigma**2 * noise.sizes.mean()
         bias = sweep.bias
         own_bias = None if bias is None else bias[aimed]
         alone = sweep.noise(0, own, part, own_bias, loud, noise.stored)
-        found = noise.rivals(scores, aimed, sigma, alone.margins(sweep.reach))
+        found = noise.rivals(scores, aimed, ahead, sigma, alone.margins(sweep.reach))
         theirs = None if bias is None else bias[found.rival]
         leads = alone.leads(found.margin, found.query, theirs)
         error[level] += alone.error + BINS_AND_NODES + sweep.bent(found.query, leads, len(own))
@@ -324,7 +327,7 @@ def asked_chances(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each search the chances (aims, L, T, n) and what their means are known to, draws apart,
     (L,). ``product``: of the rows that the searches move; of one that moves none, its ranking."""
-    n = len(product.queries)
+    n, spare = len(product.queries), Spare()
     found = []
     for search in searches:
         shape = len(search.noise.sigmas), len(search.noise.draws), n
@@ -334,7 +337,7 @@ def asked_chances(
     def work(part: slice, products: np.ndarray) -> None:
         for search, (chances, error) in zip(searches, found, strict=True):
             moved = search.moved
-            scores = products if moved is None else moved.scores(products, part)
+            scores = products if moved is None else moved.scores(products, part, spare=spare)
             for aim, aimed in enumerate(search.aims):
                 chances[aim, :, :, part], known = search.block(scores, part, aim)
                 if not aim:

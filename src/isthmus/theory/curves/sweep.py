@@ -15,6 +15,7 @@ from isthmus.theory.curves.leads import (
     LevelGroup,
     Nodes,
     Pairs,
+    best_other,
     count_leads,
     present,
     tabulated,
@@ -107,48 +108,46 @@ class Sweep:
         self,
         scores: np.ndarray,
         part: np.ndarray,
-        aimed: np.ndarray | None = None,
+        aimed: np.ndarray,
         weights: np.ndarray | None = None,
         biases: np.ndarray | None = None,
+        *,
+        behind: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """P[the answer] and its error of the queries ``part`` (b,), (L, b), from scores (b, K).
+        """P[the candidate ``aimed`` (b,) is the answer] and its error of the queries ``part`` (b,),
+        (L, b), from scores (b, K), which are written to and left as they were.
 
         Args:
-            aimed: (b,) the candidate whose chance to be the answer is asked; None: the best, whose
-                chance is that of keeping the answer.
+            aimed: the best candidates, whose chance is that of keeping the answer, or others, which
+                may be ``behind``.
             weights: (b, K) how many candidates each score stands for; None: one.
             biases: (b, K) of the candidates that scores are of, where these are not the search's
                 and have some that count.
         """
         rows = np.arange(len(scores))
-        top = scores.argmax(axis=1)
-        best = scores[rows, top]
-        first = top if aimed is None else aimed
-        own = best if aimed is None else scores[rows, first]
+        own = scores[rows, aimed]
         biases = self.bias if biases is None else biases
         own_bias = None
         if biases is not None:
-            own_bias = biases[first] if biases.ndim == 1 else biases[rows, first]
+            own_bias = biases[aimed] if biases.ndim == 1 else biases[rows, aimed]
         if self.items is not None:  # other rows of the winner's item are no rivals
-            scores = np.where(self.items[first][:, None] == self.items, -np.inf, scores)
-            scores[rows, first] = own
-        kept, error = np.ones((2, len(self.levels), len(best)))
+            scores = np.where(self.items[aimed][:, None] == self.items, -np.inf, scores)
+            scores[rows, aimed] = own
+        ahead = best_other(scores, aimed)
+        kept, error = np.ones((2, len(self.levels), len(own)))
         error[:] = 0.0
         pairs: Pairs | None = None
-        for group in self.grouped(aimed is not None):
+        for group in self.grouped(behind):
             noise = self.noise(group.levels[-1], own, part, own_bias)
             silent = noise.scale == 0  # a query of length 0 meets no noise
             most = noise.margins(group.reach).astype(scores.dtype)
+            lost = own + most < ahead  # so far behind that it has no chance
             if pairs is None:  # less noise, fewer rivals: all are among these, and the winner too
-                level = np.where(silent, np.inf, own - most)
-                lost = own + most < best  # so far behind that it has no chance
-                if aimed is not None:
-                    level = np.where(lost, np.inf, level)
-                pairs = Pairs.of(scores, level, own, biases, weights)
+                level = np.where(silent | lost, np.inf, own - most)
+                pairs = Pairs.of(scores, level, own, ahead, biases, weights)
             else:
-                pairs = pairs.among(pairs.margin <= most[pairs.query])
-            pairs = pairs.rivalled()
-            chance, bent = np.ones((len(best), len(group.levels))), np.zeros(len(best))
+                pairs = pairs.among(pairs.margin <= most[pairs.query]).rivalled()
+            chance, bent = np.ones((len(own), len(group.levels))), np.zeros(len(own))
             if len(pairs.query):
                 found = noise.leads(pairs.margin, pairs.query, pairs.bias)
                 if found.slope is not None:  # margins tell less of such leads
@@ -158,9 +157,8 @@ class Sweep:
                 counted = count_leads(place, found, len(asked), group, pairs.weight)
                 chance[asked] = np.exp(noise.logs(counted, group, asked)) @ self.weights
                 bent[asked] = self.bent(place, found, len(asked))
-            if aimed is not None:
-                chance[lost] = 0.0
-            kept[group.levels] = np.where(silent, own >= best, chance.T)
+            chance[lost] = 0.0
+            kept[group.levels] = np.where(silent, own >= ahead, chance.T)
             rounding = STEEPEST * self.rounding[part] / np.where(silent, 1.0, noise.scale)
             all_in = noise.error + LEFT_OUT + BINS_AND_NODES + rounding + bent
             error[group.levels] = np.where(silent, 0.0, all_in)
