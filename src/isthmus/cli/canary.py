@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -132,11 +132,8 @@ def check_sentences(found: CanaryCheck) -> list[str]:
     if found.kind == "order":
         lines.append(f"{found.displaced} inputs have the vector of another one.")
     if found.kind != "same":
-        lines.append(f"Moved most: {', '.join(_short(name) for name in found.worst_inputs)}.")
+        short = (n if len(n) <= 40 else n[:39] + "…" for n in found.worst_inputs)
+        lines.append(f"Moved most: {', '.join(short)}.")
     if found.changed_digests:
         lines.append(f"Different from when it was made: {', '.join(found.changed_digests)}.")
     return lines
-
-
-def _short(text: Any) -> str:
-    return text if len(text) <= 40 else text[:39] + "…"

@@ -68,7 +68,7 @@ def command(
 def sentences(found: StoragePlan) -> list[str]:
     """What a person needs to hear of a plan, the choice first."""
     setup, best = found.setup, found.best
-    asked = _answers(found)
+    asked = "first answers" if found.measure == "agreement" else f"{found.k} best answers"
     floats = setup["float_bytes"]
     if best is None:
         lines = [
@@ -99,10 +99,6 @@ def sentences(found: StoragePlan) -> list[str]:
             lines.append(f"Rescoring reads float vectors, which stay on disk: {floats} bytes each.")
     lines.append(_size(setup))
     return lines + [f"Not tried: {name} ({why})." for name, why in found.left_out]
-
-
-def _answers(found: StoragePlan) -> str:
-    return "first answers" if found.measure == "agreement" else f"{found.k} best answers"
 
 
 def _named(line: StorageLine) -> str:

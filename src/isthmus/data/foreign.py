@@ -28,7 +28,8 @@ def read_faiss(path: str, key: str | None, what: str) -> Found:
 
     Cost: all vectors in memory, O(n d).
     """
-    _no_key(key, what, "a FAISS index")
+    if key is not None:
+        raise FileError("no-keys", f"{what} asks for the key '{key}', but it is a FAISS index")
     return faiss_rows(faiss_index(path, what), what)
 
 
@@ -218,8 +219,3 @@ def _two_axes(rows: np.ndarray, what: str) -> np.ndarray:
     if rows.ndim != 2:
         raise ShapeError("not-two-axes", f"{what} has shape {rows.shape}; expected (rows, dim)")
     return rows
-
-
-def _no_key(key: str | None, what: str, kind: str) -> None:
-    if key is not None:
-        raise FileError("no-keys", f"{what} asks for the key '{key}', but it is {kind}")

@@ -157,7 +157,7 @@ def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
     shards = _one_format(paths, typed)
     kinds: dict[str, str] = {}
     for path in shards:
-        kinds.setdefault(_unnumbered(_stem(path)), path)
+        kinds.setdefault(_unnumbered(os.path.splitext(os.path.basename(path))[0]), path)
     if len(kinds) > 1 and not single_vectors(shards):
         names = [os.path.basename(path) for path in kinds.values()]
         shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
@@ -168,10 +168,6 @@ def _in_folder(folder: str, typed: str) -> tuple[str, ...]:
             "pattern in quotes that matches one side alone",
         )
     return shards
-
-
-def _stem(path: str) -> str:
-    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _unnumbered(stem: str) -> str:

@@ -35,7 +35,7 @@ class Frame:
         y_names = categories(traces, "y") if self.y_axis.get("type") == "category" else ()
         y_names = tuple(self.y_axis.get("categoryarray") or y_names)
         below = max((label.count("<br>") for label in x_names), default=0)
-        rows = self._legend_rows()
+        rows = 1 + self._legend_places()[-1][1] if self.names else 0
         self.top = 12 + 16 * rows
         self.height = float(layout.get("height", 260)) + 16 * rows
         longest = max((_long(label) for label in y_names), default=0)
@@ -85,9 +85,6 @@ class Frame:
             places.append((x, row))
             x += wide
         return places
-
-    def _legend_rows(self) -> int:
-        return 1 + self._legend_places()[-1][1] if self.names else 0
 
     @property
     def described(self) -> str:

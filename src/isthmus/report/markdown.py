@@ -47,25 +47,18 @@ def render_markdown(report: dict[str, Any]) -> str:
         if not rows:
             continue
         lines += [f"## {inert(words.arrow(direction))}", ""]
-        lines += _grid(titles, [_bold(cells) if on else _all(cells) for cells, on in rows])
+        marks = ["**" if on else "" for _, on in rows]
+        lines += _grid(titles, [[f"{m}{c}{m}" for c in _all(r)] for m, (r, _) in zip(marks, rows)])
         lines += ["", "Flips: noise (level) or codec on the candidates. Bold: recommended.", ""]
     table = words.gap_rows(report)
     if table:
         lines += ["## The gap in numbers", ""]
-        lines += _grid(
-            ["measure", "of", "value", "95% interval"],
-            [
-                _all(
-                    [
-                        f"{g['label']}",
-                        g["part"],
-                        g["value"] + (f" ({g['why']})" if g["why"] else ""),
-                        g["interval"],
-                    ]
-                )
-                for g in table
-            ],
-        )
+        values = [g["value"] + (f" ({g['why']})" if g["why"] else "") for g in table]
+        cells = [
+            _all([g["label"], g["part"], value, g["interval"]])
+            for g, value in zip(table, values, strict=True)
+        ]
+        lines += _grid(["measure", "of", "value", "95% interval"], cells)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -78,10 +71,6 @@ def inert(text: Any) -> str:
 
 def _all(cells: Sequence[str]) -> list[str]:
     return [inert(cell) for cell in cells]
-
-
-def _bold(cells: Sequence[str]) -> list[str]:
-    return [f"**{inert(cell)}**" for cell in cells]
 
 
 def _grid(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

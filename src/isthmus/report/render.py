@@ -60,18 +60,13 @@ def render_html(report: dict[str, Any]) -> str:
     return template("page.html.j2").render(_page(tamed(plain(report)))[0])
 
 
-def _contents(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """Ids and titles of the page's parts; the demo's own come first."""
-    return [*(DEMO_CONTENTS if report.get("demo") else ()), *CONTENTS]
-
-
 def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure]]:
     """Everything that the template shows, and the figures by element id."""
     plots, called = Plots(), words.names(report)
     picture = plots.add(draw.gap_figure(report), "The two clouds", wide=True)
     page = {
         "report": report,
-        "contents": _contents(report),
+        "contents": [*(DEMO_CONTENTS if report.get("demo") else ()), *CONTENTS],
         "demo": report.get("demo"),
         "demo_plot": plots.add(inputs_figure(report.get("demo") or {}), wide=True),
         "names": called,

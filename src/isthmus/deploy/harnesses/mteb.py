@@ -132,7 +132,7 @@ class _Biased(ClosedModel):
     """Documents carry their bias as a last column, which is added to the score of all others."""
 
     def __init__(self, model: Any, closer: Closer) -> None:
-        super().__init__(model, _without_bias(closer))
+        super().__init__(model, replace(closer, bias_weights=None))
         self.biased = closer
 
     def encode(self, inputs: Any, *, prompt_type: Any = None, **options: Any) -> np.ndarray:
@@ -159,10 +159,6 @@ class ClosedSearch(SearchEncoderWrapper):
 
     def __init__(self, model: Any, closer: Closer, **options: Any) -> None:
         super().__init__(_Biased(model, closer), **options)
-
-
-def _without_bias(closer: Closer) -> Closer:
-    return replace(closer, bias_weights=None)
 
 
 def _scores(

@@ -15,7 +15,7 @@ import numpy as np
 
 from isthmus.closers.closer import Closer
 from isthmus.core.arrays import to_numpy, unit, working
-from isthmus.deploy.export.closer_json import from_json, to_json
+from isthmus.deploy.export.closer_json import to_json
 from isthmus.deploy.export.stores import Evened, as_cosine, as_euclidean, as_inner_product
 from isthmus.deploy.stores.store import StoreFacts
 from isthmus.errors import CloserError
@@ -208,8 +208,3 @@ def _form_of(
     raise CloserError(
         "no-form", f"{closer.name} is searched by {closer.score}; the store ranks by {score}"
     )
-
-
-def form_again(form: Form, text: str) -> Form:
-    """The same form with the maps that an earlier run wrote."""
-    return replace(form, closer=from_json(text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -15,9 +15,10 @@ from isthmus.closers.closer import Closer
 from isthmus.core.progress import Progress
 from isthmus.data import atomic_path
 from isthmus.data.addresses import open_store
+from isthmus.data.file_errors import read_json, read_text
 from isthmus.data.source import ArraySource, Rows
-from isthmus.deploy.export.closer_json import to_json
-from isthmus.deploy.stores.forms import Form, choose_form, form_again
+from isthmus.deploy.export.closer_json import from_json, to_json
+from isthmus.deploy.stores.forms import Form, choose_form
 from isthmus.deploy.stores.query_side import query_side
 from isthmus.deploy.stores.store import BATCH, Mark, Store, StoreFacts, StoreRows
 from isthmus.errors import OptionError
@@ -161,7 +162,7 @@ def place_of(
 def is_query_side(folder: Path, closer: Closer, store: Store) -> bool:
     """Whether the folder holds the query side of this closer in this very column."""
     path = folder / "deployment.json"
-    said = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    said = read_json(path) if path.is_file() else {}
     return (said.get("base"), said.get("store")) == (_digest(to_json(closer)), store.address.shown)
 
 
@@ -174,9 +175,9 @@ def _form(closer: Closer, facts: StoreFacts, rows: Rows, folder: Path) -> Form:
     form = choose_form(closer, facts, candidates)
     kept = folder / "deployment.json"
     if kept.is_file():
-        earlier = json.loads(kept.read_text(encoding="utf-8"))
+        earlier = read_json(kept)
         if (earlier["form"], earlier["base"]) == (form.name, _digest(to_json(closer))):
-            return form_again(form, (folder / "closer.json").read_text(encoding="utf-8"))
+            return replace(form, closer=from_json(read_text(folder / "closer.json")))
     return form
 
 

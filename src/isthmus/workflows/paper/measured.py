@@ -156,6 +156,7 @@ def _row(
     seed: int,
 ) -> Row:
     components, variance, closer = closed
+    search = result.search
     whole = row_of(task, result, seed)
     intervals = [f"{key}{end}" for key in ("accuracy", "consistency") for end in ("", "_lo", "_hi")]
     return {
@@ -173,12 +174,8 @@ def _row(
         "predicted_consistency": chances[0],
         "clean_accuracy": whole["clean_accuracy"],
         "clean_agreement": whole["clean_agreement"],
-        "gap": float(np.linalg.norm(_gap(result.search))),
+        "gap": float(np.linalg.norm(search.queries.mean(axis=0) - search.candidates.mean(axis=0))),
         "queries": whole["queries"],
         "candidates": whole["candidates"],
         "trials": whole["trials"],
     }
-
-
-def _gap(search: ClosedSearch) -> np.ndarray:
-    return search.queries.mean(axis=0) - search.candidates.mean(axis=0)
