@@ -14,6 +14,7 @@ top-1 before both. ``clean_agreement``: the same without perturbing. "Before bot
 with the same score on the same rows (``today``). :func:`stress` does all of it for two inputs.
 """
 
+from isthmus.robustness.answers import closed_answers
 from isthmus.robustness.measurements import grid, measure_perturbation, measure_perturbations
 from isthmus.robustness.perturbations import (
     BIN_COUNTS,
@@ -45,6 +46,7 @@ __all__ = [
     "Target",
     "averaged",
     "check_perturbation",
+    "closed_answers",
     "closed_searches",
     "default_perturbations",
     "gain",

@@ -138,7 +138,7 @@ class ClosedSearch:
             (self.closer.query, self.task.queries),
             (self.closer.candidate, self.task.candidates),
         )
-        queries, candidates = (_entering(self.task, *side) for side in sides)
+        queries, candidates = (entering_rows(self.task, *side) for side in sides)
         gap = queries.mean(axis=0) - candidates.mean(axis=0)
         asked = Met(queries[self.task.query_calibration], candidates, gap)
         for step in self.closer.candidate.steps:
@@ -154,26 +154,19 @@ class ClosedSearch:
 
 
 def closed_searches(
-    task: RetrievalTask,
-    closers: Iterable[Closer],
-    today_top1: np.ndarray | None = None,
-    known: Iterable[ClosedSearch] = (),
+    task: RetrievalTask, closers: Iterable[Closer], today_top1: np.ndarray | None = None
 ) -> list[ClosedSearch]:
     """Every closer set up on a task, from one product where it only moves rows.
 
-    ``today_top1``: None takes plain search under each closer's own score. ``known``: searches of
-    the same candidates by other queries, whose closers need not map candidates again.
+    ``today_top1``: None takes plain search under each closer's own score.
     """
     searches = []
     unknown = np.empty(0, np.int64)
-    mapped = {id(search.closer): (search.candidates, search.bias) for search in known}
     for closer in closers:
-        queries = _mapped(task, closer.query, task.queries)
-        if id(closer) not in mapped:
-            entering = _entering(task, closer.candidate, task.candidates)
-            bias = None if closer.bias_weights is None else closer.entered_bias(entering)
-            mapped[id(closer)] = _mapped(task, closer.candidate, task.candidates), bias
-        candidates, bias = mapped[id(closer)]
+        queries = mapped_rows(task, closer.query, task.queries)
+        candidates = mapped_rows(task, closer.candidate, task.candidates)
+        entering = entering_rows(task, closer.candidate, task.candidates)
+        bias = None if closer.bias_weights is None else closer.entered_bias(entering)
         clean = Ranking.of(queries, candidates, closer.score, bias, task.facts)
         today = task.today(closer.score) if today_top1 is None else today_top1
         searches.append(
@@ -187,9 +180,9 @@ def closed_searches(
     ]
 
 
-def _mapped(task: RetrievalTask, closing: RowMap, rows: np.ndarray) -> np.ndarray:
+def mapped_rows(task: RetrievalTask, closing: RowMap, rows: np.ndarray) -> np.ndarray:
     """Rows after a map; maps that do nothing, or only normalise, give all searches one array."""
-    rows = _entering(task, closing, rows)
+    rows = entering_rows(task, closing, rows)
     first, *rest = closing.steps
     steps = replace(first, normalised=False), *rest
     moves = not closing.is_identity or first.renormalised or closing.dim != rows.shape[1]
@@ -199,7 +192,7 @@ def _mapped(task: RetrievalTask, closing: RowMap, rows: np.ndarray) -> np.ndarra
     return rows
 
 
-def _entering(task: RetrievalTask, closing: RowMap, rows: np.ndarray) -> np.ndarray:
+def entering_rows(task: RetrievalTask, closing: RowMap, rows: np.ndarray) -> np.ndarray:
     """Rows as they enter a map: normalised once for all that begin so."""
     if not closing.normalised:
         return rows

@@ -15,7 +15,7 @@ duplicates have one defined order whatever a matrix product rounds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -47,16 +47,14 @@ def check_score(score: str) -> str:
     return one_of(score, SCORES, "score")
 
 
-def linear_terms(
-    candidates: Array, score: str, facts: Facts | None = None
-) -> tuple[Array | None, Array | None]:
-    """Scale and offset per candidate, each (K,) or None where they are 1 and 0."""
-    check_score(score)
-    if score == "dot":
+def linear_terms(score: str, lengths: Callable[[], Array]) -> tuple[Array | None, Array | None]:
+    """Scale and offset per candidate, each (K,) or None where they are 1 and 0, from what finds the
+    candidates' norms."""
+    if check_score(score) == "dot":
         return None, None
-    norms = norms_of(candidates, facts or Facts())
+    norms = lengths()
     if score == "cosine":
-        xp = namespace(candidates)
+        xp = namespace(norms)
         return 1.0 / xp.where(norms > 0, norms, xp.ones_like(norms)), None
     return None, -0.5 * norms * norms
 
@@ -120,9 +118,9 @@ class Ranking:
         queries, candidates = working(queries), working(candidates)
         if queries.dtype != candidates.dtype:
             queries, candidates = working(queries, double=True), working(candidates, double=True)
-        facts = facts or Facts()
-        terms = linear_terms(candidates, score, facts)
-        plain = cls(queries, candidates, score, *terms, facts=facts)
+        known = facts or Facts()
+        terms = linear_terms(score, lambda: norms_of(candidates, known))
+        plain = cls(queries, candidates, score, *terms, facts=known)
         return plain if bias is None else plain.with_bias(bias)
 
     def with_bias(self, bias: Array) -> Ranking:
@@ -152,7 +150,7 @@ class Ranking:
         """
         if check_score(score) == self.score:
             return self
-        norms = to_numpy(norms_of(self.candidates, self.facts))
+        norms = to_numpy(self.lengths)
         off = np.abs(norms - 1)
         if not (off <= UNIT_TOLERANCE).all():
             worst = int(np.argmax(off))
@@ -172,6 +170,11 @@ class Ranking:
         return Ranking(*sides, self.score, scale, offset, bias)
 
     @property
+    def lengths(self) -> Array:
+        """Norms of the candidates, (K,)."""
+        return norms_of(self.candidates, self.facts)
+
+    @property
     def tie_widths(self) -> Array:
         """Rankings closer than this are tied, (n, 1): rounding in the dtype of the rows."""
         return self.rounding(float(namespace(self.queries).finfo(self.queries.dtype).eps))
@@ -179,7 +182,7 @@ class Ranking:
     def rounding(self, eps: float) -> Array:
         """``TIE_ULPS`` roundings of size ``eps`` at the size of a query's terms: (n, 1)."""
         xp = namespace(self.queries)
-        c = norms_of(self.candidates, self.facts)
+        c = self.lengths
         most = xp.max(c if self.scale is None else c * self.scale)
         size = norms_of(self.queries, self.facts) * most
         if self.offset is not None:

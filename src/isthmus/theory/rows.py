@@ -85,6 +85,17 @@ def closed_ranking(closer: Closer, queries: Array, candidates: Array) -> Ranking
     return Ranking.of(closer.query(queries), closer.candidate(candidates), closer.score, bias)
 
 
+def moves_only(closer: Closer, *, normalised: bool) -> bool:
+    """Whether both maps only move rows (and perhaps normalise them after).
+
+    ``normalised``: the rows are unit rows, so that a map that begins by normalising moves them.
+    """
+    steps = (*closer.query.steps, *closer.candidate.steps)
+    if len(steps) != 2 or closer.memo or any(s.matrix is not None for s in steps):
+        return False
+    return normalised or not any(s.normalised for s in steps)
+
+
 def moved_search(
     product: Product, closer: Closer, ranking: Ranking, *, normalised: bool
 ) -> Moved | None:
@@ -92,13 +103,11 @@ def moved_search(
 
     Args:
         product: of the rows before the maps. ranking: of the rows after them, on the host.
-        normalised: the rows are unit rows, so that a map that begins by normalising moves them.
+        normalised: as :func:`moves_only` has it.
     """
-    steps = (*closer.query.steps, *closer.candidate.steps)
-    if len(steps) != 2 or closer.memo or any(s.matrix is not None for s in steps):
+    if not moves_only(closer, normalised=normalised):
         return None
-    if not normalised and any(s.normalised for s in steps):
-        return None
+    steps = closer.query.steps[0], closer.candidate.steps[0]
     ends = steps[0].renormalised, steps[1].renormalised
     return Moved.of(product, ranking, (steps[0].offset, steps[1].offset), ends)
 

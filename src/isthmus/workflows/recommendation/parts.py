@@ -15,6 +15,7 @@ from isthmus.robustness import (
     ClosedSearch,
     Perturbation,
     Result,
+    closed_answers,
     closed_searches,
     measure_perturbations,
 )
@@ -122,17 +123,15 @@ class Part:
         """(n,) bool: queries whose right answer is known."""
         return self.task.relevance.judged[self.rows]
 
-    def searches(
-        self, closers: Sequence[Closer], known: Sequence[ClosedSearch] = ()
-    ) -> list[ClosedSearch]:
-        """The closers set up on this part; ``known``: some that are set up on the other."""
+    def searches(self, closers: Sequence[Closer]) -> list[ClosedSearch]:
+        """The closers set up on this part."""
         whole = np.empty(len(self.task.queries), np.int64)
         whole[self.rows] = self.today
-        return closed_searches(self.task, closers, whole, known)
+        return closed_searches(self.task, closers, whole)
 
-    def answers(self, search: ClosedSearch) -> np.ndarray:
-        """(n,): undisturbed answers after closing."""
-        return search.clean_top1[self.rows]
+    def answers(self, closers: Sequence[Closer]) -> list[np.ndarray]:
+        """(n,) each: undisturbed answers after closing."""
+        return [answers[self.rows] for answers in closed_answers(self.task, closers)]
 
     def same(self, answers: np.ndarray) -> np.ndarray:
         """(n,) bool: today's answer, or one that scores alike today to float32 rounding."""
@@ -190,7 +189,7 @@ class Part:
 
     def summary(self, search: ClosedSearch, results: Sequence[Result]) -> Measured:
         """One search, from the results of its perturbations."""
-        clean = self.answers(search)
+        clean = search.clean_top1[self.rows]
         same = self.same(clean)
         flips = [r.flips(r.perturbation.flip_reference)[:, self.rows] for r in results]
         judged = self.rows[self.judged]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from isthmus.closers.closer import Closer
@@ -11,7 +11,6 @@ from isthmus.closers.registry import METHODS
 from isthmus.core.progress import Progress
 from isthmus.core.statistics import mcnemar
 from isthmus.errors import CloserError, OptionError
-from isthmus.robustness import ClosedSearch
 from isthmus.workflows.recommendation.advice import SIGNIFICANT, AccuracyGain
 from isthmus.workflows.recommendation.deciding import ROUNDING, Judged, Rules, judged, near
 from isthmus.workflows.recommendation.parts import Measured, Part
@@ -81,20 +80,22 @@ def try_all(
 
 def _validated(trials: Trials, fitted: Sequence[tuple[Closer, dict[str, Any]]]) -> list[Tried]:
     part, rules = trials.validation, trials.rules
-    out: list[Tried] = []
-    for some in _batches(fitted, part.batch()):
-        searches = part.searches([closer for closer, _ in some])
-        answers = [part.answers(search) for search in searches]
-        shares = [float(part.same(given).mean()) for given in answers]
-        worth = [share >= rules.floor - ROUNDING and not rules.control for share in shares]
-        found = iter(part.measured([p for p, yes in zip(searches, worth, strict=True) if yes]))
-        out += [
-            Tried(closer, options, share, part.accuracy(given), next(found) if yes else None)
-            for (closer, options), given, share, yes in zip(
-                some, answers, shares, worth, strict=True
-            )
-        ]
-    return out
+    tried = tried_undisturbed(part, fitted)
+    worth = [t for t in tried if t.agreement >= rules.floor - ROUNDING and not rules.control]
+    found: dict[int, Measured] = {}
+    for some in _batches(worth, part.batch()):
+        measured = part.measured(part.searches([t.closer for t in some]))
+        found |= {id(t): one for t, one in zip(some, measured, strict=True)}
+    return [replace(t, measured=found.get(id(t))) for t in tried]
+
+
+def tried_undisturbed(part: Part, fitted: Sequence[tuple[Closer, dict[str, Any]]]) -> list[Tried]:
+    """Fitted closers and their options by what they do to undisturbed answers."""
+    found = part.answers([closer for closer, _ in fitted])
+    return [
+        Tried(closer, options, float(part.same(answers).mean()), part.accuracy(answers), None)
+        for (closer, options), answers in zip(fitted, found, strict=True)
+    ]
 
 
 def best_setting(settings: Sequence[Tried], seed: int) -> Tried:
@@ -148,14 +149,11 @@ def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
-def accuracy_gains(
-    trials: Trials, tried: dict[Key, list[Tried]], known: Sequence[ClosedSearch] = ()
-) -> list[AccuracyGain]:
+def accuracy_gains(trials: Trials, tried: dict[Key, list[Tried]]) -> list[AccuracyGain]:
     """Closers that change answers, at their most accurate setting on the validation queries.
 
     Undisturbed accuracy is tested on the other queries by McNemar's exact test against plain
-    search, the p-value times the number of closers tested (Bonferroni). ``known``: closers that are
-    set up on the validation queries.
+    search, the p-value times the number of closers tested (Bonferroni).
     """
     first, second = trials.validation, trials.test
     if not (first.judged.any() and second.judged.any()):
@@ -167,9 +165,9 @@ def accuracy_gains(
         if (changing := [t for t in settings if t.agreement < 1 - ROUNDING])
     ]
     out = []
-    searches = second.searches([setting.closer for setting in moved], known)
-    for setting, search in zip(moved, searches, strict=True):
-        closer, answers = setting.closer, second.answers(search)
+    found = second.answers([setting.closer for setting in moved])
+    for setting, answers in zip(moved, found, strict=True):
+        closer = setting.closer
         after = second.right(answers)
         p = min(1.0, mcnemar(before, after) * len(moved))
         gain = AccuracyGain(

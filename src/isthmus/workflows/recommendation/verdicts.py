@@ -44,7 +44,7 @@ from isthmus.workflows.recommendation.flipped import flipped_queries
 from isthmus.workflows.recommendation.parts import Measured, Part
 from isthmus.workflows.recommendation.recommending import Question, trials_of
 from isthmus.workflows.recommendation.settings import FitRows, scores_of
-from isthmus.workflows.recommendation.trying import Trials, Tried, accuracy_gains
+from isthmus.workflows.recommendation.trying import Trials, Tried, accuracy_gains, tried_undisturbed
 from isthmus.workflows.recommendation.wording import (
     HELPS,
     NOTHING,
@@ -239,7 +239,7 @@ def _deployable(trials: Trials) -> list[Closer]:
 
 
 def _agreement(part: Part, closer: Closer) -> float:
-    return float(part.same(part.answers(part.searches([closer])[0])).mean())
+    return float(part.same(part.answers([closer])[0]).mean())
 
 
 def _entry(
@@ -374,11 +374,7 @@ def _changes(trials: Trials) -> tuple[list[AccuracyGain], str | None]:
                 except (OptionError, CloserError):
                     continue
     tried: dict[tuple[str, str], list[Tried]] = {}
-    searches = part.searches([closer for closer, _ in fitted])
-    for (closer, options), search in zip(fitted, searches, strict=True):
-        answers = part.answers(search)
-        same, right = float(part.same(answers).mean()), part.accuracy(answers)
-        one = Tried(closer, options, same, right, None)
-        tried.setdefault((closer.name, closer.score), []).append(one)
-    found = accuracy_gains(trials, tried, searches)
+    for one in tried_undisturbed(part, fitted):
+        tried.setdefault((one.closer.name, one.closer.score), []).append(one)
+    found = accuracy_gains(trials, tried)
     return found, on_purpose(found)
