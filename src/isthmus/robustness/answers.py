@@ -16,6 +16,7 @@ import numpy as np
 from isthmus.closers.closer import Closer
 from isthmus.closers.maps import AffineMap
 from isthmus.core.arrays import row_norms
+from isthmus.core.threads import Spare
 from isthmus.robustness.searches import closed_searches, entering_rows, mapped_rows
 from isthmus.search.scores import Ranking, linear_terms, norms_of, single
 from isthmus.search.settled import Settled
@@ -106,10 +107,12 @@ class Blend(Product):
         """(n,): the largest that the terms of a query's product can be."""
         return abs(1 - self.weight) * self.one.sizes + abs(self.weight) * self.other.sizes
 
-    def block(self, part: slice) -> np.ndarray:
-        """The products of some queries, (b, K)."""
-        out = np.float32(1 - self.weight) * self.one.block(part)
-        out += np.float32(self.weight) * self.other.block(part)
+    def block(self, part: slice, spare: Spare | None = None) -> np.ndarray:
+        """The products of some queries, (b, K), in ``spare`` memory."""
+        one, other = self.one.block(part), self.other.block(part)
+        out = (spare or Spare()).of(*one.shape)
+        np.multiply(one, np.float32(1 - self.weight), out=out)
+        out += np.float32(self.weight) * other
         return out
 
 
