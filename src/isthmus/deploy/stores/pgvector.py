@@ -316,8 +316,10 @@ class Pgvector(Store):
     def example(self, mark: Mark) -> str:
         """The statement through psycopg."""
         statement = self._named(self._order(mark.score, mark)).as_string()
-        place = self.address.shown.partition("?")[0] + _asked(self.address.theirs_shown)
-        return _EXAMPLE.format(place=place, statement=statement)
+        return _EXAMPLE.format(place=self._shown_place(), statement=statement)
+
+    def _shown_place(self) -> str:
+        return self.address.shown.partition("?")[0] + _asked(self.address.theirs_shown)
 
 
 def _asked(options: dict[str, str]) -> str:
