@@ -10,7 +10,7 @@ import typer
 import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import about, argument
-from isthmus.cli.output import console, print_json
+from isthmus.cli.output import show
 
 if TYPE_CHECKING:
     from isthmus.deploy.canary import Canary, CanaryCheck
@@ -61,12 +61,8 @@ def make(
     with options.asked(im.make_canary, locals()) as given:
         made = im.make_canary(**given)
     made.save(out)
-    screen = console(as_json=json)
-    for line in made_sentences(made):
-        screen.print(line)
-    screen.print(f"wrote {out}")
-    if json:
-        print_json({**made.to_dict(), "out": str(out)})
+    lines = [*made_sentences(made), f"wrote {out}"]
+    show(lines, {**made.to_dict(), "out": str(out)}, as_json=json)
 
 
 @group.command()
@@ -88,11 +84,8 @@ def check(
     """
     with options.asked(im.check_canary, locals()) as given:
         found = im.check_canary(**given)
-    screen = console(as_json=json)
-    for line in check_sentences(found):
-        screen.print(line)
-    if json:
-        print_json({"canary": str(canary), "rows": rows, **found.to_dict()})
+    value = {"canary": str(canary), "rows": rows, **found.to_dict()}
+    show(check_sentences(found), value, as_json=json)
     if not found.passed:
         raise SystemExit(GATE_FAILED)
 

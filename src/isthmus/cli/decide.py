@@ -8,7 +8,7 @@ from typing import Annotated
 import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import about, argument
-from isthmus.cli.output import console, print_json
+from isthmus.cli.output import show
 from isthmus.errors import OptionError
 
 SHOWN = 10
@@ -41,17 +41,14 @@ def command(
     found = saved.decide(queries, candidates, kind=given, size=size, closer=closer)
     if out is not None:
         found.save(out)
-    screen = console(as_json=json)
     title, rows = found.card()
-    screen.print(f"{title}.")
+    lines = [f"{title}."]
     for row in rows[:SHOWN]:
         where = "nothing" if row["decision"] == "nothing" else f"row {row['answer']}"
         p = "-" if row["p_value"] is None else f"{row['p_value']:.3g}"
         score = "-" if row["score"] is None else f"{row['score']:.4g}"
-        screen.print(f"query {row['query']}: {where} (best score {score}, p {p})")
+        lines.append(f"query {row['query']}: {where} (best score {score}, p {p})")
     if len(rows) > SHOWN:
-        screen.print(f"and {len(rows) - SHOWN} more" + ("" if out else ", in --out FILE"))
-    if out is not None:
-        screen.print(f"wrote {out}")
-    if json:
-        print_json(found.to_dict())
+        lines.append(f"and {len(rows) - SHOWN} more" + ("" if out else ", in --out FILE"))
+    lines += [f"wrote {out}"] * (out is not None)
+    show(lines, found.to_dict(), as_json=json)

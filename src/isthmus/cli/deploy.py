@@ -7,7 +7,7 @@ from typing import Annotated
 
 from isthmus.cli import options
 from isthmus.cli.options import INPUT, about, argument
-from isthmus.cli.output import console, print_json
+from isthmus.cli.output import show
 from isthmus.errors import OptionError
 
 
@@ -58,25 +58,17 @@ def command(
 
     if out is not None:
         refuse_unwritable(out, folder=True)
-    screen = console(as_json=json)
     if undo and check is not None:
         raise OptionError("options-exclude", "give --undo or --check, not both")
     if undo:
         gone = stores.undo(closer, store, column=column, out=out)
-        screen.print(f"removed {gone}")
-        done = {"removed": gone}
+        show([f"removed {gone}"], {"removed": gone}, as_json=json)
     elif check is not None:
         made = stores.check_deployment(
             closer, store, check, column=column, out=out, max_queries=max_queries, seed=seed
         )
-        for line in made.sentences():
-            screen.print(line)
-        done = made.to_dict()
+        show(made.sentences(), made.to_dict(), as_json=json)
     else:
         with options.asked(stores.deploy, locals()) as given:
             wrote = stores.deploy(**given)
-        for line in wrote.sentences():
-            screen.print(line)
-        done = wrote.to_dict()
-    if json:
-        print_json(done)
+        show(wrote.sentences(), wrote.to_dict(), as_json=json)

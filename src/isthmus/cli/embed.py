@@ -8,7 +8,7 @@ from typing import Annotated
 import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import about
-from isthmus.cli.output import console, print_json
+from isthmus.cli.output import show
 
 
 def command(
@@ -35,19 +35,17 @@ def command(
     options.check_output(out, "rows")
     with options.asked(im.embed, locals()) as given:
         made = im.embed(**given)
-    screen = console(as_json=json)
-    screen.print(f"{made.count} rows of {made.dim} dimensions from {encoder} -> {made.out}")
+    lines = [f"{made.count} rows of {made.dim} dimensions from {encoder} -> {made.out}"]
     if made.skipped:
-        screen.print(
+        lines.append(
             f"{len(made.skipped)} could not be read and have no row; they are listed in "
             f"{made.out}.skipped.json. First: {made.skipped[0].reason}"
         )
     if made.changed:
         names, many = made.changed, len(made.changed) > 1
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        screen.print(
+        lines.append(
             f"{len(names)} {'files were' if many else 'file was'} replaced while the run was not "
             f"done, and embedded again: {', '.join(names[:3])}{more}"
         )
-    if json:
-        print_json(made.to_dict())
+    show(lines, made.to_dict(), as_json=json)

@@ -8,7 +8,7 @@ from typing import Annotated
 import isthmus as im
 from isthmus.cli import options
 from isthmus.cli.options import INPUT, about, argument, check_output
-from isthmus.cli.output import console, print_json
+from isthmus.cli.output import show
 from isthmus.errors import CorruptFile, OptionError
 
 
@@ -48,22 +48,17 @@ def command(
             )
         check_output(out, f"the form {to}", ".json" if to == "json" else ".safetensors")
         pool.save(out)
-        screen = console(as_json=json)
-        screen.print(f"{pool.method} levelling of {' and '.join(pool.names)}\nwrote {out}")
-        if json:
-            print_json(pool.to_dict() | {"file": str(out)})
+        lines = [f"{pool.method} levelling of {' and '.join(pool.names)}", f"wrote {out}"]
+        show(lines, pool.to_dict() | {"file": str(out)}, as_json=json)
         return
     with options.asked(export_closer, locals()) as given:
         made = export_closer(**given)
-    screen = console(as_json=json)
-    screen.print(f"{made.closer} as {to}, to be searched by {made.score}")
+    lines = [f"{made.closer} as {to}, to be searched by {made.score}"]
     if made.more.get("changed") == []:
-        screen.print("nothing had to change: this closer moves no row")
+        lines.append("nothing had to change: this closer moves no row")
     if made.has_bias:
-        screen.print("each candidate has a bias, to be added to its score")
-    screen.print(f"wrote {out}")
-    if json:
-        print_json(made.to_dict())
+        lines.append("each candidate has a bias, to be added to its score")
+    show([*lines, f"wrote {out}"], made.to_dict(), as_json=json)
 
 
 def _pool(path: Path) -> im.PoolCloser | None:

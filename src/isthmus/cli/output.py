@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,6 +90,15 @@ def print_json(value: Any) -> None:
     from isthmus.report.json_text import json_text
 
     print(json_text(value, sys.stdout.encoding or "utf-8"))
+
+
+def show(lines: Iterable[str], value: Any, *, as_json: bool) -> None:
+    """Lines for people, and a value as JSON where that is asked for."""
+    screen = console(as_json=as_json)
+    for line in lines:
+        screen.print(line)
+    if as_json:
+        print_json(value)
 
 
 @contextmanager
