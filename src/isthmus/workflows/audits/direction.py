@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from isthmus.metrics.live_sample import live_sample
 from isthmus.robustness import (
     Perturbation,
     Result,
+    closed_answers,
     closed_searches,
     default_perturbations,
     grid,
@@ -31,7 +33,6 @@ from isthmus.robustness import (
 )
 from isthmus.robustness.mixed import ranked_gain
 from isthmus.search.outcomes import outcome_of
-from isthmus.search.scores import Ranking
 from isthmus.search.shared import Moved
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import Curve, curves_over
@@ -74,9 +75,14 @@ class Direction:
     @property
     def middle_noise(self) -> tuple[float, float]:
         """The middle level, and what it is as E‖ε‖² of a candidate's noise."""
-        level, rows = sorted(self.opts.levels)[len(self.opts.levels) // 2], self.task.candidates
-        spread, square = float(rows.var(axis=0).sum()), self.task.candidate_square_norm
-        return level, total_variance(level, self.convention, rows.shape[1], spread, square)
+        level, task = sorted(self.opts.levels)[len(self.opts.levels) // 2], self.task
+        dim, square = task.candidates.shape[1], task.candidate_square_norm
+        return level, total_variance(level, self.convention, dim, self.spread, square)
+
+    @cached_property
+    def spread(self) -> float:
+        """Total variance of the candidates."""
+        return float(self.task.candidates.var(axis=0).sum())
 
     @property
     def trials(self) -> int:
@@ -257,13 +263,8 @@ def closable(one: Direction) -> dict[str, Any]:
     before = task.today("euclidean")
     ranks = [hull_rank(one.candidates, variance) for variance in VARIANCES]
     parts = [off_hull(one.candidates, gap, rank) for rank in ranks]
-    rankings = [Ranking.of(task.queries, task.candidates + part, "euclidean") for part in parts]
-    answers = task.answers(
-        [
-            (ranking, Moved.of(task.product, ranking, (None, part)))
-            for ranking, part in zip(rankings, parts, strict=True)
-        ]
-    )
+    closers = [one.fit("orthogonal-shift", "euclidean", variance=share) for share in VARIANCES]
+    answers = closed_answers(task, closers)
     curve = [
         {
             "variance_kept": variance,
@@ -334,8 +335,7 @@ def control_rows(
     plain, (mine, stretched, *moved) = searches[: len(made)], searches[len(made) :]
 
     level, total = one.middle_noise
-    spread = float(task.candidates.var(axis=0).sum())
-    share = total / spread if spread else 0.0
+    share = total / one.spread if one.spread else 0.0
     compared = (
         (Perturbation("gaussian", "candidates", level, one.convention), [plain[0], mine, *moved]),
         (Perturbation("gaussian", "candidates", share, "spread"), [*plain, stretched, mine]),
