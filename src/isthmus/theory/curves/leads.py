@@ -58,21 +58,17 @@ class Pairs:
 
         ``biases``: (K,) or (b, K). ``weights``: (b, K).
         """
-        query, candidate = reached(scores, level, ahead)
+        query, candidate, values = reached(scores, level, ahead)
         bias = biases
         if bias is not None:
             bias = bias[candidate] if bias.ndim == 1 else bias[query, candidate]
         weight = None if weights is None else weights[query, candidate]
-        return cls(query, own[query] - scores[query, candidate], bias, weight)
+        return cls(query, own[query] - values, bias, weight)
 
     def among(self, some: np.ndarray) -> Pairs:
-        """Some of them, a mask or their places."""
+        """Some of them, by their places."""
         bias, weight = (None if x is None else x[some] for x in (self.bias, self.weight))
         return Pairs(self.query[some], self.margin[some], bias, weight)
-
-    def rivalled(self) -> Pairs:
-        """Those of queries with more than their winner: the others keep their answer."""
-        return self.among(rivalled(self.query))
 
 
 def best_other(scores: np.ndarray, aimed: np.ndarray) -> np.ndarray:
@@ -87,13 +83,14 @@ def best_other(scores: np.ndarray, aimed: np.ndarray) -> np.ndarray:
 
 def reached(
     scores: np.ndarray, level: np.ndarray, ahead: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Queries and candidates (p,) of scores (b, K) of at least ``level`` (b,), where others than
-    the one aimed at reach it: the best of these, ``ahead`` (b,), does."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Queries, candidates and their scores, of (b, K), of at least ``level`` (b,), (p,) each, where
+    others than the one aimed at reach it: the best of these, ``ahead`` (b,), does."""
     some = np.flatnonzero(ahead >= level)
     mine = scores if len(some) == len(scores) else scores[some]
-    query, candidate = np.divmod(np.flatnonzero(mine >= level[some, None]), scores.shape[1])
-    return some[query], candidate
+    at = np.flatnonzero(mine >= level[some, None])
+    query, candidate = np.divmod(at, scores.shape[1])
+    return query if mine is scores else some[query], candidate, mine.ravel()[at]
 
 
 def rivalled(query: np.ndarray) -> np.ndarray:
@@ -101,10 +98,12 @@ def rivalled(query: np.ndarray) -> np.ndarray:
     return np.asarray(np.bincount(query)[query] > 1) if len(query) else np.zeros(0, bool)
 
 
-def present(query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The queries (m,) that rising numbers (p,) name, and the place of each number among them."""
-    starts = np.diff(query, prepend=-1) > 0
-    return query[starts], np.cumsum(starts) - 1
+def present(query: np.ndarray, queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which of some queries, from 0 on, numbers (p,) name, (m,), and the place of each number among
+    these."""
+    named = np.bincount(query, minlength=queries) > 0
+    asked = np.flatnonzero(named)
+    return asked, query if len(asked) == queries else (np.cumsum(named) - 1)[query]
 
 
 @dataclass(frozen=True, eq=False)

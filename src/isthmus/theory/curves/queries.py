@@ -158,8 +158,8 @@ class AskedNoise:
             most = np.hypot(most, stored_reach)
         most = most.astype(scores.dtype)
         lost = own + most < ahead
-        query, rival = reached(scores, np.where(lost, np.inf, own - most), ahead)
-        margin = own[query] - scores[query, rival]
+        query, rival, values = reached(scores, np.where(lost, np.inf, own - most), ahead)
+        margin = own[query] - values
         if stored_reach is not None:
             distance = self.far[rival] + self.far[aimed][query]
             near = margin <= np.hypot(asked * distance, stored_reach[query])
@@ -192,7 +192,7 @@ class AskedNoise:
         """The queries that have rivals (m,), and their chances (m, T)."""
         from scipy.special import ndtr
 
-        asked, place = present(rivals.query)
+        asked, place = present(rivals.query, len(aimed))
         starts = np.searchsorted(place, np.arange(len(asked)))
         square = (rivals.margin / (sigma * rivals.distance)) ** 2
         square -= np.minimum.reduceat(square, starts)[place]
@@ -243,7 +243,7 @@ def kept_by_both(
         error[level] += alone.error + BINS_AND_NODES + sweep.bent(found.query, leads, len(own))
         out[level] = np.where(found.lost, 0.0, 1.0)
         found = found.among(rivalled(found.query))  # who has no rivals keeps the answer
-        asked, place = present(found.query)
+        asked, place = present(found.query, len(own))
         if not len(asked):
             continue
         found, mine = replace(found, query=place), (own[asked], part[asked], aimed[asked])

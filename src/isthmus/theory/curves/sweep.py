@@ -146,14 +146,14 @@ class Sweep:
                 level = np.where(silent | lost, np.inf, own - most)
                 pairs = Pairs.of(scores, level, own, ahead, biases, weights)
             else:
-                pairs = pairs.among(pairs.margin <= most[pairs.query]).rivalled()
+                pairs = pairs.among(np.flatnonzero(pairs.margin <= most[pairs.query]))
             chance, bent = np.ones((len(own), len(group.levels))), np.zeros(len(own))
             if len(pairs.query):
                 found = noise.leads(pairs.margin, pairs.query, pairs.bias)
                 if found.slope is not None:  # margins tell less of such leads
                     near = np.flatnonzero(found.lead <= group.reach)
                     found, pairs = found.among(near), pairs.among(near)
-                asked, place = present(pairs.query)
+                asked, place = present(pairs.query, len(own))
                 counted = count_leads(place, found, len(asked), group, pairs.weight)
                 chance[asked] = np.exp(noise.logs(counted, group, asked)) @ self.weights
                 bent[asked] = self.bent(place, found, len(asked))
