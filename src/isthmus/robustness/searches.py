@@ -161,7 +161,6 @@ def closed_searches(
     ``today_top1``: None takes plain search under each closer's own score.
     """
     searches = []
-    unknown = np.empty(0, np.int64)
     for closer in closers:
         queries = mapped_rows(task, closer.query, task.queries)
         candidates = mapped_rows(task, closer.candidate, task.candidates)
@@ -169,15 +168,16 @@ def closed_searches(
         bias = None if closer.bias_weights is None else closer.entered_bias(entering)
         clean = Ranking.of(queries, candidates, closer.score, bias, task.facts)
         today = task.today(closer.score) if today_top1 is None else today_top1
+        answers = np.empty(len(queries), np.int64)  # filled below, from what all searches share
         searches.append(
             ClosedSearch(
-                closer, closer.score, queries, candidates, bias, clean, unknown, today, task
+                closer, closer.score, queries, candidates, bias, clean, answers, today, task
             )
         )
-    answers = task.answers([(search.clean, search.moved) for search in searches])
-    return [
-        replace(search, clean_top1=found) for search, found in zip(searches, answers, strict=True)
-    ]
+    found = task.answers([(search.clean, search.moved) for search in searches])
+    for search, answers in zip(searches, found, strict=True):
+        search.clean_top1[:] = answers
+    return searches
 
 
 def mapped_rows(task: RetrievalTask, closing: RowMap, rows: np.ndarray) -> np.ndarray:

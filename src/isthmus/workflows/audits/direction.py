@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.closers import fit, hull_rank, off_hull
+from isthmus.closers import fit
 from isthmus.closers.closer import Closer
 from isthmus.closers.controls import controls
 from isthmus.closers.registry import METHODS
@@ -257,22 +257,18 @@ def _clean(task: RetrievalTask) -> dict[str, Any]:
 
 def closable(one: Direction) -> dict[str, Any]:
     """How much of |g|² can be closed exactly, and what closing more would cost in answers."""
-    gap = one.queries.mean - one.candidates.mean
-    total = float(gap @ gap)
-    task = one.task
-    before = task.today("euclidean")
-    ranks = [hull_rank(one.candidates, variance) for variance in VARIANCES]
-    parts = [off_hull(one.candidates, gap, rank) for rank in ranks]
+    before = one.task.today("euclidean")
     closers = [one.fit("orthogonal-shift", "euclidean", variance=share) for share in VARIANCES]
-    answers = closed_answers(task, closers)
     curve = [
         {
             "variance_kept": variance,
-            "rank": rank,
-            "share": float(part @ part) / total if total else 0.0,
+            "rank": int(closer.facts["rank"]),
+            "share": closer.facts["share"],
             "clean_agreement": float((moved == before).mean()),
         }
-        for variance, rank, part, moved in zip(VARIANCES, ranks, parts, answers, strict=True)
+        for variance, closer, moved in zip(
+            VARIANCES, closers, closed_answers(one.task, closers), strict=True
+        )
     ]
     return {
         "exact_share": curve[-1]["share"],
