@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isthmus.core.threads import Spare
 from isthmus.core.topk import lines_top_k
 from isthmus.search.outcomes import outcome_of
 from isthmus.search.relevance import relevance_by_judgements
 from isthmus.search.scores import SCORES, Ranking, first_best, top1
 from isthmus.search.settled import Settled, nearness, surely_largest
-from isthmus.search.several import Several
-from isthmus.search.shared import Moved, Product
+from isthmus.search.shared import Product
 
 RNG = np.random.default_rng(4)
 
@@ -93,32 +91,6 @@ def test_leading_candidates_are_those_of_float64(case: str, k: int) -> None:
     scores = np.concatenate([s for _, s in ranking.score_blocks()])
     expected, _, _ = lines_top_k(scores, k, ranking.tie_widths)
     np.testing.assert_array_equal(found, np.sort(expected, axis=1))
-
-
-@pytest.mark.parametrize("size", [0.0, 1e-6, 0.02, 0.3])
-@pytest.mark.parametrize("case", ["plain", "offset", "codes", "near twins", "one point", "huge"])
-def test_several_searches_at_once_answer_as_each_does_in_float64(
-    case: str, size: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    queries, candidates = CASES[case]()
-    rng, product = np.random.default_rng(6), Product.of(queries, candidates)
-    scale = size * float(np.abs(product.sizes).max())
-    biases = scale * rng.normal(size=(4, len(candidates))).round(1)
-    rankings = [Ranking.of(queries, candidates, "dot", bias) for bias in biases]
-    moved = [Moved.of(product, ranking) for ranking in rankings]
-    each = [Settled.of(r, m.sizes) for r, m in zip(rankings, moved, strict=True)]
-    several = Several.of(list(zip(each, moved, strict=True)))
-    if case == "one point" and not size:
-        assert several.best(product.block(slice(0, 5)), slice(0, 5), Spare()) is None  # all tie
-    monkeypatch.setattr("isthmus.search.several.MOST", 1.0)
-
-    def work(part: slice, products: np.ndarray) -> None:
-        found = several.best(products, part, Spare())
-        assert found is not None
-        for ranking, answers in zip(rankings, found, strict=True):
-            np.testing.assert_array_equal(answers, in_float64(ranking)[part])
-
-    product.blocks(work)
 
 
 @pytest.mark.parametrize("k", [1, 7])

@@ -29,10 +29,6 @@ class Watch:
         count = len(search.queries)
         self.lists = {depth: np.full((count, depth), -1, np.int64) for depth in depths}
 
-    def wants(self, part: slice) -> bool:
-        """Whether it looks at the scores of these queries."""
-        return bool(self.depths) or (self.tabled and part.start < HEAD)
-
     def see(self, part: slice, scores: np.ndarray, settled: Settled | None) -> None:
         """Called with all scores, block by block; ``settled`` None: they are exact."""
         if self.tabled and part.start < HEAD:
@@ -74,19 +70,6 @@ class Look:
     off: np.ndarray | float = 0.0
 
 
-class _Watches:
-    """Of several searches; a number is a place among these."""
-
-    def __init__(self, looks: Sequence[Look]) -> None:
-        self.looks = looks
-
-    def wants(self, number: int, part: slice) -> bool:
-        return self.looks[number].watch.wants(part)
-
-    def see(self, number: int, part: slice, scores: np.ndarray, settled: Settled) -> None:
-        self.looks[number].watch.see(part, scores, settled)
-
-
 def look_at(task: RetrievalTask, product: Product, looks: Sequence[Look]) -> None:
     """Search several rankings by one product."""
     whole = [look.watch for look in looks if look.moved is None]
@@ -96,7 +79,7 @@ def look_at(task: RetrievalTask, product: Product, looks: Sequence[Look]) -> Non
     answers = task.answers(
         [(look.ranking, moved) for look, moved in rest],
         product,
-        _Watches([look for look, _ in rest]),
+        lambda i, *block: rest[i][0].watch.see(*block),
         [look.off for look, _ in rest],
     )
     for (look, _), found in zip(rest, answers, strict=True):

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from isthmus.search.outcomes import best_listed
 from isthmus.search.relevance import Relevance, no_relevance
 from isthmus.search.scores import Ranking, top1
 from isthmus.search.settled import Settled
-from isthmus.search.several import Several
 from isthmus.search.shared import Moved, Product
 
 LEAST = 2
@@ -33,14 +32,7 @@ FINE = 1e-13
 """Resolution of moments whose products are in float64."""
 
 
-class Watch(Protocol):
-    """Who is shown the scores of searches that are numbered from 0."""
-
-    def wants(self, number: int, part: slice) -> bool:
-        """Whether it looks at the scores of these queries in a search."""
-
-    def see(self, number: int, part: slice, scores: np.ndarray, settled: Settled) -> None:
-        """Scores (b, K) of the queries in ``part``, and how these are settled."""
+Watch = Callable[[int, slice, np.ndarray, Settled], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +212,8 @@ class RetrievalTask:
 
         Args:
             product: that of the task's rows by default; that of coded rows, for example.
-            watch: shown the scores of the searches that take them from the product.
+            watch: called with (number of the search, queries, their scores (b, K), how these are
+                settled) of all searches that take their scores from the product.
             off: for each search by how much two scores may lie apart otherwise than the ranking's.
         """
         product = product or self.product
@@ -234,22 +227,13 @@ class RetrievalTask:
             else:
                 shared.append((i, settled, moved))
         rows, spare = np.empty((len(shared), len(self.queries)), np.int64), Spare()
-        plain = [at for at, (_, _, moved) in enumerate(shared) if moved.plain]
-        several = Several.of([shared[at][1:] for at in plain]) if len(plain) > 1 else None
 
         def work(part: slice, products: np.ndarray) -> None:
-            shown = [watch is not None and watch.wants(i, part) for i, _, _ in shared]
-            quick: dict[int, np.ndarray] = {}
-            if several is not None and sum(not shown[at] for at in plain) > 1:
-                quick = dict(zip(plain, several.best(products, part, spare) or []))
-            for at, (i, settled, moved) in enumerate(shared):
-                if at in quick and not shown[at]:
-                    rows[at, part] = quick[at]
-                    continue
+            for row, (i, settled, moved) in zip(rows, shared, strict=True):
                 scores = moved.scores(products, part, spare=spare)
-                if watch is not None and shown[at]:
-                    watch.see(i, part, scores, settled)
-                rows[at, part] = settled.best(scores, part)
+                if watch is not None:
+                    watch(i, part, scores, settled)
+                row[part] = settled.best(scores, part)
 
         if shared:
             product.blocks(work)
