@@ -19,6 +19,8 @@ from isthmus.data.tables import Found, table_rows
 from isthmus.errors import CorruptFile, FileError, IsthmusError, ShapeError
 
 _LOG = logging.getLogger("isthmus.data")
+_FLOATS = ("IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat", "IndexIVFFlat")
+"""Indexes that hold the vectors themselves."""
 
 
 def read_faiss(path: str, key: str | None, what: str) -> Found:
@@ -42,10 +44,6 @@ def faiss_index(path: str, what: str) -> Any:
         return faiss.read_index(path)
     except RuntimeError as wrong:
         raise damaged(what, "FAISS index") from wrong
-
-
-_FLOATS = ("IndexFlat", "IndexFlatIP", "IndexFlatL2", "IndexHNSWFlat", "IndexIVFFlat")
-"""Indexes that hold the vectors themselves."""
 
 
 def faiss_rows(index: Any, what: str, *, said: bool = True) -> Found:

@@ -11,6 +11,7 @@ import pytest
 
 import isthmus as im
 from isthmus.deploy import stores
+from refusals import refused
 
 pytestmark = pytest.mark.stores
 
@@ -61,6 +62,14 @@ def test_codes_that_tie_come_in_the_order_of_ids(server: tuple, world: tuple) ->
     apart = ((queries[:, None] > 0) != (items > 0)).sum(2)
     expected = np.argsort(apart, axis=1, kind="stable")[:, :5] + 1
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_table_that_goes_while_it_is_read_is_one_sentence(server: tuple, world: tuple) -> None:
+    fill, connection = server
+    rows = im.open_rows(fill(world[1], "dot"))
+    connection.execute(f"DROP TABLE {rows.spec.partition('table=')[2].partition('&')[0]}")
+    with refused("store-refused", "answered: relation"):
+        rows.read()
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,9 @@ def test_rows_come_out_as_they_went_in(name: str, filled: Callable, world: tuple
     same(name, rows.take([5, 200, 5]), world[1][[5, 200, 5]])
     assert [len(b) for b in rows.blocks(100)] == [100, 100, 40]
     assert [number(one) for one in rows.ids] == list(range(1, 241))
+    gone = ["gone"] if rows.ids.dtype.kind == "U" else [10_000]
+    asked = np.concatenate([gone, rows.ids[[7, 3]]])
+    same(name, stores.open_store(rows.spec).fetch(asked), world[1][[7, 3]])
 
 
 def same(name: str, rows: np.ndarray, expected: np.ndarray) -> None:
@@ -130,6 +133,23 @@ def test_a_mistyped_table_is_one_sentence(name: str, filled: Callable) -> None:
     assert found.value.code == "store-refused"
     if name.startswith("sqlite"):
         assert "has no table 'wrong'; it has items0" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("chroma:{}?collection=a", "is no folder of Chroma"),
+        ("lancedb:{}?table=a&column=b", "is no folder of LanceDB"),
+        ("qdrant:{}?collection=a", "is no folder of Qdrant"),
+        ("qdrant-edge:{}?vector=a", "is no folder of a Qdrant shard"),
+        ("sqlite:{}?table=a&column=b", "is no file of SQLite"),
+        ("redis://localhost:1/0?key=a", "check the address, and that the server runs: "),
+        ("postgresql://localhost:1/a?table=b&column=c", "that the server runs: "),
+    ],
+)
+def test_where_nothing_is_one_sentence_says_so(address: str, said: str, tmp_path: Path) -> None:
+    with refused("store-unreachable", said):
+        im.open_rows(address.format(tmp_path / "none"))
 
 
 def test_the_other_direction_is_not_written(filled: Callable, world: tuple, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from isthmus.deploy.stores.checking import DeploymentCheck, check_deployment
 from isthmus.deploy.stores.deploying import Deployment, deploy, undo
 from isthmus.deploy.stores.forms import Form, choose_form
 from isthmus.deploy.stores.mixed import MixedHits, search_mixed
-from isthmus.deploy.stores.store import Mark, Store, StoreFacts, StoreRows
+from isthmus.deploy.stores.rows import StoreRows
+from isthmus.deploy.stores.store import Mark, Store, StoreFacts
 from isthmus.deploy.stores.trying import CLOSERS, StoreAdvice, recommend_in_store
 
 module_is_registry(__name__, lambda: STORES)

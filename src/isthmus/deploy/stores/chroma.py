@@ -102,7 +102,7 @@ class Chroma(Store):
         order = [place[one] for one in ids.tolist() if one in place]
         return {name: [found[name][i] for i in order] for name in included}
 
-    def _found(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    def read_page(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Vectors by id."""
         with self.answering():
             found = self._collection.get(ids=ids.tolist(), include=["embeddings"])

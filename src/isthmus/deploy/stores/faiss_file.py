@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,11 @@ class _Index:
     faiss: Any
     rows: np.ndarray
     ids: np.ndarray
+
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """Id -> row."""
+        return {one: i for i, one in enumerate(self.ids.tolist())}
 
 
 class FaissFile(Store):
@@ -118,13 +123,10 @@ class FaissFile(Store):
         """Ids of the index, or positions, in the file's order."""
         return np.asarray(self.connection.ids)
 
-    def fetch(self, ids: np.ndarray) -> np.ndarray:
+    def read_page(self, ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Rows, decoded where the index keeps codes."""
-        place = {one: i for i, one in enumerate(self.connection.ids.tolist())}
-        return np.asarray(self.connection.rows[[place[one] for one in ids.tolist()]])
-
-    def _found(self, ids: np.ndarray) -> Iterable[tuple[Any, np.ndarray]]:
-        return zip(ids, self.fetch(ids), strict=True)
+        rows, place = self.connection.rows, self.connection.place
+        return ((one, rows[place[one]]) for one in ids.tolist() if one in place)
 
     def search(
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None

@@ -128,7 +128,7 @@ class LanceDB(Store):
         """Ids in their own order."""
         return np.sort(self._read([self._id])[self._id].to_numpy(zero_copy_only=False))
 
-    def _found(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+    def read_page(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """Vectors by a filter of the ids."""
         listed = ", ".join(_literal(one) for one in ids)
         found = self._read([self._id, self.address.column], f"{self._id} IN ({listed})")

@@ -131,7 +131,7 @@ class Milvus(Store):
         said = f"{self._id} in {json.dumps(ids.tolist())}"
         return list(self._ask("query", filter=said, output_fields=fields))
 
-    def _found(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+    def read_page(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """Vectors by a query for the ids."""
         key, column = self._id, self._column
         return ((x[key], np.asarray(x[column], np.float32)) for x in self._get(ids, [column]))

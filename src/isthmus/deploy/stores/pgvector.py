@@ -76,9 +76,11 @@ class Pgvector(Store):
             parts.append(sql.SQL(f"({self.address.options['where']})"))
         return sql.SQL(" AND ").join(parts) if parts else sql.SQL("true")
 
-    def _run(self, text: str, values: Any = None, **names: str) -> list[tuple[Any, ...]]:
+    def _run(
+        self, text: str, values: Any = None, *, binary: bool = False, **names: str
+    ) -> list[tuple[Any, ...]]:
         with self.answering():
-            done = self.connection.execute(self._named(text, **names), values)
+            done = self.connection.execute(self._named(text, **names), values, binary=binary)
             return done.fetchall() if done.description else []
 
     def describe(self) -> StoreFacts:
@@ -155,13 +157,10 @@ class Pgvector(Store):
         with self.answering(), self.connection.transaction():
             yield
 
-    def _found(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    def read_page(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Vectors in pgvector's binary form: 4 bytes of header, then big-endian floats."""
-        cursor = self.connection.cursor(binary=True)
-        found = cursor.execute(
-            self._named("SELECT {id}::text, {column} FROM {table} WHERE {id} = ANY(%s)"),
-            [ids.tolist()],
-        ).fetchall()
+        asked = "SELECT {id}::text, {column} FROM {table} WHERE {id} = ANY(%s)"
+        found = self._run(asked, [ids.tolist()], binary=True)
         kind = np.dtype(">f2" if self._half else ">f4")
         return ((one, np.frombuffer(raw, kind, offset=4)) for one, raw in found)
 

@@ -20,7 +20,8 @@ from isthmus.data.source import ArraySource, Rows
 from isthmus.deploy.export.closer_json import from_json, to_json
 from isthmus.deploy.stores.forms import Form, choose_form
 from isthmus.deploy.stores.query_side import query_side
-from isthmus.deploy.stores.store import BATCH, Mark, Store, StoreFacts, StoreRows
+from isthmus.deploy.stores.rows import StoreRows
+from isthmus.deploy.stores.store import BATCH, Mark, Store, StoreFacts
 from isthmus.errors import OptionError
 
 SAMPLE = 100_000

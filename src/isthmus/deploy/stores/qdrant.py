@@ -125,7 +125,7 @@ class Qdrant(Store):
             points += page
         return np.array([one.id for one in points])
 
-    def _found(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+    def read_page(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """Vectors by id."""
         column = self.address.column
         wanted = {"with_vectors": [column] if column else True, "with_payload": False}

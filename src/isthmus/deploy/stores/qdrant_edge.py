@@ -115,7 +115,7 @@ class QdrantEdge(Store):
             if offset is None:
                 return np.array([one if isinstance(one, int) else str(one) for one in found])
 
-    def _found(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+    def read_page(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """Vectors of the points that have one of this name."""
         name = self.address.column
         for point in self.connection.open.retrieve(ids.tolist(), False, [name]):

@@ -79,7 +79,7 @@ class VectorSet(Redis):
             return by_number(self._ask(*asked, *self._filter))
         return by_number(self._ask("VRANDMEMBER", self._name, count) if count else [])
 
-    def _found(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    def read_page(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """VEMB: decoded where the set is quantised."""
         found = self._ask_all(("VEMB", self._name, one) for one in ids.tolist())
         for one, numbers in zip(ids.tolist(), found, strict=True):

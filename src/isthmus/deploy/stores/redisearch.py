@@ -88,7 +88,7 @@ class RediSearch(Redis):
         sizes = self._ask_all(("HSTRLEN", key, field) for key in keys)
         return by_number(key for key, size in zip(keys, sizes, strict=True) if size)
 
-    def _found(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    def read_page(self, ids: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """HGET of each key."""
         field = self._vector
         found = self._ask_all(("HGET", key, field["identifier"]) for key in ids.tolist())

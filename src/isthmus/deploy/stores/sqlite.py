@@ -170,7 +170,7 @@ class SQLite(Store):
         )
         return np.array([one for (one,) in found])
 
-    def _found(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+    def read_page(self, ids: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
         """BLOBs of these ids in one statement."""
         found = self._run(
             "SELECT {id}, {column} FROM {table} WHERE {id} IN (SELECT value FROM json_each(?))",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,9 +22,9 @@ from isthmus.core.checks import meant, one_of
 from isthmus.core.libraries import first_line, library
 from isthmus.core.order import natural
 from isthmus.data.addresses import Address
-from isthmus.data.source import BaseSource
 from isthmus.deploy.stores.owners import owner, refuse_others
-from isthmus.errors import FileError, IsthmusError, OptionError, ShapeError
+from isthmus.deploy.stores.rows import StoreRows
+from isthmus.errors import FileError, IsthmusError, OptionError
 
 SAMPLE, TRIED = "isthmus_sample", "isthmus_tried"
 """Column, collection or table of a sample, and of the closer that is tried in it."""
@@ -142,18 +142,19 @@ class Store(ABC):
                 raise
             raise self.refusal(f"{said}: {first_line(why)}", code) from why
 
-    def asked_codec(self, known: Iterable[str], own: str = "none") -> str:
+    def asked_codec(self, known: Collection[str], own: str = "none") -> str:
         """The codec that the address asks for, by default the store's ``own``.
 
         Raises:
             OptionError: it is not among the ``known`` ones.
         """
         said = self.address.options.get("codec", own)
-        return one_of(said, list(known), f"codec of {self.name}", "unknown-codec")
+        return one_of(said, known, f"codec of {self.name}", "unknown-codec")
 
     def opening(self, *errors: type[Exception]) -> AbstractContextManager[None]:
         """The same while a connection is opened."""
-        return self.answering(*errors, said="does not open", code="store-unreachable")
+        hint = "; check the address, and that the server runs" * ("://" in self.address.place)
+        return self.answering(*errors, said=f"does not open{hint}", code="store-unreachable")
 
     def refusal(self, said: str, code: str = "store-refused") -> FileError:
         """That the store does not do what is asked."""
@@ -206,11 +207,13 @@ class Store(ABC):
 
     def fetch(self, ids: np.ndarray) -> np.ndarray:
         """Vectors of these ids, in the order asked: (k, d). Ids that are gone are left out."""
-        found = {str(one): row for some in pages(ids, self.page) for one, row in self._found(some)}
+        found = {
+            str(one): row for some in pages(ids, self.page) for one, row in self.read_page(some)
+        }
         return np.array([found[one] for one in map(str, ids.tolist()) if one in found])
 
     @abstractmethod
-    def _found(self, ids: np.ndarray) -> Iterable[tuple[Any, Any]]:
+    def read_page(self, ids: np.ndarray) -> Iterable[tuple[Any, Any]]:
         """Id and vector (d,) of at most ``page`` ids, in any order, without those that are gone."""
 
     @abstractmethod
@@ -369,48 +372,6 @@ class Store(ABC):
     def rows(self) -> StoreRows:
         """The vectors as rows, in the order of :meth:`ids`."""
         return StoreRows(self)
-
-
-class StoreRows(BaseSource):
-    """Rows that lie in a store. Ids are read once; vectors in batches, when asked for.
-
-    The order is that of the ids. What changes in the store between two passes is not seen as a
-    change: a vector that is gone is an error, a new item is left out.
-    """
-
-    def __init__(self, store: Store) -> None:
-        facts, ids = store.describe(), store.ids()
-        shown = store.address.shown
-        if not len(ids):
-            raise ShapeError("no-rows", f"'{shown}' holds no vector")
-        name = store.address.column or shown.rpartition("/")[2].partition("?")[0]
-        modality = store.address.modality
-        name = modality[1] if modality else name
-        super().__init__(shown, name, len(ids), facts.dim, facts.dtype)
-        self.store, self.item_ids = store, ids
-
-    @property
-    def ids(self) -> np.ndarray:
-        """Id of each row, (n,)."""
-        return self.item_ids
-
-    def pieces(self, size: int, start: int, stop: int) -> Iterator[np.ndarray]:
-        """Batches of at most 10,000 vectors."""
-        size = min(size, 10_000)
-        for at in range(start, stop, size):
-            yield self.take_sorted(np.arange(at, min(at + size, stop)))
-
-    def take_sorted(self, wanted: np.ndarray) -> np.ndarray:
-        """Vectors at these positions."""
-        asked = self.item_ids[wanted]
-        found = self.store.fetch(asked)
-        if found.shape != (len(asked), self.dim):
-            raise FileError(
-                "store-changed",
-                f"'{self.spec}' gave {found.shape[0]} vectors for {len(asked)} ids; it changed "
-                "while it was read: run it again when nothing is written to it",
-            )
-        return found.astype(self.native, copy=False)
 
 
 def pages(ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
