@@ -294,6 +294,9 @@ def test_the_verdict_is_on_the_page_and_in_markdown(report: Any) -> None:
         assert direction["verdict"][0]["why"][1:] in page
         if direction["changes_sentence"]:
             assert direction["changes_sentence"][1:] in page
+    bold = [line for line in markdown.splitlines() if line.startswith("| **")]
+    chosen = [d["recommendation"]["closer"] for d in report["directions"]]
+    assert [re.findall(r"\*\*(.+?)\*\*", line)[0] for line in bold] == chosen
 
 
 def test_leave_it_alone_is_said(report: Any) -> None:

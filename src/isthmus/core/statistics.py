@@ -68,7 +68,7 @@ def share_over_trials(outcomes: np.ndarray, *, seed: int = 0) -> Share:
 def _resampled(
     mean: float, outcomes: np.ndarray, seed: int, confidence: float = CONFIDENCE
 ) -> Share:
-    """The mean with the middle 95 % of the resampled ones."""
+    """The mean with the middle share ``confidence`` of the resampled ones."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled_means(outcomes, seed=seed), [tail, 1 - tail])
     return Share(mean, float(low), float(high))
@@ -81,23 +81,23 @@ def resampled_means(outcomes: np.ndarray, *, seed: int = 0) -> np.ndarray:
     (a paired bootstrap).
     """
     trials, queries = outcomes.shape
-    by_trial, by_query = _draws(trials, queries, seed, RESAMPLES)
+    by_trial, by_query = _draws(trials, queries, seed)
     inner = by_query @ outcomes.T.astype(np.float32)
     return (inner * by_trial).sum(axis=1, dtype=np.float64) / (trials * queries)
 
 
 @lru_cache(maxsize=4)
-def _draws(trials: int, queries: int, seed: int, resamples: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each trial and each query is drawn: (resamples, trials), (resamples, queries)."""
+def _draws(trials: int, queries: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each trial and each query is drawn: (1000, trials), (1000, queries)."""
     rng = stream("bootstrap", seed)
-    return _counts(rng, resamples, trials), _counts(rng, resamples, queries)
+    return _counts(rng, trials), _counts(rng, queries)
 
 
-def _counts(rng: np.random.Generator, resamples: int, size: int) -> np.ndarray:
-    drawn = rng.integers(size, size=(resamples, size))
-    drawn += np.arange(resamples)[:, None] * size
-    counts = np.bincount(drawn.ravel(), minlength=resamples * size)
-    return counts.reshape(resamples, size).astype(np.float32)
+def _counts(rng: np.random.Generator, size: int) -> np.ndarray:
+    drawn = rng.integers(size, size=(RESAMPLES, size))
+    drawn += np.arange(RESAMPLES)[:, None] * size
+    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * size)
+    return counts.reshape(RESAMPLES, size).astype(np.float32)
 
 
 def paired_difference(

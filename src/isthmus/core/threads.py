@@ -92,7 +92,7 @@ class Spare(threading.local):
         self.held = np.empty(0, np.float32)
 
     def of(self, rows: int, columns: int) -> np.ndarray:
-        """(rows, columns), which what is asked for next takes the place of."""
+        """(rows, columns) of any numbers, until the same thread asks for the next."""
         if len(self.held) < rows * columns:
             self.held = np.empty(rows * columns, np.float32)
         return self.held[: rows * columns].reshape(rows, columns)

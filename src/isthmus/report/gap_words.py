@@ -1,4 +1,9 @@
-"""What each key of the gap report is called, and what it says, in one line."""
+"""The numbers of the gap as a table: what each key is called, and what it says, in one line."""
+
+from typing import Any
+
+from isthmus.report.numbers import NOTHING, interval, metric
+from isthmus.report.words import names
 
 GAP_WORDS = {
     "norm": ("gap", "distance between the means of the two sides; 0: no gap"),
@@ -68,3 +73,47 @@ GAP_WORDS = {
         "accuracy of a linear rule that says which side a row is of; 0.5: no better than a coin",
     ),
 }
+
+
+def gap_rows(report: dict[str, Any]) -> list[dict[str, str]]:
+    """The gap table: key, label, value, interval and meaning, one entry per number.
+
+    Numbers under ``a`` and ``b`` are labelled with the sides' names. A None shows its reason.
+    """
+    gap, called = report.get("gap") or {}, names(report)
+    why, spans = gap.get("why_null") or {}, gap.get("intervals") or {}
+    table = []
+    for key, value in gap.items():
+        if key in ("why_null", "intervals", "sample", "norm_ci", "severity"):
+            continue
+        label, meaning = GAP_WORDS.get(key, (key.replace("_", " "), ""))
+        parts = value.items() if isinstance(value, dict) else [(None, value)]
+        for i, (part, item) in enumerate(parts):
+            full = key if part is None else f"{key}.{part}"
+            span = spans.get(full.replace(".", "_"))
+            if key == "norm":
+                span = gap.get("norm_ci") or span
+            reason = why.get(full) or why.get(key) or ""
+            table.append(
+                {
+                    "key": full,
+                    "label": label if i == 0 else "",
+                    "part": "" if part is None else _part(str(part), called),
+                    "value": metric(item),
+                    "interval": interval(span, metric) if item is not None else NOTHING,
+                    "meaning": meaning if i == 0 else "",
+                    "why": str(reason) if item is None else "",
+                }
+            )
+    return table
+
+
+def _part(part: str, called: dict[str, str]) -> str:
+    words = {
+        "a_to_b": f"{called['a']} → {called['b']}",
+        "b_to_a": f"{called['b']} → {called['a']}",
+        "cross": "between the two",
+        "lda": "by a Gaussian model",
+        "held_out": "on rows held out",
+    }
+    return called.get(part) or words.get(part) or part

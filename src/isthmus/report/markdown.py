@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from isthmus.report import words
+from isthmus.report.gap_words import gap_rows
 from isthmus.report.table import header, summary_rows
 from isthmus.report.verdict_words import accuracy_rows, pool_rows, score_rows, verdict_cells
 
@@ -47,10 +48,9 @@ def render_markdown(report: dict[str, Any]) -> str:
         if not rows:
             continue
         lines += [f"## {inert(words.arrow(direction))}", ""]
-        marks = ["**" if on else "" for _, on in rows]
-        lines += _grid(titles, [[f"{m}{c}{m}" for c in _all(r)] for m, (r, _) in zip(marks, rows)])
+        lines += _grid(titles, [[f"{'**' * on}{c}{'**' * on}" for c in _all(r)] for r, on in rows])
         lines += ["", "Flips: noise (level) or codec on the candidates. Bold: recommended.", ""]
-    table = words.gap_rows(report)
+    table = gap_rows(report)
     if table:
         lines += ["## The gap in numbers", ""]
         values = [g["value"] + (f" ({g['why']})" if g["why"] else "") for g in table]

@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from isthmus.report import words
+from isthmus.report.numbers import NOTHING
 from isthmus.report.verdict_words import SIGNS, pool_parts, ruler_cells, verdict_cells
 
 WIDTH = 80
@@ -96,10 +97,10 @@ def _side_by_side(
         lines.append(line(name, [_cell(found.get(name)) for found in cells]))
         if any((found.get(name) or {}).get("by_dot") for found in cells):
             by_dot = [(found.get(name) or {}).get("dot") for found in cells]
-            lines.append(line(BY_DOT, [f"  {share or words.NOTHING}" for share in by_dot]))
+            lines.append(line(BY_DOT, [f"  {share or NOTHING}" for share in by_dot]))
     given = [{n: c for n, *c in ruler_cells(direction) if c[2]} for direction in directions]
     for name in dict.fromkeys(name for found in given for name in found):
-        cells_of = (found.get(name, [words.NOTHING] * 2) for found in given)
+        cells_of = (found.get(name, [NOTHING] * 2) for found in given)
         lines.append(line(name, [f"  {flips}, E|e|^2 {size}" for size, flips, *_ in cells_of]))
     raised = [_raised(direction) for direction in directions]
     if any(raised):
@@ -116,7 +117,7 @@ def _side_by_side(
 def _cell(cell: dict[str, str] | None) -> str:
     """``+ helps 64.4% → 43.2%``."""
     if cell is None:
-        return words.NOTHING
+        return NOTHING
     return f"{cell['sign']} {SHORT.get(cell['state'], cell['state'])} {cell['number']}"
 
 

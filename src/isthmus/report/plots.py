@@ -12,6 +12,7 @@ from isthmus.data.atomic import atomic_path, written
 from isthmus.data.file_errors import os_errors
 from isthmus.report import words
 from isthmus.report.figures import Figure
+from isthmus.report.numbers import NOTHING
 from isthmus.report.svg import svg
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def template(name: str) -> Template:
         undefined=ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: words.NOTHING if value is None else value,
+        finalize=lambda value: NOTHING if value is None else value,
     )
     environment.filters |= {
         "number": words.number,

@@ -15,6 +15,7 @@ from isthmus.data.atomic import plain
 from isthmus.report import figures as draw
 from isthmus.report import words
 from isthmus.report.demo_words import inputs_figure
+from isthmus.report.gap_words import gap_rows
 from isthmus.report.plain import tamed
 from isthmus.report.plots import Plots, script_json, template, write_page
 from isthmus.report.store_figures import bytes_figure, ruler_figure, threshold_figure
@@ -76,7 +77,7 @@ def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure
         "warnings": [w for w in report.get("warnings") or [] if not words.is_broken(w)],
         "picture": picture,
         "directions": [_direction(report, d, plots) for d in report.get("directions") or []],
-        "gap_rows": words.gap_rows(report),
+        "gap_rows": gap_rows(report),
         "gap_sample": (report.get("gap") or {}).get("sample"),
         "mixed": report.get("mixed") or {},
         "mixed_plot": plots.add(draw.mixed_figure(report), wide=True),
@@ -91,7 +92,6 @@ def _page(report: dict[str, Any]) -> tuple[dict[str, Any], dict[str, draw.Figure
 
 def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) -> dict[str, Any]:
     chosen = direction.get("recommendation") or {}
-    closer = chosen.get("closer")
     clean = direction.get("clean") or {}
     main = draw.only_chosen(direction)
     closable = direction.get("closable") or {}
@@ -107,7 +107,7 @@ def _direction(report: dict[str, Any], direction: dict[str, Any], plots: Plots) 
         "clean": clean,
         "why_no_truth": clean.get("why_null"),
         "chosen": chosen,
-        "acts": closer not in (None, "none"),
+        "acts": words.acts(direction),
         "sentence": words.sentence(direction),
         "verdict": verdict_cells(direction),
         "ruler": ruler_cells(direction),

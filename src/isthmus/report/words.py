@@ -5,17 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from isthmus.report.gap_words import GAP_WORDS
-from isthmus.report.numbers import (
-    NOTHING,
-    interval,
-    is_finite,
-    metric,
-    number,
-    percent,
-    said,
-    significant,
-)
+from isthmus.report.numbers import interval, is_finite, number, percent, said, significant
 from isthmus.report.plain import name_of
 
 SIDE_WORDS = {"both": "both sides"}
@@ -139,6 +129,11 @@ def _chosen(direction: dict[str, Any]) -> dict[str, Any]:
     return direction.get("recommendation") or {}
 
 
+def acts(direction: dict[str, Any]) -> bool:
+    """Whether a closer is recommended."""
+    return _chosen(direction).get("closer") not in (None, "none")
+
+
 def chosen_closer(direction: dict[str, Any]) -> dict[str, Any]:
     """The entry of the recommended closer in the report's list, or an empty dict."""
     chosen = _chosen(direction)
@@ -192,11 +187,8 @@ def cost_of(direction: dict[str, Any]) -> str:
 
 def judged_on_a_code(direction: dict[str, Any]) -> bool:
     """Whether the recommendation is for rows in fewer bits, which each store does in its way."""
-    chosen = _chosen(direction)
-    judged = str(chosen.get("judged_on") or "noise")
-    return chosen.get("closer") not in (None, "none") and not judged.startswith(
-        ("noise", "gaussian")
-    )
+    judged = str(_chosen(direction).get("judged_on") or "noise")
+    return acts(direction) and not judged.startswith(("noise", "gaussian"))
 
 
 def is_broken(warning: dict[str, Any]) -> bool:
@@ -221,9 +213,9 @@ def _today(direction: dict[str, Any]) -> str:
 def commands(report: dict[str, Any], direction: dict[str, Any]) -> list[str]:
     """The shell commands that put the recommendation into a store, or write files; none where
     nothing is recommended."""
-    chosen = _chosen(direction)
-    if chosen.get("closer") in (None, "none"):
+    if not acts(direction):
         return []
+    chosen = _chosen(direction)
     queries, candidates = (
         _source(report, str(direction.get(role)), word)
         for role, word in (("query", "QUERIES"), ("candidate", "CANDIDATES"))
@@ -271,7 +263,7 @@ def compared(direction: dict[str, Any]) -> list[dict[str, Any]]:
     """
     chosen = _chosen(direction)
     closer, score = chosen.get("closer"), chosen.get("score")
-    if closer in (None, "none"):
+    if not acts(direction):
         return []
     found = []
     plain_score = direction.get("score")
@@ -357,47 +349,3 @@ def worse_lines(direction: dict[str, Any]) -> list[str]:
         f"{percent(row.get('flips_before'))} without."
         for row in chosen.get("worse") or []
     ]
-
-
-def gap_rows(report: dict[str, Any]) -> list[dict[str, str]]:
-    """The gap table: key, label, value, interval and meaning, one entry per number.
-
-    Numbers under ``a`` and ``b`` are labelled with the sides' names. A None shows its reason.
-    """
-    gap, called = report.get("gap") or {}, names(report)
-    why, spans = gap.get("why_null") or {}, gap.get("intervals") or {}
-    table = []
-    for key, value in gap.items():
-        if key in ("why_null", "intervals", "sample", "norm_ci", "severity"):
-            continue
-        label, meaning = GAP_WORDS.get(key, (key.replace("_", " "), ""))
-        parts = value.items() if isinstance(value, dict) else [(None, value)]
-        for i, (part, item) in enumerate(parts):
-            full = key if part is None else f"{key}.{part}"
-            span = spans.get(full.replace(".", "_"))
-            if key == "norm":
-                span = gap.get("norm_ci") or span
-            reason = why.get(full) or why.get(key) or ""
-            table.append(
-                {
-                    "key": full,
-                    "label": label if i == 0 else "",
-                    "part": "" if part is None else _part(str(part), called),
-                    "value": metric(item),
-                    "interval": interval(span, metric) if item is not None else NOTHING,
-                    "meaning": meaning if i == 0 else "",
-                    "why": str(reason) if item is None else "",
-                }
-            )
-    return table
-
-
-def _part(part: str, called: dict[str, str]) -> str:
-    words = {
-        "a_to_b": f"{called['a']} → {called['b']}",
-        "b_to_a": f"{called['b']} → {called['a']}",
-        "cross": "between the two",
-        "lda": "by a Gaussian model",
-        "held_out": "on rows held out",
-    }
-    return called.get(part) or words.get(part) or part
