@@ -21,6 +21,8 @@ from isthmus.robustness.draws import checked_queries
 from isthmus.robustness.laws import CHECKS
 from isthmus.search.relevance import relevance_by_judgements
 from isthmus.search.task import RetrievalTask
+from isthmus.theory.curves import consistency, curves_over
+from isthmus.theory.prediction import keep_probabilities
 from worlds import fitted, task_of, two_modalities
 
 CLOSERS = (
@@ -187,6 +189,33 @@ def test_there_is_no_law_for_what_no_formula_speaks_of(task: RetrievalTask) -> N
         assert result.law is None
         assert result.answers.shape == (5, 130)
         assert row_of(case, result, 0)["by"] == "drawn"
+
+
+@pytest.mark.parametrize("few", [60 * 50, 60 * 50 - 1])
+def test_in_few_dimensions_many_rows_are_drawn_and_not_predicted(
+    monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(consistency, "FEW_PAIRS", few)
+    q, c = two_modalities(60, 3, seed=5)
+    task = task_of(q, c[:50], relevance_by_judgements(np.zeros((1, 2), int), 60, 50))
+    closers = [("none", {"score": "euclidean"}), ("biased-shift", {"score": "euclidean"})]
+    searches = closed_searches(task, [fitted(name, q, c[:50], **o) for name, o in closers])
+    level = replace(LEVELS[0], level=0.01)
+    results = measure_perturbation(task, searches, level, trials=300, seed=3, by_law=True)
+    curves = curves_over(task.product, [(s.clean, s.moved) for s in searches], [0.01])
+    for search, result, curve in zip(searches, results, curves, strict=True):
+        row = row_of(task, result, 0)
+        assert (row["by"], row["trials"]) == ("drawn", 300)
+        exact = keep_probabilities(search.clean, 0.01).value.mean()
+        shares = result.kept.mean(axis=1)
+        error = shares.std(ddof=1) / np.sqrt(300)
+        assert 5 * error < abs(shares.mean() - 1)
+        assert abs(shares.mean() - exact) < 3.5 * error
+        if few < 60 * 50:
+            assert row["predicted_consistency"] is curve is None
+        else:
+            assert row["predicted_consistency"] == pytest.approx(exact, abs=1e-6)
+            assert curve.value[0] == pytest.approx(exact, abs=1e-6)
 
 
 def test_draws_kept_for_others_are_those_of_each_by_itself(task: RetrievalTask) -> None:

@@ -19,7 +19,7 @@ from isthmus.perturb.families import NOISES
 from isthmus.robustness.perturbations import Perturbation
 from isthmus.robustness.searches import ClosedSearch, Law
 from isthmus.search.task import RetrievalTask
-from isthmus.theory.curves.consistency import LEAST_DIMENSIONS, Curve, has_curve, swept
+from isthmus.theory.curves.consistency import LEAST_DIMENSIONS, Curve, has_curve, is_quick, swept
 from isthmus.theory.curves.queries import DRAWS, Asked, AskedNoise, asked_chances
 from isthmus.theory.curves.sweep import Sweep
 from isthmus.theory.prediction import keep_probabilities
@@ -67,7 +67,7 @@ def laws(
     right = _right(task) if _for_all(task, perturbation) else None
     groups: dict[int, list[tuple[int, Sweep]]] = {}
     for i, search in enumerate(searches):
-        if not _has_formula(search, perturbation.family):
+        if not (_has_formula(search, perturbation.family) and is_quick(search.clean)):
             continue
         if not _has_sweep(search):
             out[i] = _one_by_one(search, totals[:, i])
