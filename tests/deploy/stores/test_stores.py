@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -133,6 +134,16 @@ def test_a_mistyped_table_is_one_sentence(name: str, filled: Callable) -> None:
     assert found.value.code == "store-refused"
     if name.startswith("sqlite"):
         assert "has no table 'wrong'; it has items0" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "where"), [*((name, '{"kind": oops') for name in KINDS), ("qdrant", '{"oops": 1}')]
+)
+def test_a_mistyped_filter_is_one_sentence(name: str, where: str, filled: Callable) -> None:
+    address = filled(name)
+    code = "no-filter" if name in ("faiss", "qdrant-edge") else "store-refused"
+    with refused(code, "where"):
+        im.open_rows(f"{address}{'&' if '?' in address else '?'}where={quote(where)}")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ in the collection's metadata. Chroma has no codec, and searches a graph (HNSW).
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -64,7 +63,8 @@ class Chroma(Store):
     def describe(self) -> StoreFacts:
         """The graph's space, and the length of the first vector."""
         graph = self._collection.configuration["hnsw"] or {}
-        some = self._collection.get(limit=1, include=["embeddings"])["embeddings"]
+        with self.answering():
+            some = self._collection.get(limit=1, include=["embeddings"])["embeddings"]
         return StoreFacts(
             rows=len(self.ids()) if self._filter else self._collection.count(),
             dim=len(some[0]) if len(some) else 0,
@@ -74,7 +74,7 @@ class Chroma(Store):
 
     @property
     def _filter(self) -> dict[str, Any]:
-        parts = [json.loads(self.address.options.get("where", "null"))]
+        parts = [self.json_filter()]
         if self.address.modality:
             name, value = self.address.modality
             parts.append({name: value})

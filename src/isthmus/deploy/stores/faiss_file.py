@@ -49,11 +49,8 @@ class FaissFile(Store):
     def connect(self) -> _Index:
         """Read the file; with ``codec`` an index of that kind is built of its rows."""
         if self.address.modality or self.address.options.get("where"):
-            raise OptionError(
-                "no-filter",
-                f"'{self.address.shown}' holds vectors and no fields; modality and where need a "
-                "store that has some",
-            )
+            why = "modality and where need a store that has some"
+            raise self.no_filter("holds vectors and no fields", why)
         index = faiss_index(self.address.place, f"'{self.address.place}'")
         deployed = self._next_to(".json").is_file()  # which is searched by its codes, and known so
         rows, ids = faiss_rows(index, f"'{self.address.place}'", said=not deployed)

@@ -44,6 +44,11 @@ class LanceDB(Store):
     scheme, extra, client = "lancedb", "lancedb", "lancedb"
     name, module, container, page = "LanceDB", "lancedb", "table", 1000
 
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What lancedb raises."""
+        return (ValueError, RuntimeError, OSError)
+
     @cached_property
     def _database(self) -> Any:
         if "://" not in self.address.place and not os.path.isdir(self.address.place):
@@ -99,8 +104,10 @@ class LanceDB(Store):
             score = _SCORES.get(str(details.get("metric_type", "")).lower(), "")
             multiple = {"rq": 8, "pq": int(compression.get("num_sub_vectors", 1) or 1)}.get(form, 1)
         kinds = {"float": "float32", "halffloat": "float16", "double": "float64"}
+        with self.answering():
+            rows = self.connection.count_rows(self._filter())
         return StoreFacts(
-            rows=self.connection.count_rows(self._filter()),
+            rows=rows,
             dim=kind.list_size,
             dtype=kinds.get(str(kind.value_type), "float32"),
             score=self.address.options.get("score", "") or score,
@@ -121,8 +128,9 @@ class LanceDB(Store):
         return " AND ".join(f"({part})" for part in parts if part)
 
     def _read(self, columns: list[str], more: str = "") -> Any:
-        found = self.connection.search().where(self._filter(more)).select(columns)
-        return found.limit(max(1, self.connection.count_rows())).to_arrow()
+        with self.answering():
+            found = self.connection.search().where(self._filter(more)).select(columns)
+            return found.limit(max(1, self.connection.count_rows())).to_arrow()
 
     def ids(self) -> np.ndarray:
         """Ids in their own order."""
@@ -139,14 +147,14 @@ class LanceDB(Store):
         self, queries: np.ndarray, k: int, *, score: str, mark: Mark | None = None
     ) -> np.ndarray:
         """One search a query, through the index where there is one."""
-        found = []
-        for query in queries:
-            asked = self.connection.search(query, vector_column_name=self.address.column)
-            asked = asked.distance_type(METRICS[score]).where(self._filter(), prefilter=True)
-            found.append(
-                asked.select([self._id, "_distance"]).limit(k).to_arrow()[self._id].to_pylist()
-            )
-        return self.answers(found)
+        with self.answering():
+            return self.answers([self._search(query, k, METRICS[score]) for query in queries])
+
+    def _search(self, query: np.ndarray, k: int, metric: str) -> list[Any]:
+        asked = self.connection.search(query, vector_column_name=self.address.column)
+        asked = asked.distance_type(metric).where(self._filter(), prefilter=True)
+        found = asked.select([self._id, "_distance"]).limit(k).to_arrow()
+        return list(found[self._id].to_pylist())
 
     def at(self, column: str) -> LanceDB:
         """The table of deployed vectors: ``TABLE_COLUMN``."""

@@ -9,7 +9,6 @@ there, and none is reported. Tests run on such a folder; no server could be had 
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -109,8 +108,9 @@ class Qdrant(Store):
     def _filter(self) -> Any:
         models, column = self.library.models, self.address.column
         must: list[Any] = [models.HasVectorCondition(has_vector=column)] if column else []
-        if "where" in self.address.options:
-            must.append(models.Filter(**json.loads(self.address.options["where"])))
+        if given := self.json_filter():
+            with self.answering(ValueError, TypeError, said="takes no such filter as where="):
+                must.append(models.Filter(**given))
         if self.address.modality:
             key, value = self.address.modality
             must.append(models.FieldCondition(key=key, match=models.MatchValue(value=value)))

@@ -96,6 +96,8 @@ class QdrantEdge(Store):
         )
 
     def _filter(self) -> Any:
+        if "where" in self.address.options:
+            raise self.no_filter("takes no filter as where=", "use modality=NAME:VALUE")
         engine = _engine()
         must = [engine.HasVectorCondition(self.address.column)]
         if self.address.modality:

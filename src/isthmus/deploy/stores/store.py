@@ -151,6 +151,19 @@ class Store(ABC):
         said = self.address.options.get("codec", own)
         return one_of(said, known, f"codec of {self.name}", "unknown-codec")
 
+    def json_filter(self) -> Any:
+        """What ``where=`` says, in a store whose filters are JSON; None where it is left out.
+
+        Raises:
+            FileError: it is no JSON.
+        """
+        with self.answering(ValueError, said="takes a filter in JSON as where="):
+            return json.loads(self.address.options.get("where", "null"))
+
+    def no_filter(self, what: str, why: str) -> OptionError:
+        """That this store has no filter for what is asked."""
+        return OptionError("no-filter", f"'{self.address.shown}' {what}; {why}")
+
     def opening(self, *errors: type[Exception]) -> AbstractContextManager[None]:
         """The same while a connection is opened."""
         hint = "; check the address, and that the server runs" * ("://" in self.address.place)
