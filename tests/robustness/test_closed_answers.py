@@ -131,3 +131,18 @@ def test_lists_and_items_are_kept_to(with_: str) -> None:
 def test_no_closers_have_no_answers() -> None:
     task = searched(*twins())
     assert closed_answers(task, []) == []
+
+
+@pytest.mark.parametrize("name", ["low-rank-memo", "subspace", "whitening", "mean-shift"])
+def test_products_that_are_kept_change_no_answer(name: str) -> None:
+    """And no product is taken twice."""
+    queries, candidates = twins()
+    task, closers = searched(queries, candidates), closers_of(name, queries, candidates)
+    plain = closed_searches(task, closers)
+    for before, search in zip(plain, closed_searches(task, closers, kept=True), strict=True):
+        np.testing.assert_array_equal(search.clean_top1, before.clean_top1)
+        assert ("product" in vars(search)) == (search.moved is None)
+        if search.moved is None:
+            single = search.clean.single()
+            whole = vars(search.product)["whole"]
+            np.testing.assert_allclose(whole, single.queries @ single.candidates.T, atol=1e-5)

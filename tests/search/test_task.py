@@ -11,6 +11,7 @@ from isthmus.core.seeds import stream
 from isthmus.errors import OptionError, ShapeError
 from isthmus.search.opening import open_task
 from isthmus.search.relevance import no_relevance, relevance_of
+from isthmus.search.shared import Product
 from isthmus.search.task import RetrievalTask
 from refusals import refused
 from worlds import two_modalities, unit_rows
@@ -88,6 +89,22 @@ def test_a_sample_keeps_what_is_right_together() -> None:
     few = open_task(a, b[:45], labels=labels, max_rows=30)
     assert few.relevance.judged.all()
     assert (len(few.queries), len(few.candidates)) == (30, 30)
+
+
+def test_a_sample_takes_its_product_from_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, candidates = two_modalities(40, 6, seed=1)
+    whole = RetrievalTask.of(queries, candidates)
+    some = whole.sample(9, stream("compare.sample", 2), multiplied=True)
+    assert whole.product.whole is not None
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("multiplied again")
+
+    monkeypatch.setattr(Product, "block", refuse)
+    monkeypatch.setattr("isthmus.search.shared.over_blocks", refuse)
+    expected = some.queries.astype(np.float32) @ candidates.astype(np.float32).T
+    assert some.product.whole is not None
+    np.testing.assert_allclose(some.product.whole, expected, atol=1e-6)
 
 
 def test_a_bad_row_of_a_sample_is_named_by_its_number_in_the_input() -> None:

@@ -154,11 +154,16 @@ class ClosedSearch:
 
 
 def closed_searches(
-    task: RetrievalTask, closers: Iterable[Closer], today_top1: np.ndarray | None = None
+    task: RetrievalTask,
+    closers: Iterable[Closer],
+    today_top1: np.ndarray | None = None,
+    *,
+    kept: bool = False,
 ) -> list[ClosedSearch]:
     """Every closer set up on a task, from one product where it only moves rows.
 
-    ``today_top1``: None takes plain search under each closer's own score.
+    ``today_top1``: None takes plain search under each closer's own score. ``kept``: products of
+    closers that do more are kept in their searches, for codes that are all but exact.
     """
     searches = []
     for closer in closers:
@@ -174,8 +179,13 @@ def closed_searches(
                 closer, closer.score, queries, candidates, bias, clean, answers, today, task
             )
         )
-    found = task.answers([(search.clean, search.moved) for search in searches])
-    for search, answers in zip(searches, found, strict=True):
+    alone = [search for search in searches if kept and search.moved is None]
+    shared = [search for search in searches if search not in alone]
+    found = task.answers([(search.clean, search.moved) for search in shared])
+    for search in alone:
+        moved = Moved.of(search.product, search.clean)
+        found += task.answers([(search.clean, moved)], search.product)
+    for search, answers in zip(shared + alone, found, strict=True):
         search.clean_top1[:] = answers
     return searches
 

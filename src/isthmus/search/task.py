@@ -302,14 +302,15 @@ class RetrievalTask:
             candidate_items=items_among(self.candidate_items, kept),
         )
 
-    def restricted(self, query_rows: np.ndarray) -> RetrievalTask:
+    def restricted(self, query_rows: np.ndarray, *, multiplied: bool = False) -> RetrievalTask:
         """The task of some queries, (m,) row numbers of this task, against all candidates.
 
         Calibration rows are drawn anew by :meth:`calibrated` where they are needed.
+        ``multiplied``: this task's product is needed anyway, and its own is taken from it.
         """
         every = np.arange(len(self.candidates))
         given = self.query_input
-        return replace(
+        found = replace(
             self,
             queries=self.queries[query_rows],
             relevance=self.relevance.restricted(query_rows, every),
@@ -318,12 +319,22 @@ class RetrievalTask:
             query_input=None if given is None else given.at(query_rows),
             query_items=items_among(self.query_items, query_rows),
         )
+        if multiplied:
+            rows = found.queries, found.candidates
+            self.facts.of("product", lambda: self.product.at(query_rows), *rows)
+        return found
 
-    def sample(self, most: int, rng: np.random.Generator) -> RetrievalTask:
-        """At most ``most`` queries, drawn by ``rng`` and kept in order; all candidates stay."""
+    def sample(
+        self, most: int, rng: np.random.Generator, *, multiplied: bool = False
+    ) -> RetrievalTask:
+        """At most ``most`` queries, drawn by ``rng`` and kept in order; all candidates stay.
+
+        ``multiplied``: as :meth:`restricted` has it.
+        """
         if len(self.queries) <= most:
             return self
-        return self.restricted(np.sort(rng.permutation(len(self.queries))[:most]))
+        rows = np.sort(rng.permutation(len(self.queries))[:most])
+        return self.restricted(rows, multiplied=multiplied)
 
     def split(self, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers of queries: (train, test), disjoint and sorted; ``share`` of them train.

@@ -94,7 +94,7 @@ class Disturbed:
         today = np.empty(len(task.queries), np.int64)
         for part in parts:
             today[part.rows] = part.today
-        searches = closed_searches(task, closers, today)
+        searches = closed_searches(task, closers, today, kept=True)
         first = not self.rows
         for shown, some in ((CODES, searches), (RULER_ONLY, searches[:1])):
             if shown is RULER_ONLY and not first:

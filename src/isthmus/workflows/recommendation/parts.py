@@ -110,7 +110,8 @@ class Part:
         """The queries ``rows`` of a task; plain search by the task's score is today's."""
         today = task.today()[rows]
         if any(perturbation.kind != "codec" for perturbation in perturbations):
-            task = replace(task.restricted(rows), query_calibration=np.arange(len(rows)))
+            some = task.restricted(rows, multiplied=True)
+            task = replace(some, query_calibration=np.arange(len(rows)))
             rows = np.arange(len(rows))
         return cls(task, rows, task.plain(), today, tuple(perturbations), trials, seed, by_law)
 

@@ -102,7 +102,7 @@ def verdict_of(
     """
     if len(task.queries) < LEAST_QUERIES:
         return unjudged(task, rules)
-    task = task.sample(MOST_QUERIES, stream("recommend.sample", rules.seed))
+    task = task.sample(MOST_QUERIES, stream("recommend.sample", rules.seed), multiplied=True)
     train, test = task.split(0.5, stream("recommend.split", rules.seed))
 
     def asked(one: Disturbance, fit_rows: FitRows | None = None) -> Trials:
