@@ -392,9 +392,11 @@ def test_refusals() -> None:
             attack()
 
 
-def over_all_rivals(q: np.ndarray, c: np.ndarray, score: str, first: np.ndarray) -> np.ndarray:
+def over_all_rivals(
+    q: np.ndarray, c: np.ndarray, score: str, first: np.ndarray, bias: np.ndarray | float = 0.0
+) -> np.ndarray:
     """The least of margin over distance from the winner, in float64."""
-    scores = q @ c.T - (0.5 * (c**2).sum(axis=1) if score == "euclidean" else 0.0)
+    scores = q @ c.T - (0.5 * (c**2).sum(axis=1) if score == "euclidean" else 0.0) + bias
     margin = scores[np.arange(len(q)), first][:, None] - scores
     between = np.linalg.norm(c[first][:, None] - c[None], axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -451,7 +453,8 @@ def test_leading_rivals_set_the_radii_of_all_rivals(score: str, size: float) -> 
 
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 def test_searches_share_distances_where_all_candidates_move_alike(score: str) -> None:
-    """Plain search, one with other answers, and one whose rows are divided by their norms."""
+    """Plain search, ones with other answers, by rows and by biases, and one whose rows are divided
+    by their norms."""
     rng = np.random.default_rng(6)
     c = 0.1 * rng.normal(size=(400, 8))
     # the runner-up is often a neighbour of the answer, and a rival far behind sets the radius
@@ -459,18 +462,23 @@ def test_searches_share_distances_where_all_candidates_move_alike(score: str) ->
     q = 1.3 * c[rng.permutation(150)] + 0.01 * rng.normal(size=(150, 8))
     a, b = 0.04 * rng.normal(size=(2, 8))
     product = Product.of(q, c)
-    ends = [(q, c), (q + a, c + b), (unit_rows(q + a), unit_rows(c + b))]
-    rankings = [Ranking.of(*rows, score) for rows in ends]
+    ends = [(q, c), (q + a, c + b), (q + a, c + b), (unit_rows(q + a), unit_rows(c + b))]
+    biases = [None, None, 0.01 * rng.normal(size=400), None]
+    rankings = [Ranking.of(*rows, score, bias) for rows, bias in zip(ends, biases, strict=True)]
     moves = [
         Moved.of(product, rankings[0]),
         Moved.of(product, rankings[1], (a, b)),
-        Moved.of(product, rankings[2], (a, b), (True, True)),
+        Moved.of(product, rankings[2], (a, b)),
+        Moved.of(product, rankings[3], (a, b), (True, True)),
     ]
-    winners = [answers(*rows, score) for rows in ends]
-    assert 0.1 < (winners[0] != winners[1]).mean() < 0.9
+    winners = [answers(*rows, score, bias) for rows, bias in zip(ends, biases, strict=True)]
+    for one in (1, 2):
+        assert 0.1 < (winners[0] != winners[one]).mean() < 0.9
     together = certified_radii(*zip(rankings, winners, moves, strict=True), product=product)
-    for found, ranking, rows, first in zip(together, rankings, ends, winners, strict=True):
-        np.testing.assert_allclose(found.query, over_all_rivals(*rows, score, first), rtol=1e-9)
+    all_of_them = zip(together, rankings, ends, winners, biases, strict=True)
+    for found, ranking, rows, first, bias in all_of_them:
+        slow = over_all_rivals(*rows, score, first, 0.0 if bias is None else bias)
+        np.testing.assert_allclose(found.query, slow, rtol=1e-9)
         np.testing.assert_allclose(found.candidate, candidate_radius(ranking), rtol=1e-12)
 
 
