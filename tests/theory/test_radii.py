@@ -451,6 +451,27 @@ def test_leading_rivals_set_the_radii_of_all_rivals(score: str, size: float) -> 
         assert 0 < found.share <= 1
 
 
+@pytest.mark.parametrize("size", [0.0, 0.1, 30.0])
+@pytest.mark.parametrize("score", ["dot", "euclidean"])
+def test_rows_that_float32_does_not_hold_have_the_same_radii_in_their_unit(
+    score: str, size: float
+) -> None:
+    rng = np.random.default_rng(9)
+    q, c = rng.normal(size=(90, 5)), rng.normal(size=(8, 5))
+    bias = rng.normal(size=8) * size if size else None  # 30: rivals stop at the query
+    for items in (None, np.arange(8) // 4 * 4):
+        found, large = (
+            certified_radii((ranking, None, None), items=items)[0]
+            for ranking in (
+                Ranking.of(q, c, score, bias),
+                Ranking.of(1e9 * q, 1e9 * c, score, None if bias is None else 1e18 * bias),
+            )
+        )
+        assert found.share > large.share == 0
+        np.testing.assert_allclose(large.query, 1e9 * found.query, rtol=1e-7)
+        np.testing.assert_allclose(large.candidate, 1e9 * found.candidate, rtol=1e-7)
+
+
 @pytest.mark.parametrize("score", ["dot", "euclidean"])
 def test_searches_share_distances_where_all_candidates_move_alike(score: str) -> None:
     """Plain search, ones with other answers, by rows and by biases, and one whose rows are divided
