@@ -8,7 +8,7 @@ noise needs no more (``theory.curves.gallery``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -136,10 +136,7 @@ def gallery_figures(
     heads = dict(zip(alone, gallery.heads, strict=True))
     biases = dict(zip(lifted, gallery.numbers, strict=True))
     held = [
-        replace(
-            _held(searches, i, leader, heads[leader], gallery, given.items, one),
-            biases=biases.get(i),
-        )
+        _held(searches, i, leader, heads[leader], gallery, given.items, biases.get(i), one)
         if law
         else None
         for i, (leader, law) in enumerate(zip(leaders, lawful, strict=True))
@@ -227,9 +224,7 @@ def neighbour_figures(
     head = Head(rows, np.where(rows >= 0, scores, -np.inf).astype(np.float32), unknown)
     gallery = Gallery(count, count, [head], np.full(len(rows), -1), random, np.arange(0))
     held = [
-        _held(searches, i, plain, head, gallery, None)
-        if not leader and search.has_law(probes)
-        else None
+        _held(searches, i, plain, head, gallery) if not leader and search.has_law(probes) else None
         for i, (leader, search) in enumerate(zip(leaders, searches, strict=True))
     ]
     law = GalleryLaw(task, searches, held, random, levels, convention)
@@ -272,12 +267,14 @@ def _held(
     leader: int,
     head: Head,
     gallery: Gallery,
-    items: np.ndarray | None,
+    items: np.ndarray | None = None,
+    biases: np.ndarray | None = None,
     one: np.ndarray | None = None,
 ) -> HeldRows:
     """What is held for a search, from the best rows of the one that it ranks like.
 
-    ``one`` (n,): the row that is right, -1 where there is none or more; None: not known.
+    ``items``, ``biases`` (K,): as :class:`HeldRows` has them. ``one`` (n,): the row that is right,
+    -1 where there is none or more; None: not known.
     """
     scores, known = head.scores, head.right
     if number != leader:
@@ -287,7 +284,7 @@ def _held(
         scores, known = scores + constant[:, None], known + constant
     right = None if one is None else np.where(one >= 0, known, -np.inf)
     random = gallery.random_rows if len(gallery.random_rows) else None
-    return HeldRows(gallery.count, head.rows, scores, random, items, right=right, right_rows=one)
+    return HeldRows(gallery.count, head.rows, scores, random, items, biases, right, one)
 
 
 def _one_right(pairs: np.ndarray, queries: int) -> np.ndarray | None:

@@ -123,7 +123,6 @@ def leading_radii(searches: Sequence[Leading], *moves: str) -> list[list[Found]]
     """
     n, between = len(searches[0].clean.queries), _Between(searches[0].clean.candidates)
     found = [[(np.full(n, np.inf), np.zeros(n, np.int64)) for _ in moves] for _ in searches]
-
     spares = [Spare() for _ in searches]
 
     def work(part: slice, products: np.ndarray) -> None:

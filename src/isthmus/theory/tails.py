@@ -130,10 +130,15 @@ def root_moments(dim: int, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sqrt(mean - variance / (4 * mean)), np.sqrt(variance / (4 * mean))
 
 
+def root_variance(share: np.ndarray, dim: int) -> np.ndarray:
+    """Variance of √χ'²_d(λ), ``share`` = 1 / (d + λ), to order 1/d², in the precision of these."""
+    return 1 + share * ((1 - dim) / 2 + share * (-1.5 * dim + share * (0.875 * dim * dim)))
+
+
 def expanded_moments(mean: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, spread and a sixth of the skewness of √χ'²_d(λ), d + λ = mean, to order 1/d²."""
     share = 1 / mean
-    square = 1 + share * ((1 - dim) / 2 + share * (-1.5 * dim + share * 0.875 * dim * dim))
+    square = root_variance(share, dim)
     half = 4 * mean - 2 * dim  # the variance of χ'²
     skew = 8 * (3 * mean - 2 * dim) / half**1.5 - 1.5 * np.sqrt(half) * share
     return np.sqrt(mean - square), np.sqrt(square), skew / 6

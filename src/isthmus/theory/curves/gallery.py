@@ -49,7 +49,7 @@ class HeldRows:
     def columns(self, rest: np.ndarray, part: slice, step: int = 1, first: int = 0) -> Columns:
         """Of the queries ``part`` the best rows and the random ones, (b, m + r).
 
-        ``rest``  (b, R) are those of the random rows, of which every ``step``-th from ``first`` is
+        ``rest`` (b, R) are those of the random rows, of which every ``step``-th from ``first`` is
         taken. Rivals that are none have -inf.
         """
         rows, best = self.rows[part], self.scores[part].astype(rest.dtype)
@@ -154,7 +154,7 @@ def gallery_curve(
     biased = ranking.score == "euclidean" and ranking.bias is not None
     if not has_curve(ranking) or (biased and held.biases is None):
         return None
-    most = float(held.biases.max()) if biased and held.biases is not None else None
+    most = None if held.biases is None else float(held.biases.max())
     sweep = Sweep(ranking, levels, spreads, count=held.count, most_bias=most)
     kept, error = np.empty((2, len(levels), len(ranking.queries)))
     missed = np.zeros(len(levels))

@@ -95,7 +95,7 @@ def reached(
 
 def rivalled(query: np.ndarray) -> np.ndarray:
     """Which of some pairs (p,) are of a query that has more than one."""
-    return np.asarray(np.bincount(query)[query] > 1) if len(query) else np.zeros(0, bool)
+    return np.asarray(np.bincount(query)[query] > 1)
 
 
 def present(query: np.ndarray, queries: int) -> tuple[np.ndarray, np.ndarray]:

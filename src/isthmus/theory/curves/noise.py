@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 
 from isthmus.theory.curves.leads import Leads, LevelGroup, LogTable, Nodes, bent, tabulated
-from isthmus.theory.tails import SHAPE, expanded_moments
+from isthmus.theory.tails import SHAPE, expanded_moments, root_variance
 
 LIFTED = 0.2
-"""The same with candidate biases under Euclidean search."""
+"""In the place of ``SHAPE`` under Euclidean search with candidate biases."""
 LEAST_MEAN = 0.75
 """Least μ / d that moments are asked for: no rival is below 1, and tables look a little further."""
 ALIKE = 1e-5
@@ -91,10 +91,7 @@ class EuclideanNoise:
             mine = self.lifts[0].astype(self.dtype)[query]
             lift = (bias.astype(self.dtype) - mine) * kind(2 / self.variance)
             mean += lift
-        share = 1 / mean
-        square = 1 + share * (
-            kind((1 - dim) / 2) + share * (kind(-1.5 * dim) + share * kind(0.875 * dim * dim))
-        )
+        square = root_variance(1 / mean, dim)
         theirs, ours = np.sqrt(mean - square), centre[query]
         rise = rise - square + own[query]  # c_j² - (c_1² + ℓ_j)
         if lift is None:
@@ -206,10 +203,7 @@ class CosineNoise:
         steep, ours, total = of(self.steep), of(self.centre), of(self.total)
         short = margin * of(self.size)
         more = short * (2 * of(self.along) - short)  # how much farther the rest of a rival is
-        share = 1 / (of(self.mean) + more)
-        square = 1 + share * (
-            kind((1 - dim) / 2) + share * (kind(-1.5 * dim) + share * kind(0.875 * dim * dim))
-        )
+        square = root_variance(1 / (of(self.mean) + more), dim)
         more += of(self.spread**2) - square
         theirs = np.sqrt(np.maximum(ours * ours + more, kind(1.0)))
         own = 1 + steep * steep * square
