@@ -15,6 +15,7 @@ from commands import run
 from isthmus.data.addresses import address_of
 from isthmus.deploy import stores
 from isthmus.deploy.stores import forms, trial
+from isthmus.deploy.stores.faiss_file import FaissFile
 from isthmus.deploy.stores.pgvector import Pgvector
 from refusals import refused
 from worlds import two_modalities
@@ -130,6 +131,36 @@ def test_advice_of_a_store_is_a_file_that_it_takes(tmp_path: Path, capsys: Any) 
     with refused("nothing-recommended", "none to save"):
         advice = stores.recommend_in_store(f"faiss:{tmp_path / 'items.faiss'}", queries)
         advice.save(tmp_path / "none.safetensors")
+
+
+def test_a_store_says_once_what_it_holds(
+    world: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some count all their vectors, or list all their ids, to say so."""
+    import faiss
+
+    index = faiss.IndexFlatIP(world[1].shape[1])
+    index.add(world[1].astype(np.float32))
+    place, asked = str(tmp_path / "items.faiss"), []
+    faiss.write_index(index, place)
+    for name in ("describe", "ids"):
+        monkeypatch.setattr(FaissFile, name, noted(getattr(FaissFile, name), asked))
+    stores.recommend_in_store(f"faiss:{place}", world[0], closers=["center-both"])
+    assert [one for one in asked if one[1] == place] == [("describe", place), ("ids", place)]
+    asked.clear()
+    closer = im.fit("center-both", *world)
+    stores.deploy(closer, f"faiss:{place}", queries=world[0], out=tmp_path / "side")
+    assert [one for one in asked if one[1] == place] == [("describe", place), ("ids", place)]
+
+
+def noted(method: Any, asked: list) -> Any:
+    """The method, which writes down that a store was asked."""
+
+    def called(store: stores.Store) -> Any:
+        asked.append((method.__name__, store.address.place))
+        return method(store)
+
+    return called
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ class Placement:
         ``rows``: the vectors where they are known better than the store gives them.
         """
         fitted, source, name, folder = place_of(closer, store, column, out)
-        facts, vectors = source.describe(), rows or source.rows()
+        vectors = rows or source.rows()
+        facts = vectors.facts if isinstance(vectors, StoreRows) else source.describe()
         form = _form(fitted, facts, vectors, folder)
         said = f"{fitted.name} {_digest(form.to_json())[:16]}"
         mark = Mark(said, form.name, form.score, bias=form.biased, source=source.address.column)

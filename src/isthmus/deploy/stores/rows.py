@@ -18,7 +18,7 @@ class StoreRows(BaseSource):
     """Rows that lie in a store. Ids are read once; vectors in batches, when asked for.
 
     The order is that of the ids. What changes in the store between two passes is not seen as a
-    change: a vector that is gone is an error, a new item is left out.
+    change: a vector that is gone is an error, a new item is left out. ``facts`` are the store's.
     """
 
     def __init__(self, store: Store) -> None:
@@ -30,7 +30,7 @@ class StoreRows(BaseSource):
         modality = store.address.modality
         name = modality[1] if modality else name
         super().__init__(shown, name, len(ids), facts.dim, facts.dtype)
-        self.store, self.item_ids = store, ids
+        self.store, self.facts, self.item_ids = store, facts, ids
 
     @property
     def ids(self) -> np.ndarray:

@@ -22,6 +22,7 @@ from isthmus.core.seeds import stream
 from isthmus.data.parts import Engine
 from isthmus.data.source import ArraySource
 from isthmus.deploy.stores.owners import is_running
+from isthmus.deploy.stores.rows import StoreRows
 from isthmus.deploy.stores.store import Store
 from isthmus.errors import FileError
 from isthmus.search.gallery import search_rows
@@ -51,7 +52,7 @@ class Sample:
 
 @contextmanager
 def sampled(
-    source: Store,
+    rows: StoreRows,
     queries: np.ndarray,
     score: str,
     max_candidates: int = MAX_CANDIDATES,
@@ -66,8 +67,8 @@ def sampled(
 
     Cost: one pass over the vectors where they are more than ``max_candidates``.
     """
+    source = rows.store
     left = [*source.remove_sample(), *_left_folders()]
-    rows = source.rows()
     chosen = np.arange(rows.rows)
     if rows.rows > max_candidates:
         best = np.unique(search_rows(queries, rows, DEPTH, score=score, engine=engine).rows)

@@ -14,6 +14,7 @@ from isthmus.core.seeds import stream
 from isthmus.core.statistics import paired_difference
 from isthmus.data import open_rows
 from isthmus.deploy.stores.placement import Placement
+from isthmus.deploy.stores.rows import StoreRows
 from isthmus.deploy.stores.sampling import Exact, Sample, sampled
 from isthmus.deploy.stores.store import TRIED
 
@@ -37,11 +38,12 @@ class Trial:
     @classmethod
     def of(cls, place: Placement, queries: Any, seed: int) -> Self:
         """Try it in a sample of the store, which is removed again."""
-        rows = open_rows(queries)
-        chosen = stream("deploy.check", seed).permutation(rows.rows)[:500]  # as a check
-        asked, facts = rows.take(np.sort(chosen)), place.facts
+        given, facts = open_rows(queries), place.facts
+        chosen = stream("deploy.check", seed).permutation(given.rows)[:500]  # as a check
+        asked = given.take(np.sort(chosen))
+        assert isinstance(place.rows, StoreRows)
         score = facts.score or place.closer.score
-        with sampled(place.source, asked, score, seed=seed) as sample:
+        with sampled(place.rows, asked, score, seed=seed) as sample:
             exact = Exact(asked, sample.rows, score)
             plain = exact.kept_by(lambda k: sample.store.search(asked, k, score=score))
             kept, form = try_closer(place.closer, sample, asked, exact)

@@ -154,8 +154,8 @@ def recommend_in_store(
 
     Cost: for each closer, one pass over the vectors, and the sample written.
     """
-    source, asked = open_store(store), open_rows(queries)
-    facts, rows = source.describe(), source.rows()
+    rows, asked = open_store(store).rows(), open_rows(queries)
+    facts = rows.facts
     if asked.rows < 30:
         raise OptionError(
             "too-few-queries", f"{asked.rows} queries; expected 30 or more, a third for each use"
@@ -167,7 +167,7 @@ def recommend_in_store(
     tried: list[dict[str, Any]] = []
     best, chosen_closer = (0.0, "none"), None
     names = CLOSERS if closers is None else closers
-    with sampled(source, judged, score, max_candidates, seed, engine) as sample:
+    with sampled(rows, judged, score, max_candidates, seed, engine) as sample:
         exact = Exact(judged, sample.rows, score)
         plain = exact.kept_by(lambda k: sample.store.search(judged, k, score=score))
         tried.append({"closer": "none", "kept": float(plain[cut:].mean())})
@@ -188,7 +188,7 @@ def recommend_in_store(
             if chosen.low > 0 and (chosen.mean, name) > best:
                 best, chosen_closer = (chosen.mean, name), closer
     return StoreAdvice(
-        store=source.address.shown,
+        store=rows.spec,
         index=facts.index,
         codec=facts.codec,
         score=score,
