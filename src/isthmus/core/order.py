@@ -12,6 +12,9 @@ def natural(name: str) -> list[str | int]:
 
     Text and numbers alternate, so that like is compared with like; what begins with a digit has an
     empty text before it.
+
+    >>> sorted(["item:10", "10", "item:9", "item"], key=natural)
+    ['10', 'item', 'item:9', 'item:10']
     """
     pieces: list[str | int] = list(_DIGITS.split(name))
     pieces[1::2] = map(int, pieces[1::2])

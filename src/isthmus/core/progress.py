@@ -15,7 +15,14 @@ def quiet(what: str, done: int, of: int) -> None:
 
 
 def counted(items: Sequence[T], what: str, say: Progress) -> Iterator[T]:
-    """The items, each said to be next, and at the end that all are done."""
+    """The items, each said to be next, and at the end that all are done.
+
+    >>> list(counted("ab", "letters", print))
+    letters 0 2
+    letters 1 2
+    letters 2 2
+    ['a', 'b']
+    """
     for done, item in enumerate(items):
         say(what, done, len(items))
         yield item
