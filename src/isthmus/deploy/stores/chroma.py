@@ -21,7 +21,6 @@ from isthmus.deploy.stores.store import Mark, Store, StoreFacts, by_number
 _SPACES = {"dot": "ip", "cosine": "cosine", "euclidean": "l2"}
 _SCORES = {name: score for score, name in _SPACES.items()}
 _KEY = "isthmus"
-_PAGE = 5_000
 _SETTINGS = ("ef_construction", "max_neighbors", "ef_search")
 
 
@@ -29,7 +28,7 @@ class Chroma(Store):
     """One collection."""
 
     scheme, extra, client = "chroma", "chroma", "chromadb"
-    name, module, container = "Chroma", "chromadb", "collection"
+    name, module, container, page = "Chroma", "chromadb", "collection", 5_000
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -85,9 +84,9 @@ class Chroma(Store):
         """Ids by pages, in natural order."""
 
         def pages() -> Iterator[str]:
-            for at in range(0, self._collection.count(), _PAGE):
+            for at in range(0, self._collection.count(), self.page):
                 page = self._collection.get(
-                    where=self._filter or None, limit=_PAGE, offset=at, include=[]
+                    where=self._filter or None, limit=self.page, offset=at, include=[]
                 )
                 yield from page["ids"]
 

@@ -22,13 +22,12 @@ from isthmus.errors import FileError
 _METRICS = {"dot": "IP", "cosine": "COSINE", "euclidean": "L2"}
 _SCORES = {name: score for score, name in _METRICS.items()}
 _TYPES = {"FLOAT16": "<f2", "FLOAT32": "<f4", "FLOAT64": "<f8"}
-_PAGE = 1000
 
 
 class RediSearch(Redis):
     """A vector field of one index."""
 
-    container = "index"
+    container, page = "index", 1000
 
     @property
     def _name(self) -> str:
@@ -78,7 +77,16 @@ class RediSearch(Redis):
         """Keys by a cursor, in natural order, once the index has seen every hash."""
         while int(self._info["indexing"]):
             time.sleep(0.05)
-        asked: tuple[Any, ...] = ("LOAD", 1, "@__key", "WITHCURSOR", "COUNT", _PAGE, "DIALECT", 2)
+        asked: tuple[Any, ...] = (
+            "LOAD",
+            1,
+            "@__key",
+            "WITHCURSOR",
+            "COUNT",
+            self.page,
+            "DIALECT",
+            2,
+        )
         page, cursor = self._ask("FT.AGGREGATE", self._name, self._filter, *asked)
         keys = [row[1] for row in page[1:]]
         while cursor:
