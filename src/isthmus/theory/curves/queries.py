@@ -50,6 +50,8 @@ class Rivals:
 
     def among(self, some: np.ndarray) -> Rivals:
         """Those of some rivals, a mask (p,)."""
+        if some.all():
+            return self
         return Rivals(
             self.query[some],
             self.rival[some],
@@ -178,11 +180,12 @@ class AskedNoise:
         ahead = best_other(scores, aimed)
         found = self.rivals(scores, aimed, ahead, float(self.sigmas.max()))
         out = np.ones((len(self.sigmas), len(self.draws), len(scores)), np.float32)
-        for level, sigma in enumerate(self.sigmas):
-            some = found.among(found.margin <= self.reach * sigma * found.distance)
-            if len(some.query):
-                present, chance = self._tails(some, aimed, float(sigma))
-                out[level][:, present] = chance.T
+        for level in np.argsort(-self.sigmas, kind="stable"):  # less noise, fewer rivals
+            sigma = float(self.sigmas[level])
+            found = found.among(found.margin <= self.reach * sigma * found.distance)
+            if len(found.query):
+                asked, chance = self._tails(found, aimed, sigma)
+                out[level][:, asked] = chance.T
         out[:, :, found.lost] = 0.0
         return out
 
