@@ -77,17 +77,8 @@ class RediSearch(Redis):
         """Keys by a cursor, in natural order, once the index has seen every hash."""
         while int(self._info["indexing"]):
             time.sleep(0.05)
-        asked: tuple[Any, ...] = (
-            "LOAD",
-            1,
-            "@__key",
-            "WITHCURSOR",
-            "COUNT",
-            self.page,
-            "DIALECT",
-            2,
-        )
-        page, cursor = self._ask("FT.AGGREGATE", self._name, self._filter, *asked)
+        how = ("LOAD", 1, "@__key", "WITHCURSOR", "COUNT", self.page, "DIALECT", 2)
+        page, cursor = self._ask("FT.AGGREGATE", self._name, self._filter, *how)
         keys = [row[1] for row in page[1:]]
         while cursor:
             page, cursor = self._ask("FT.CURSOR", "READ", self._name, cursor)
