@@ -20,11 +20,12 @@ from isthmus.data.row_checks import check_same_space
 from isthmus.data.row_stats import InputWarning, RowStats
 from isthmus.data.summary import opened, summarise
 from isthmus.errors import ValuesError
+from isthmus.search.inputs import Input
 from isthmus.search.items import both_items, exact_items, items_among, named_items
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.relevance import Relevance, relevance_of
 from isthmus.search.scores import check_score
-from isthmus.search.task import Input, RetrievalTask
+from isthmus.search.task import RetrievalTask
 
 SIDES = ("queries", "candidates")
 """What the two sides are called where nothing else is said."""

@@ -10,8 +10,9 @@ from isthmus.core.arrays import unit
 from isthmus.data import Rows
 from isthmus.data.source import ids_of
 from isthmus.errors import with_id
+from isthmus.search.inputs import Input
 from isthmus.search.items import exact_items
-from isthmus.search.task import Input, RetrievalTask
+from isthmus.search.task import RetrievalTask
 
 MOST_ROWS = 4000
 """Rows of a side that are looked at: all, or so many in :data:`WINDOWS` stretches."""

@@ -14,11 +14,9 @@ import numpy as np
 
 from isthmus.core.arrays import Facts, near_unit
 from isthmus.core.threads import Spare
-from isthmus.data import Rows
 from isthmus.data.moments import Moments, PairMoments
-from isthmus.data.row_stats import RowStats
-from isthmus.data.source import ids_of
 from isthmus.errors import OptionError, ShapeError
+from isthmus.search.inputs import Input
 from isthmus.search.items import both_items, exact_items, items_among, one_row_each
 from isthmus.search.outcomes import best_listed
 from isthmus.search.relevance import Relevance, no_relevance
@@ -31,42 +29,7 @@ LEAST = 2
 FINE = 1e-13
 """Resolution of moments whose products are in float64."""
 
-
 Watch = Callable[[int, slice, np.ndarray, Settled], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Input:
-    """One side as it was given: its source, what one pass over its rows found, and which are kept.
-
-    Attributes:
-        name: what messages call it. source: where the rows lie.
-        stats: of all rows that were looked at. rows: (n,) row numbers in the source that are kept.
-        moments: of *all* rows of the source, or None where only the kept rows were read.
-        twins: (n,) for each kept row the place of the first that has the same values as read and is
-            not named as another item; None where no row repeats another.
-        apart: how many repeat an earlier row's values and are named as another item.
-        items: lowest row of each row's item, of *all* rows of the source; None: nothing is named.
-    """
-
-    name: str
-    source: Rows
-    stats: RowStats
-    rows: np.ndarray
-    moments: Moments | None = None
-    twins: np.ndarray | None = None
-    apart: int = 0
-    items: np.ndarray | None = None
-
-    @property
-    def ids(self) -> np.ndarray | None:
-        """Ids (n,) of the kept rows, where the source has them."""
-        ids = ids_of(self.source)
-        return None if ids is None else ids[self.rows]
-
-    def at(self, places: np.ndarray) -> Input:
-        """The same with some of the kept rows."""
-        return replace(self, rows=self.rows[places], twins=items_among(self.twins, places))
 
 
 @dataclass(frozen=True, eq=False)

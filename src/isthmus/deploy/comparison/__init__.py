@@ -34,11 +34,12 @@ from isthmus.deploy.comparison.rows import (
     paired_figures,
 )
 from isthmus.errors import OptionError
+from isthmus.search.inputs import Input
 from isthmus.search.opening import item_notes
 from isthmus.search.pair_warnings import look_at_pairs
 from isthmus.search.relevance import Relevance, relevance_of
 from isthmus.search.scores import check_score
-from isthmus.search.task import Input, RetrievalTask
+from isthmus.search.task import RetrievalTask
 
 __all__ = ["GATES", "Comparison", "compare"]
 

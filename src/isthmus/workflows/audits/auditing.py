@@ -38,8 +38,9 @@ from isthmus.report.charts import Chart, Series
 from isthmus.robustness import GAUSSIAN_LEVELS, Result
 from isthmus.robustness.mixed import PoolCloser, mixed_share
 from isthmus.robustness.stress_runs import MAX_CANDIDATES, MAX_QUERIES
+from isthmus.search.inputs import Input
 from isthmus.search.opening import Right
-from isthmus.search.task import Input, RetrievalTask
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.audits.direction import Direction, direction_part
 from isthmus.workflows.audits.disturbed import Disturbed, marks, open_disturbed
 from isthmus.workflows.audits.gallery import gallery_entry, sample_warning

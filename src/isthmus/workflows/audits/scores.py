@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import row_norms
+from isthmus.search.inputs import Input
 from isthmus.search.scores import SCORES, Ranking
 from isthmus.search.shared import Moved
-from isthmus.search.task import Input, RetrievalTask
+from isthmus.search.task import RetrievalTask
 
 
 def by_score(task: RetrievalTask) -> list[dict[str, Any]]:

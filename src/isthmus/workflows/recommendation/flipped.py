@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from isthmus.closers.closer import Closer
-from isthmus.search.task import Input, RetrievalTask
+from isthmus.search.inputs import Input
+from isthmus.search.task import RetrievalTask
 from isthmus.workflows.recommendation.parts import Measured
 
 MOST = 300
