@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,8 +15,8 @@ from isthmus.engines.dask import TRIM
 
 
 @pytest.fixture(scope="session")
-def dask_cluster() -> Iterator[str]:
-    """The address of a scheduler with two workers that nannies watch."""
+def dask_workers() -> Iterator[Any]:
+    """A scheduler with two workers that nannies watch."""
     distributed = pytest.importorskip("distributed")
     import dask
 
@@ -24,7 +26,24 @@ def dask_cluster() -> Iterator[str]:
             n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
         ) as cluster,
     ):
-        yield cluster.scheduler_address.removeprefix("tcp://")
+        yield cluster
+
+
+@pytest.fixture
+def dask_cluster(dask_workers: Any) -> str:
+    """The address of a scheduler whose two workers have started.
+
+    A nanny whose worker is killed while it starts gives up; two of these, and every later test
+    would wait for ever.
+    """
+    dask_workers.scale(2)
+    until = time.monotonic() + 60
+    while [str(n.process and n.process.status) for n in dask_workers.workers.values()] != (
+        ["Status.running"] * 2
+    ):
+        assert time.monotonic() < until, "the two workers of Dask have not started"
+        time.sleep(0.05)
+    return str(dask_workers.scheduler_address.removeprefix("tcp://"))
 
 
 @pytest.fixture(scope="session")

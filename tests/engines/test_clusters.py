@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import isthmus as im
 from commands import run
 from isthmus.data import open_rows
 from isthmus.data.summary import Partition, Summary, fold, summarise
-from isthmus.engines import Executor, RayExecutor, SerialExecutor, open_engine
+from isthmus.engines import DaskExecutor, Executor, RayExecutor, SerialExecutor, open_engine
+from isthmus.engines import dask as dask_engine
 from refusals import refused
 
 pytestmark = [
@@ -81,6 +83,32 @@ def poison(item: int) -> int:
 def test_what_kills_every_worker_is_refused(cluster: Executor) -> None:
     with refused("worker-killed", "give workers more memory"):
         list(cluster.map(poison, range(3)))
+
+
+def test_a_cluster_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(dask_engine, "PATIENCE", 0.5)
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as empty:
+        engine = DaskExecutor.at(empty.scheduler_address)
+        with engine.client, refused("no-workers", "start workers"):
+            list(engine.map(abs, range(3)))
+
+
+def late(item: int) -> int:
+    if item == 2:
+        raise TimeoutError("its own")
+    time.sleep(item)
+    return item
+
+
+def test_slow_items_are_waited_for(dask_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_engine, "PATIENCE", 0.2)
+    engine = DaskExecutor.at(dask_cluster)
+    with engine.client:
+        results = engine.map(late, range(3))
+        assert [next(results), next(results)] == [0, 1]
+        with pytest.raises(TimeoutError, match="its own"):
+            next(results)
 
 
 def test_errors_come_back_as_they_are(cluster: Executor, tmp_path: Path) -> None:

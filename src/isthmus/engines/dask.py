@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from isthmus.engines.local import R, T, called, worker_killed
-from isthmus.errors import MissingExtra
+from isthmus.errors import IsthmusError, MissingExtra
 
+PATIENCE = 300.0
+"""Seconds that a cluster may be without any worker."""
 TRIM = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30}
 """Dask's own setting gives memory back to the system after each block, which halves a fold."""
 
@@ -16,7 +18,8 @@ TRIM = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**30}
 class DaskExecutor:
     """Tasks of a ``distributed.Client``. The workers have Isthmus and see the files.
 
-    Dask gives the tasks of a killed worker to another one, four times at most.
+    Dask gives the tasks of a killed worker to another one, four times at most. It does not replace
+    one that is killed while it starts, so a cluster may be left without any.
     """
 
     def __init__(self, client: Any) -> None:
@@ -41,7 +44,12 @@ class DaskExecutor:
         return cls(Client(where, set_as_default=False))
 
     def map(self, fn: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Results in the order of the items. Raises ``worker-killed`` for one that kills."""
+        """Results in the order of the items.
+
+        Raises:
+            IsthmusError: ``worker-killed`` for an item that kills, ``no-workers`` where the cluster
+                had none for :data:`PATIENCE` seconds.
+        """
         from distributed import KilledWorker, protocol
 
         # a task, not scattered data: what a killed worker held is made anew
@@ -49,9 +57,23 @@ class DaskExecutor:
         futures = self.client.map(called, [held] * len(items), items, pure=False)
         try:
             while futures:
-                yield futures[0].result()
+                yield self._result(futures[0])
                 del futures[0]  # the cluster forgets it
         except KilledWorker as killed:
             raise worker_killed(str(killed).splitlines()[0].rstrip(".")) from None
         finally:
             self.client.cancel(futures)
+
+    def _result(self, future: Any) -> Any:
+        while True:
+            try:
+                return future.result(timeout=PATIENCE)
+            except TimeoutError:
+                if future.done():  # the function's own
+                    raise
+            if not self.client.nthreads():
+                raise IsthmusError(
+                    "no-workers",
+                    f"the cluster at {self.client.scheduler.address} has no worker, and nothing "
+                    f"was done for {PATIENCE:g} seconds; start workers and begin again",
+                )
