@@ -493,6 +493,34 @@ def test_coordinates_that_are_only_picked_and_scaled_need_no_product(
     np.testing.assert_array_equal(side(rows), rows @ matrix.T + offset)
 
 
+@pytest.mark.parametrize("kind", ["exact", "rounded", "off", "swapped", "whole"])
+def test_parts_that_are_taken_out_need_no_product_of_all_coordinates(
+    kind: str, rng: np.random.Generator
+) -> None:
+    apart = np.linalg.qr(rng.normal(size=(8, 8 if kind == "whole" else 2)))[0].T
+    rest = np.eye(8) - apart.T @ apart
+    rest[1, 3] += {"rounded": 4e-16, "off": 1e-12}.get(kind, 0.0)
+    matrix = np.vstack([apart, rest] if kind == "swapped" else [rest, apart])
+    side = AffineMap(8, matrix, rng.normal(size=len(matrix)), normalised=True, renormalised=True)
+    assert (side.parted is None) == (kind in ("off", "swapped", "whole"))
+    for dtype, off in ((np.float64, 2e-15), (np.float32, 1e-6)):
+        rows = rng.normal(size=(9, 8)).astype(dtype)
+        expected = unit_rows(unit_rows(rows) @ matrix.T + side.offset)
+        np.testing.assert_allclose(side(rows), expected, rtol=0, atol=off)
+
+
+@pytest.mark.parametrize("matrix", [None, np.eye(4)[:3] * 2, np.ones((3, 4))])
+def test_rows_that_are_mapped_are_left_as_they_were(
+    matrix: np.ndarray | None, rng: np.random.Generator
+) -> None:
+    rows = rng.normal(size=(5, 4))
+    before = rows.copy()
+    for offset, normalised, again in itertools.product((False, True), repeat=3):
+        move = rng.normal(size=4 if matrix is None else 3) if offset else None
+        AffineMap(4, matrix, move, normalised, again)(rows)
+        np.testing.assert_array_equal(rows, before)
+
+
 def test_maps_take_array_api_strict_rows(rng: np.random.Generator) -> None:
     strict = pytest.importorskip("array_api_strict")
     rows = rng.normal(size=(6, 4))

@@ -17,8 +17,10 @@ from isthmus.robustness import (
     row_of,
     rows_of,
 )
+from isthmus.robustness import draws as drawing
 from isthmus.robustness.draws import checked_queries
 from isthmus.robustness.laws import CHECKS
+from isthmus.robustness.searches import ClosedSearch
 from isthmus.search.relevance import relevance_by_judgements
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves import consistency, curves_over
@@ -216,6 +218,81 @@ def test_in_few_dimensions_many_rows_are_drawn_and_not_predicted(
         else:
             assert row["predicted_consistency"] == pytest.approx(exact, abs=1e-6)
             assert curve.value[0] == pytest.approx(exact, abs=1e-6)
+
+
+def test_parts_of_the_queries_have_the_laws_of_all_and_multiply_nothing(
+    task: RetrievalTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Products that closers which do more than move rows have of their own are cut, too."""
+    closers = [
+        fitted("low-rank-memo", task.queries, task.candidates, score="dot"),
+        fitted("whitening", task.queries, task.candidates, score="dot"),
+        fitted("subspace", task.queries, task.candidates, score="euclidean", rank=66),
+    ]
+    searches = closed_searches(task, closers, kept=True)
+    assert all(search.moved is None for search in searches)
+    rows = np.arange(3, 90, 4)
+    part = replace(task.restricted(rows), facts=Facts())
+    some = [search.restricted(part, rows) for search in searches]
+    level = Perturbation("gaussian", "candidates", 0.3, "total")
+    expected = laws_of(part, closed_searches(part, closers), level)
+    multiply, made = np.matmul, []
+
+    def counted(a: np.ndarray, b: np.ndarray, **more: Any) -> np.ndarray:
+        made.append(b.shape)
+        return multiply(a, b, **more)
+
+    monkeypatch.setattr(np, "matmul", counted)
+    found = laws_of(part, some, level)
+    assert not [shape for shape in made if shape[1] == len(task.candidates)]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_laws_from_the_product_of_the_rows_are_those_of_mapped_rows(
+    task: RetrievalTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = Perturbation("gaussian", "candidates", 0.3, "total")
+    closers = [
+        *(fitted(name, task.queries, task.candidates, **o) for name, o in CLOSERS[:-1]),
+        fitted("center-both", task.queries, task.candidates, score="dot"),
+        fitted("ridge-shift", task.queries, task.candidates, score="euclidean", noise=0.1),
+    ]
+    searches = closed_searches(task, closers)
+    assert all(search.moved is not None for search in searches)
+    shared = laws_of(task, searches, level)
+    monkeypatch.setattr(ClosedSearch, "moved", None)
+    for search, one, other in zip(
+        searches, shared, laws_of(task, closed_searches(task, closers), level), strict=True
+    ):
+        name = f"{search.closer.name} {search.score}"
+        np.testing.assert_allclose(one, other, atol=1e-5, err_msg=name)
+
+
+def laws_of(task: RetrievalTask, searches: list, level: Perturbation) -> list[np.ndarray]:
+    """Chances to keep the answer, by laws alone."""
+    found = measure_perturbations(task, searches, [level], trials=60, seed=3, by_law=True, tabled=0)
+    return [result.law.kept for result in found[0]]
+
+
+@pytest.mark.parametrize("target", ["candidates", "shared", "queries", "both"])
+def test_draws_from_shared_products_are_those_of_disturbed_rows(
+    target: Any, task: RetrievalTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = [Perturbation("gaussian", target, level, "total") for level in (0.05, 0.3)]
+    closers = [
+        *(fitted(name, task.queries, task.candidates, **o) for name, o in CLOSERS),
+        fitted("mean-shift", task.queries, task.candidates, score="cosine", side="candidate"),
+        fitted("centering", task.queries, task.candidates, score="cosine"),
+    ]
+    searches = closed_searches(task, closers)
+    shared = measure_perturbations(task, searches, levels, trials=3, seed=5)
+    monkeypatch.setattr(drawing._Trial, "_shares", lambda *_: False)
+    alone = measure_perturbations(task, searches, levels, trials=3, seed=5)
+    for some, others in zip(shared, alone, strict=True):
+        for one, other in zip(some, others, strict=True):
+            name = f"{one.search.closer.name} {one.search.score}"
+            np.testing.assert_array_equal(one.answers, other.answers, name)
 
 
 def test_draws_kept_for_others_are_those_of_each_by_itself(task: RetrievalTask) -> None:

@@ -7,10 +7,11 @@ import pytest
 
 from isthmus.core.topk import lines_top_k
 from isthmus.search.outcomes import outcome_of
-from isthmus.search.relevance import relevance_by_judgements
+from isthmus.search.relevance import no_relevance, relevance_by_judgements
 from isthmus.search.scores import SCORES, Ranking, first_best, top1
 from isthmus.search.settled import Settled, nearness, surely_largest
-from isthmus.search.shared import Product
+from isthmus.search.shared import Moved, Product
+from isthmus.search.task import RetrievalTask
 
 RNG = np.random.default_rng(4)
 
@@ -74,6 +75,25 @@ def test_places_and_ties_from_a_product_are_those_of_float64(case: str, score: s
     )
     for name in ("top1", "rank", "ties"):
         np.testing.assert_array_equal(getattr(shared, name), getattr(alone, name), err_msg=name)
+
+
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("case", [*CASES, "unlike", "biased"])
+def test_searches_that_add_nothing_read_the_product_and_leave_it(case: str, score: str) -> None:
+    queries, candidates = CASES[case if case in CASES else "plain"]()
+    if case == "unlike":  # candidates of two lengths, which euclidean and cosine tell apart
+        candidates[::2] *= 1.001
+    bias = 0.1 * RNG.normal(size=len(candidates)) if case == "biased" else None
+    nothing = no_relevance(len(queries), len(candidates))
+    task = RetrievalTask(queries, candidates, nothing, score, normalised=False)
+    ranking = Ranking.of(queries, candidates, score, bias)
+    moved = Moved.of(task.product, ranking)
+    if case in ("plain", "near twins", "unlike", "biased"):
+        assert moved.bare == (case != "biased" and (score == "dot" or case != "unlike"))
+    before = task.product.whole.copy()
+    for answers in task.answers([(ranking, moved), (ranking, moved)]):
+        np.testing.assert_array_equal(answers, in_float64(ranking))
+    np.testing.assert_array_equal(task.product.whole, before)
 
 
 @pytest.mark.parametrize("k", [1, 3, 30])

@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from isthmus.core import threads
 from isthmus.search.scores import Ranking
+from isthmus.search.shared import Moved, Product
 from isthmus.theory.curves import consistency, consistency_curve, consistency_curves, leads, sweep
 from isthmus.theory.curves.consistency import swept
 from isthmus.theory.curves.sweep import Sweep
@@ -300,6 +301,20 @@ def test_biases_that_bend_the_law_are_in_its_error() -> None:
     off = np.abs(curve.kept[0] - exact)
     assert 1e-4 < off.max() < 10 * curve.error[0]
     assert abs((curve.kept[0] - exact).mean()) < curve.error[0]
+
+
+def test_rounding_is_that_of_float32_where_scores_are_of_other_rows() -> None:
+    """Queries moved far along what no candidate has: the products stay small, the terms do not."""
+    q, c = two_modalities(30, 70, seed=3)
+    c[:, 0] = 0.0
+    far = np.eye(70)[0] * 1000
+    product = Product.of(q, c)
+    ranking = Ranking.of(q + far, c, "dot")
+    moved = Moved.of(product, ranking, (far, None))
+    assert np.abs(moved.column).max() == 0
+    size = np.linalg.norm(q + far, axis=1) * np.linalg.norm(c, axis=1).max()
+    one = Sweep(ranking, np.array([0.1]), moved=moved)
+    np.testing.assert_allclose(one.rounding, size * np.finfo(np.float32).eps, rtol=1e-6)
 
 
 def test_there_is_none_for_a_single_candidate_nor_for_cosine_of_few_dimensions() -> None:

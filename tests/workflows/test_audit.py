@@ -16,6 +16,7 @@ from isthmus.report.overview import overview_lines
 from isthmus.robustness import COLUMNS, trials_for
 from isthmus.robustness.mixed import PoolCloser
 from isthmus.search.opening import open_task
+from isthmus.search.shared import Product
 from isthmus.workflows.audits import AuditOptions, audit
 from isthmus.workflows.audits.direction import Direction
 from refusals import refused
@@ -167,6 +168,14 @@ def test_the_recommended_closer_comes_back() -> None:
         key = f"{entry['query']}_to_{entry['candidate']}"
         assert done.closers[key].name == entry["recommendation"]["closer"]
         assert len(done.results[key]) == len(entry["stress"])
+
+
+def test_results_keep_no_products() -> None:
+    """A product of 2,000 queries and 5,000 candidates is 40 MB, and each draw has three."""
+    for results in audit(*small(), **QUICK).results.values():
+        for result in results:
+            kept = [fact for _, fact in result.search.task.facts._found.values()]
+            assert not [fact for fact in kept if isinstance(fact, Product)]
 
 
 def test_each_direction_fits_on_its_own_queries(report: dict[str, Any]) -> None:

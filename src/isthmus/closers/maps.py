@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from isthmus.core.arrays import Array, is_numpy, like, namespace, unit, working
+from isthmus.core.arrays import EPS64, Array, is_numpy, like, namespace, unit, working
 from isthmus.errors import CloserError, ShapeError
 
 
@@ -37,18 +37,31 @@ class AffineMap:
                 f"rows have shape {tuple(int(s) for s in rows.shape)}, but this map was fitted "
                 f"for {self.dim} dimensions; use rows of the same model",
             )
-        out = working(rows)
+        entered = out = working(rows)
         if self.normalised:
             out = unit(out)
         if self.picked is not None and is_numpy(out):
             columns, weights = self.picked
-            out = out[:, columns] * like(out, weights)
+            out = out[:, columns]
+            out *= like(out, weights)
+        elif self.parted is not None and is_numpy(out):
+            apart = like(out, self.parted)
+            along = out @ apart.T
+            long = np.empty((len(out), self.dim_out), out.dtype)
+            np.matmul(along, apart, out=long[:, : self.dim])
+            np.subtract(out, long[:, : self.dim], out=long[:, : self.dim])
+            long[:, self.dim :] = along
+            out = long
         elif self.matrix is not None:
             xp = namespace(out)
             out = xp.matmul(out, xp.matrix_transpose(like(out, self.matrix)))
         if self.offset is not None:
-            out = out + like(out, self.offset)[None, :]
-        return unit(out) if self.renormalised else out
+            offset = like(out, self.offset)[None, :]
+            if out is entered or not is_numpy(out):
+                out = out + offset
+            else:  # fresh memory costs more than the sum
+                out += offset
+        return unit(out, spent=out is not entered) if self.renormalised else out
 
     @cached_property
     def picked(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -59,6 +72,18 @@ class AffineMap:
         weights = self.matrix[np.arange(len(columns)), columns]
         alone = np.count_nonzero(self.matrix) == np.count_nonzero(weights)
         return (columns, weights) if alone else None
+
+    @cached_property
+    def parted(self) -> np.ndarray | None:
+        """U (r, d) of a matrix [I - UᵀU; U], which takes the part along U out of rows and puts it
+        after them: O(n d r) instead of O(n d²). None of other matrices."""
+        if self.matrix is None or not self.dim < len(self.matrix) < 2 * self.dim:
+            return None
+        apart = self.matrix[self.dim :]
+        rest = np.eye(self.dim) - apart.T @ apart
+        size = 1.0 + float(np.abs(rest).max())
+        off = np.abs(self.matrix[: self.dim] - rest).max()
+        return apart if off <= 4 * EPS64 * size else None
 
     @property
     def steps(self) -> tuple[AffineMap, ...]:

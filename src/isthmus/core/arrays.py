@@ -101,8 +101,9 @@ def row_norms(rows: Array) -> Array:
     return _plain_norms(scaled) * peaks
 
 
-def unit(rows: Array) -> Array:
-    """Rows divided by their norms; a zero row stays zero."""
+def unit(rows: Array, *, spent: bool = False) -> Array:
+    """Rows divided by their norms; a zero row stays zero. ``spent``: nobody needs the rows after,
+    and NumPy writes to them."""
     xp = namespace(rows)
     norms = _plain_norms(rows)
     lost = _out_of_range(norms)
@@ -110,6 +111,8 @@ def unit(rows: Array) -> Array:
         rows, _ = _by_peak(rows, lost)
         norms = _plain_norms(rows)
         norms = xp.where(norms > 0, norms, xp.ones_like(norms))
+    if spent and isinstance(rows, np.ndarray):
+        return np.divide(rows, norms[:, None], out=rows)
     return rows / norms[:, None]
 
 
@@ -163,3 +166,8 @@ class Facts:
             kept = self._found[key] = tuple(ref(array, forget) for array in arrays), find()
         found: T = kept[1]
         return found
+
+    def forget(self, about: str = "") -> None:
+        """Drop those whose name begins so; they are found again where they are asked for."""
+        for key in [key for key in self._found if key[0].startswith(about)]:
+            self._found.pop(key, None)

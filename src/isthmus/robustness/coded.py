@@ -91,13 +91,10 @@ def _alike(searches: Sequence[ClosedSearch], perturbation: Perturbation) -> Iter
 
 
 def _same(one: ClosedSearch, other: ClosedSearch) -> bool:
-    dim = one.stored_dims
-    if dim != other.stored_dims:
+    if one.stored_dims != other.stored_dims:
         return False
-    if one.candidates is other.candidates:
-        return True
-    a, b = one.candidates[:, :dim], other.candidates[:, :dim]
-    return np.array_equal(a[:1], b[:1]) and np.array_equal(a, b)
+    a, b = one.candidates, other.candidates
+    return a is b or (np.array_equal(a[:1], b[:1]) and np.array_equal(a, b))
 
 
 class _Memory:
@@ -196,8 +193,8 @@ class _Once:
 
 @dataclass(frozen=True, eq=False)
 class _Coded:
-    """Stored rows through one codec, ``stored`` (K, d) float64, and how long each error is,
-    ``errors`` (K,); None where queries alone are coded.
+    """Stored rows through one codec, ``stored`` (K, d + m) float64 with the m memo coordinates, and
+    how long each error is, ``errors`` (K,); None where queries alone are coded.
 
     What rescoring loses splits into what the code loses (1 - ``coded_consistency``), what ranking
     again wins back (up to ``in_shortlist``) and the rest.
@@ -213,15 +210,17 @@ class _Coded:
     def of(cls, alike: _Stored, name: str) -> _Coded:
         if alike.perturbation.target == "queries":
             return cls(alike, name, None, None, np.zeros(0))
-        codec, rows, facts = fit_codec(name, alike.calibration[0]), alike.rows, alike.task.facts
+        rows, facts = alike.searches[0].candidates, alike.task.facts
+        codec, dim = fit_codec(name, alike.calibration[0]), alike.rows.shape[1]
         stored, light = (alike.memory.of(rows.shape, kind) for kind in (np.float64, np.float32))
         norms, errors = np.empty(len(rows)), np.empty(len(rows))
         for start in range(0, len(rows), CODED):
             some = slice(start, start + CODED)
-            stored[some] = codec.through(rows[some])
+            stored[some, :dim] = codec.through(rows[some, :dim])
+            stored[some, dim:] = rows[some, dim:]
             light[some] = stored[some]
             norms[some] = row_norms(stored[some])
-            errors[some] = row_norms(stored[some] - rows[some])
+            errors[some] = row_norms(stored[some, :dim] - rows[some, :dim])
         facts.of("single", lambda: light, stored)  # for all searches of it
         facts.of("norms", lambda: norms, stored)
         return cls(alike, name, codec, stored, errors)
@@ -242,6 +241,11 @@ class _Coded:
             return None
         return np.asarray(2 * error * queries)
 
+    @property
+    def _codes(self) -> np.ndarray | None:
+        """What the codec gives back, (K, d)."""
+        return None if self.stored is None else self.stored[:, : self.alike.rows.shape[1]]
+
     @cached_property
     def columns(self) -> dict[str, object]:
         """What kind of error the codec makes on the rows under test, and whether its ranges fit.
@@ -253,7 +257,7 @@ class _Coded:
         if not self.alike.tabled:
             return {"codec_error": float(f"{(self.errors**2).mean():.9g}")}
         rows, task = self.alike.rows, self.alike.task
-        error = measure_error(self.codec, rows, coded=self.stored)
+        error = measure_error(self.codec, rows, coded=self._codes)
         found: dict[str, object] = {
             "codec_error": float(f"{error.squared:.9g}"),
             "codec_slope": round(error.slope, 9),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from isthmus.search.task import RetrievalTask
 CHECKED = 1000
 """Queries that draws check a law on, at most: one draw of them leaves a share of three in four a
 standard error of .014 (``docs/laws.md``)."""
+
+DRAWS = "drawn: "
+"""How the names of facts begin that are kept of draws."""
 
 
 def checked_queries(task: RetrievalTask, seed: int) -> np.ndarray | None:
@@ -76,7 +80,7 @@ class Noise:
             return drawn(draw, count, dim, size, seed=seed, trial=trial, role=role, level=0.0)
 
         def once(name: str, find: Callable[[], Product]) -> Product:
-            key = f"{family} on {name}, {dim}, {seed}, {trial}, {some}"
+            key = f"{DRAWS}{family} on {name}, {dim}, {seed}, {trial}, {some}"
             return task.facts.of(key, find, task.queries, task.candidates) if kept else find()
 
         clean = task.product
@@ -217,7 +221,7 @@ class _Trial:
 
         def work(part: slice, products: np.ndarray, *others: np.ndarray) -> None:
             parts = _Products(products, **dict(zip(names, others, strict=True)))
-            sums: dict[tuple[float, float], np.ndarray] = {}
+            sums: dict[tuple[float, float], _Sums] = {}
             for place, one in own.items():
                 scores = one.scores(parts, part, sums)
                 if ties:
@@ -246,17 +250,28 @@ class _Products:
     asked: np.ndarray | None = None
     both: np.ndarray | None = None
 
-    def sum(self, asked: float, stored: float) -> np.ndarray:
+    def sums(self, asked: float, stored: float) -> _Sums:
         """The products of rows with noise of these sizes."""
-        out = None
-        for part, size in ((self.stored, stored), (self.asked, asked), (self.both, asked * stored)):
-            if part is None:
-                continue
-            if out is None:
-                out = self.clean + size * part
-            else:
-                out += size * part
-        return self.clean if out is None else out
+        own = self.clean if self.stored is None else self.clean + stored * self.stored
+        if self.asked is None:
+            return _Sums(own, None)
+        noise = asked * self.asked
+        if self.both is not None:
+            noise += asked * stored * self.both
+        return _Sums(own, noise)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """Products of noisy candidates with queries and with the queries' noise, (b, K) each."""
+
+    own: np.ndarray
+    noise: np.ndarray | None
+
+    @cached_property
+    def whole(self) -> np.ndarray:
+        """With noisy queries."""
+        return self.own if self.noise is None else self.own + self.noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,28 +322,35 @@ class _Own:
                 self.column = self.column - 0.5 * change
             else:
                 self.scale = 1 / np.sqrt(found.own + change)
-        if not self._bends:  # then all that is the candidate's own is one sum
+        if moved.length is None:  # then all that is the candidate's own is one sum
             self.column = self.column if self.tilt is None else self.column + self.tilt
 
-    @property
-    def _bends(self) -> bool:
-        return self.moved.rate is not None or self.moved.length is not None
-
     def scores(
-        self, parts: _Products, part: slice, sums: dict[tuple[float, float], np.ndarray]
+        self, parts: _Products, part: slice, sums: dict[tuple[float, float], _Sums]
     ) -> np.ndarray:
         """(b, K), to be read only; ``sums`` are kept for other searches at the same level."""
-        if self._bends:
+        moved = self.moved
+        if moved.length is not None:
             return self._bent(parts, part)
         if self.sizes not in sums:
-            sums[self.sizes] = parts.sum(*self.sizes)
-        if self.scale is None and not self.column.any():
-            return sums[self.sizes]
-        out = sums[self.sizes] + self.column
+            sums[self.sizes] = parts.sums(*self.sizes)
+        some = sums[self.sizes]
+        if moved.rate is not None:
+            out = some.own + self.column
+            if moved.row is not None:
+                out += moved.row[part, None]
+            out *= moved.rate[part, None]
+            if some.noise is not None:
+                out += some.noise
+        elif self.scale is None and not self.column.any():
+            return some.whole
+        else:
+            out = some.whole + self.column
+            if self.scale is not None and moved.row is not None:
+                out += moved.row[part, None]
         if self.scale is not None:
-            for row in (self.moved.row, self.across):
-                if row is not None:
-                    out += row[part, None]
+            if self.across is not None:
+                out += self.across[part, None]
             out *= self.scale
         return out
 

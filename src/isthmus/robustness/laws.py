@@ -18,6 +18,8 @@ from isthmus.core.arrays import EPS32
 from isthmus.perturb.families import NOISES
 from isthmus.robustness.perturbations import Perturbation
 from isthmus.robustness.searches import ClosedSearch, Law
+from isthmus.search.scores import Ranking
+from isthmus.search.shared import Product
 from isthmus.search.task import RetrievalTask
 from isthmus.theory.curves.consistency import LEAST_DIMENSIONS, Curve, has_curve, is_quick, swept
 from isthmus.theory.curves.queries import DRAWS, Asked, AskedNoise, asked_chances
@@ -65,7 +67,7 @@ def laws(
     if perturbation.target != "candidates":
         return out
     right = _right(task) if _for_all(task, perturbation) else None
-    groups: dict[int, list[tuple[int, Sweep]]] = {}
+    groups: dict[int, tuple[Product | Ranking, list[tuple[int, Sweep]]]] = {}
     for i, search in enumerate(searches):
         if not (_has_formula(search, perturbation.family) and is_quick(search.clean)):
             continue
@@ -73,19 +75,19 @@ def laws(
             out[i] = _one_by_one(search, totals[:, i])
             continue
         # searches that share the product are one group, the others are by themselves
-        mine = groups.setdefault(-1 if search.moved is not None else i, [])
+        product, moved = search.multiplied
+        _, mine = groups.setdefault(-1 if search.moved is not None else i, (product, []))
         alike = [sweep for j, sweep in mine if (totals[:, j] == totals[:, i]).all()]
         sweep = Sweep(
-            search.clean.single(),
+            product if isinstance(product, Ranking) else search.clean,
             totals[:, i],
             _spreads(search, perturbation.family),
-            moved=search.moved,
+            moved=moved,
             like=next((one for one in alike if one.score == search.score), None),
             items=task.candidate_items,
         )
         mine.append((i, sweep))
-    for number, group in groups.items():
-        product = task.product if number < 0 else searches[number].clean.single()
+    for product, group in groups.values():
         aims = [[] if right is None else [searches[i].today_top1, *right] for i, _ in group]
         for (i, _), curve in zip(
             group, swept([s for _, s in group], product, own_aims=aims), strict=True

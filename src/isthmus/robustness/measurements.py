@@ -236,9 +236,8 @@ def _total(perturbation: Perturbation, search: ClosedSearch) -> float:
 
 
 def _asked(task: RetrievalTask, perturbation: Perturbation) -> float:
-    rows = task.candidates
-    spread = lambda: float(rows.var(axis=0).sum())  # noqa: E731
-    return _variance(perturbation, rows.shape[1], spread, task.candidate_square_norm)
+    dim, square = task.candidates.shape[1], task.candidate_square_norm
+    return _variance(perturbation, dim, lambda: task.candidate_variance, square)
 
 
 def _variance(

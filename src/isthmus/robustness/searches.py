@@ -17,7 +17,7 @@ from isthmus.perturb.shapes import Met, Shape
 from isthmus.robustness.perturbations import FlipReference, Perturbation
 from isthmus.search.items import ItemColumns
 from isthmus.search.relevance import Relevance
-from isthmus.search.scores import Ranking
+from isthmus.search.scores import Ranking, total_variance_of
 from isthmus.search.settled import largest
 from isthmus.search.shared import Moved, Product
 from isthmus.search.task import RetrievalTask
@@ -55,7 +55,10 @@ class ClosedSearch:
         """The same search by the queries ``rows`` (m,), which ``task`` holds."""
         clean = replace(self.clean, queries=self.queries[rows])
         tops = {"clean_top1": self.clean_top1[rows], "today_top1": self.today_top1[rows]}
-        return replace(self, queries=clean.queries, clean=clean, task=task, _shapes={}, **tops)
+        some = replace(self, queries=clean.queries, clean=clean, task=task, _shapes={}, **tops)
+        if "product" in vars(self):
+            vars(some)["product"] = self.product.at(rows)
+        return some
 
     @cached_property
     def moved(self) -> Moved | None:
@@ -69,6 +72,16 @@ class ClosedSearch:
         """Inner products of its own rows, mapped, in float32."""
         cut = self.clean.single()
         return Product(cut.queries, cut.candidates)
+
+    @property
+    def multiplied(self) -> tuple[Product | Ranking, Moved | None]:
+        """A product that its scores come from, and how: that of the task's rows, or its own where
+        it was asked for before. Else the search itself in float32."""
+        if self.moved is not None:
+            return self.task.product, self.moved
+        if "product" in vars(self):
+            return self.product, Moved.of(self.product, self.clean)
+        return self.clean.single(), None
 
     @cached_property
     def _clean_head(self) -> np.ndarray:
@@ -109,11 +122,7 @@ class ClosedSearch:
     @property
     def stored_variance(self) -> float:
         """Total variance of what is stored as vectors."""
-
-        def found() -> float:
-            return float(self.candidates[:, : self.stored_dims].var(axis=0).sum())
-
-        return self.task.facts.of(f"variance of {self.stored_dims}", found, self.candidates)
+        return total_variance_of(self.candidates, self.stored_dims, self.task.facts)
 
     @property
     def floats_per_candidate(self) -> int:

@@ -64,6 +64,12 @@ def norms_of(rows: Array, facts: Facts) -> Array:
     return facts.of("norms", lambda: row_norms(rows), rows)
 
 
+def total_variance_of(rows: np.ndarray, dims: int, facts: Facts) -> float:
+    """Sum of the variances of the first ``dims`` columns of rows (n, d), found once for all who
+    share ``facts``."""
+    return facts.of(f"variance of {dims}", lambda: float(rows[:, :dims].var(axis=0).sum()), rows)
+
+
 def single(rows: np.ndarray, facts: Facts) -> np.ndarray:
     """Rows (n, d) in float32, cut once for all who share ``facts``."""
     if rows.dtype == np.float32:

@@ -63,21 +63,24 @@ class Settled:
         return not len(sizes) or bool(sizes.max() < LARGEST and sizes.min() > SMALLEST)
 
     def best(self, scores: np.ndarray, part: slice, listed: np.ndarray | None = None) -> np.ndarray:
-        """The answers (b,) of the queries in ``part``; spoils their float32 scores (b, K).
+        """The answers (b,) of the queries in ``part``. Their float32 scores (b, K) are written to,
+        and left as they were.
 
         ``listed`` (b, c): the candidates, ascending, that scores (b, c) are of; None: all.
         """
         rows = np.arange(len(scores))
         first = scores.argmax(axis=1)
-        level = scores[rows, first] - self.near[part]
+        best = scores[rows, first]
+        level = best - self.near[part]
         scores[rows, first] = -np.inf
         doubtful = np.flatnonzero(scores.max(axis=1) >= level)
-        answers = first if listed is None else listed[rows, first]
+        answers = first.copy() if listed is None else listed[rows, first]
         if len(doubtful):
             near = scores[doubtful] >= level[doubtful, None]
             near[np.arange(len(doubtful)), first[doubtful]] = True
             among = None if listed is None else listed[doubtful]
             answers[doubtful] = self._settled(part.start + doubtful, near, among)
+        scores[rows, first] = best
         return answers
 
     def leading(self, scores: np.ndarray, part: slice, k: int) -> np.ndarray:

@@ -62,7 +62,7 @@ class Product:
         return max(16, BLOCK // max(1, len(self.candidates)))
 
     def blocks(self, work: Callable[..., None], *others: Product) -> None:
-        """Call ``work(part, product (b, K), …)`` for all queries; it must not write to a product.
+        """Call ``work(part, product (b, K), …)`` for all queries; it leaves a product as it was.
 
         ``others``: further products of as many rows, of which it is handed the same block.
         """
@@ -173,6 +173,15 @@ class Moved:
     def plain(self) -> bool:
         """Whether products and a number per candidate are all of it."""
         return self.rate is None and self.length is None and self.scale is None
+
+    @cached_property
+    def bare(self) -> bool:
+        """Whether products have the order of the scores, and their differences."""
+        if self.rate is not None or self.length is not None:
+            return False
+        if self.scale is not None and (self.scale != 1).any():
+            return False
+        return all(x is None or np.ptp(x) == 0 for x in (self.column, self.offset))
 
     def scores(
         self,

@@ -20,7 +20,7 @@ from isthmus.search.inputs import Input
 from isthmus.search.items import both_items, exact_items, items_among, one_row_each
 from isthmus.search.outcomes import best_listed
 from isthmus.search.relevance import Relevance, no_relevance
-from isthmus.search.scores import Ranking, top1
+from isthmus.search.scores import Ranking, top1, total_variance_of
 from isthmus.search.settled import Settled
 from isthmus.search.shared import Moved, Product
 
@@ -111,6 +111,11 @@ class RetrievalTask:
         """Mean squared norm of the candidates."""
         return float(np.einsum("ij,ij->", self.candidates, self.candidates)) / len(self.candidates)
 
+    @property
+    def candidate_variance(self) -> float:
+        """Total variance of the candidates."""
+        return total_variance_of(self.candidates, self.candidates.shape[1], self.facts)
+
     @cached_property
     def unit_rows(self) -> bool:
         """Whether all rows are of unit norm, normalised here or before."""
@@ -193,7 +198,7 @@ class RetrievalTask:
 
         def work(part: slice, products: np.ndarray) -> None:
             for row, (i, settled, moved) in zip(rows, shared, strict=True):
-                scores = moved.scores(products, part, spare=spare)
+                scores = products if moved.bare else moved.scores(products, part, spare=spare)
                 if watch is not None:
                     watch(i, part, scores, settled)
                 row[part] = settled.best(scores, part)

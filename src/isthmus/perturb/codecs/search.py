@@ -42,18 +42,21 @@ def coded_ranking(
         bias: (K,) candidate biases or None.
         query_codec: codes the queries too (symmetric); None compares float queries (asymmetric).
         stored: how many leading coordinates are coded; the rest stays in float. All by default.
-        coded: those coordinates as the codec gives them back, where they are known already.
+        coded: the candidates (K, d) with those coordinates as the codec gives them back, where
+            they are known already.
         facts: shared with other searches of the same rows.
 
     Raises:
         ShapeError: dimensions or lengths that do not fit. OptionError: unknown score.
     """
     dim = candidates.shape[1] if stored is None else stored
-    head, tail, facts = candidates[:, :dim], candidates[:, dim:], facts or Facts()
-    coded = codec.through(head) if coded is None else coded
-    offsets, codes, extra = getattr(codec, "offsets", None), coded, None
+    head, facts = candidates[:, :dim], facts or Facts()
+    if coded is None:
+        coded = _joined(codec.through(head), candidates[:, dim:])
+    offsets, rows, extra = getattr(codec, "offsets", None), coded, None
     if offsets is not None:
-        extra = facts.of(f"offsets, {score}", lambda: offsets(head, score, codes), codes)
+        find = lambda: offsets(head, score, rows[:, :dim])  # noqa: E731
+        extra = facts.of(f"offsets, {score}", find, rows)
     if extra is not None:
         bias = extra if bias is None else bias + extra
     ask = getattr(codec, "query_through", None) if query_codec is None else query_codec.through
@@ -62,7 +65,7 @@ def coded_ranking(
         given = queries[:, :dim]
         changed = ask(given)
         asked = queries if changed is given else _joined(changed, queries[:, dim:])
-    asked, coded = (np.asarray(rows, np.float64) for rows in (asked, _joined(coded, tail)))
+    asked, coded = (np.asarray(side, np.float64) for side in (asked, coded))
     return Ranking.of(asked, coded, score, bias, facts)
 
 

@@ -5,6 +5,7 @@ The share of images (side a) in the top ten of each query, next to that expected
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,11 @@ def mixed_share(
     shares: dict[str, dict[str, float]] = {"before": {}, "after": {}, "standardised": {}}
     for key, first in (("queries_a", 0), ("queries_b", size)):
         asked = first + np.arange(min(size, QUERIES))
-        shares["before"][key] = _share_of_first(pool, asked)
-        shares["after"][key] = _share_of_first(centred, asked)
-        levels, spreads = (part[:, :, None] for part in closer.levels(pool[asked]))
-        shares["standardised"][key] = _share_of_first(pool, asked, levels, spreads)
+        levels, spreads = closer.levels(pool[asked])
+        flat = np.zeros_like(levels), np.ones_like(spreads)
+        plain, standardised = _shares_of_first(pool, asked, [flat, (levels, spreads)])
+        shares["before"][key], shares["standardised"][key] = plain, standardised
+        shares["after"][key] = _shares_of_first(centred, asked, [flat])[0]
     return {
         "a_share_at_10": shares,
         "image_share_at_10": {
@@ -62,32 +64,37 @@ def mixed_share(
     }
 
 
-def _share_of_first(
-    pool: np.ndarray,
-    asked: np.ndarray,
-    levels: np.ndarray | float = 0.0,
-    spreads: np.ndarray | float = 1.0,
-) -> float:
+def _shares_of_first(
+    pool: np.ndarray, asked: np.ndarray, levelled: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> list[float]:
     """Mean share of the first half of the pool (K, d) in the top 10 of its rows ``asked`` (n,), by
-    inner products less ``levels`` over ``spreads`` ((n, 2, 1), of either half), without their own.
+    inner products, without their own row.
 
     In float32; scores that are near the tenth best in float64.
+
+    Args:
+        levelled: what is taken off the scores of either half, and what they are divided by, (n, 2)
+            each: a share for each of these.
     """
-    norms = row_norms(pool)
-    levels, spreads = (np.broadcast_to(part, (len(asked), 2, 1)) for part in (levels, spreads))
-    sizes = norms[asked] * norms.max() + np.abs(levels).max(axis=(1, 2))
-    near = nearness(sizes / spreads.min(axis=(1, 2)), pool.shape[1])
+    norms, light = row_norms(pool), pool.astype(np.float32)
+    products = light[asked] @ light.T
 
-    def scores(some: np.ndarray, kind: type) -> np.ndarray:
-        rows: np.ndarray = pool.astype(kind, copy=False)
-        found = (rows[asked[some]] @ rows.T).reshape(len(some), 2, -1)
-        found -= levels[some].astype(kind)
-        found /= spreads[some].astype(kind)
-        found = found.reshape(len(some), -1)
-        found[np.arange(len(some)), asked[some]] = -np.inf
-        return found
+    def share(levels: np.ndarray, spreads: np.ndarray) -> float:
+        sizes = norms[asked] * norms.max() + np.abs(levels).max(axis=1)
 
-    every = np.arange(len(asked))
-    kind = np.float32 if sizes.min() > SMALLEST and sizes.max() < LARGEST else np.float64
-    best = surely_largest(scores(every, kind), AT, near, lambda some: scores(some, np.float64))
-    return float((best < len(pool) // 2).mean())
+        def scores(some: np.ndarray, kind: type) -> np.ndarray:
+            found = products[some] if kind is np.float32 else pool[asked[some]] @ pool.T
+            found = found.reshape(len(some), 2, -1)
+            found -= levels[some, :, None].astype(kind)
+            found /= spreads[some, :, None].astype(kind)
+            found = found.reshape(len(some), -1)
+            found[np.arange(len(some)), asked[some]] = -np.inf
+            return found
+
+        every = np.arange(len(asked))
+        kind = np.float32 if sizes.min() > SMALLEST and sizes.max() < LARGEST else np.float64
+        near = nearness(sizes / spreads.min(axis=1), pool.shape[1])
+        best = surely_largest(scores(every, kind), AT, near, lambda some: scores(some, np.float64))
+        return float((best < len(pool) // 2).mean())
+
+    return [share(*one) for one in levelled]

@@ -156,14 +156,13 @@ def curves_over(
     levels = np.asarray(totals, np.float64)
     sweeps: dict[int, Sweep] = {}
     for i, (ranking, moved) in enumerate(searches):
-        single = ranking.single()
-        if not is_quick(single):
+        if not is_quick(ranking):
             continue
-        if moved is None or not has_curve(single):
-            out[i] = consistency_curve(single, totals)
+        if moved is None or not has_curve(ranking):
+            out[i] = consistency_curve(ranking.single(), totals)
         else:
             like = next((one for one in sweeps.values() if one.score == ranking.score), None)
-            sweeps[i] = Sweep(single, levels, moved=moved, like=like)
+            sweeps[i] = Sweep(ranking, levels, moved=moved, like=like)
     if sweeps:
         for i, curve in zip(sweeps, swept(list(sweeps.values()), product), strict=True):
             out[i] = curve

@@ -52,7 +52,7 @@ class Sweep:
         count: int | None = None,
         most_bias: float | None = None,
     ) -> None:
-        """``moved``: where blocks are of products of other rows. ``like``: one of as many
+        """``moved``: where blocks are float32 products of other rows. ``like``: one of as many
         candidates, dimensions and levels, whose tables are taken. ``count``, ``most_bias``: of the
         candidates, and the greatest of their biases, where those given stand for others."""
         from scipy.special import ndtri
@@ -64,10 +64,12 @@ class Sweep:
         t = step * np.arange(-round(LAST / step), round(LAST / step) + 1)
         weights = np.exp(-0.5 * t**2)
         self.weights = (weights / weights.sum()).astype(np.float32)
-        self.rounding = ranking.tie_widths[:, 0].astype(np.float64) / TIE_ULPS
+        widths = ranking.tie_widths if moved is None else ranking.rounding(EPS32)
+        self.rounding = widths[:, 0].astype(np.float64) / TIE_ULPS
+        self.bias = ranking.bias if ranking.score == "euclidean" else None
         if moved is not None:
             self.rounding = np.maximum(self.rounding, moved.sizes * EPS32)
-        self.bias = ranking.bias if ranking.score == "euclidean" else None
+            self.bias = None if self.bias is None else self.bias.astype(np.float32)
         if self.bias is not None and most_bias is None:
             most_bias = float(self.bias.max())
         self.most_bias = most_bias

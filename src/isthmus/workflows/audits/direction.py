@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,12 +24,13 @@ from isthmus.robustness import (
     closed_answers,
     closed_searches,
     default_perturbations,
-    grid,
     measure_perturbation,
+    measure_perturbations,
     row_of,
     rows_of,
     trials_for,
 )
+from isthmus.robustness.draws import DRAWS
 from isthmus.robustness.mixed import ranked_gain
 from isthmus.search.outcomes import outcome_of
 from isthmus.search.shared import Moved
@@ -76,13 +76,8 @@ class Direction:
     def middle_noise(self) -> tuple[float, float]:
         """The middle level, and what it is as E‖ε‖² of a candidate's noise."""
         level, task = sorted(self.opts.levels)[len(self.opts.levels) // 2], self.task
-        dim, square = task.candidates.shape[1], task.candidate_square_norm
-        return level, total_variance(level, self.convention, dim, self.spread, square)
-
-    @cached_property
-    def spread(self) -> float:
-        """Total variance of the candidates."""
-        return float(self.task.candidates.var(axis=0).sum())
+        sizes = task.candidates.shape[1], task.candidate_variance, task.candidate_square_norm
+        return level, total_variance(level, self.convention, *sizes)
 
     @property
     def trials(self) -> int:
@@ -138,16 +133,25 @@ def direction_part(
 
     verdict = verdict_of(task, opts.rules, lambda _, *done: say(f"verdict {called}", *done))
     closer = one.recommended(verdict)
-    results = grid(
-        task,
-        one.closers(closer),
-        perturbations,
-        trials=one.trials,
-        control_trials=one.control_trials,
-        seed=opts.seed,
-        by_law=opts.trials is None,
-        on_perturbation=tick,
-    )
+    searches = closed_searches(task, one.closers(closer))
+
+    def measured(noise: bool) -> list[list[Result]]:
+        return measure_perturbations(
+            task,
+            searches,
+            [one for one in perturbations if (one.kind == "noise") == noise],
+            trials=one.trials,
+            control_trials=one.control_trials,
+            seed=opts.seed,
+            by_law=opts.trials is None,
+            on_perturbation=tick,
+        )
+
+    found = measured(True)
+    controls = control_rows(one, closer, verdict.recommendation["options"])
+    task.facts.forget(DRAWS)  # 150 MB, which only these two share
+    found += measured(False)
+    results = [result for results in zip(*found, strict=True) for result in results]
     roles = dict(zip("ab", opts.names, strict=True))
     query, candidate = task.direction[0], task.direction[-1]
     entry = {
@@ -173,11 +177,12 @@ def direction_part(
         "closers": [_closer_entry(r) for r in _first_of_each(results)],
         "closing_curve": closing_curve(one),
         "stress": [row_of(task, r, opts.seed) for r in results],
-        "controls": control_rows(one, closer, verdict.recommendation["options"]),
+        "controls": controls,
         "radius": _radius(task, closer),
         "recommendation": verdict.recommendation
         | {"rejected": rejected(task, results, opts.floor)},
     }
+    task.facts.forget()  # products and copies of rows, which the results would keep alive
     return entry, closer, results
 
 
@@ -282,28 +287,31 @@ def closing_curve(one: Direction) -> list[dict[str, Any]]:
     """Each closer at growing strength: what closing alone does to answers and accuracy, and the
     consistency that is predicted under noise of the middle level."""
     scores = {"mean-shift": one.opts.score, "orthogonal-shift": None, "center-queries": None}
-    fitted = [one.fit(name, score, strength=s) for name, score in scores.items() for s in STRENGTHS]
+    return [
+        point
+        for name, score in scores.items()
+        for point in _points(one, [one.fit(name, score, strength=s) for s in STRENGTHS])
+    ]
+
+
+def _points(one: Direction, closers: Sequence[Closer]) -> Iterator[dict[str, Any]]:
     task, relevance = one.task, one.task.relevance
-    searches = closed_searches(task, fitted)
-    curves: Sequence[Curve | None] = [None] * len(fitted)
+    searches = closed_searches(task, closers)
+    curves: Sequence[Curve | None] = [None] * len(closers)
     if task.candidate_items is None and task.lists is None:
         moves = [(search.clean, search.moved) for search in searches]
         curves = curves_over(task.product, moves, [one.middle_noise[1]])
-    points = []
     for search, curve in zip(searches, curves, strict=True):
         correct = relevance.correct(search.clean_top1)[relevance.judged]
         apart = search.queries.mean(axis=0) - search.candidates.mean(axis=0)
-        points.append(
-            {
-                "closer": search.closer.name,
-                "strength": search.closer.strength,
-                "gap": float(np.linalg.norm(apart)),
-                "clean_agreement": float(search.clean_agreement.mean()),
-                "accuracy": float(correct.mean()) if len(correct) else None,
-                "predicted_consistency": None if curve is None else float(curve.value[0]),
-            }
-        )
-    return points
+        yield {
+            "closer": search.closer.name,
+            "strength": search.closer.strength,
+            "gap": float(np.linalg.norm(apart)),
+            "clean_agreement": float(search.clean_agreement.mean()),
+            "accuracy": float(correct.mean()) if len(correct) else None,
+            "predicted_consistency": None if curve is None else float(curve.value[0]),
+        }
 
 
 def control_rows(
@@ -331,7 +339,7 @@ def control_rows(
     plain, (mine, stretched, *moved) = searches[: len(made)], searches[len(made) :]
 
     level, total = one.middle_noise
-    share = total / one.spread if one.spread else 0.0
+    share = total / task.candidate_variance if task.candidate_variance else 0.0
     compared = (
         (Perturbation("gaussian", "candidates", level, one.convention), [plain[0], mine, *moved]),
         (Perturbation("gaussian", "candidates", share, "spread"), [*plain, stretched, mine]),

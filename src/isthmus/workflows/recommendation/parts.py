@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -115,10 +114,6 @@ class Part:
             rows = np.arange(len(rows))
         return cls(task, rows, task.plain(), today, tuple(perturbations), trials, seed, by_law)
 
-    @cached_property
-    def _variance(self) -> float:
-        return float(self.task.candidates.var(axis=0).sum())
-
     @property
     def judged(self) -> np.ndarray:
         """(n,) bool: queries whose right answer is known."""
@@ -196,7 +191,7 @@ class Part:
         judged = self.rows[self.judged]
         right = [r.correct(self.task.relevance)[:, judged] for r in results]
         known = [1 - r.predicted for r in results if r.predicted is not None]
-        before, stored = self._variance, search.stored_variance
+        before, stored = self.task.candidate_variance, search.stored_variance
         return Measured(
             same,
             int((same & (clean != self.today)).sum()),
