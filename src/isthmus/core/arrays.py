@@ -167,7 +167,6 @@ class Facts:
         found: T = kept[1]
         return found
 
-    def forget(self, about: str = "") -> None:
-        """Drop those whose name begins so; they are found again where they are asked for."""
-        for key in [key for key in self._found if key[0].startswith(about)]:
-            self._found.pop(key, None)
+    def forget(self) -> None:
+        """Drop all of them; they are found again where they are asked for."""
+        self._found.clear()

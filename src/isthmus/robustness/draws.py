@@ -32,9 +32,6 @@ CHECKED = 1000
 """Queries that draws check a law on, at most: one draw of them leaves a share of three in four a
 standard error of .014 (``docs/laws.md``)."""
 
-DRAWS = "drawn: "
-"""How the names of facts begin that are kept of draws."""
-
 
 def checked_queries(task: RetrievalTask, seed: int) -> np.ndarray | None:
     """Queries that the draws of a seed check laws on, (m,) ascending; None: all.
@@ -80,7 +77,7 @@ class Noise:
             return drawn(draw, count, dim, size, seed=seed, trial=trial, role=role, level=0.0)
 
         def once(name: str, find: Callable[[], Product]) -> Product:
-            key = f"{DRAWS}{family} on {name}, {dim}, {seed}, {trial}, {some}"
+            key = f"{family} on {name}, {dim}, {seed}, {trial}, {some}"
             return task.facts.of(key, find, task.queries, task.candidates) if kept else find()
 
         clean = task.product

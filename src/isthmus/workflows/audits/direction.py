@@ -30,7 +30,6 @@ from isthmus.robustness import (
     rows_of,
     trials_for,
 )
-from isthmus.robustness.draws import DRAWS
 from isthmus.robustness.mixed import ranked_gain
 from isthmus.search.outcomes import outcome_of
 from isthmus.search.shared import Moved
@@ -134,24 +133,20 @@ def direction_part(
     verdict = verdict_of(task, opts.rules, lambda _, *done: say(f"verdict {called}", *done))
     closer = one.recommended(verdict)
     searches = closed_searches(task, one.closers(closer))
-
-    def measured(noise: bool) -> list[list[Result]]:
-        return measure_perturbations(
-            task,
-            searches,
-            [one for one in perturbations if (one.kind == "noise") == noise],
-            trials=one.trials,
-            control_trials=one.control_trials,
-            seed=opts.seed,
-            by_law=opts.trials is None,
-            on_perturbation=tick,
-        )
-
-    found = measured(True)
-    controls = control_rows(one, closer, verdict.recommendation["options"])
-    task.facts.forget(DRAWS)  # 150 MB, which only these two share
-    found += measured(False)
-    results = [result for results in zip(*found, strict=True) for result in results]
+    # codes first: the draws, which controls take as well, are not held meanwhile
+    codes_first = sorted(perturbations, key=lambda one: one.kind == "noise")
+    found = measure_perturbations(
+        task,
+        searches,
+        codes_first,
+        trials=one.trials,
+        control_trials=one.control_trials,
+        seed=opts.seed,
+        by_law=opts.trials is None,
+        on_perturbation=tick,
+    )
+    by_perturbation = dict(zip(codes_first, found, strict=True))
+    results = [by_perturbation[p][i] for i in range(len(searches)) for p in perturbations]
     roles = dict(zip("ab", opts.names, strict=True))
     query, candidate = task.direction[0], task.direction[-1]
     entry = {
@@ -177,7 +172,7 @@ def direction_part(
         "closers": [_closer_entry(r) for r in _first_of_each(results)],
         "closing_curve": closing_curve(one),
         "stress": [row_of(task, r, opts.seed) for r in results],
-        "controls": controls,
+        "controls": control_rows(one, closer, verdict.recommendation["options"]),
         "radius": _radius(task, closer),
         "recommendation": verdict.recommendation
         | {"rejected": rejected(task, results, opts.floor)},
