@@ -159,7 +159,7 @@ def _product(
         if weight is not None and known.whole is not None:
             ends = known.queries, known.candidates
             return Blend(*ends, False, one=task.product, other=known, weight=weight), before
-    product = Product.of(sketch.queries, sketch.candidates)
+    product = Product.of(sketch.queries, sketch.candidates, device=task.device)
     return product, (sketch.queries, product)
 
 

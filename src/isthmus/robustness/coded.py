@@ -8,12 +8,13 @@ ranked again in float alone are searched once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from isthmus.core.arrays import row_norms
+from isthmus.core.devices import Device
 from isthmus.perturb.codecs import (
     Codec,
     SignBits,
@@ -345,7 +346,7 @@ class _Coded:
     def _shared(self) -> Product:
         task = self.alike.task
         assert self.stored is not None
-        return Product(task.product.queries, single(self.stored, task.facts), kept=False)
+        return replace(task.product, candidates=single(self.stored, task.facts), kept=False)
 
     def _signs(self, search: ClosedSearch) -> tuple[np.ndarray, np.ndarray] | None:
         """Sizes of the signs (n,), (K,) where both sides are signs and nothing else."""
@@ -361,13 +362,13 @@ class _Coded:
         """Products of coded queries or of rows that are more than moved, by both arrays."""
         return {}
 
-    def _alone(self, ranking: Ranking, of: Callable[[Ranking], Product]) -> Product:
+    def _alone(self, ranking: Ranking, of: Callable[..., Product]) -> Product:
         key = of, id(ranking.queries), id(ranking.candidates)
         if key not in self._products:
-            self._products[key] = of(ranking)
+            self._products[key] = of(ranking, self.alike.task.device)
         return self._products[key]
 
 
-def _light(ranking: Ranking) -> Product:
+def _light(ranking: Ranking, device: Device | None) -> Product:
     light = ranking.single()
-    return Product(light.queries, light.candidates, kept=False)
+    return Product(light.queries, light.candidates, False, device)

@@ -83,15 +83,15 @@ class Noise:
         clean = task.product
         if rows is not None:
             clean = once("rows", lambda: task.product.at(rows))
-        asked = stored = None
+        asked, stored, on = None, None, clean.device
         if target in ("queries", "both"):
             every = slice(None) if rows is None else rows
             e = lambda: draws(len(task.queries), "query")[every]  # noqa: E731
-            asked = once("queries", lambda: Product(e(), clean.candidates, kept))
+            asked = once("queries", lambda: Product(e(), clean.candidates, kept, on))
         if target != "queries":
             count = 1 if target == "shared" else len(clean.candidates)
             z = lambda: draws(count, "candidate")  # noqa: E731
-            stored = once(f"{count} candidates", lambda: Product(clean.queries, z(), kept))
+            stored = once(f"{count} candidates", lambda: Product(clean.queries, z(), kept, on))
         return cls(clean, asked, stored)
 
     @property
@@ -109,7 +109,7 @@ class Noise:
         """Of the noise: ``asked`` ⟨e, x⟩, ``stored`` ⟨q, z⟩, ``both`` ⟨e, z⟩, where there are."""
         found = {"asked": self.asked, "stored": self.stored}
         if self.queries is not None and self.candidates is not None:
-            found["both"] = Product(self.queries, self.candidates, kept=False)
+            found["both"] = Product(self.queries, self.candidates, False, self.clean.device)
         return {name: product for name, product in found.items() if product is not None}
 
 

@@ -71,7 +71,7 @@ class ClosedSearch:
     def product(self) -> Product:
         """Inner products of its own rows, mapped, in float32."""
         cut = self.clean.single()
-        return Product(cut.queries, cut.candidates)
+        return Product(cut.queries, cut.candidates, device=self.task.device)
 
     @property
     def multiplied(self) -> tuple[Product | Ranking, Moved | None]:

@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
+from isthmus.core.devices import Device
 from isthmus.core.threads import Spare
 from isthmus.search.scores import Ranking
 from isthmus.search.shared import Product
@@ -47,19 +48,19 @@ class SignProduct(Product):
         together[:half] += step * first
         out = (spare or Spare()).of(len(queries), len(self.candidates))
         low, high = out[half:], out[:half]
-        np.matmul(together, self.candidates.T, out=low)
+        self.multiplied(together, low)
         np.rint(np.multiply(low[:half], np.float32(1 / step), out=high), out=high)
         low[:half] -= step * high
         return out
 
 
-def sign_product(ranking: Ranking) -> SignProduct:
+def sign_product(ranking: Ranking, device: Device | None = None) -> SignProduct:
     """The product of the signs of a ranking's rows."""
 
     def of(rows: np.ndarray) -> np.ndarray:
         return ranking.facts.of("signs", lambda: np.where(rows > 0, ONE, -ONE), rows)
 
-    return SignProduct(of(ranking.queries), of(ranking.candidates), kept=False)
+    return SignProduct(of(ranking.queries), of(ranking.candidates), False, device)
 
 
 def even(ranking: Ranking) -> bool:

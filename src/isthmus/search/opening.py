@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import near_unit, unit
+from isthmus.core.devices import Device
 from isthmus.core.progress import Progress, quiet
 from isthmus.core.seeds import stream
 from isthmus.data import Rows
@@ -150,6 +151,7 @@ def open_task(
         pair=pair,
         query_items=items_among(sides[0].items, places[0]),
         candidate_items=items_among(sides[1].items, places[1]),
+        device=Device.of(queries, candidates),
     )
     return task.distinct() if distinct else task
 

@@ -16,7 +16,8 @@ from functools import cached_property
 
 import numpy as np
 
-from isthmus.core.arrays import row_norms
+from isthmus.core.arrays import Array, row_norms
+from isthmus.core.devices import Device
 from isthmus.core.threads import Spare, over_blocks
 from isthmus.search.scores import Ranking
 
@@ -32,17 +33,27 @@ MULTIPLIED = 4
 class Product:
     """Inner products ⟨q, x⟩ of queries (n, d) and candidates (K, d), both float32.
 
-    ``kept``: what was multiplied is kept for the next search, if it is not too large.
+    ``kept``: what was multiplied is kept for the next search, if it is not too large. ``device``:
+    where it is multiplied; None: here.
     """
 
     queries: np.ndarray
     candidates: np.ndarray
     kept: bool = True
+    device: Device | None = None
 
     @classmethod
-    def of(cls, queries: np.ndarray, candidates: np.ndarray, *, kept: bool = True) -> Product:
+    def of(
+        cls,
+        queries: np.ndarray,
+        candidates: np.ndarray,
+        *,
+        kept: bool = True,
+        device: Device | None = None,
+    ) -> Product:
         """Of rows in any precision."""
-        return cls(np.asarray(queries, np.float32), np.asarray(candidates, np.float32), kept)
+        light = np.asarray(queries, np.float32), np.asarray(candidates, np.float32)
+        return cls(*light, kept, device)
 
     @cached_property
     def sizes(self) -> np.ndarray:
@@ -54,6 +65,8 @@ class Product:
         found = replace(self, queries=self.queries[rows])
         if self.whole is not None:
             vars(found)["whole"] = self.whole[rows]
+        if "_held" in vars(self):
+            vars(found)["_held"] = self._held
         return found
 
     @property
@@ -86,8 +99,20 @@ class Product:
         if self.whole is not None:
             return self.whole[part]
         queries = self.queries[part]
-        out = (spare or Spare()).of(len(queries), len(self.candidates))
-        return np.matmul(queries, self.candidates.T, out=out)
+        return self.multiplied(queries, (spare or Spare()).of(len(queries), len(self.candidates)))
+
+    def multiplied(self, queries: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """The products of any queries (b, d), float32, written into ``out`` (b, K)."""
+        if self.device is None:
+            return np.matmul(queries, self.candidates.T, out=out)
+        out[...] = self.device.product(queries, self._held)
+        return out
+
+    @cached_property
+    def _held(self) -> Array:
+        """The candidates on the device."""
+        assert self.device is not None
+        return self.device.put(self.candidates)
 
     @cached_property
     def whole(self) -> np.ndarray | None:
@@ -98,7 +123,7 @@ class Product:
         out = np.empty(shape, np.float32)
 
         def work(part: slice) -> None:
-            np.matmul(self.queries[part], self.candidates.T, out=out[part])
+            self.multiplied(self.queries[part], out[part])
 
         over_blocks(work, shape[0], MULTIPLIED * self.step)
         return out

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from isthmus.core.arrays import Facts, near_unit
+from isthmus.core.devices import Device
 from isthmus.core.threads import Spare
 from isthmus.data.moments import Moments, PairMoments
 from isthmus.errors import OptionError, ShapeError
@@ -51,6 +52,7 @@ class RetrievalTask:
             item differ (crops, chunks, views); None: every row is an item. An answer is an item:
             its lowest row stands for it.
         facts: what was found of the rows, shared with all tasks made from this one.
+        device: where products of the rows are taken; None: here.
     """
 
     queries: np.ndarray
@@ -68,6 +70,7 @@ class RetrievalTask:
     query_items: np.ndarray | None = None
     candidate_items: np.ndarray | None = None
     facts: Facts = field(default_factory=Facts, repr=False)
+    device: Device | None = None
 
     @classmethod
     def of(
@@ -164,7 +167,7 @@ class RetrievalTask:
     def product(self) -> Product:
         """Inner products of the rows in float32, which searches of moved rows share."""
         rows = self.queries, self.candidates
-        return self.facts.of("product", lambda: Product.of(*rows), *rows)
+        return self.facts.of("product", lambda: Product.of(*rows, device=self.device), *rows)
 
     def answers(
         self,
