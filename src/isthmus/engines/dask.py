@@ -69,8 +69,8 @@ class DaskExecutor:
             try:
                 return future.result(timeout=PATIENCE)
             except TimeoutError:
-                if future.done():  # the function's own
-                    raise
+                if future.done():  # just now, or the error is the function's own
+                    return future.result()
             if not self.client.nthreads():
                 raise IsthmusError(
                     "no-workers",
