@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import isthmus as im
+from isthmus.core import devices
 from isthmus.core.arrays import namespace
 from isthmus.core.devices import Device
 from isthmus.robustness.signs import sign_product
@@ -121,3 +122,27 @@ def test_all_kinds_of_products_go_there(
         assert namespace(product._held) is namespace(away(q))
     part = made[0][0].at(np.array([4, 2]))
     np.testing.assert_allclose(part.block(slice(0, 2)), (q @ c.T)[[4, 2]], atol=1e-5)
+
+
+@pytest.mark.torch
+def test_tensors_go_through_the_same_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the processor they are taken here; told that it is a device, products are torch's."""
+    torch = pytest.importorskip("torch")
+    a, b = two_modalities(120, 64, seed=5)
+    tensors = torch.tensor(a), torch.tensor(b)
+    assert Device.of(*tensors) is None
+    here = im.recommend(*tensors, perturb="rabitq").to_dict()
+    made: list[Any] = []
+    product = Device.product
+
+    def taken(self: Device, queries: np.ndarray, held: Any) -> np.ndarray:
+        made.append(held)
+        return product(self, queries, held)
+
+    monkeypatch.setattr(Device, "product", taken)
+    monkeypatch.setattr(devices, "_is_away", lambda side: isinstance(side, torch.Tensor))
+    there = im.recommend(*tensors, perturb="rabitq").to_dict()
+    assert len(made) > 3
+    assert all(isinstance(held, torch.Tensor) and held.dtype == torch.float32 for held in made)
+    for one, other in zip(there["rows"], here["rows"], strict=True):
+        assert one["judging"]["flips"] == pytest.approx(other["judging"]["flips"], abs=1e-6)
