@@ -131,7 +131,7 @@ def test_tensors_go_through_the_same_path(monkeypatch: pytest.MonkeyPatch) -> No
     a, b = two_modalities(120, 64, seed=5)
     tensors = torch.tensor(a), torch.tensor(b)
     assert Device.of(*tensors) is None
-    here = im.recommend(*tensors, perturb="rabitq").to_dict()
+    here = im.recommend(*tensors, perturb="sign").to_dict()
     made: list[Any] = []
     product = Device.product
 
@@ -141,7 +141,7 @@ def test_tensors_go_through_the_same_path(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(Device, "product", taken)
     monkeypatch.setattr(devices, "_is_away", lambda side: isinstance(side, torch.Tensor))
-    there = im.recommend(*tensors, perturb="rabitq").to_dict()
+    there = im.recommend(*tensors, perturb="sign").to_dict()
     assert len(made) > 3
     assert all(isinstance(held, torch.Tensor) and held.dtype == torch.float32 for held in made)
     for one, other in zip(there["rows"], here["rows"], strict=True):
