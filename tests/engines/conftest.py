@@ -33,16 +33,16 @@ def dask_workers() -> Iterator[Any]:
 def dask_cluster(dask_workers: Any) -> str:
     """The address of a scheduler whose two workers have started.
 
-    A nanny whose worker is killed while it starts gives up; two of these, and every later test
-    would wait for ever.
+    A nanny whose worker is killed while it starts gives up, and the cluster closes one whose worker
+    is away when it looks; without both workers every later test would wait for ever.
     """
-    dask_workers.scale(2)
     until = time.monotonic() + 60
     while [str(n.process and n.process.status) for n in dask_workers.workers.values()] != (
         ["Status.running"] * 2
     ):
         assert time.monotonic() < until, "the two workers of Dask have not started"
-        time.sleep(0.05)
+        dask_workers.scale(2)  # again and again: one may be closed in the meantime
+        time.sleep(0.2)
     return str(dask_workers.scheduler_address.removeprefix("tcp://"))
 
 
