@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,39 @@ def test_a_cluster_without_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -
         engine = DaskExecutor.at(empty.scheduler_address)
         with engine.client, refused("no-workers", "start workers"):
             list(engine.map(abs, range(3)))
+
+
+def test_a_worker_that_comes_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(dask_engine, "PATIENCE", 20.0)
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as cluster:
+        engine = DaskExecutor.at(cluster.scheduler_address)
+        with engine.client:
+            threading.Timer(2.5, cluster.scale, (1,)).start()
+            assert list(engine.map(abs, range(-2, 1))) == [2, 1, 0]
+
+
+def test_workers_may_go_and_come_back(dask_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only time without any worker counts, in one piece."""
+    monkeypatch.setattr(dask_engine, "PATIENCE", 0.3)
+    engine = DaskExecutor.at(dask_cluster)
+    there = cycle([{}, {"a worker": 1}])
+    with engine.client:
+        monkeypatch.setattr(engine.client, "nthreads", lambda: next(there))
+        assert list(engine.map(late, [1])) == [1]
+
+
+def test_ray_cancels_only_what_is_not_done(
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray 2.60 may end the whole process where a task is done and cancelled."""
+    import ray
+
+    cancelled, cancel = [], ray.cancel
+    monkeypatch.setattr(ray, "cancel", lambda one: cancelled.append(one) or cancel(one))
+    with pytest.raises(TimeoutError, match="its own"):
+        list(RayExecutor.at("").map(late, [0, 2, 50]))
+    assert len(cancelled) == 1
 
 
 def late(item: int) -> int:

@@ -733,6 +733,15 @@ def test_the_share_is_that_of_float64_where_the_tenth_is_a_twin_of_the_next() ->
     assert got == {"queries_a": pytest.approx(0.4), "queries_b": pytest.approx(0.5)}
 
 
+def test_the_share_of_rows_that_float32_cannot_hold_is_that_of_small_ones() -> None:
+    rng = np.random.default_rng(9)
+    a, b = rng.normal(size=(2, 60, 16)) + np.eye(16)[:2, None]
+    small = mixed_share(a, b, moments(a), moments(b))["a_share_at_10"]["before"]
+    with np.errstate(over="raise"):
+        large = mixed_share(a * 1e25, b * 1e25, moments(a * 1e25), moments(b * 1e25))
+    assert large["a_share_at_10"]["before"] == small
+
+
 def test_the_page_s_examples_run(files_wide: Any, capsys: Any) -> None:
     left, names = test_docs.run_blocks("mixed")
     assert names == ["store", "mixed"]

@@ -374,6 +374,18 @@ def test_codecs_never_see_rows_outside_the_calibration_split(
     assert wide.kept[0][others].mean() < 0.6
 
 
+def test_results_come_in_the_order_of_closers_and_perturbations(task: RetrievalTask) -> None:
+    closers = closers_of(task)[:2]
+    noise, code = (
+        Perturbation("gaussian", "candidates", 0.05, "total"),
+        Perturbation("sq8", "candidates", 1.0),
+    )
+    asked = [noise, code, replace(noise, level=0.3)]
+    results = grid(task, closers, asked, trials=2)
+    assert [result.perturbation for result in results] == asked * 2
+    assert [result.search.closer for result in results] == [c for c in closers for _ in asked]
+
+
 @pytest.mark.slow
 def test_all_closers_meet_the_same_noise(task: RetrievalTask) -> None:
     closers = closers_of(task)

@@ -45,7 +45,7 @@ class Device:
         if not off <= OFF:
             _LOG.warning(
                 "products on %s are off by %.1g of the rows' lengths, where float32 is off by "
-                "%.0e at most; they are taken by the processor",
+                "%.0e at most; the processor takes them until TF32 or the like is turned off",
                 device(found),
                 off,
                 OFF,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -65,15 +66,18 @@ class DaskExecutor:
             self.client.cancel(futures)
 
     def _result(self, future: Any) -> Any:
+        last = time.monotonic()  # when there was a worker
         while True:
             try:
-                return future.result(timeout=PATIENCE)
+                return future.result(timeout=PATIENCE / 10)
             except TimeoutError:
                 if future.done():  # just now, or the error is the function's own
                     return future.result()
-            if not self.client.nthreads():
+            if self.client.nthreads():
+                last = time.monotonic()
+            elif time.monotonic() - last > PATIENCE:
                 raise IsthmusError(
                     "no-workers",
-                    f"the cluster at {self.client.scheduler.address} has no worker, and nothing "
-                    f"was done for {PATIENCE:g} seconds; start workers and begin again",
+                    f"the cluster at {self.client.scheduler.address} has had no worker for "
+                    f"{PATIENCE:g} seconds; start workers and begin again",
                 )

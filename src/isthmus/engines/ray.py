@@ -47,8 +47,7 @@ class RayExecutor:
         except (faults.WorkerCrashedError, faults.OutOfMemoryError) as killed:
             raise worker_killed(f"a worker of Ray was ended ({type(killed).__name__})") from None
         finally:
-            left = results
             if results:  # one that is done and cancelled as well may end this process (Ray 2.60)
                 _, left = ray.wait(results, num_returns=len(results), timeout=0)
-            for result in left:
-                ray.cancel(result)
+                for result in left:
+                    ray.cancel(result)

@@ -242,11 +242,6 @@ class _Coded:
             return None
         return np.asarray(2 * error * queries)
 
-    @property
-    def _codes(self) -> np.ndarray | None:
-        """What the codec gives back, (K, d)."""
-        return None if self.stored is None else self.stored[:, : self.alike.rows.shape[1]]
-
     @cached_property
     def columns(self) -> dict[str, object]:
         """What kind of error the codec makes on the rows under test, and whether its ranges fit.
@@ -258,7 +253,8 @@ class _Coded:
         if not self.alike.tabled:
             return {"codec_error": float(f"{(self.errors**2).mean():.9g}")}
         rows, task = self.alike.rows, self.alike.task
-        error = measure_error(self.codec, rows, coded=self._codes)
+        assert self.stored is not None
+        error = measure_error(self.codec, rows, coded=self.stored[:, : rows.shape[1]])
         found: dict[str, object] = {
             "codec_error": float(f"{error.squared:.9g}"),
             "codec_slope": round(error.slope, 9),

@@ -122,23 +122,27 @@ def grid(
 ) -> list[Result]:
     """Every closer through every perturbation. Noise is common to all closers of a perturbation.
 
-    Results come closer by closer, each through the perturbations in their order.
+    Results come closer by closer, each through the perturbations in their order. Codes are measured
+    first, whose memory would else be held beside the draws that are kept.
 
     Args:
         closers: fitted for this direction; each is searched with its own score.
         the others: as :func:`measure_perturbations` has them.
     """
-    found = measure_perturbations(
+    searches = closed_searches(task, closers)
+    codes_first = sorted(perturbations, key=lambda one: one.kind == "noise")
+    measured = measure_perturbations(
         task,
-        closed_searches(task, closers),
-        perturbations,
+        searches,
+        codes_first,
         trials=trials,
         control_trials=control_trials,
         seed=seed,
         by_law=by_law,
         on_perturbation=on_perturbation,
     )
-    return [result for results in zip(*found, strict=True) for result in results]
+    found = dict(zip(codes_first, measured, strict=True))
+    return [found[perturbation][i] for i in range(len(searches)) for perturbation in perturbations]
 
 
 # --- noise ---

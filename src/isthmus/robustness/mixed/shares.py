@@ -6,6 +6,7 @@ The share of images (side a) in the top ten of each query, next to that expected
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -76,14 +77,18 @@ def _shares_of_first(
         levelled: what is taken off the scores of either half, and what they are divided by, (n, 2)
             each: a share for each of these.
     """
-    norms, light = row_norms(pool), pool.astype(np.float32)
-    products = light[asked] @ light.T
+    norms = row_norms(pool)
+
+    @cache
+    def light() -> np.ndarray:
+        rows = pool.astype(np.float32)
+        return np.asarray(rows[asked] @ rows.T)
 
     def share(levels: np.ndarray, spreads: np.ndarray) -> float:
         sizes = norms[asked] * norms.max() + np.abs(levels).max(axis=1)
 
         def scores(some: np.ndarray, kind: type) -> np.ndarray:
-            found = products[some] if kind is np.float32 else pool[asked[some]] @ pool.T
+            found = light()[some] if kind is np.float32 else pool[asked[some]] @ pool.T
             found = found.reshape(len(some), 2, -1)
             found -= levels[some, :, None].astype(kind)
             found /= spreads[some, :, None].astype(kind)

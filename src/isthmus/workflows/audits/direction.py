@@ -24,8 +24,8 @@ from isthmus.robustness import (
     closed_answers,
     closed_searches,
     default_perturbations,
+    grid,
     measure_perturbation,
-    measure_perturbations,
     row_of,
     rows_of,
     trials_for,
@@ -132,21 +132,16 @@ def direction_part(
 
     verdict = verdict_of(task, opts.rules, lambda _, *done: say(f"verdict {called}", *done))
     closer = one.recommended(verdict)
-    searches = closed_searches(task, one.closers(closer))
-    # codes first: the draws, which controls take as well, are not held meanwhile
-    codes_first = sorted(perturbations, key=lambda one: one.kind == "noise")
-    found = measure_perturbations(
+    results = grid(
         task,
-        searches,
-        codes_first,
+        one.closers(closer),
+        perturbations,
         trials=one.trials,
         control_trials=one.control_trials,
         seed=opts.seed,
         by_law=opts.trials is None,
         on_perturbation=tick,
     )
-    by_perturbation = dict(zip(codes_first, found, strict=True))
-    results = [by_perturbation[p][i] for i in range(len(searches)) for p in perturbations]
     roles = dict(zip("ab", opts.names, strict=True))
     query, candidate = task.direction[0], task.direction[-1]
     entry = {
@@ -290,6 +285,7 @@ def closing_curve(one: Direction) -> list[dict[str, Any]]:
 
 
 def _points(one: Direction, closers: Sequence[Closer]) -> Iterator[dict[str, Any]]:
+    """Those of one method, whose moved rows are held no longer than they are looked at."""
     task, relevance = one.task, one.task.relevance
     searches = closed_searches(task, closers)
     curves: Sequence[Curve | None] = [None] * len(closers)
